@@ -1,0 +1,62 @@
+"""atlas's bearer tokens: RS256 by the control plane's key, not expired, for this very runner."""
+
+from __future__ import annotations
+
+import hmac
+from functools import lru_cache
+from typing import Any
+
+from runner.errors import Forbidden, Unauthenticated
+from runner.payloads import Terms
+
+MAX_TOKEN = 8192
+"""Characters. A token of atlas's has a few hundred."""
+
+LEEWAY = 30
+"""Seconds by which the two hosts' clocks may differ."""
+
+
+def verify(authorization: str, terms: Terms, now: float) -> None:
+    """Raises Unauthenticated unless the header holds a good token, Forbidden where it is for another runner.
+
+    Terms without a key ask for no token.
+    """
+    if not terms.public_key:
+        return
+    claims = _claims(_token(authorization), terms.public_key)
+    expires = claims.get("exp")
+    # PyJWT would take a string as well; RFC 7519 (4.1.4) wants a number.
+    if isinstance(expires, bool) or not isinstance(expires, int | float) or not expires + LEEWAY > now:
+        raise Unauthenticated("the token has expired, or says nothing of when; send a fresh one")
+    runner_id = claims.get("runner_id")
+    if not isinstance(runner_id, str) or not hmac.compare_digest(runner_id.encode(), terms.runner_id.encode()):
+        raise Forbidden("the token's runner_id is not this runner's; check runner.id in the configuration")
+
+
+def _token(authorization: str) -> str:
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token or len(token) > MAX_TOKEN:
+        raise Unauthenticated("send the header `Authorization: Bearer <token>`")
+    return token.strip()
+
+
+def _claims(token: str, public_key: str) -> dict[str, Any]:
+    import jwt  # not at start: an idle function, or one behind no token, never needs it
+
+    try:
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            _key(public_key),
+            algorithms=["RS256"],
+            options={"verify_exp": False, "verify_aud": False, "verify_iat": False, "verify_nbf": False},
+        )
+    except (jwt.PyJWTError, UnicodeError, ValueError) as error:
+        raise Unauthenticated("the token was not signed with the control plane's key (RS256)") from error
+    return claims
+
+
+@lru_cache(maxsize=4)
+def _key(pem: str) -> Any:
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    return load_pem_public_key(pem.encode())

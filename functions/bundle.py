@@ -1,0 +1,13 @@
+"""All functions in one application."""
+
+from __future__ import annotations
+
+from functions.analysis import Analysis
+from functions.autofix import Autofix
+from functions.cancel_check import CancelCheck
+from functions.commit import Commit
+from functions.http import application
+from functions.ssh_verify import SshVerify
+from functions.transformer import Transformer
+
+app = application(Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)

@@ -1,0 +1,38 @@
+"""gunicorn's settings for the functions, alone (`gunicorn functions.analysis:app`) or all (`functions.bundle:app`).
+
+Everything may be set from the environment; a flag on gunicorn's command line wins over both.
+"""
+
+import os
+
+from runner import logs
+
+bind = os.environ.get("ORCHESTRATOR_HTTP_BIND", "127.0.0.1:8080")
+worker_class = "gthread"
+workers = int(os.environ.get("ORCHESTRATOR_HTTP_WORKERS", "2"))
+threads = int(os.environ.get("ORCHESTRATOR_HTTP_THREADS", "8"))
+
+# A request is answered within 10 s, so a worker that is silent for 60 is stuck; on SIGTERM all in hand is finished.
+timeout = 60
+graceful_timeout = 30
+keepalive = 75  # longer than the usual ingress' own, so that the ingress is the one to close
+
+# Requests are short lines with few headers; the body is bounded by the functions.
+limit_request_line = 2048
+limit_request_fields = 64
+limit_request_field_size = 16384
+
+# Two instances on one host would fight over gunicorn's default control socket, and nobody here uses it.
+control_socket_disable = True
+proc_name = "orchestrator-functions"
+logconfig_dict = logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO"))
+
+
+def post_fork(_server, worker):
+    """Give each worker a core of its own: unpinned gthread workers chase each other around the machine.
+
+    Only where there are cores for all; with fewer, pinning would leave two workers on one while another idles.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) >= workers > 1 and os.environ.get("ORCHESTRATOR_HTTP_PIN") == "1":
+        os.sched_setaffinity(0, {cores[(worker.age - 1) % len(cores)]})

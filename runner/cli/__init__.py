@@ -1,0 +1,57 @@
+"""The command line: starting the Orchestrator, looking into it, and sending it a request by hand.
+
+One module per group of commands. Each command builds what it needs and says what went wrong in one sentence; the exit
+codes are in the help of the group.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from runner import exit_codes
+from runner.cli.configuration import check_config
+from runner.cli.jobs import jobs
+from runner.cli.processes import serve, up
+from runner.cli.requests import render, submit
+from runner.errors import OrchestratorError
+
+_LATER = frozenset({"busy", "unavailable", "timeout"})
+
+
+class _Group(click.Group):
+    """Turns our errors into a sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except OrchestratorError as error:
+            for problem in error.problems:
+                click.echo(f"  {problem.pointer or '/'} {problem.message}", err=True)
+            message = error.detail if not error.problems else f"{len(error.problems)} thing(s) to mend"
+            click.echo(f"{error.code}: {message}", err=True)
+            sys.exit(exit_codes.LATER if error.code in _LATER else exit_codes.REFUSED)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    r"""Runs code-analysis tasks as jobs on Kubernetes, Nomad or this host.
+
+    \b
+    To start everything that a configuration names:   python -m runner up --config FILE
+    To see what a request would create:               python -m runner render analysis FILE
+    To look at the jobs there are:                    python -m runner jobs list
+
+    \b
+    Exit codes:  0  done
+                 1  a defect of ours (please report it)
+                 2  the command line was wrong
+                 3  the configuration is wrong
+                 4  the request was refused, or will never succeed as it is
+                 5  not now: busy, unavailable or timed out; the same command may succeed later
+    """
+
+
+for command in (up, serve, check_config, render, submit, jobs):
+    main.add_command(command)

@@ -1,0 +1,56 @@
+"""`up` and `serve`: the long-running processes."""
+
+from __future__ import annotations
+
+import logging.config
+import os
+import sys
+
+import click
+
+from runner import config as configuration
+from runner import exit_codes, logs
+from runner.cli.configuration import config_option, load_or_exit
+
+
+@click.command()
+@config_option
+def serve(path: str | None) -> None:
+    """Run the sidecar alone: the pool of workers that own the drivers' connections.
+
+    SIGTERM ends it after what is in hand; SIGHUP rereads the configuration.
+    """
+    load_or_exit(path)  # says all that is wrong, where the pool would stop at a traceback
+    from runner import composition
+    from runner.errors import OrchestratorError
+    from runner.pool import Pool
+
+    logging.config.dictConfig(logs.settings())
+    located = configuration.locate(path, os.environ)
+    # gunicorn's arbiter looks at the command line for its re-execution only; ours is not for it.
+    sys.argv = sys.argv[:1]
+    try:
+        Pool(
+            load=lambda: configuration.load(located, os.environ),
+            build=composition.sidecar,
+            preload=composition.preload,
+        ).run()
+    except OrchestratorError as error:
+        click.echo(error.detail, err=True)
+        sys.exit(exit_codes.CONFIGURATION)
+
+
+@click.command()
+@config_option
+def up(path: str | None) -> None:
+    """Run everything that the configuration names, until Ctrl-C.
+
+    Starts the sidecar and each protocol's server, restarts what dies, and on Ctrl-C or SIGTERM ends all of it in order,
+    finishing what is in hand. SIGHUP rereads the configuration.
+    """
+    config = load_or_exit(path)
+    from runner.supervisor import Supervisor, children
+
+    logging.config.dictConfig(logs.settings())
+    located = configuration.locate(path, os.environ).resolve()
+    sys.exit(Supervisor(children(config, located, os.environ)).run())

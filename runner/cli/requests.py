@@ -1,0 +1,142 @@
+"""`render` and `submit`: a request by hand."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from runner import config as configuration
+from runner import payloads
+from runner.cli.configuration import config_option, load_or_exit
+from runner.commands import plan
+from runner.errors import Problem, Unavailable, revive
+from runner.jobs import JobSpec
+from runner.settings import Config
+
+PATHS = {
+    "analysis_run": "/tasks/analysis",
+    "autofix_run": "/tasks/autofix",
+    "transformer_run": "/tasks/transformer",
+    "ssh_verify_run": "/tasks/ssh-verify",
+    "cancel_check_run": "/tasks/cancel-check",
+    "patcher_run": "/tasks/commit",
+}
+_SHORT = {
+    **{name.removesuffix("_run"): name for name in PATHS},
+    **{path.removeprefix("/tasks/"): name for name, path in PATHS.items()},
+    **payloads.ALIASES,
+    "transforer": "transformer_run",
+}
+
+
+class RequestType(click.ParamType[str]):
+    """A request type by its full name, its short name or its path's last part."""
+
+    name = "TYPE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The full name."""
+        name = _SHORT.get(value, value)
+        if name not in PATHS:
+            self.fail(f"{value!r} is no request type; there are {', '.join(PATHS)}", param, ctx)
+        return str(name)
+
+
+type_argument = click.argument("request_type", metavar="TYPE", type=RequestType())
+payload_argument = click.argument("payload", type=click.File("rb"))
+
+
+@click.command()
+@type_argument
+@payload_argument
+@config_option
+@click.option("--driver", type=click.Choice(["kubernetes"]), default="kubernetes", show_default=True)
+@click.option("--reveal", is_flag=True, help="Show the secrets' values; sign a real token.")
+def render(request_type: str, payload: Any, path: str | None, driver: str, reveal: bool) -> None:
+    """Show what a request would create, without a cluster.
+
+    TYPE is a request type (analysis, autofix, transformer, ssh-verify, cancel-check, commit); PAYLOAD is a file with
+    the JSON that atlas would send, or - for standard input. Without a configuration file, its defaults are used.
+    """
+    located = configuration.locate(path, os.environ)
+    config = load_or_exit(path) if path or located.exists() else Config()
+    terms = payloads.Terms(runner_id="", public_key="", allow_file_remotes=config.remotes.allow_file)
+    request = payloads.decode(payload.read(), payloads.REQUEST_TYPES[request_type], terms)
+    for action in plan(request, config):
+        click.echo(_rendered(action, config, reveal), nl=False)
+
+
+def _rendered(action: Any, config: Config, reveal: bool) -> str:
+    from runner.drivers import kubernetes_manifest, printer
+
+    if isinstance(action, JobSpec):
+        return printer.render(action, config, _values(action, config) if reveal else None)
+    click.echo(f"# If {action.name} is there, it is stopped; else this takes its name:")
+    return printer.show([kubernetes_manifest.tombstone_manifest(action, config, config.default_pool)])
+
+
+def _values(job: JobSpec, config: Config) -> dict[str, str]:
+    from runner.jobs import Secret
+    from runner.tokens import Signer
+
+    if config.runner.private_key:
+        return Signer(config.runner.private_key, config.runner.id, time.time).unseal(job)
+    unsigned = "(no runner.privateKey is configured to sign it with)"
+    return {name: each.reveal() if isinstance(each, Secret) else unsigned for name, each in job.secrets.items()}
+
+
+@click.command()
+@type_argument
+@payload_argument
+@click.option("--url", required=True, help="The Orchestrator, like http://127.0.0.1:8080")
+@click.option(
+    "--token",
+    envvar="ORCHESTRATOR_TOKEN",
+    help="A bearer token of the control plane's, or @FILE with one.  [env: ORCHESTRATOR_TOKEN]",
+)
+@click.option("--timeout", default=15.0, show_default=True, help="Seconds to wait for the answer.")
+def submit(request_type: str, payload: Any, url: str, token: str | None, timeout: float) -> None:
+    """Send a request to a running Orchestrator, as atlas would, and print the jobs it made.
+
+    TYPE and PAYLOAD are as for render. Repeating a request is harmless.
+    """
+    if token and token.startswith("@"):
+        token = Path(token[1:]).read_text(encoding="utf-8").strip()
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
+    answer = _post(f"{url.rstrip('/')}{PATHS[request_type]}", payload.read(), headers, timeout)
+    for job in msgspec.json.decode(answer)["jobs"]:
+        click.echo(f"{job['state']:<10} {job['driver']:<11} {job['name']}")
+
+
+def _post(url: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
+    if not url.startswith(("http://", "https://")):
+        raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
+    # S310: the scheme has just been checked.
+    request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+            content: bytes = answer.read()
+            return content
+    except urllib.error.HTTPError as error:
+        raise _problem(error.code, error.read()) from error
+    except OSError as error:
+        raise Unavailable(f"{url} did not answer: {error}") from error
+
+
+def _problem(status: int, body: bytes) -> Exception:
+    try:
+        problem = msgspec.json.decode(body)
+        problems = [Problem(each["pointer"], each["message"]) for each in problem.get("errors", ())]
+        return revive(problem["code"], problem["detail"], None, problems)
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        text = body[:200].decode(errors="replace")
+        click.echo(f"HTTP {status}, and not from an Orchestrator: {text}", err=True)
+        sys.exit(1)

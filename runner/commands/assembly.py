@@ -1,0 +1,59 @@
+"""A job put together from its parts: what is the same for every request type."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from runner.commands import containers, names
+from runner.jobs import Container, Deadlines, JobSpec, Report, Secret, TokenGrant
+from runner.settings import Config
+
+TOKEN_GRACE = 900
+"""Seconds that a result token outlives its job's deadline: clocks differ, and publishing takes time."""
+
+
+def deadlines(config: Config, run: int) -> Deadlines:
+    """Queueing and cloning as configured, `run` seconds for the main container."""
+    return Deadlines(queue=config.limits.queue_seconds, clone=config.limits.clone_seconds, run=run)
+
+
+def token(config: Config, report: Report, job: str, run: int) -> TokenGrant:
+    """A result token for one run, valid as long as its job can live."""
+    lifetime = deadlines(config, run).total + TOKEN_GRACE
+    return TokenGrant(scope=report.scope, run_id=report.run_id, job=job, lifetime=lifetime)
+
+
+def job(
+    config: Config,
+    *,
+    name: str,
+    role: str,
+    report: Report,
+    fingerprint: str,
+    requested_pool: str,
+    init: Container | None,
+    main: Container,
+    secrets: Mapping[str, Secret | TokenGrant],
+    run: int = containers.TIME_LIMIT,
+) -> JobSpec:
+    """The job, once all its arguments are known to fit."""
+    containers.refuse_oversized((init, main) if init else (main,), secrets)
+    analyzer = {"analyzer": names.label_value(report.analyzer)} if report.analyzer else {}
+    return JobSpec(
+        name=name,
+        fingerprint=fingerprint,
+        pool=config.pool(requested_pool),
+        labels=labels(name),
+        pod_labels={"application": name, "role": role, **analyzer},
+        init=init,
+        main=main,
+        volumes=containers.volumes(config),
+        deadlines=deadlines(config, run),
+        report=report,
+        secrets=secrets,
+    )
+
+
+def labels(name: str) -> dict[str, str]:
+    """The labels of a job, and of what stands for one."""
+    return {"application": name, "manager": "runner"}

@@ -1,0 +1,23 @@
+"""`cancel_check_run`: stop one analysis, by the name that its own request gives it."""
+
+from __future__ import annotations
+
+from runner.commands import analysis_run, assembly
+from runner.jobs import Cancellation, Report
+from runner.payloads.cancel_check_run import CancelCheckRun
+from runner.settings import Config
+
+
+def plan(request: CancelCheckRun, _config: Config) -> tuple[Cancellation, ...]:
+    """One cancellation; atlas is told of it under the cancellation's own run id."""
+    analysis = request.analysis_meta
+    name = analysis_run.job_name(analysis.run_serial, analysis.run_id, analysis.check_seq)
+    report = Report(
+        request_type="cancel_check_run",
+        run_id=request.run_id,
+        check_seq=analysis.check_seq,
+        path="/api/runner/cancel-check/results",
+        task="contrib.atlas.tasks.confirm_check_cancellation",
+        scope="analysis.*",
+    )
+    return (Cancellation(name=name, labels=assembly.labels(name), report=report),)

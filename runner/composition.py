@@ -1,0 +1,61 @@
+"""The composition root: the only place that knows all the parts.
+
+config ─▶ signer ─▶ drivers ─▶ sidecar ─▶ pool of workers ─▶ socket
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+from runner.drivers import Driver
+from runner.jobs import Unseal
+from runner.settings import Config, DriverName
+from runner.sidecar import Sidecar
+from runner.tokens import Signer
+
+
+def sidecar(config: Config) -> Sidecar:
+    """Everything that answers frames. Opens connections, so it belongs after the fork."""
+    return Sidecar(config, drivers(config))
+
+
+def drivers(config: Config) -> dict[str, Driver]:
+    """The drivers that some pool of the configuration leads to, by name."""
+    signer = Signer(config.runner.private_key, config.runner.id, time.time)
+    return {name: _BUILDERS[name](config, signer.unseal) for name in config.drivers()}
+
+
+def preload(config: Config) -> None:
+    """Import what the workers need, before they are forked, so that they share its memory."""
+    for name in config.drivers():
+        import_module(f"runner.drivers.{name}")
+
+
+def _local(config: Config, unseal: Unseal) -> Driver:
+    from runner.drivers.local import LocalDriver
+
+    local = config.local
+    return LocalDriver(Path(local.directory), parallelism=local.parallelism, images=local.images, unseal=unseal)
+
+
+def _memory(_config: Config, unseal: Unseal) -> Driver:
+    from runner.drivers.memory import MemoryDriver
+
+    return MemoryDriver(unseal=unseal)
+
+
+def _printer(config: Config, unseal: Unseal) -> Driver:
+    from runner.drivers.printer import PrinterDriver
+
+    return PrinterDriver(config, unseal=unseal, out=sys.stdout)
+
+
+_BUILDERS: dict[DriverName, Callable[[Config, Unseal], Driver]] = {
+    "local": _local,
+    "memory": _memory,
+    "printer": _printer,
+}

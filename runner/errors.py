@@ -1,0 +1,161 @@
+"""Our errors: one hierarchy, one table to every protocol.
+
+A library's exception never leaves the module that called the library: it is chained as the cause of one of these.
+The table is the single source for what a client of each protocol sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, Literal
+
+import msgspec
+
+Requeue = Literal["dead-letter", "delay", "delay-then-dead-letter", "-"]
+
+
+class Row(msgspec.Struct, frozen=True):
+    """What one error code is on each protocol."""
+
+    http: int
+    title: str
+    grpc: str
+    amqp: Requeue
+
+
+TABLE: dict[str, Row] = {
+    "malformed": Row(400, "The body cannot be read", "INVALID_ARGUMENT", "dead-letter"),
+    "unauthenticated": Row(401, "The caller is not known", "UNAUTHENTICATED", "-"),
+    "forbidden": Row(403, "The caller may not do this", "PERMISSION_DENIED", "-"),
+    "conflict": Row(409, "Another request has this job's name", "ALREADY_EXISTS", "dead-letter"),
+    "too_large": Row(413, "The request is too large", "RESOURCE_EXHAUSTED", "dead-letter"),
+    "unsupported_media_type": Row(415, "The body is not JSON", "-", "dead-letter"),
+    "invalid": Row(422, "The request has invalid fields", "INVALID_ARGUMENT", "dead-letter"),
+    "rejected": Row(422, "The cluster will never take this job", "FAILED_PRECONDITION", "dead-letter"),
+    "busy": Row(429, "No capacity at the moment", "RESOURCE_EXHAUSTED", "delay"),
+    "internal": Row(500, "An error of ours", "INTERNAL", "delay-then-dead-letter"),
+    "unavailable": Row(503, "The runner or its cluster is not reachable", "UNAVAILABLE", "delay"),
+    "timeout": Row(504, "No answer within the deadline", "DEADLINE_EXCEEDED", "delay"),
+}
+
+
+class Problem(msgspec.Struct, frozen=True, order=True):
+    """One bad field: `pointer` is a JSON pointer (RFC 6901), `message` completes the sentence "this field …"."""
+
+    pointer: str
+    message: str
+
+
+class OrchestratorError(Exception):
+    """Base of all our errors.
+
+    `detail` says what happened and what to do next, without secrets. `retry_after` is in seconds, for the errors
+    that a repeat can cure. `problems` names fields, for `Invalid` only.
+    """
+
+    code: ClassVar[str] = "internal"
+    default_retry_after: ClassVar[int | None] = None
+
+    def __init__(self, detail: str, *, retry_after: int | None = None, problems: Iterable[Problem] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.retry_after = self.default_retry_after if retry_after is None else retry_after
+        self.problems = tuple(problems)
+
+
+class Malformed(OrchestratorError):
+    """The bytes are no JSON object: not UTF-8, not JSON, or nested too deeply."""
+
+    code = "malformed"
+
+
+class Unauthenticated(OrchestratorError):
+    """No bearer token, or one that does not verify."""
+
+    code = "unauthenticated"
+
+
+class Forbidden(OrchestratorError):
+    """A good token, but for another runner."""
+
+    code = "forbidden"
+
+
+class Conflict(OrchestratorError):
+    """A job of this name exists and was made from a different request."""
+
+    code = "conflict"
+
+
+class TooLarge(OrchestratorError):
+    """The body, or one argument of a job, is over its bound."""
+
+    code = "too_large"
+
+
+class UnsupportedMediaType(OrchestratorError):
+    """The body is declared to be something else than JSON."""
+
+    code = "unsupported_media_type"
+
+
+class Invalid(OrchestratorError):
+    """The JSON is well formed but fields are wrong; `problems` has every one of them."""
+
+    code = "invalid"
+
+    def __init__(self, problems: Iterable[Problem], detail: str = "") -> None:
+        listed = tuple(sorted(set(problems)))
+        named = "; ".join(f"{problem.pointer or '/'} {problem.message}" for problem in listed[:3])
+        more = f"; and {len(listed) - 3} more" if len(listed) > 3 else ""
+        super().__init__(detail or f"{named}{more}", problems=listed)
+
+
+class Rejected(OrchestratorError):
+    """The cluster understood the job and will never take it."""
+
+    code = "rejected"
+
+
+class Busy(OrchestratorError):
+    """Over quota, throttled, or every worker is occupied: the same request succeeds later."""
+
+    code = "busy"
+    default_retry_after = 2
+
+
+class Unavailable(OrchestratorError):
+    """The sidecar or the cluster cannot be reached, or died while it had the request in hand."""
+
+    code = "unavailable"
+    default_retry_after = 2
+
+
+class Timeout(OrchestratorError):
+    """The deadline passed before there was an answer. Whether a job exists is settled by repeating the request."""
+
+    code = "timeout"
+    default_retry_after = 5
+
+
+class Internal(OrchestratorError):
+    """A defect of ours."""
+
+    code = "internal"
+    default_retry_after = 30
+
+
+BY_CODE: dict[str, type[OrchestratorError]] = {
+    kind.code: kind
+    for kind in (
+        Malformed, Unauthenticated, Forbidden, Conflict, TooLarge, UnsupportedMediaType,
+        Rejected, Busy, Unavailable, Timeout, Internal,
+    )
+}  # fmt: skip
+
+
+def revive(code: str, detail: str, retry_after: int | None, problems: Iterable[Problem]) -> OrchestratorError:
+    """The error that another process described by these values; exceptions themselves never cross the socket."""
+    if code == Invalid.code:
+        return Invalid(problems, detail)
+    return BY_CODE.get(code, Internal)(detail, retry_after=retry_after)

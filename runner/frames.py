@@ -1,0 +1,127 @@
+"""What functions and sidecar say to each other: values to bytes and back, and no I/O.
+
+One connection carries one request and one reply, each a frame: four bytes with the length of what follows (big-endian,
+at most `MAX_FRAME`), then a tagged struct in msgpack. The struct's `version` changes only with its meaning: fields may
+be added, since both sides skip what they don't know, so that two versions can run side by side during a rollout.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+
+from runner.errors import OrchestratorError, Problem, Unavailable, revive
+from runner.jobs import Placed
+from runner.payloads import Terms
+
+VERSION = 1
+MAX_FRAME = 16 * 1024 * 1024
+HEADER = struct.Struct("!I")
+
+
+class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
+    """Base of all frames."""
+
+    version: int = VERSION
+
+
+class Submit(Frame, frozen=True, tag="submit"):
+    """A validated request to be carried out. `deadline` is on this host's monotonic clock, in seconds."""
+
+    request_type: str
+    request: bytes
+    deadline: float
+    trace_id: str
+
+
+class Ping(Frame, frozen=True, tag="ping"):
+    """Are you there, and can jobs be made?"""
+
+    deadline: float
+
+
+class AskTerms(Frame, frozen=True, tag="ask-terms"):
+    """Which requests are to be taken?"""
+
+
+class Accepted(Frame, frozen=True, tag="accepted"):
+    """All jobs of the command exist."""
+
+    jobs: tuple[Placed, ...]
+
+
+class Refused(Frame, frozen=True, tag="refused"):
+    """An error of ours, as values."""
+
+    code: str
+    detail: str
+    retry_after: int | None = None
+    problems: tuple[Problem, ...] = ()
+
+    @classmethod
+    def of(cls, error: OrchestratorError) -> Refused:
+        """What the other side needs to raise the same error."""
+        return cls(code=error.code, detail=error.detail, retry_after=error.retry_after, problems=error.problems)
+
+    def error(self) -> OrchestratorError:
+        """The error to raise."""
+        return revive(self.code, self.detail, self.retry_after, self.problems)
+
+
+class Pong(Frame, frozen=True, tag="pong"):
+    """The drivers that are ready, and which process says so."""
+
+    drivers: tuple[str, ...]
+    pid: int
+
+
+class TheTerms(Frame, frozen=True, tag="terms"):
+    """The answer to AskTerms."""
+
+    terms: Terms
+
+
+Request = Submit | Ping | AskTerms
+Reply = Accepted | Refused | Pong | TheTerms
+
+_encoder = msgspec.msgpack.Encoder()
+_requests = msgspec.msgpack.Decoder[Request](Request)
+_replies = msgspec.msgpack.Decoder[Reply](Reply)
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame with its length in front."""
+    body = _encoder.encode(frame)
+    return HEADER.pack(len(body)) + body
+
+
+def length(header: bytes) -> int:
+    """How many bytes follow the header. Raises Unavailable over `MAX_FRAME`."""
+    size: int = HEADER.unpack(header)[0]
+    if size > MAX_FRAME:
+        raise Unavailable(f"a frame of {size} bytes: the other side is not an Orchestrator of this version")
+    return size
+
+
+def decode_request(body: bytes) -> Request:
+    """A frame from a function. Raises Unavailable for another version's, or none."""
+    request: Request = _decode(_requests, body)
+    return request
+
+
+def decode_reply(body: bytes) -> Reply:
+    """A frame from the sidecar. Raises Unavailable for another version's, or none."""
+    reply: Reply = _decode(_replies, body)
+    return reply
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[Any], body: bytes) -> Any:
+    try:
+        frame = decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise Unavailable("functions and sidecar do not understand each other; run the same release of both") from error
+    if frame.version != VERSION:
+        raise Unavailable(f"the other side speaks version {frame.version}, this one {VERSION}; finish the rollout")
+    return frame

@@ -1,0 +1,56 @@
+"""Logs: one JSON object a line on standard error, with secrets masked whatever was passed in.
+
+The masks are a second fence. The first is that no code passes a secret to a log; a library's message may.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import Any
+
+import msgspec
+
+_MASKS = (
+    (re.compile(r"(?<=://)[^/@\s\"']+(?=@)"), "***"),  # credentials in a URL
+    (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL), "***"),
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),  # a JWT
+)
+_OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+def mask(text: str) -> str:
+    """`text` without anything that looks like a credential."""
+    for pattern, replacement in _MASKS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line of JSON; what was passed as `extra` becomes fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line, masked."""
+        fields: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields.update((key, value) for key, value in record.__dict__.items() if key not in _OWN)
+        if record.exc_info:
+            fields["error"] = self.formatException(record.exc_info)
+        return mask(msgspec.json.encode(fields, enc_hook=repr).decode())
+
+
+def settings(level: str = "INFO") -> dict[str, Any]:
+    """For logging.config.dictConfig, and for gunicorn's `logconfig_dict`."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"json": {"()": "runner.logs.JsonLines"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": {"level": level, "handlers": ["stderr"]},
+        "loggers": {"gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False}},
+    }

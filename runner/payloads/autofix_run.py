@@ -1,0 +1,78 @@
+"""`autofix_run`: fix the given occurrences of issues, in one job."""
+
+from __future__ import annotations
+
+from msgspec import Raw, field
+
+from runner.payloads.fields import (
+    EMPTY_OBJECT,
+    CpuLimit,
+    Id,
+    ImagePath,
+    ImageTag,
+    Keys,
+    Line,
+    MemoryLimit,
+    Payload,
+    RelativePath,
+    Serial,
+    VcsMeta,
+)
+
+
+class AutofixMeta(Payload, frozen=True):
+    """Which image fixes, with which command and how much of a machine."""
+
+    name: ImagePath
+    version: ImageTag
+    cpu_limit: CpuLimit
+    memory_limit: MemoryLimit
+    command: Line = ""
+    cache_version: int = 0
+
+
+class Coordinate(Payload, frozen=True):
+    """A place in a file: line from 1, column as the analyzer counts it."""
+
+    line: int = 0
+    column: int = 0
+
+
+class Span(Payload, frozen=True):
+    """From one place to another."""
+
+    begin: Coordinate = Coordinate()
+    end: Coordinate = Coordinate()
+
+
+class Occurrence(Payload, frozen=True):
+    """Where an issue was found."""
+
+    path: RelativePath = ""
+    position: Span = Span()
+
+
+class Autofix(Payload, frozen=True):
+    """One issue with all the places to fix it in."""
+
+    issue_code: Line = ""
+    occurrences: tuple[Occurrence, ...] = ()
+
+
+class Autofixer(Payload, frozen=True):
+    """The fixer and its work."""
+
+    autofix_meta: AutofixMeta
+    autofixes: tuple[Autofix, ...] = ()
+
+
+class AutofixRun(Payload, frozen=True):
+    """The request."""
+
+    run_id: Id
+    run_serial: Serial
+    vcs_meta: VcsMeta
+    autofixer: Autofixer
+    config: Raw = EMPTY_OBJECT
+    keys: Keys = Keys()
+    meta: dict[str, Line] = field(default_factory=dict, name="_meta")

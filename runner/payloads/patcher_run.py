@@ -1,0 +1,26 @@
+"""`patcher_run` (the path says `commit`): apply stored patches and push them, in one job."""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from runner.payloads.fields import Document, Id, Keys, Line, Payload, Serial, VcsMeta
+
+
+class PatchArtifacts(Payload, frozen=True):
+    """Where the patches are: a key in the object storage, and the ids of each file's patches."""
+
+    key: Line = ""
+    patch_ids: dict[str, tuple[int | str, ...]] = {}
+
+
+class PatcherRun(Payload, frozen=True):
+    """The request. `patch_meta` is a string that itself holds JSON; coat reads it, we do not."""
+
+    run_id: Id
+    run_serial: Serial
+    vcs_meta: VcsMeta
+    keys: Keys = Keys()
+    artifacts: PatchArtifacts = PatchArtifacts()
+    patch_meta: Document = ""
+    meta: dict[str, Line] = field(default_factory=dict, name="_meta")

@@ -1,0 +1,184 @@
+"""The pool: gunicorn's arbiter over the sidecar's socket, with a worker class that speaks frames.
+
+gunicorn has supervised pre-forked workers for years: it replaces the dead, rereads the configuration on SIGHUP, and on
+SIGTERM removes the socket and waits for what is in hand. The worker here adds the rest.
+
+How load is spread and bounded: every thread of every worker waits in accept(2) on the one socket they share. The
+kernel wakes whoever has waited longest, so no worker is favoured; threads that are occupied wait for nothing; and
+when all are, connections queue in the socket's backlog, which is as long as `sidecar.queue` says. A connection over
+that fails at once on the client's side, as `busy`.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+
+from runner import frames, logs
+from runner.client import receive, refuse_stranger
+from runner.errors import OrchestratorError, Unavailable
+from runner.settings import Config
+from runner.sidecar import Sidecar
+
+log = logging.getLogger("orchestrator.pool")
+
+EXCHANGE_SECONDS = 5.0
+"""For a client to send its frame after connecting, and to take its reply; both sides are on this host."""
+
+_ACCEPT_SECONDS = 0.25
+"""How long a thread waits in accept before it looks whether the worker is to stop."""
+
+_TIMEVAL = struct.Struct("ll")
+
+
+class PoolWorker(Worker):  # type: ignore[misc]
+    """One process of the pool: a thread for each command in hand."""
+
+    alive: bool
+
+    def load_wsgi(self) -> None:
+        """There is no WSGI here; connections are opened now that we are forked."""
+        self.sidecar: Sidecar = self.app.build()
+
+    def run(self) -> None:
+        """Serve until told to stop, or until the arbiter is gone; then finish what is in hand."""
+        listener = self.sockets[0].sock
+        listener.setblocking(True)
+        wait = _TIMEVAL.pack(0, int(_ACCEPT_SECONDS * 1_000_000))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+        threads = [
+            threading.Thread(target=self._serve, args=(listener,), name=f"command-{number}", daemon=True)
+            for number in range(self.cfg.threads)
+        ]
+        for thread in threads:
+            thread.start()
+        while self.alive and os.getppid() == self.ppid:
+            self.notify()
+            select.select([self.PIPE[0]], [], [], 1.0)
+        self.alive = False
+        self._finish(threads)
+
+    def _finish(self, threads: list[threading.Thread]) -> None:
+        until = time.monotonic() + self.cfg.graceful_timeout
+        for thread in threads:
+            while thread.is_alive() and time.monotonic() < until:
+                self.notify()
+                thread.join(0.2)
+
+    def _serve(self, listener: socket.socket) -> None:
+        """Accept and answer. After the order to stop, what the queue still holds counts as in hand."""
+        while True:
+            stopping = not self.alive
+            try:
+                connection, _ = listener.accept()
+            except BlockingIOError:
+                if stopping:
+                    return
+            except OSError as error:
+                if error.errno not in (errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    raise
+                log.error("no connection could be accepted: %s; raise the limit on open files", error)
+                time.sleep(_ACCEPT_SECONDS)
+            else:
+                with connection:
+                    self._exchange(connection)
+
+    def _exchange(self, connection: socket.socket) -> None:
+        try:
+            refuse_stranger(connection)
+            until = time.monotonic() + EXCHANGE_SECONDS
+            size = frames.length(receive(connection, frames.HEADER.size, until))
+            reply = self.sidecar.answer(receive(connection, size, until))
+            connection.settimeout(EXCHANGE_SECONDS)
+            connection.sendall(frames.encode(reply))
+        except (OSError, OrchestratorError) as error:
+            log.warning("a function went away or is none of ours: %s", error)
+
+
+class Pool(BaseApplication):  # type: ignore[misc]
+    """The sidecar as an application of gunicorn's. `load` rereads the configuration."""
+
+    def __init__(
+        self, load: Callable[[], Config], build: Callable[[Config], Sidecar], preload: Callable[[Config], None]
+    ) -> None:
+        self._load = load
+        self._build = build
+        self._preload = preload
+        self._config = load()
+        super().__init__()
+
+    def build(self) -> Sidecar:
+        """What a worker answers with."""
+        return self._build(self._config)
+
+    def load_config(self) -> None:
+        """Our configuration in gunicorn's words."""
+        sidecar = self._config.sidecar
+        settings: dict[str, Any] = {
+            "bind": f"unix:{sidecar.socket}",
+            "umask": 0o177,  # the socket is 0600
+            "backlog": sidecar.queue,
+            "workers": sidecar.workers,
+            "threads": sidecar.threads,
+            "worker_class": PoolWorker,
+            "timeout": 60,
+            "graceful_timeout": 30,
+            "control_socket_disable": True,
+            "proc_name": "orchestrator-runner",
+            "logconfig_dict": logs.settings(),
+        }
+        for name, value in settings.items():
+            self.cfg.set(name, value)
+        self._preload(self._config)
+
+    def load(self) -> None:
+        """Nothing: there is no WSGI application."""
+
+    def reload(self) -> None:
+        """On SIGHUP. A configuration with errors is reported, and the one in force stays."""
+        try:
+            self._config = self._load()
+        except OrchestratorError as error:
+            log.error("the configuration was not reread: %s", error.detail)
+            return
+        self.load_config()
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        claim(Path(self._config.sidecar.socket))
+        try:
+            Arbiter(self).run()
+        except RuntimeError as error:
+            sys.exit(f"the pool could not start: {error}")
+
+
+def claim(path: Path) -> None:
+    """Make sure the socket's path is ours to bind: its directory exists, and no other runner listens there.
+
+    A socket file that nobody listens on any more is left by a crash, and doesn't matter. Raises Unavailable where a
+    runner answers.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return
+        except OSError as error:
+            raise Unavailable(f"the socket {path} cannot be used: {error}; set sidecar.socket to another") from error
+    raise Unavailable(f"another runner already serves {path}; stop it, or set sidecar.socket to another path")

@@ -1,0 +1,198 @@
+"""Typed reading of JSON that reports every bad field, not the first.
+
+msgspec decodes and checks in one pass, but stops at its first error. So the fast way is tried first; only when it
+refuses is the document walked a second time, field by field, each with its JSON pointer. The walk is also where
+`null` is taken as "missing" (atlas is written in Go, whose nil slices and maps are sent as `null`).
+Documents stay raw bytes until their type is known, so a `msgspec.Raw` field keeps the sender's own characters.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import NODEFAULT, Raw
+from msgspec.structs import FieldInfo
+
+from runner.errors import Invalid, Malformed, Problem
+
+T = TypeVar("T")
+Unknown = Literal["accept", "refuse"]
+
+MAX_DEPTH = 64
+"""Levels of nesting that are read. msgspec itself gives up at Python's recursion limit, with a RecursionError."""
+
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_WHERE = re.compile(r" - at `.*\Z")
+
+
+def read(
+    document: bytes,
+    kind: type[T],
+    *,
+    unknown: Unknown = "accept",
+    rules: Callable[[T], Iterator[Problem]] = lambda _: iter(()),
+) -> T:
+    """`document` as a `kind`, or every reason why not.
+
+    `rules` are the checks that a type cannot express. They are asked of a half-read value too, so that all problems
+    come at once: what could not be read is None there.
+    Raises Malformed where there is no JSON object to speak of, else Invalid with all problems.
+    """
+    _refuse_unreadable(document)
+    problems: list[Problem] = []
+    value = _read_fast(document, kind) if unknown == "accept" else None
+    if value is None:
+        value = _Walk(problems, unknown).value(Raw(document), kind, "")
+    if value is not None:
+        problems.extend(rules(value))
+    if problems or value is None:
+        raise Invalid(problems)
+    return value
+
+
+def _refuse_unreadable(document: bytes) -> None:
+    try:
+        document.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the body is not UTF-8 (byte {error.start}); send JSON in UTF-8") from error
+    if _too_deep(document):
+        raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels")
+
+
+def _too_deep(document: bytes) -> bool:
+    """Nesting without a Python loop over the bytes: strip strings, keep brackets, peel the innermost pairs."""
+    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = _STRING.sub(b"", document).translate(None, _NOT_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+    return bool(brackets)
+
+
+def _read_fast(document: bytes, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(document, type=kind)
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"the body is not JSON: {error}") from error
+
+
+class _Walk:
+    """One slow reading of one document, collecting problems as it goes."""
+
+    def __init__(self, problems: list[Problem], unknown: Unknown) -> None:
+        self._problems = problems
+        self._unknown = unknown
+
+    def value(self, raw: Raw, kind: Any, at: str) -> Any:
+        """`raw` as a `kind`; a wrong value is reported, and stands for itself as None in the result."""
+        base = _base(kind)
+        if isinstance(base, type) and issubclass(base, msgspec.Struct):
+            return self._struct(raw, base, at)
+        if get_origin(base) is tuple:
+            return self._items(raw, kind, base, at)
+        if get_origin(base) is dict:
+            return self._values(raw, kind, base, at)
+        return self._decode(raw, kind, at)
+
+    def _struct(self, raw: Raw, kind: type[msgspec.Struct], at: str) -> Any:
+        members = self._decode(raw, dict[str, Raw], at, "must be an object")
+        if members is None:
+            return None
+        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        if self._unknown == "refuse":
+            self._refuse_unknown(members, tuple(fields), at)
+        given = {
+            field.name: self._field(members.get(name), field, f"{at}/{_escape(name)}")
+            for name, field in fields.items()
+            if _given(members.get(name)) or _required(field)
+        }
+        return kind(**given)
+
+    def _field(self, raw: Raw | None, field: FieldInfo, at: str) -> Any:
+        if raw is None or not _given(raw):
+            self._problems.append(Problem(at, "is required"))
+            return None
+        return self.value(raw, field.type, at)
+
+    def _refuse_unknown(self, members: dict[str, Raw], known: Sequence[str], at: str) -> None:
+        for name in members.keys() - set(known):
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+            self._problems.append(Problem(f"{at}/{_escape(name)}", f"is not a known key; {hint}"))
+
+    def _items(self, raw: Raw, kind: Any, base: Any, at: str) -> Any:
+        items = self._decode(raw, list[Raw], at, "must be a list")
+        if items is None:
+            return None
+        (item, _) = get_args(base)
+        self._bounds(items, kind, at)
+        return tuple(self.value(each, item, f"{at}/{index}") for index, each in enumerate(items))
+
+    def _values(self, raw: Raw, kind: Any, base: Any, at: str) -> Any:
+        members = self._decode(raw, dict[str, Raw], at, "must be an object")
+        if members is None:
+            return None
+        (key, item) = get_args(base)
+        self._bounds(members, kind, at)
+        for name in members:
+            self._convert(name, key, f"{at}/{_escape(name)}")
+        return {name: self.value(each, item, f"{at}/{_escape(name)}") for name, each in members.items()}
+
+    def _bounds(self, container: Any, kind: Any, at: str) -> None:
+        """The length bounds of a list or object, whose members are read one by one."""
+        if get_origin(kind) is Annotated:
+            loose: Any = dict[str, Any] if isinstance(container, dict) else tuple[Any, ...]
+            self._convert(container, Annotated[loose, *get_args(kind)[1:]], at)
+
+    def _decode(self, raw: Raw, kind: Any, at: str, message: str = "") -> Any:
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.ValidationError as error:
+            self._problems.append(Problem(at, message or _message(kind, error)))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Malformed(f"the body is not JSON: {error}") from error
+        return None
+
+    def _convert(self, value: Any, kind: Any, at: str) -> None:
+        try:
+            msgspec.convert(value, kind)
+        except msgspec.ValidationError as error:
+            self._problems.append(Problem(at, _message(kind, error)))
+
+
+def _base(kind: Any) -> Any:
+    """`kind` without Annotated, and without `| None`."""
+    if get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    options = [option for option in get_args(kind) if option is not type(None)]
+    return options[0] if type(None) in get_args(kind) and len(options) == 1 else kind
+
+
+def _given(raw: Raw | None) -> bool:
+    return raw is not None and bytes(raw) != b"null"
+
+
+def _required(field: FieldInfo) -> bool:
+    return field.default is NODEFAULT and field.default_factory is NODEFAULT
+
+
+def _message(kind: Any, error: msgspec.ValidationError) -> str:
+    """The type's own description where it has one: "must be …" with its bounds; else msgspec's words."""
+    for meta in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
+        if isinstance(meta, msgspec.Meta) and meta.description:
+            return f"must be {meta.description}"
+    words = _WHERE.sub("", str(error)).replace("`", "")
+    return f"is wrong: {words[:1].lower()}{words[1:]}"
+
+
+def _escape(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")

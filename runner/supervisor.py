@@ -1,0 +1,182 @@
+"""The supervisor behind `up`: starts the processes of one host or pod, restarts what dies, ends all in order.
+
+    sidecar ─▶ http        started from left to right, stopped from right to left
+
+Signal handlers only enqueue. A child that finds the configuration wrong ends everything, since a restart would find
+the same; any other death is mended after a pause that grows with each death in a row.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import queue
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from runner import exit_codes
+from runner.client import SOCKET_VARIABLE
+from runner.config import PATH_VARIABLE
+from runner.settings import Config
+
+log = logging.getLogger("orchestrator.up")
+
+HOME = Path(__file__).resolve().parent.parent
+STOP_SECONDS = 35.0
+"""For a child to finish what it has in hand; gunicorn gives its own workers 30."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
+"""Seconds before a restart: doubled with each death in a row, so that everything is back within 5 s of a crash."""
+
+STEADY_SECONDS = 30.0
+"""A child that ran so long did not die in a row."""
+
+_PR_SET_PDEATHSIG = 1
+_SECRETS = ("ORCHESTRATOR_PRIVATE_KEY", "ORCHESTRATOR_SENTRY_DSN")
+
+
+class Child(msgspec.Struct, frozen=True):
+    """A process to keep running."""
+
+    name: str
+    command: Sequence[str]
+    environment: Mapping[str, str]
+
+
+def children(config: Config, path: Path, environ: Mapping[str, str]) -> tuple[Child, ...]:
+    """What the configuration names, in the order it is to start."""
+    shared = {**environ, PATH_VARIABLE: str(path), "PYTHONPATH": str(HOME)}
+    edge = {name: value for name, value in shared.items() if name not in _SECRETS}
+    http = {
+        SOCKET_VARIABLE: config.sidecar.socket,
+        "ORCHESTRATOR_HTTP_BIND": config.http.bind,
+        "ORCHESTRATOR_HTTP_WORKERS": str(config.http.workers),
+        "ORCHESTRATOR_HTTP_THREADS": str(config.http.threads),
+    }
+    gunicorn = (sys.executable, "-m", "gunicorn", "-c", str(HOME / "gunicorn.conf.py"))
+    return (
+        Child("sidecar", (sys.executable, "-m", "runner", "serve"), shared),
+        Child("http", (*gunicorn, "functions.bundle:app"), edge | http),
+    )
+
+
+class Running:
+    """A child with its process and its history."""
+
+    def __init__(self, child: Child) -> None:
+        self.child = child
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started = 0.0
+        self.deaths = 0
+        self.due = 0.0
+
+    def __repr__(self) -> str:
+        pid = self.process.pid if self.process else "-"
+        return f"Running({self.child.name}, pid={pid}, deaths={self.deaths})"
+
+    def start(self) -> None:
+        """Start it in a session of its own, so that Ctrl-C reaches us alone, and tied to our life."""
+        self.process = subprocess.Popen(
+            self.child.command,
+            env=dict(self.child.environment),
+            start_new_session=True,
+            preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  (this process has one thread)
+        )
+        self.started = time.monotonic()
+
+    def mourn(self, code: int) -> None:
+        """Note a death and when to start again."""
+        steady = time.monotonic() - self.started > STEADY_SECONDS
+        self.deaths = 1 if steady else self.deaths + 1
+        pause = min(FIRST_PAUSE * 2 ** (self.deaths - 1), LONGEST_PAUSE)
+        self.due = time.monotonic() + pause
+        self.process = None
+        log.error("%s ended with %s; starting it again in %.1f s", self.child.name, code, pause)
+
+
+class Supervisor:
+    """Runs until SIGINT or SIGTERM, then ends with 0, or with the exit code of a child that cannot run at all."""
+
+    def __init__(self, wanted: Sequence[Child]) -> None:
+        self._running = [Running(child) for child in wanted]
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def __repr__(self) -> str:
+        return f"Supervisor({self._running})"
+
+    def run(self) -> int:
+        """The whole life of `up`."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda received, _frame: self._signals.put(received))
+        for running in self._running:
+            running.start()
+        code = self._watch()
+        self._stop()
+        return code
+
+    def _watch(self) -> int:
+        while True:
+            try:
+                received = self._signals.get(timeout=0.2)
+            except queue.Empty:
+                received = 0
+            if received in (signal.SIGINT, signal.SIGTERM):
+                return 0
+            if received == signal.SIGHUP:
+                self._reread()
+            if (code := self._mend()) is not None:
+                return code
+
+    def _mend(self) -> int | None:
+        """Start what is due; the exit code to end with where a child cannot run with this configuration."""
+        for running in self._running:
+            if running.process is None:
+                if time.monotonic() >= running.due:
+                    running.start()
+                continue
+            code = running.process.poll()
+            if code == exit_codes.CONFIGURATION:
+                return code
+            if code is not None:
+                running.mourn(code)
+        return None
+
+    def _reread(self) -> None:
+        """The functions learn what concerns them from the sidecar, within seconds."""
+        for running in self._running:
+            if running.child.name == "sidecar" and running.process:
+                running.process.send_signal(signal.SIGHUP)
+
+    def _stop(self) -> None:
+        """From the doors inwards, so that what the doors have in hand still finds the sidecar."""
+        log.info("stopping; what is in hand is finished first")
+        for running in reversed(self._running):
+            process = running.process
+            if process is None or process.poll() is not None:
+                continue
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                log.error("%s did not end within %.0f s and is killed", running.child.name, STOP_SECONDS)
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _die_with_parent(parent: int) -> Callable[[], None]:
+    """Have the kernel send SIGTERM to the child when we are killed (prctl(2)), so that nothing is orphaned."""
+    libc = ctypes.CDLL(None)
+
+    def after_fork() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # we died before the kernel was told
+            os._exit(1)
+
+    return after_fork

@@ -1,0 +1,82 @@
+"""What the tests share: keys, configurations and sample payloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+from runner.config import parse
+from runner.settings import Config
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "examples"
+
+
+class KeyPair(msgspec.Struct, frozen=True):
+    """An RSA key pair in PEM."""
+
+    private: str
+    public: str
+
+
+def make_key_pair(bits: int = 2048) -> KeyPair:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return KeyPair(private.decode(), public.decode())
+
+
+@pytest.fixture(scope="session")
+def runner_keys() -> KeyPair:
+    """Signs result tokens."""
+    return make_key_pair()
+
+
+@pytest.fixture(scope="session")
+def atlas_keys() -> KeyPair:
+    """Signs requests."""
+    return make_key_pair()
+
+
+@pytest.fixture(scope="session")
+def document(runner_keys: KeyPair, atlas_keys: KeyPair) -> dict[str, Any]:
+    """A configuration as its file would hold it; copy before changing."""
+    return {
+        "runner": {"id": "runner-1", "privateKey": runner_keys.private},
+        "deepsource": {"host": "https://atlas.example", "publicKey": atlas_keys.public},
+        "driver": "memory",
+        "sidecar": {"workers": 1},
+    }
+
+
+@pytest.fixture(scope="session")
+def make_config(document: dict[str, Any]) -> Callable[..., Config]:
+    """A configuration with some sections replaced: `make_config(limits={"queueSeconds": 1})`."""
+
+    def make(**sections: Any) -> Config:
+        return parse(yaml.safe_dump({**document, **sections}), {})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def config(make_config: Callable[..., Config]) -> Config:
+    return make_config()
+
+
+@pytest.fixture(scope="session")
+def sample() -> Callable[[str], dict[str, Any]]:
+    """A fresh copy of a real payload: `sample("analysis")`."""
+
+    def load(name: str) -> dict[str, Any]:
+        decoded: dict[str, Any] = msgspec.json.decode((SAMPLES / f"{name}.json").read_bytes())
+        return decoded
+
+    return load
