@@ -18,7 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from runner import frames
-from runner.errors import Busy, Internal, OrchestratorError, Timeout, Unavailable
+from runner.errors import Busy, Internal, Timeout, Unavailable
 from runner.jobs import Placed
 from runner.payloads import Request, Terms
 
@@ -28,6 +28,7 @@ TERMS_LIFETIME = 5.0
 """Seconds for which the terms are remembered: so long until a changed configuration reaches every function."""
 
 _PEER = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
+_TIMEVAL = struct.Struct("ll")  # seconds, microseconds: struct timeval of SO_RCVTIMEO and SO_SNDTIMEO in socket(7)
 F = TypeVar("F")
 
 
@@ -76,22 +77,23 @@ class Client:
     def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             try:
-                self._connect(connection, deadline)
+                self._connect(connection)
+                bound_waits(connection, deadline - time.monotonic())
                 connection.sendall(request)
-                size = frames.length(receive(connection, frames.HEADER.size, deadline))
-                return frames.decode_reply(receive(connection, size, deadline))
-            except OrchestratorError:
-                raise
+                return frames.decode_reply(receive_frame(connection, deadline))
             except TimeoutError as error:
                 raise Timeout("the runner did not answer within the deadline; repeat the request") from error
-            except BlockingIOError as error:  # EAGAIN from connect(2): the backlog is full
-                raise Busy("every worker is occupied and the queue is full; repeat the request") from error
             except OSError as error:
                 raise Unavailable(self._explain(error)) from error
 
-    def _connect(self, connection: socket.socket, deadline: float) -> None:
-        connection.settimeout(_left(deadline))
-        connection.connect(self._path)
+    def _connect(self, connection: socket.socket) -> None:
+        """Connect at once or not at all: a full backlog is EAGAIN to a socket that does not block (connect(2))."""
+        connection.setblocking(False)
+        try:
+            connection.connect(self._path)
+        except BlockingIOError as error:
+            raise Busy("every worker is occupied and the queue is full; repeat the request") from error
+        connection.setblocking(True)
         refuse_stranger(connection)
 
     def _explain(self, error: OSError) -> str:
@@ -102,16 +104,48 @@ class Client:
         return f"the runner went away while it had the request in hand ({error}); repeat the request"
 
 
-def receive(connection: socket.socket, size: int, deadline: float) -> bytes:
-    """Exactly `size` bytes. Raises Unavailable where the other side ends early, TimeoutError past the deadline."""
-    received = bytearray()
-    while len(received) < size:
-        connection.settimeout(_left(deadline))
-        chunk = connection.recv(min(size - len(received), 1 << 20))
-        if not chunk:
-            raise Unavailable("the runner went away while it had the request in hand; repeat the request")
-        received += chunk
-    return bytes(received)
+def bound_waits(connection: socket.socket, seconds: float) -> None:
+    """Let no send or receive wait longer than that: the kernel's own timeouts, which need no poll(2) before each call.
+
+    Raises TimeoutError where nothing is left.
+    """
+    if seconds <= 0:
+        raise TimeoutError
+    wait = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000) or 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+
+
+def receive_frame(connection: socket.socket, deadline: float) -> bytes:
+    """The body of one frame; most arrive in one piece.
+
+    Raises Unavailable where the other side ends early, TimeoutError where it is silent too long.
+    """
+    received = _receive(connection, 65536)
+    while len(received) < frames.HEADER.size:
+        received += _receive_more(connection, frames.HEADER.size - len(received), deadline)
+    end = frames.HEADER.size + frames.length(received[: frames.HEADER.size])
+    if len(received) >= end:
+        return received[frames.HEADER.size : end]
+    pieces = bytearray(received)
+    while len(pieces) < end:
+        pieces += _receive_more(connection, min(end - len(pieces), 1 << 20), deadline)
+    return bytes(pieces[frames.HEADER.size :])
+
+
+def _receive_more(connection: socket.socket, size: int, deadline: float) -> bytes:
+    bound_waits(connection, deadline - time.monotonic())
+    return _receive(connection, size)
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    try:
+        received = connection.recv(size)
+    except BlockingIOError as error:  # what SO_RCVTIMEO makes of a silence
+        raise TimeoutError from error
+    if not received:
+        raise Unavailable("the runner went away while it had the request in hand; repeat the request")
+    return received
 
 
 def refuse_stranger(connection: socket.socket) -> None:
@@ -120,10 +154,3 @@ def refuse_stranger(connection: socket.socket) -> None:
     (_, uid, _) = _PEER.unpack(credentials)
     if uid not in (os.geteuid(), 0):
         raise PermissionError(f"the other side of the socket is user {uid}")
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left

@@ -16,7 +16,6 @@ import logging
 import os
 import select
 import socket
-import struct
 import sys
 import threading
 import time
@@ -29,7 +28,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from runner import frames, logs
-from runner.client import receive, refuse_stranger
+from runner.client import bound_waits, receive_frame, refuse_stranger
 from runner.errors import OrchestratorError, Unavailable
 from runner.settings import Config
 from runner.sidecar import Sidecar
@@ -41,8 +40,6 @@ EXCHANGE_SECONDS = 5.0
 
 _ACCEPT_SECONDS = 0.25
 """How long a thread waits in accept before it looks whether the worker is to stop."""
-
-_TIMEVAL = struct.Struct("ll")
 
 
 class PoolWorker(Worker):  # type: ignore[misc]
@@ -58,8 +55,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
         """Serve until told to stop, or until the arbiter is gone; then finish what is in hand."""
         listener = self.sockets[0].sock
         listener.setblocking(True)
-        wait = _TIMEVAL.pack(0, int(_ACCEPT_SECONDS * 1_000_000))
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
+        bound_waits(listener, _ACCEPT_SECONDS)
         threads = [
             threading.Thread(target=self._serve, args=(listener,), name=f"command-{number}", daemon=True)
             for number in range(self.cfg.threads)
@@ -100,10 +96,8 @@ class PoolWorker(Worker):  # type: ignore[misc]
     def _exchange(self, connection: socket.socket) -> None:
         try:
             refuse_stranger(connection)
-            until = time.monotonic() + EXCHANGE_SECONDS
-            size = frames.length(receive(connection, frames.HEADER.size, until))
-            reply = self.sidecar.answer(receive(connection, size, until))
-            connection.settimeout(EXCHANGE_SECONDS)
+            bound_waits(connection, EXCHANGE_SECONDS)
+            reply = self.sidecar.answer(receive_frame(connection, time.monotonic() + EXCHANGE_SECONDS))
             connection.sendall(frames.encode(reply))
         except (OSError, OrchestratorError) as error:
             log.warning("a function went away or is none of ours: %s", error)

@@ -17,6 +17,7 @@ from runner.commands import plan
 from runner.drivers import Deadline, Driver
 from runner.errors import Internal, OrchestratorError, Timeout
 from runner.jobs import Action, Cancellation, JobSpec, Placed
+from runner.logs import journal
 from runner.payloads import REQUEST_TYPES, Terms
 from runner.settings import Config
 
@@ -68,14 +69,12 @@ class Sidecar:
             outcome = error.code
             raise
         finally:
-            log.info(
+            journal(
                 outcome,
-                extra={
-                    "request_type": frame.request_type,
-                    "request_id": frame.trace_id,
-                    "jobs": {job.name: job.state for job in jobs},
-                    "milliseconds": round((time.monotonic() - began) * 1000, 1),
-                },
+                request_type=frame.request_type,
+                request_id=frame.trace_id,
+                jobs={job.name: job.state for job in jobs},
+                milliseconds=round((time.monotonic() - began) * 1000, 1),
             )
         return frames.Accepted(jobs=jobs)
 

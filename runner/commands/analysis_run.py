@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-import tomli_w
+import rtoml
 
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
@@ -83,7 +83,7 @@ def _flags(request: AnalysisRun, check: Check, config: Config) -> tuple[Text, ..
 def _toml(request: AnalysisRun, check: Check) -> str:
     vcs = request.vcs_meta
     previous = request.previous_completed_run_commit_oid or vcs.previous_completed_run_commit_oid
-    return tomli_w.dumps(
+    return rtoml.dumps(
         {
             "runID": request.run_id,
             "runSerial": request.run_serial,

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import base64
+import sys
 
 import msgspec
-import tomli_w
-from backports import zstd
+import rtoml
 
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
 from runner.jobs import JobSpec, Report, Resources, Text
 from runner.payloads.autofix_run import AutofixRun
 from runner.settings import Config
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 ZSTD_LEVEL = 15
 CHECK_SEQ = "1"
@@ -68,7 +73,7 @@ def _packed(toml: str) -> str:
 
 def _toml(request: AutofixRun) -> str:
     meta = request.autofixer.autofix_meta
-    return tomli_w.dumps(
+    return rtoml.dumps(
         {
             "runID": request.run_id,
             "analyzerShortcode": meta.name,

@@ -20,6 +20,9 @@ TIME_LIMIT = 1500
 MAX_ARGUMENT = 131072 - 1
 """Bytes of one argument or environment string: Linux' MAX_ARG_STRLEN (execve(2)), less the closing NUL."""
 
+_SURELY_FITS = MAX_ARGUMENT // 4 - 1
+"""Characters; UTF-8 makes at most four bytes of each."""
+
 COAT_COMMAND = ("/app/coat",)
 COAT_REQUESTS = Resources(cpu=300, memory=500)
 COAT_LIMITS = Resources(cpu=1400, memory=4000)
@@ -176,13 +179,14 @@ def volumes(config: Config) -> tuple[Volume, ...]:
 def refuse_oversized(containers: tuple[Container, ...], secrets: Mapping[str, Secret | TokenGrant]) -> None:
     """Raises TooLarge for an argument that no kernel would pass to the program."""
     for container in containers:
-        for before, argument in zip(("", *container.args), container.args, strict=False):
-            _refuse_over(argument, f"the argument {before!r} of {container.name}")
+        for index, argument in enumerate(container.args):
+            if isinstance(argument, str) and len(argument) > _SURELY_FITS:
+                _refuse_over(argument, f"the value of {container.args[index - 1]} of {container.name}")
     for name, secret in secrets.items():
-        if isinstance(secret, Secret):
+        if isinstance(secret, Secret) and len(secret.reveal()) > _SURELY_FITS - len(name):
             _refuse_over(f"{name}={secret.reveal()}", f"the value behind {name}")
 
 
-def _refuse_over(value: Text, what: str) -> None:
-    if isinstance(value, str) and (size := len(value.encode())) > MAX_ARGUMENT:
+def _refuse_over(value: str, what: str) -> None:
+    if (size := len(value.encode())) > MAX_ARGUMENT:
         raise TooLarge(f"{what} has {size} bytes; a program can be given {MAX_ARGUMENT} at most")

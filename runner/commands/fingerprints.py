@@ -12,34 +12,49 @@ from typing import Any
 import msgspec
 
 from runner.payloads import remotes
+from runner.payloads.analysis_run import Check
+from runner.payloads.fields import Keys
+
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def fingerprint(request_type: str, task: Any) -> str:
-    """A hash of `task` (a payload, or the part of one that one job is for), as 32 hexadecimal digits."""
-    bare = _bare(msgspec.to_builtins(task, builtin_types=(msgspec.Raw,)))
-    encoded = msgspec.msgpack.encode([request_type, bare], order="deterministic")
+    """A hash of `task` (a request, or the part of one that a single job is for), as 32 hexadecimal digits."""
+    bare = {name: _BARE[name](getattr(task, name)) for name in task.__struct_fields__ if name in _BARE}
+    encoded = _encoder.encode([request_type, msgspec.structs.replace(task, **bare)])
     return sha256(encoded).hexdigest()[:32]
 
 
-def _bare(part: Any) -> Any:
-    if isinstance(part, dict):
-        return {key: _bare_member(key, value) for key, value in part.items() if key not in _LEFT_OUT}
-    if isinstance(part, list | tuple):
-        return [_bare(item) for item in part]
-    if isinstance(part, msgspec.Raw):
-        return msgspec.json.format(bytes(part), indent=-1)
-    return part
+def _without_credentials(part: Any) -> Any:
+    remote = remotes.parse(part.remote_url)
+    return msgspec.structs.replace(part, remote_url=remote.public if remote else "")
 
 
-def _bare_member(key: str, value: Any) -> Any:
-    if key == "remote_url":
-        remote = remotes.parse(value)
-        return remote.public if remote else ""
-    if key in ("url", "analysis_context_url"):
-        return str(value).partition("?")[0]
-    if key == "_meta":
-        return value.get("resource_pool", "")
-    return _bare(value)
+def _unsigned(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """The checks without the queries of their URLs, which is where signatures are."""
+    return tuple(
+        msgspec.structs.replace(
+            check,
+            analysis_context_url=_path_of(check.analysis_context_url),
+            artifacts=tuple(
+                msgspec.structs.replace(artifact, url=_path_of(artifact.url)) for artifact in check.artifacts
+            ),
+        )
+        for check in checks
+    )
 
 
-_LEFT_OUT = frozenset({"keys", "internal_token"})
+def _path_of(url: str) -> str:
+    return url.partition("?")[0]
+
+
+_BARE: dict[str, Any] = {
+    "vcs_meta": _without_credentials,
+    "ssh_meta": _without_credentials,
+    "keys": lambda _: Keys(),
+    "internal_token": lambda _: "",
+    "meta": lambda meta: {"resource_pool": meta.get("resource_pool", "")},
+    "config": lambda config: msgspec.Raw(msgspec.json.format(bytes(config), indent=-1)),
+    "checks": _unsigned,
+}
+"""By field: what is left of it once nothing is in it that may differ between two sendings."""

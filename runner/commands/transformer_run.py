@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tomli_w
+import rtoml
 
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
@@ -53,7 +53,7 @@ def _flags(request: TransformerRun) -> tuple[Text, ...]:
 
 def _toml(request: TransformerRun) -> str:
     patch = request.patch_commit
-    return tomli_w.dumps(
+    return rtoml.dumps(
         {
             "runID": request.run_id,
             "baseOID": request.vcs_meta.base_oid,

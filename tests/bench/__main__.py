@@ -1,0 +1,166 @@
+"""`python -m tests.bench [NAME …]`: measure, print each figure with its bound, exit 1 where one is missed."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import yaml
+
+from runner.client import Client
+from tests.bench import load, stack
+from tests.conftest import make_key_pair
+
+ROUNDS = 3
+SECONDS = 4
+GROWTH_REQUESTS = 100_000
+
+
+class Figure(msgspec.Struct):
+    """One measured value and what it should be."""
+
+    name: str
+    value: float
+    unit: str
+    bound: float
+    at_least: bool = False
+    note: str = ""
+
+    @property
+    def kept(self) -> bool:
+        return self.value >= self.bound if self.at_least else self.value <= self.bound
+
+    def __str__(self) -> str:
+        relation = "at least" if self.at_least else "at most"
+        verdict = "ok    " if self.kept else "MISSED"
+        value = f"{self.value:8.3f} {self.unit:<4}"
+        return f"{verdict}  {self.name:<42} {value} ({relation} {self.bound:g}){'  ' + self.note if self.note else ''}"
+
+
+def http(work: Path) -> Iterator[Figure]:
+    """Requests a second through everything, against a function that only decodes and answers."""
+    rates: dict[str, list[float]] = {"baseline": [], "unsigned": [], "signed": []}
+    unsigned = (sys.executable, "-m", "tests.bench.unsigned")
+    with (
+        _sidecar(work, "signed", (sys.executable, "-m", "runner", "serve", "--config")) as signed_socket,
+        _sidecar(work, "unsigned", unsigned) as unsigned_socket,
+    ):
+        apps = {
+            "baseline": ("tests.bench.baseline:app", signed_socket),
+            "unsigned": ("functions.analysis:app", unsigned_socket),
+            "signed": ("functions.analysis:app", signed_socket),
+        }
+        for _ in range(ROUNDS):
+            for name, (app, path) in apps.items():
+                port = stack.free_port()
+                with stack.gunicorn(app, port, work / "log", path):
+                    url = f"http://127.0.0.1:{port}/tasks/analysis"
+                    load.requests_per_second(url, 1, work)
+                    rates[name].append(load.requests_per_second(url, SECONDS, work))
+        yield from _hand_off(signed_socket)
+    middle = {name: statistics.median(values) for name, values in rates.items()}
+    note = f"{middle['signed']:.0f} of {middle['baseline']:.0f} requests/s"
+    yield Figure("HTTP, with a token signed for each job", middle["signed"] / middle["baseline"], "", 0.25, True, note)
+    note = f"{middle['unsigned']:.0f} of {middle['baseline']:.0f} requests/s"
+    yield Figure("HTTP, without tokens", middle["unsigned"] / middle["baseline"], "", 0.5, True, note)
+
+
+def _hand_off(path: Path) -> Iterator[Figure]:
+    """Function to sidecar and back, without plan and token."""
+    client = Client(str(path))
+    taken = []
+    for _ in range(3000):
+        began = time.perf_counter()
+        client.ping(time.monotonic() + 5)
+        taken.append(time.perf_counter() - began)
+    yield Figure("hand-off, median of 3000", statistics.median(taken) * 1000, "ms", 0.5)
+
+
+def memory(work: Path) -> Iterator[Figure]:
+    """The whole process tree of `up`, idle; and the growth over many requests."""
+    port = stack.free_port()
+    local = {"driver": "local", "local": {"directory": str(work / "jobs")}, "sidecar": {}}
+    path = _write_config(work, "up", http={"bind": f"127.0.0.1:{port}"}, **local)
+    with stack.process((sys.executable, "-m", "runner", "up", "--config", str(path)), work / "log") as pid:
+        stack.await_answer(f"http://127.0.0.1:{port}/readyz")
+        time.sleep(2)  # let start-up end, so that what is measured is idle
+        pids = stack.tree(pid)
+        yield Figure("`up` with the local driver, idle", stack.memory_mib(pids), "MiB", 250, note=f"{len(pids)} processes")
+    yield from _growth(work)
+
+
+def _growth(work: Path) -> Iterator[Figure]:
+    port = stack.free_port()
+    path = _write_config(work, "growth", http={"bind": f"127.0.0.1:{port}", "allowUnauthenticated": True})
+    url = f"http://127.0.0.1:{port}/tasks/analysis"
+    with stack.process((sys.executable, "-m", "runner", "up", "--config", str(path)), work / "log") as pid:
+        stack.await_answer(f"http://127.0.0.1:{port}/readyz")
+        rate = load.requests_per_second(url, 5, work, runs=100)
+        before = stack.memory_mib(stack.tree(pid))
+        seconds = int(GROWTH_REQUESTS / rate) + 1
+        load.requests_per_second(url, seconds, work, runs=100)
+        grown = stack.memory_mib(stack.tree(pid)) - before
+    yield Figure(f"growth over {GROWTH_REQUESTS} requests", grown, "MiB", 4, note=f"from {before:.0f} MiB")
+
+
+def cold_start(_work: Path) -> Iterator[Figure]:
+    """CPU of importing one function."""
+    code = "import time; began = time.process_time(); import functions.analysis; print(time.process_time() - began)"
+    command = (sys.executable, "-c", code)
+    runs = [float(subprocess.check_output(command, cwd=stack.ROOT)) for _ in range(7)]
+    yield Figure("import functions.analysis, CPU, median of 7", statistics.median(runs), "s", 0.35)
+
+
+MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {"http": http, "memory": memory, "cold-start": cold_start}
+
+
+@contextmanager
+def _sidecar(work: Path, name: str, command: tuple[str, ...]) -> Iterator[Path]:
+    """A sidecar with the memory driver, ready; gives its socket."""
+    path = _write_config(work, name)
+    socket_path = work / f"{name}.sock"
+    with stack.process((*command, str(path)), work / "log", {"ORCHESTRATOR_LOG_LEVEL": "WARNING"}):
+        until = time.monotonic() + 20
+        while not socket_path.exists():
+            if time.monotonic() > until:
+                raise TimeoutError(f"no sidecar at {socket_path}; see {work / 'log'}")
+            time.sleep(0.05)
+        yield socket_path
+
+
+def _write_config(work: Path, name: str, **sections: object) -> Path:
+    document = {
+        "runner": {"id": "bench", "privateKey": make_key_pair().private},
+        "deepsource": {"host": "http://127.0.0.1:9", "publicKey": make_key_pair().public},
+        "http": {"allowUnauthenticated": True},
+        "driver": "memory",
+        **sections,
+    }
+    workers = 1 if document["driver"] == "memory" else 2
+    document["sidecar"] = {"socket": str(work / f"{name}.sock"), "workers": workers}
+    path = work / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def main(names: list[str]) -> int:
+    load.require_wrk()
+    kept = True
+    with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as directory:
+        for name in names or MEASURES:
+            print(f"{name}: {(MEASURES[name].__doc__ or '').strip()}", flush=True)
+            for figure in MEASURES[name](Path(directory)):
+                print(f"  {figure}", flush=True)
+                kept = kept and figure.kept
+    return 0 if kept else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""The load: wrk with a script that sends the sample analysis, each time as a new run or always as one of a few."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.bench.stack import ROOT
+
+CONNECTIONS = 16
+
+_SCRIPT = """
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+local before, after = [==[{before}]==], [==[{after}]==]
+local sent, runs = 0, {runs}
+local seed = string.format("%08x", os.time() % 4294967296)
+request = function()
+  sent = sent + 1
+  return wrk.format(nil, nil, nil, before .. seed .. "-" .. (runs > 0 and sent % runs or sent) .. after)
+end
+done = function(summary, latency, requests)
+  io.write(string.format("BENCH %d %d %d\\n", summary.requests, summary.duration,
+    summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.timeout))
+end
+"""
+
+
+def require_wrk() -> None:
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is needed to make the load: install the package `wrk`")
+
+
+def requests_per_second(url: str, seconds: int, work: Path, *, runs: int = 0) -> float:
+    """wrk against `url`; every answer must be a success. `runs` bounds how many different runs are asked for."""
+    script = work / "load.lua"
+    script.write_text(_script(runs))
+    command = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url)
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    match = re.search(r"^BENCH (\d+) (\d+) (\d+)$", printed, re.MULTILINE)
+    if not match or int(match[3]):
+        raise RuntimeError(f"the load failed:\n{printed}")
+    return int(match[1]) / (int(match[2]) / 1e6)
+
+
+def _script(runs: int) -> str:
+    sample = json.loads((ROOT / "examples" / "analysis.json").read_text())
+    before, after = json.dumps({**sample, "run_id": "@"}).split("@", 1)
+    values = {"before": before, "after": after, "runs": str(runs)}
+    return re.sub(r"\{(before|after|runs)\}", lambda match: values[match[1]], _SCRIPT)
