@@ -12,6 +12,7 @@ that fails at once on the client's side, as `busy`.
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import select
@@ -42,6 +43,9 @@ _ACCEPT_SECONDS = 0.25
 """How long a thread waits in accept before it looks whether the worker is to stop."""
 
 
+_GARBAGE_THRESHOLDS = (50_000, 20, 100)
+
+
 class PoolWorker(Worker):  # type: ignore[misc]
     """One process of the pool: a thread for each command in hand."""
 
@@ -49,6 +53,10 @@ class PoolWorker(Worker):  # type: ignore[misc]
 
     def load_wsgi(self) -> None:
         """There is no WSGI here; connections are opened now that we are forked."""
+        # A command leaves no cycles behind, and what was loaded before the fork stays for good: look for garbage
+        # seldom, and not among the pages that all workers share.
+        gc.freeze()
+        gc.set_threshold(*_GARBAGE_THRESHOLDS)
         self.sidecar: Sidecar = self.app.build()
 
     def run(self) -> None:
