@@ -42,6 +42,12 @@ def _local(config: Config, unseal: Unseal) -> Driver:
     return LocalDriver(Path(local.directory), parallelism=local.parallelism, images=local.images, unseal=unseal)
 
 
+def _kubernetes(config: Config, unseal: Unseal) -> Driver:
+    from runner.drivers.kubernetes import KubernetesDriver
+
+    return KubernetesDriver(config, unseal=unseal)
+
+
 def _memory(_config: Config, unseal: Unseal) -> Driver:
     from runner.drivers.memory import MemoryDriver
 
@@ -56,6 +62,7 @@ def _printer(config: Config, unseal: Unseal) -> Driver:
 
 _BUILDERS: dict[DriverName, Callable[[Config, Unseal], Driver]] = {
     "local": _local,
+    "kubernetes": _kubernetes,
     "memory": _memory,
     "printer": _printer,
 }

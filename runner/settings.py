@@ -68,6 +68,10 @@ class Kubernetes(Section, frozen=True):
     namespace: str = "default"
     node_selector: dict[str, str] = {}
     image_registry: ImageRegistry = ImageRegistry()
+    kubeconfig: str = ""
+    """A kubeconfig's path. Where empty: the pod's own service account, else $KUBECONFIG or ~/.kube/config."""
+    context: str = ""
+    """The kubeconfig's context; its current one where empty."""
 
 
 class ObjectStorage(Section, frozen=True):
@@ -207,10 +211,13 @@ class Config(Section, frozen=True):
         settings = self.pools.get(pool)
         return (settings.driver if settings else None) or self.default_driver
 
+    def pool_names(self) -> tuple[str, ...]:
+        """Every pool that a request can come to, the default one first."""
+        return tuple(dict.fromkeys((self.default_pool, *self.pools)))
+
     def drivers(self) -> tuple[DriverName, ...]:
         """Every driver that some pool leads to, the default one first."""
-        named = [self.driver_of(self.default_pool), *map(self.driver_of, sorted(self.pools))]
-        return tuple(dict.fromkeys(named))
+        return tuple(dict.fromkeys(map(self.driver_of, self.pool_names())))
 
     @property
     def atlas_url(self) -> str:

@@ -19,16 +19,23 @@ REPORT = "orchestrator/report"
 POOL = "orchestrator/pool"
 CANCELLED = "orchestrator/cancelled"
 REPORTED = "orchestrator/reported"
+SECRET = "orchestrator/secret"  # noqa: S105  (the annotation with the Secret's name)
 
 _USER, _GROUP, _FILES_GROUP = 1000, 3000, 2000
 
 Manifest = dict[str, Any]
 
 
-def job_manifest(job: JobSpec, config: Config) -> Manifest:
-    """The Job. It names its secrets by reference only."""
+def job_manifest(job: JobSpec, config: Config, *, nonce: str) -> Manifest:
+    """The Job. It names its secrets by reference only. `nonce` tells this creation of the Job from any other."""
     pool = config.pools.get(job.pool, PoolSettings())
-    annotations = {FINGERPRINT: job.fingerprint, POOL: job.pool, REPORT: encode_report(job.report)}
+    secret = f"{job.name}-{nonce}"
+    annotations = {
+        FINGERPRINT: job.fingerprint,
+        POOL: job.pool,
+        REPORT: encode_report(job.report),
+        SECRET: secret,
+    }
     queue = {"kueue.x-k8s.io/queue-name": pool.queue_name} if pool.queue_name else {}
     return {
         "apiVersion": "batch/v1",
@@ -49,13 +56,13 @@ def job_manifest(job: JobSpec, config: Config) -> Manifest:
             "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]},
             "template": {
                 "metadata": {"labels": dict(job.pod_labels)},
-                "spec": _pod(job, config, pool),
+                "spec": _pod(job, config, pool, secret),
             },
         },
     }
 
 
-def secret_manifest(job: JobSpec, config: Config, values: Mapping[str, str], owner_uid: str) -> Manifest:
+def secret_manifest(job: JobSpec, config: Config, values: Mapping[str, str], *, name: str, owner_uid: str) -> Manifest:
     """The Secret, which goes when its Job goes."""
     owner = {
         "apiVersion": "batch/v1",
@@ -69,7 +76,7 @@ def secret_manifest(job: JobSpec, config: Config, values: Mapping[str, str], own
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
-            "name": job.name,
+            "name": name,
             "namespace": namespace(config, job.pool),
             "labels": dict(job.labels),
             "ownerReferences": [owner],
@@ -124,7 +131,7 @@ def literal(value: str) -> str:
     return value.replace("$", "$$")
 
 
-def _pod(job: JobSpec, config: Config, pool: PoolSettings) -> Manifest:
+def _pod(job: JobSpec, config: Config, pool: PoolSettings, secret: str) -> Manifest:
     pull_secret = config.cluster.image_registry.pull_secret_name
     selector = pool.node_selector or config.cluster.node_selector
     optional: Manifest = {
@@ -132,7 +139,7 @@ def _pod(job: JobSpec, config: Config, pool: PoolSettings) -> Manifest:
         "nodeSelector": dict(selector),
         "tolerations": [_set(msgspec.to_builtins(toleration)) for toleration in pool.tolerations],
         "priorityClassName": pool.priority_class_name,
-        "initContainers": [_container(job, job.init)] if job.init else [],
+        "initContainers": [_container(job, job.init, secret)] if job.init else [],
     }
     return {
         "restartPolicy": "Never",
@@ -140,7 +147,7 @@ def _pod(job: JobSpec, config: Config, pool: PoolSettings) -> Manifest:
         "enableServiceLinks": False,
         "securityContext": _pod_security(),
         **_set(optional),
-        "containers": [_container(job, job.main)],
+        "containers": [_container(job, job.main, secret)],
         "volumes": [_volume(volume) for volume in job.volumes],
     }
 
@@ -164,13 +171,13 @@ def _container_security() -> Manifest:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-def _container(job: JobSpec, container: Container) -> Manifest:
+def _container(job: JobSpec, container: Container, secret: str) -> Manifest:
     return {
         "name": container.name,
         "image": container.image,
         "command": [literal(part) for part in container.command],
         "args": [_argument(argument) for argument in container.args],
-        "env": _environment(job.name, container),
+        "env": _environment(secret, container),
         "resources": {"requests": _resources(container.requests), "limits": _resources(container.limits)},
         "securityContext": _container_security(),
         "volumeMounts": [{"name": volume.name, "mountPath": volume.path} for volume in job.volumes],

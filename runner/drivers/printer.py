@@ -17,6 +17,9 @@ MASK = "***"
 OWNER = "00000000-0000-0000-0000-000000000000"
 """Stands for the Job's uid, which the API server chooses."""
 
+NONCE = "00000000"
+"""Stands for what the driver draws anew for each Job that it creates."""
+
 
 class PrinterDriver(MemoryDriver):
     """The memory driver with a voice."""
@@ -51,7 +54,9 @@ class PrinterDriver(MemoryDriver):
 def render(job: JobSpec, config: Config, values: Mapping[str, str] | None = None) -> str:
     """The job's objects as YAML documents; the secrets' values masked unless they are given."""
     shown = dict.fromkeys(job.secrets, MASK) if values is None else values
-    return show([job_manifest(job, config), secret_manifest(job, config, shown, OWNER)])
+    manifest = job_manifest(job, config, nonce=NONCE)
+    secret = secret_manifest(job, config, shown, name=f"{job.name}-{NONCE}", owner_uid=OWNER)
+    return show([manifest, secret])
 
 
 class _Dumper(yaml.SafeDumper):
