@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench pins clean
+.PHONY: help demo test lint format bench cluster cluster-down pins clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,12 @@ format: $(READY) ## put the code into the house's style
 
 bench: $(READY) ## measure speed and memory, as ratios within one run (needs wrk)
 	$(BIN)/python -m tests.bench
+
+cluster: $(READY) ## a real Kubernetes and a real Nomad on this machine, built and started (Linux, root, Go)
+	$(BIN)/python -m tests.cluster up
+
+cluster-down: $(READY) ## end them; only what was built stays, in the cache
+	$(BIN)/python -m tests.cluster down
 
 pins: $(READY) ## pin the newest versions that requirements*.in allow, with hashes
 	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \

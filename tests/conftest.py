@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jwt
 import msgspec
 import pytest
 import yaml
@@ -80,3 +82,28 @@ def sample() -> Callable[[str], dict[str, Any]]:
         return decoded
 
     return load
+
+
+@pytest.fixture(scope="session")
+def write_config(document: dict[str, Any]) -> Callable[..., Path]:
+    """A configuration file for a sidecar of its own: `write_config(directory, sidecar={"workers": 2})`."""
+
+    def write(directory: Path, **sections: Any) -> Path:
+        sidecar = {"socket": str(directory / "runner.sock"), **document["sidecar"], **sections.pop("sidecar", {})}
+        path = directory / "orchestrator.yaml"
+        path.write_text(yaml.safe_dump({**document, **sections, "sidecar": sidecar}))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def token(atlas_keys: KeyPair) -> Callable[..., str]:
+    """atlas's bearer token, good unless said otherwise: `token(exp=0)`, `token(key=other.private)`."""
+
+    def make(*, key: str = atlas_keys.private, algorithm: str = "RS256", **claims: Any) -> str:
+        good = {"exp": int(time.time()) + 600, "runner_id": "runner-1"}
+        kept = {name: value for name, value in {**good, **claims}.items() if value is not None}
+        return jwt.encode(kept, key, algorithm=algorithm)
+
+    return make

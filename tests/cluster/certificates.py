@@ -1,0 +1,98 @@
+"""Keys and certificates, by openssl: an authority per cluster, so that tests verify TLS.
+
+The extensions are those that Python's VERIFY_X509_STRICT (on by default since 3.13) and Go insist
+on: key usage and key identifiers everywhere, subject alternative names on servers (RFC 5280, 4.2).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .programs import run
+
+_DAYS = "3650"
+_NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, as files."""
+
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority in a directory of its own."""
+
+    directory: Path
+    name: str
+
+    @property
+    def pair(self) -> Pair:
+        """The authority's own certificate and key."""
+        return _pair(self.directory, "ca")
+
+    def create(self) -> None:
+        """Make the authority's key and certificate, unless they are there already."""
+        if self.pair.certificate.exists():
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        _request(
+            self.pair,
+            f"/CN={self.name}",
+            "basicConstraints=critical,CA:TRUE",
+            "keyUsage=critical,keyCertSign,cRLSign",
+            "subjectKeyIdentifier=hash",
+        )
+
+    def issue(self, name: str, *, group: str = "", hosts: tuple[str, ...] = ()) -> Pair:
+        """A certificate for the common name `name`, organization `group`, good for both sides.
+
+        Kubernetes reads user and group out of these two (Authenticating, X509 client
+        certificates). `hosts` are DNS names and IP addresses; without any it is for clients only.
+        """
+        pair = _pair(self.directory, name.replace(":", "-"))
+        if not pair.certificate.exists():
+            _request(
+                pair,
+                f"/O={group}/CN={name}" if group else f"/CN={name}",
+                "basicConstraints=critical,CA:FALSE",
+                "keyUsage=critical,digitalSignature",
+                f"extendedKeyUsage={'serverAuth,' if hosts else ''}clientAuth",
+                "subjectKeyIdentifier=hash",
+                "authorityKeyIdentifier=keyid",
+                *([f"subjectAltName={','.join(map(_alternative, hosts))}"] if hosts else []),
+                authority=self.pair,
+            )
+        return pair
+
+
+def signing_key(path: Path) -> Path:
+    """An RSA key without a certificate, for service account tokens."""
+    if not path.exists():
+        new = path.with_suffix(".new")
+        run("openssl", "genrsa", "-out", new, "2048")
+        new.replace(path)
+    return path
+
+
+def _request(pair: Pair, subject: str, *extensions: str, authority: Pair | None = None) -> None:
+    """Make a key and its certificate, signed by the authority or else by itself."""
+    signer = ("-CA", authority.certificate, "-CAkey", authority.key) if authority else ()
+    added = [word for extension in extensions for word in ("-addext", extension)]
+    new = pair.certificate.with_suffix(".new")
+    run(
+        *("openssl", "req", "-x509", *_NEW_KEY, "-days", _DAYS, "-subj", subject),
+        *("-config", "/dev/null"),  # no extensions but ours
+        *("-keyout", pair.key, "-out", new, *signer, *added),
+    )
+    new.replace(pair.certificate)  # the certificate is there only once both are whole
+
+
+def _alternative(host: str) -> str:
+    return f"IP:{host}" if host.replace(".", "").isdigit() else f"DNS:{host}"
+
+
+def _pair(directory: Path, stem: str) -> Pair:
+    return Pair(certificate=directory / f"{stem}.crt", key=directory / f"{stem}.key")

@@ -1,0 +1,80 @@
+"""The container runtime of the kubelet, and below dockerd as well.
+
+Options of its configuration: containerd's documentation, "CRI Plugin Config Guide".
+"""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from .daemons import Daemons
+from .images import Image
+from .network import pod_network
+from .programs import load, run
+
+NAME = "containerd"
+
+_CONFIGURATION = """\
+version = 2
+root = "{state}/root"
+state = "{state}/run"
+disabled_plugins = [
+  "io.containerd.internal.v1.tracing", "io.containerd.snapshotter.v1.aufs",
+  "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
+  "io.containerd.snapshotter.v1.zfs",
+]
+[grpc]
+  address = "{socket}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{state}/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{sandbox}"
+  # Without CAP_SYS_RESOURCE, which a machine for tests may lack, no sandbox could get its -998.
+  restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "{network}"
+"""
+
+
+@dataclass(frozen=True)
+class Containerd:
+    """A containerd with everything of its own below one directory."""
+
+    daemons: Daemons
+
+    @property
+    def directory(self) -> Path:
+        """Where its configuration and its data are."""
+        return self.daemons.places.state / NAME
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self.directory / "containerd.sock"
+
+    def start(self, sandbox: Image) -> None:
+        """Start it, unless it runs; `trouble` tells when it can be used."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        configuration = self.directory / "config.toml"
+        network = pod_network(self.directory / "network")
+        values = {"state": self.directory, "socket": self.socket, "network": network}
+        configuration.write_text(_CONFIGURATION.format(sandbox=sandbox.reference, **values))
+        self.daemons.start(NAME, "/usr/bin/containerd", "--config", configuration)
+
+    def trouble(self) -> str | None:
+        """What keeps it from being ready, or None."""
+        done = subprocess.run((*self._ctr(), "version"), capture_output=True, check=False)
+        return f"containerd: {done.stderr.decode().strip()}" if done.returncode else None
+
+    def load(self, image: Image) -> None:
+        """Make the image known to pods, unless it is already.
+
+        Raises ClusterError when containerd won't have it.
+        """
+        images = (*self._ctr(), "--namespace", "k8s.io", "images")
+        if image.reference not in run(*images, "list", "--quiet").split():
+            load(image.write, *images, "import", "-")
+
+    def _ctr(self) -> tuple[str, ...]:
+        return ("/usr/bin/ctr", "--address", str(self.socket))

@@ -1,0 +1,61 @@
+"""The Debian packages that the cluster is made of, besides what it builds."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import ClusterError
+from .programs import run
+from .progress import step
+
+PACKAGES = {  # package -> a file of it that the cluster uses
+    "containerd": Path("/usr/bin/containerd"),
+    "containernetworking-plugins": Path("/usr/lib/cni/ptp"),
+    "docker.io": Path("/usr/sbin/dockerd"),
+    "etcd-server": Path("/usr/bin/etcd"),
+    "iproute2": Path("/usr/bin/ip"),
+    "mmdebstrap": Path("/usr/bin/mmdebstrap"),
+    "openssl": Path("/usr/bin/openssl"),
+    "runc": Path("/usr/sbin/runc"),
+    "util-linux": Path("/usr/bin/nsenter"),
+}
+
+_POLICY = Path("/usr/sbin/policy-rc.d")
+_NO_SERVICES = "#!/bin/sh\nexit 101\n"  # "action forbidden by policy", invoke-rc.d(8)
+
+
+def absent() -> list[str]:
+    """The packages that have to be installed first."""
+    return sorted(name for name, file in PACKAGES.items() if not file.exists())
+
+
+def install() -> None:
+    """Install what is absent, without starting any of the services that come with it.
+
+    Raises ClusterError when apt-get can't.
+    """
+    names = absent()
+    if not names:
+        return
+    if not shutil.which("apt-get"):
+        raise ClusterError(f"no apt-get to install {', '.join(names)} with")
+    apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600")
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    with step(f"installing {', '.join(names)}"), _services_stay_off():
+        run(*apt, "update", env=env)
+        run(*apt, "install", "--no-install-recommends", *names, env=env)
+
+
+@contextmanager
+def _services_stay_off() -> Iterator[None]:
+    """Forbid services to start: a second etcd or dockerd would only be in the way."""
+    if _POLICY.exists():
+        yield
+        return
+    _POLICY.write_text(_NO_SERVICES)
+    _POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        _POLICY.unlink()

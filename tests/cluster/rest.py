@@ -1,0 +1,45 @@
+"""Just enough of an HTTP client to ask both clusters how they are."""
+
+import json
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .errors import ClusterError
+
+
+@dataclass(frozen=True)
+class Rest:
+    """An HTTPS server, whom to trust about it, and how it knows us."""
+
+    url: str
+    ca: Path
+    headers: tuple[tuple[str, str], ...]
+
+    def __call__(self, path: str, body: object = None, *, seconds: float = 5) -> Any:
+        """What the server answers, parsed if it is JSON; a GET without a body, else a PUT.
+
+        Raises ClusterError with the server's words when that isn't a success.
+        """
+        request = urllib.request.Request(
+            self.url + path,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **dict(self.headers)},
+            method="GET" if body is None else "PUT",
+        )
+        trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=self.ca))
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), trust)
+        try:
+            with direct.open(request, timeout=seconds) as answer:
+                content = answer.read().decode()
+                kind = answer.headers.get_content_type()
+                return json.loads(content) if kind == "application/json" else content
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read(500).decode(errors="replace").strip()
+            raise ClusterError(f"{path}: {error.code} {text}") from error
+        except (OSError, ValueError) as error:
+            raise ClusterError(f"{path}: {error}") from error

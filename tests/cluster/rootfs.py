@@ -1,0 +1,63 @@
+"""The root file system below every image: a small Debian, from Debian's own packages.
+
+mmdebstrap makes it as a tar archive, and as such it is both the lowest layer of an image and its
+own cache entry. It has what a code-checking job needs (Python with its standard library, git, ssh)
+and a user 1000:3000, since ssh refuses to run for a user id that nobody has a name for.
+"""
+
+import hashlib
+import json
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from .places import Places
+from .programs import run
+from .progress import step
+
+PACKAGES = ("ca-certificates", "git", "libpython3-stdlib", "openssh-client", "python3-minimal")
+USER, GROUP = 1000, 3000
+HOME = "/home/worker"
+
+_UNREAD = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
+_ADD_USER = f"""
+echo "worker:x:{USER}:{GROUP}::{HOME}:/bin/sh" >>"$1/etc/passwd"
+echo "worker:x:{GROUP}:" >>"$1/etc/group"
+mkdir -p "$1{HOME}"
+chown {USER}:{GROUP} "$1{HOME}"
+"""
+
+
+@dataclass(frozen=True)
+class Rootfs:
+    """An uncompressed tar archive and its SHA-256, which the image format calls its diff id."""
+
+    archive: Path
+    digest: str
+
+
+def rootfs(places: Places) -> Rootfs:
+    """The root file system; made when it isn't in the cache for this very recipe.
+
+    Raises ClusterError when mmdebstrap fails.
+    """
+    options = (
+        "--variant=essential",
+        f"--include={','.join(PACKAGES)}",
+        *(f"--dpkgopt=path-exclude={path}" for path in _UNREAD),
+        f"--customize-hook={_ADD_USER}",
+        platform.freedesktop_os_release()["VERSION_CODENAME"],
+    )
+    recipe = json.dumps([options, platform.machine()])
+    name = hashlib.sha256(recipe.encode()).hexdigest()[:16]
+    archive = places.cache / "rootfs" / f"{name}.tar"
+    digest = archive.with_suffix(".sha256")
+    if not digest.exists():
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with step("making the root file system of the images (half a minute)"):
+            new = archive.with_suffix(".new.tar")
+            run("mmdebstrap", *options, new)
+            new.replace(archive)
+            with archive.open("rb") as file:
+                digest.write_text(hashlib.file_digest(file, "sha256").hexdigest())
+    return Rootfs(archive=archive, digest=digest.read_text())

@@ -1,0 +1,34 @@
+"""A real Kubernetes for every test here, started by itself and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from runner.settings import Config
+from tests import cluster
+from tests.clusters import require_cluster
+from tests.kubernetes.namespaces import Namespace
+
+
+@pytest.fixture(scope="session")
+def access() -> cluster.KubernetesAccess:
+    return require_cluster().kubernetes
+
+
+@pytest.fixture
+def namespace(
+    access: cluster.KubernetesAccess, tmp_path_factory: pytest.TempPathFactory, make_config: Callable[..., Config]
+) -> Iterator[Namespace]:
+    made = Namespace.create(access, tmp_path_factory.mktemp("kubernetes"), make_config)
+    yield made
+    made.delete()
+
+
+@pytest.fixture(scope="session")
+def shell_image(access: cluster.KubernetesAccess) -> str:
+    """A small Debian, where a line of shell will do."""
+    image = cluster.image("shell")
+    cluster.load_into_kubernetes(image)
+    return image.reference

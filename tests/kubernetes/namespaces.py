@@ -1,0 +1,97 @@
+"""Namespaces of a real cluster, each with our account in it as we ship it, and a driver that is that account."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from runner.drivers.kubernetes import KubernetesDriver
+from runner.jobs import JobSpec
+from runner.settings import Config
+from tests.cluster import KubernetesAccess
+
+ROOT = Path(__file__).resolve().parents[2]
+RBAC = ROOT / "deploy" / "kubernetes" / "rbac.yaml"
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+
+
+class Namespace(msgspec.Struct):
+    """One namespace that enforces the restricted profile, with the shipped account."""
+
+    access: KubernetesAccess
+    name: str
+    work: Path
+    make_config: Callable[..., Config]
+
+    @classmethod
+    def create(cls, access: KubernetesAccess, work: Path, make_config: Callable[..., Config]) -> Namespace:
+        namespace = cls(access, f"t-{uuid.uuid4().hex[:10]}", work, make_config)
+        metadata = {"name": namespace.name, "labels": RESTRICTED}
+        namespace.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        namespace.kubectl("apply", "-f", str(RBAC))
+        return namespace
+
+    def delete(self) -> None:
+        self.kubectl("delete", "namespace", self.name, "--wait=false")
+
+    def kubectl(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
+        """kubectl as the cluster's administrator, in this namespace."""
+        command = [str(self.access.kubectl), "--kubeconfig", str(self.access.kubeconfig), "-n", self.name, *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise RuntimeError(f"{' '.join(arguments)}: {done.stderr}")
+        return done.stdout + ("" if check else done.stderr)
+
+    def apply(self, *objects: Mapping[str, Any]) -> None:
+        self.kubectl("apply", "-f", "-", stdin="---\n".join(json.dumps(each) + "\n" for each in objects))
+
+    def objects(self, kind: str) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json"))["items"]
+        return items
+
+    def config(self, *, server: str = "", **sections: Any) -> Config:
+        """A configuration whose kubeconfig is the shipped account, by a token file that may be rotated."""
+        kubernetes = {"namespace": self.name, "kubeconfig": str(self.kubeconfig(server))}
+        return self.make_config(driver="kubernetes", kubernetes=kubernetes, **sections)
+
+    def driver(self, *, server: str = "", **sections: Any) -> KubernetesDriver:
+        return KubernetesDriver(self.config(server=server, **sections), unseal=unseal)
+
+    def kubeconfig(self, server: str = "") -> Path:
+        """The shipped account's. `server` may be a proxy, in plain HTTP."""
+        path = self.work / f"kubeconfig-{uuid.uuid4().hex[:6]}"
+        cluster = {"server": server or self.access.url}
+        if not server:
+            cluster["certificate-authority"] = str(self.access.ca)
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": cluster}],
+            "users": [{"name": "test", "user": {"tokenFile": str(self.token_file)}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        }
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    @property
+    def token_file(self) -> Path:
+        path = self.work / f"token-{self.name}"
+        if not path.exists():
+            path.write_text(self.token())
+        return path
+
+    def token(self) -> str:
+        return self.kubectl("create", "token", "orchestrator", "--duration=1h").strip()
+
+
+def unseal(job: JobSpec) -> dict[str, str]:
+    """Values that a test can look for wherever they must not be."""
+    return {name: f"sealed-{name}-of-{job.name}" for name in job.secrets}

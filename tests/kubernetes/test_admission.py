@@ -1,0 +1,212 @@
+"""What the API server admits, and what it says when it does not."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner.drivers import Deadline
+from runner.drivers.kubernetes_manifest import SECRET
+from runner.drivers.printer import render
+from runner.errors import Busy, Conflict, Rejected, Unavailable
+from runner.jobs import SecretRef
+from runner.outcomes import classify
+from tests.kubernetes.jobs import analysis, seen, shell, until
+from tests.kubernetes.namespaces import ROOT, Namespace
+
+Sample = Callable[[str], dict[str, Any]]
+
+
+def test_what_render_prints_passes_the_api_servers_dry_run(namespace: Namespace, sample: Sample) -> None:
+    config = namespace.config()
+    manifests = render(analysis(config, sample, "dry-run"), config)
+
+    printed = namespace.kubectl("create", "--dry-run=server", "-f", "-", stdin=manifests)
+
+    assert "job.batch/analysis-s0-dry-run-1 created (server dry run)" in printed
+    assert "secret/analysis-s0-dry-run-1-00000000 created (server dry run)" in printed
+
+
+def test_our_pods_run_where_the_restricted_profile_is_enforced(
+    namespace: Namespace, shell_image: str, sample: Sample
+) -> None:
+    driver = namespace.driver()
+    job = shell(analysis(namespace.config(), sample, "restricted"), shell_image, "id -u; id -g; touch /code/x")
+    driver.submit(job, Deadline.after(10))
+    until(lambda: seen(driver, job.name).ended, what="the end of the job")
+
+    assert seen(driver, job.name).phase == "succeeded"
+    assert driver.logs(job.name) == "1000\n3000\n"
+    refused = namespace.kubectl("run", "root", f"--image={shell_image}", "--dry-run=server", check=False)
+    assert 'violates PodSecurity "restricted' in refused, "the namespace enforces nothing"
+
+
+def test_secrets_reach_the_program_and_nothing_else(namespace: Namespace, shell_image: str, sample: Sample) -> None:
+    driver = namespace.driver()
+    job = analysis(namespace.config(), sample, "secrets")
+    env = (("RESULT_HTTP_TOKEN", SecretRef(name="RESULT_HTTP_TOKEN")),)
+    script = 'printf "%s\n" "$1" "$RESULT_HTTP_TOKEN" | rev'  # reversed, so that the log is no find either
+    job = shell(job, shell_image, script, SecretRef(name="REMOTE_URL"), env=env)
+    driver.submit(job, Deadline.after(10))
+    until(lambda: seen(driver, job.name).ended, what="the end of the job")
+
+    received = [line[::-1] for line in driver.logs(job.name).splitlines()]
+    assert received == [f"sealed-REMOTE_URL-of-{job.name}", f"sealed-RESULT_HTTP_TOKEN-of-{job.name}"]
+    for kind in ("jobs", "pods", "events"):
+        assert "sealed-" not in json.dumps(namespace.objects(kind)), kind
+        assert "sealed-" not in namespace.kubectl("describe", kind), kind
+
+
+@pytest.mark.parametrize(
+    "branch",
+    ["$(RESULT_HTTP_TOKEN)", "$$(RESULT_HTTP_TOKEN)", "${HOME}", '{{ env "X" }}', "a$$b", "`id`", "'\"", "$(("],
+)
+def test_a_hostile_branch_arrives_as_its_characters(
+    namespace: Namespace, shell_image: str, sample: Sample, branch: str
+) -> None:
+    driver = namespace.driver()
+    env = (("RESULT_HTTP_TOKEN", SecretRef(name="RESULT_HTTP_TOKEN")), ("BRANCH", branch))
+    job = shell(
+        analysis(namespace.config(), sample, "hostile"), shell_image, 'printf "%s\\n" "$1" "$BRANCH"', branch, env=env
+    )
+    driver.submit(job, Deadline.after(10))
+    until(lambda: seen(driver, job.name).ended, what="the end of the job")
+
+    assert driver.logs(job.name).splitlines() == [branch, branch]
+
+
+def test_over_quota_is_busy(namespace: Namespace, sample: Sample) -> None:
+    hard = {"count/jobs.batch": "1"}
+    namespace.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one"}, "spec": {"hard": hard}})
+    until(lambda: namespace.objects("resourcequota")[0].get("status", {}).get("hard"), what="the quota's controller")
+    driver = namespace.driver()
+    driver.submit(analysis(namespace.config(), sample, "first"), Deadline.after(10))
+
+    with pytest.raises(Busy, match="quota") as caught:
+        driver.submit(analysis(namespace.config(), sample, "second"), Deadline.after(10))
+
+    assert caught.value.retry_after
+
+
+def test_what_the_api_server_refuses_is_rejected_in_its_own_words(namespace: Namespace, sample: Sample) -> None:
+    job = analysis(namespace.config(), sample, "refused")
+    job = msgspec.structs.replace(job, labels={**job.labels, "manager": "no label value!"})
+
+    with pytest.raises(Rejected, match=r"no label value!.*valid label"):
+        namespace.driver().submit(job, Deadline.after(10))
+
+
+def test_a_missing_namespace_is_named(namespace: Namespace, sample: Sample) -> None:
+    config = namespace.config(pools={"elsewhere": {"namespace": "not-there"}})
+    driver = namespace.driver(pools={"elsewhere": {"namespace": "not-there"}})
+
+    with pytest.raises(Rejected, match="not-there"):
+        driver.submit(analysis(config, sample, "nowhere", pool="elsewhere"), Deadline.after(10))
+
+
+def test_a_death_between_job_and_secret_is_healed_by_the_repeat(
+    namespace: Namespace, shell_image: str, sample: Sample
+) -> None:
+    config = namespace.config()
+    job = analysis(config, sample, "half-made")
+    job = shell(job, shell_image, 'test -n "$1"', SecretRef(name="REMOTE_URL"))
+    work = namespace.work / "half-made"
+    work.mkdir()
+    (work / "config").write_bytes(msgspec.json.encode(config))
+    (work / "job").write_bytes(pickle.dumps(msgspec.structs.replace(job, secrets={})))
+    command = (sys.executable, "-m", "tests.kubernetes.half_submit", str(work))
+    died = subprocess.run(command, cwd=ROOT, check=False)
+    assert died.returncode == -signal.SIGKILL
+    assert len(namespace.objects("jobs")) == 1
+    assert not namespace.objects("secrets")
+
+    driver = namespace.driver()
+    assert driver.submit(job, Deadline.after(10)) == "exists"
+    until(lambda: seen(driver, job.name).ended, what="the end of the job")
+
+    assert seen(driver, job.name).phase == "succeeded"
+    (secret,) = namespace.objects("secrets")
+    (made,) = namespace.objects("jobs")
+    assert secret["metadata"]["name"] == made["metadata"]["annotations"][SECRET]
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
+
+
+def test_a_removed_job_is_simply_made_anew(namespace: Namespace, sample: Sample) -> None:
+    """Its Secret of before may still be there for a moment: it is none of the new Job's."""
+    driver = namespace.driver()
+    job = analysis(namespace.config(), sample, "again")
+    assert driver.submit(job, Deadline.after(10)) == "created"
+    namespace.kubectl("delete", "job", job.name, "--cascade=orphan")
+
+    assert driver.submit(job, Deadline.after(10)) == "created"
+    assert len(namespace.objects("secrets")) == 2
+
+
+def test_a_queued_job_waits_for_its_queue(namespace: Namespace, sample: Sample) -> None:
+    pools = {"queued": {"queueName": "team-a"}}
+    driver = namespace.driver(pools=pools)
+    job = analysis(namespace.config(pools=pools), sample, "queued", pool="queued")
+    driver.submit(job, Deadline.after(10))
+
+    (made,) = namespace.objects("jobs")
+    assert made["spec"]["suspend"] is True
+    assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+
+
+def test_a_rotated_token_is_followed_without_a_restart(namespace: Namespace, sample: Sample) -> None:
+    driver = namespace.driver()
+    driver.submit(analysis(namespace.config(), sample, "before"), Deadline.after(10))
+    namespace.kubectl("delete", "serviceaccount", "orchestrator")  # every token of before is worthless
+    namespace.kubectl("apply", "-f", str(ROOT / "deploy" / "kubernetes" / "rbac.yaml"))
+    until(lambda: _refused(driver), what="the API server to forget the old token")
+
+    namespace.token_file.write_text(namespace.token())
+
+    assert driver.submit(analysis(namespace.config(), sample, "after"), Deadline.after(10)) == "created"
+
+
+def _refused(driver: Any) -> bool:
+    try:
+        driver.check()
+    except Unavailable as error:
+        return "credentials" in error.detail
+    return False
+
+
+def test_reasons_come_from_what_the_node_saw(namespace: Namespace, shell_image: str, sample: Sample) -> None:
+    driver = namespace.driver()
+    config = namespace.config()
+    jobs = {
+        "analyzer_failed": shell(analysis(config, sample, "exit-3"), shell_image, "echo broken; exit 3"),
+        "out_of_memory": shell(
+            analysis(config, sample, "oom"), shell_image, "head -c 200m /dev/zero | tail -c 200m > /dev/null; exit 137"
+        ),
+    }
+    for job in jobs.values():
+        driver.submit(job, Deadline.after(10))
+    until(lambda: all(seen(driver, job.name).ended for job in jobs.values()), what="both ends")
+
+    for reason, job in jobs.items():
+        outcome = classify(seen(driver, job.name))
+        assert outcome is not None
+        assert outcome.reason == reason, outcome
+    missing = shell(analysis(config, sample, "no-image"), "localhost/not-there:1", "true")
+    driver.submit(missing, Deadline.after(10))
+    until(lambda: seen(driver, missing.name).image_error, what="the image error")
+
+
+def test_another_request_for_the_name_is_a_conflict(namespace: Namespace, sample: Sample) -> None:
+    driver = namespace.driver()
+    job = analysis(namespace.config(), sample, "name")
+    driver.submit(job, Deadline.after(10))
+
+    with pytest.raises(Conflict, match="run_id"):
+        driver.submit(msgspec.structs.replace(job, fingerprint="0" * 32), Deadline.after(10))

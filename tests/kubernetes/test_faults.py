@@ -1,0 +1,104 @@
+"""An API server on its bad days: every submit is answered, and after the repeats there is exactly one job for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner.drivers import Deadline
+from runner.drivers.kubernetes import KubernetesDriver
+from runner.errors import Busy, Timeout, Unavailable
+from runner.jobs import JobSpec
+from tests.faulty_proxy import FAULTS, faulty_proxy
+from tests.kubernetes.jobs import analysis
+from tests.kubernetes.namespaces import Namespace
+
+SUBMITS = 200
+SHARE = 0.2
+DEADLINE = 2.0
+FAILURE = '{"kind":"Status","status":"Failure","message":"etcdserver: leader changed","code":500}'
+
+# Suspended, as for a queue: what is tested are 200 creations, not 200 pods.
+POOLS = {"queued": {"queueName": "nobody"}}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_200_submits_make_exactly_200_jobs(
+    namespace: Namespace, access: Any, sample: Callable[[str], Any], fault: str
+) -> None:
+    with faulty_proxy(access.url, access.ca, fault, SHARE, failure=FAILURE) as proxy:
+        driver = namespace.driver(server=proxy.url, pools=POOLS)
+        first = analysis(namespace.config(pools=POOLS), sample, "run", pool="queued")
+        jobs = [msgspec.structs.replace(first, name=f"analysis-s0-run-{number}") for number in range(SUBMITS)]
+        with ThreadPoolExecutor(16) as callers:
+            answered = list(callers.map(lambda job: _until_accepted(driver, job), jobs))
+
+    assert proxy.injected[fault] > SUBMITS * SHARE / 2, "the proxy was too kind to show anything"
+    assert max(answered) < DEADLINE + 2, f"an answer took {max(answered):.1f} s"
+    made = {job["metadata"]["name"]: job["metadata"] for job in namespace.objects("jobs")}
+    assert sorted(made) == sorted(job.name for job in jobs)
+    owners = [secret["metadata"]["ownerReferences"][0]["uid"] for secret in namespace.objects("secrets")]
+    assert sorted(owners) == sorted(job["uid"] for job in made.values())
+
+
+def _until_accepted(driver: KubernetesDriver, job: JobSpec) -> float:
+    """Repeat as atlas does. Gives the longest time that one answer took."""
+    longest = 0.0
+    for _ in range(40):
+        began = time.monotonic()
+        try:
+            driver.submit(job, Deadline.after(DEADLINE))
+        except (Unavailable, Timeout, Busy):
+            longest = max(longest, time.monotonic() - began)
+        else:
+            return max(longest, time.monotonic() - began)
+    raise AssertionError(f"{job.name} was never accepted")
+
+
+def test_throttling_is_passed_on_with_its_retry_after(
+    namespace: Namespace, access: Any, sample: Callable[[str], Any]
+) -> None:
+    job = analysis(namespace.config(), sample, "throttled")
+    with faulty_proxy(access.url, access.ca, "throttle", 1.0, failure=FAILURE) as proxy:
+        driver = namespace.driver(server=proxy.url)
+        with pytest.raises(Busy) as caught:
+            driver.submit(job, Deadline.after(5))
+
+    assert caught.value.retry_after == 1
+
+
+def test_an_api_server_that_only_fails_is_unavailable_within_the_deadline(
+    namespace: Namespace, access: Any, sample: Callable[[str], Any]
+) -> None:
+    with faulty_proxy(access.url, access.ca, "fail-before", 1.0, failure=FAILURE, reads_too=True) as proxy:
+        driver = namespace.driver(server=proxy.url)
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="leader changed"):
+            driver.submit(analysis(namespace.config(), sample, "failing"), Deadline.after(2))
+        assert time.monotonic() - began < 4
+
+
+def test_nobody_listening_is_unavailable_at_once(namespace: Namespace, sample: Callable[[str], Any]) -> None:
+    driver = namespace.driver(server="http://127.0.0.1:1")
+    with pytest.raises(Unavailable, match="cannot be reached"):
+        driver.submit(analysis(namespace.config(), sample, "nobody"), Deadline.after(5))
+
+
+def test_a_wrong_ca_is_refused(namespace: Namespace, sample: Callable[[str], Any]) -> None:
+    """TLS is verified: the server's certificate is not of the CA that the kubeconfig names."""
+    import yaml
+
+    path = namespace.kubeconfig()
+    document = yaml.safe_load(path.read_text())
+    del document["clusters"][0]["cluster"]["certificate-authority"]  # the system's CAs
+    path.write_text(yaml.safe_dump(document))
+    config = namespace.make_config(
+        driver="kubernetes", kubernetes={"namespace": namespace.name, "kubeconfig": str(path)}
+    )
+    with pytest.raises(Unavailable, match="TLS"):
+        KubernetesDriver(config, unseal=lambda _: {}).check()

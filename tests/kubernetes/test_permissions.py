@@ -1,0 +1,77 @@
+"""The shipped Role holds exactly the verbs that are used: without each of them something fails, and says which."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from runner.drivers import Deadline
+from runner.drivers.kubernetes import KubernetesDriver
+from runner.errors import Rejected
+from runner.jobs import Cancellation
+from runner.outcomes import Outcome
+from tests.kubernetes.jobs import analysis
+from tests.kubernetes.namespaces import RBAC, Namespace
+
+ROLE: dict[str, Any] = next(each for each in yaml.safe_load_all(RBAC.read_text()) if each["kind"] == "Role")
+VERBS = [(rule["resources"][0], verb) for rule in ROLE["rules"] for verb in rule["verbs"]]
+
+
+def everything(driver: KubernetesDriver, job: Any, name: str) -> None:
+    """All that the driver ever does."""
+    driver.check()
+    driver.submit(job, Deadline.after(10))
+    driver.submit(job, Deadline.after(10))
+    list(driver.observe())
+    cancellation = Cancellation(name=job.name, labels=job.labels, report=job.report)
+    driver.cancel(cancellation, Deadline.after(10), tombstone=True)
+    driver.mark_reported(job.name, Outcome(reason="cancelled", code=5000, hmessage=""))
+    driver.logs(name)
+
+
+def _pod(namespace: Namespace, image: str) -> str:
+    """A pod that looks like a job's, for its log to be read."""
+    name = "with-log"
+    labels = {"role": "analysis", "batch.kubernetes.io/job-name": name}
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    container = {"name": "main", "image": image, "command": ["/bin/echo", "hello"], "securityContext": security}
+    profile = {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}}
+    specification = {"restartPolicy": "Never", "securityContext": profile, "containers": [container]}
+    metadata = {"name": name, "labels": labels}
+    namespace.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": specification})
+    namespace.kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    return name
+
+
+def test_the_shipped_role_is_enough(namespace: Namespace, shell_image: str, sample: Callable[[str], Any]) -> None:
+    driver = namespace.driver()
+    everything(driver, analysis(namespace.config(), sample, "all-verbs"), _pod(namespace, shell_image))
+
+
+def test_no_verb_of_the_shipped_role_is_idle(
+    namespace: Namespace, shell_image: str, sample: Callable[[str], Any]
+) -> None:
+    """Takes one verb after the other away, and expects an error that names it."""
+    pod = _pod(namespace, shell_image)
+    for number, (resource, verb) in enumerate(VERBS):
+        rules = [
+            {**rule, "verbs": [each for each in rule["verbs"] if (rule["resources"][0], each) != (resource, verb)]}
+            for rule in ROLE["rules"]
+        ]
+        namespace.apply({**ROLE, "rules": [rule for rule in rules if rule["verbs"]]})
+        job = analysis(namespace.config(), sample, f"verb-{number}")
+        said = _refusal(namespace, job, pod)
+        assert f"{verb} {resource} in namespace {namespace.name}" in said
+        assert "deploy/kubernetes" in said
+
+
+def _refusal(namespace: Namespace, job: Any, pod: str) -> str:
+    """What is said once the authoriser has followed the Role, which it does within moments, not at once."""
+    for _ in range(50):
+        try:
+            everything(namespace.driver(), job, pod)
+        except Rejected as error:
+            return error.detail
+    return "nothing needs this verb"
