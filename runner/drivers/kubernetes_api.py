@@ -38,6 +38,9 @@ READ_SECONDS = 8.0
 CREDENTIAL_SECONDS = 60.0
 """How long credentials from a kubeconfig are used before its token files are read again (as in client-go)."""
 
+TOKEN_SECONDS = 10.0
+"""How long a token is used before the client is asked whether it has expired; a refused one is renewed at once."""
+
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"  # RFC 7396
 
@@ -75,6 +78,8 @@ class ApiServer:
         self._environ = environ
         self._loading = threading.Lock()
         self._loaded_at = 0.0
+        self._token = ""
+        self._token_until = 0.0
         self._configuration: Configuration | None = None
         self._pool: urllib3.PoolManager | None = None
 
@@ -124,8 +129,11 @@ class ApiServer:
         return Answer(response.status, content, _retry_after(response))
 
     def _headers(self, configuration: Configuration, media: str) -> dict[str, str]:
-        token = configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
-        authorization = {"Authorization": token} if token else {}
+        if time.monotonic() > self._token_until:
+            # Asking the client for its token makes it look at the clock, its files and every proxy variable anew.
+            self._token = configuration.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
+            self._token_until = time.monotonic() + TOKEN_SECONDS
+        authorization = {"Authorization": self._token} if self._token else {}
         return {"Accept": JSON, "Content-Type": media, "User-Agent": "orchestrator", **authorization}
 
     def _connected(self) -> tuple[Configuration, urllib3.PoolManager]:
@@ -143,7 +151,7 @@ class ApiServer:
             fresh = self._read_configuration()
             if self._pool is None or _identity(fresh) != _identity(self._configuration):
                 self._pool = ApiClient(fresh).rest_client.pool_manager
-            self._configuration, self._loaded_at = fresh, time.monotonic()
+            self._configuration, self._loaded_at, self._token_until = fresh, time.monotonic(), 0.0
 
     def _read_configuration(self) -> Configuration:
         configuration = Configuration()

@@ -133,13 +133,14 @@ def literal(value: str) -> str:
 
 def _pod(job: JobSpec, config: Config, pool: PoolSettings, secret: str) -> Manifest:
     pull_secret = config.cluster.image_registry.pull_secret_name
+    policy = config.cluster.image_registry.pull_policy
     selector = pool.node_selector or config.cluster.node_selector
     optional: Manifest = {
         "imagePullSecrets": [{"name": pull_secret}] if pull_secret else [],
         "nodeSelector": dict(selector),
         "tolerations": [_set(msgspec.to_builtins(toleration)) for toleration in pool.tolerations],
         "priorityClassName": pool.priority_class_name,
-        "initContainers": [_container(job, job.init, secret)] if job.init else [],
+        "initContainers": [_container(job, job.init, secret, policy)] if job.init else [],
     }
     return {
         "restartPolicy": "Never",
@@ -147,7 +148,7 @@ def _pod(job: JobSpec, config: Config, pool: PoolSettings, secret: str) -> Manif
         "enableServiceLinks": False,
         "securityContext": _pod_security(),
         **_set(optional),
-        "containers": [_container(job, job.main, secret)],
+        "containers": [_container(job, job.main, secret, policy)],
         "volumes": [_volume(volume) for volume in job.volumes],
     }
 
@@ -171,10 +172,11 @@ def _container_security() -> Manifest:
     return {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
-def _container(job: JobSpec, container: Container, secret: str) -> Manifest:
+def _container(job: JobSpec, container: Container, secret: str, pull_policy: str) -> Manifest:
     return {
         "name": container.name,
         "image": container.image,
+        **({"imagePullPolicy": pull_policy} if pull_policy else {}),
         "command": [literal(part) for part in container.command],
         "args": [_argument(argument) for argument in container.args],
         "env": _environment(secret, container),

@@ -11,37 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import yaml
 
 from runner.client import Client
-from tests.bench import load, stack
+from tests.bench import kubernetes, load, stack
+from tests.bench.figures import Figure
 from tests.conftest import make_key_pair
 
 ROUNDS = 3
 SECONDS = 4
 GROWTH_REQUESTS = 100_000
-
-
-class Figure(msgspec.Struct):
-    """One measured value and what it should be."""
-
-    name: str
-    value: float
-    unit: str
-    bound: float
-    at_least: bool = False
-    note: str = ""
-
-    @property
-    def kept(self) -> bool:
-        return self.value >= self.bound if self.at_least else self.value <= self.bound
-
-    def __str__(self) -> str:
-        relation = "at least" if self.at_least else "at most"
-        verdict = "ok    " if self.kept else "MISSED"
-        value = f"{self.value:8.3f} {self.unit:<4}"
-        return f"{verdict}  {self.name:<42} {value} ({relation} {self.bound:g}){'  ' + self.note if self.note else ''}"
 
 
 def http(work: Path) -> Iterator[Figure]:
@@ -92,7 +71,9 @@ def memory(work: Path) -> Iterator[Figure]:
         stack.await_answer(f"http://127.0.0.1:{port}/readyz")
         time.sleep(2)  # let start-up end, so that what is measured is idle
         pids = stack.tree(pid)
-        yield Figure("`up` with the local driver, idle", stack.memory_mib(pids), "MiB", 250, note=f"{len(pids)} processes")
+        yield Figure(
+            "`up` with the local driver, idle", stack.memory_mib(pids), "MiB", 250, note=f"{len(pids)} processes"
+        )
     yield from _growth(work)
 
 
@@ -118,7 +99,12 @@ def cold_start(_work: Path) -> Iterator[Figure]:
     yield Figure("import functions.analysis, CPU, median of 7", statistics.median(runs), "s", 0.35)
 
 
-MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {"http": http, "memory": memory, "cold-start": cold_start}
+MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
+    "http": http,
+    "memory": memory,
+    "cold-start": cold_start,
+    "kubernetes": kubernetes.measure,
+}
 
 
 @contextmanager

@@ -35,11 +35,13 @@ def require_wrk() -> None:
         sys.exit("wrk is needed to make the load: install the package `wrk`")
 
 
-def requests_per_second(url: str, seconds: int, work: Path, *, runs: int = 0) -> float:
+def requests_per_second(
+    url: str, seconds: int, work: Path, *, runs: int = 0, connections: int = CONNECTIONS, pool: str = ""
+) -> float:
     """wrk against `url`; every answer must be a success. `runs` bounds how many different runs are asked for."""
     script = work / "load.lua"
-    script.write_text(_script(runs))
-    command = ("wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "-s", str(script), url)
+    script.write_text(_script(runs, pool))
+    command = ("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "15s", "-s", str(script), url)
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     match = re.search(r"^BENCH (\d+) (\d+) (\d+)$", printed, re.MULTILINE)
     if not match or int(match[3]):
@@ -47,8 +49,9 @@ def requests_per_second(url: str, seconds: int, work: Path, *, runs: int = 0) ->
     return int(match[1]) / (int(match[2]) / 1e6)
 
 
-def _script(runs: int) -> str:
+def _script(runs: int, pool: str) -> str:
     sample = json.loads((ROOT / "examples" / "analysis.json").read_text())
-    before, after = json.dumps({**sample, "run_id": "@"}).split("@", 1)
+    meta = {"resource_pool": pool} if pool else sample["_meta"]
+    before, after = json.dumps({**sample, "run_id": "@", "_meta": meta}).split("@", 1)
     values = {"before": before, "after": after, "runs": str(runs)}
     return re.sub(r"\{(before|after|runs)\}", lambda match: values[match[1]], _SCRIPT)

@@ -28,9 +28,7 @@ def free_port() -> int:
 def process(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
     """A process, ended with SIGTERM. Gives its pid."""
     with log.open("ab") as sink:
-        child = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=sink, stderr=sink
-        )
+        child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=sink, stderr=sink)
     try:
         yield child.pid
     finally:
@@ -74,6 +72,16 @@ def tree(pid: int) -> list[int]:
         found.append(current)
         waiting.extend(children.get(current, ()))
     return found
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """User and system time that the processes have taken (proc(5), stat)."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def memory_mib(pids: Sequence[int]) -> float:

@@ -1,0 +1,146 @@
+"""Every example of the documents works, and every table of theirs is complete."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import msgspec
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from functions import bundle
+from functions.analysis import Analysis
+from functions.autofix import Autofix
+from functions.cancel_check import CancelCheck
+from functions.commit import Commit
+from functions.function import Function
+from functions.ssh_verify import SshVerify
+from functions.transformer import Transformer
+from runner.cli import main
+from runner.config import parse
+from runner.errors import TABLE
+from runner.payloads import REQUEST_TYPES
+from runner.settings import Config, Section
+from tests.conftest import ROOT, KeyPair
+
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+FUNCTIONS: tuple[type[Function], ...] = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
+
+
+def blocks(language: str) -> list[Any]:
+    """The fenced blocks of a language, as parameters named after their place."""
+    return [
+        pytest.param(match[2], id=f"{document.name}-{index}")
+        for document in DOCUMENTS
+        for index, match in enumerate(re.finditer(r"^```(.+?)\n(.*?)^```$", document.read_text(), re.M | re.S))
+        if match[1] == language
+    ]
+
+
+def _commands(block: str) -> Iterator[str]:
+    for line in block.replace("\\\n", " ").splitlines():
+        if line.startswith("$ "):
+            yield line[2:].partition("  #")[0].strip()
+
+
+COMMANDS = [command for block in blocks("console") for command in _commands(block.values[0])]
+
+
+@pytest.mark.parametrize("example", blocks("yaml"))
+def test_a_whole_configuration_is_good(example: str, runner_keys: KeyPair, atlas_keys: KeyPair) -> None:
+    document = yaml.safe_load(example)
+    document["runner"]["privateKey"] = runner_keys.private
+    document["deepsource"]["publicKey"] = atlas_keys.public
+
+    assert parse(yaml.safe_dump(document), {}).runner.id
+
+
+@pytest.mark.parametrize("example", blocks("yaml fragment"))
+def test_a_part_of_a_configuration_is_good(example: str, document: dict[str, Any]) -> None:
+    assert parse(yaml.safe_dump({**document, **yaml.safe_load(example)}), {}).runner.id
+
+
+@pytest.mark.parametrize("example", [*blocks("json answer"), *blocks("json problem")])
+def test_an_answer_is_json(example: str) -> None:
+    assert msgspec.json.decode(example)
+
+
+@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("python -m runner ")])
+def test_a_command_of_ours_has_the_options_it_is_shown_with(command: str) -> None:
+    """Parses the command line without running it: an unknown command or option is a usage error."""
+    arguments = shlex.split(command)[3:]
+    group: click.Command = main
+    while isinstance(group, click.Group):
+        chosen = group.get_command(click.Context(group), arguments.pop(0))
+        assert chosen is not None, command
+        group = chosen
+    with group.make_context("documented", arguments):  # leaving it closes the files that it opened
+        pass
+
+
+def test_the_example_of_render_prints_a_job_and_its_secret() -> None:
+    result = CliRunner().invoke(main, ["render", "analysis", str(ROOT / "examples" / "analysis.json")])
+
+    assert result.exit_code == 0
+    assert [each["kind"] for each in yaml.safe_load_all(result.output)] == ["Job", "Secret"]
+
+
+def test_make_targets_that_are_named_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    named = {word for path in DOCUMENTS for word in re.findall(r"`make ([a-z-]+)", path.read_text())}
+    named |= {command.split()[1] for command in COMMANDS if command.startswith("make ")}
+
+    assert named <= targets
+
+
+def test_the_api_document_lists_every_path_and_spelling() -> None:
+    text = (ROOT / "docs" / "http.md").read_text()
+    for function in FUNCTIONS:
+        (row,) = (line for line in text.splitlines() if line.startswith(f"| `{function.request_type}`"))
+        assert set(re.findall(r"`(/tasks/[^`]+)`", row)) == set(function.paths)
+    assert {function.request_type for function in FUNCTIONS} == REQUEST_TYPES.keys()
+    assert bundle.app is not None
+
+
+def test_the_api_document_lists_every_error_with_its_status() -> None:
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", (ROOT / "docs" / "http.md").read_text(), re.M)
+
+    assert {code: int(status) for code, status in rows} == {code: row.http for code, row in TABLE.items()}
+
+
+def test_the_configuration_document_names_every_key() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    missing = [key for key in _keys(Config) if not re.search(rf"\b{re.escape(key.rpartition('.')[2])}\b", text)]
+
+    assert not missing
+
+
+def _keys(section: type[Section], prefix: str = "") -> Iterator[str]:
+    """Every key that is ours, in the file's spelling; those of other programs have the type Any."""
+    for field in msgspec.structs.fields(section):
+        kinds = [field.type, *get_args(field.type)]
+        inner = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+        if field.type is Any:
+            continue
+        if inner is None:
+            yield f"{prefix}{field.encode_name}"
+        else:
+            yield from _keys(inner, f"{prefix}{field.encode_name}.")
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    table = (ROOT / "README.md").read_text().partition("## Where things are")[2]
+    for name in re.findall(r"^\| `([^`]+)`", table, re.M):
+        assert Path(ROOT / name).exists(), name
