@@ -77,5 +77,12 @@ class Driver(Protocol):
         Raises Rejected where there is no such job or container.
         """
 
+    def collect(self, retention: float, orphan_age: float) -> int:
+        """Remove what may go, and give the number of jobs removed; none where the cluster does it by itself.
+
+        An ended job may go `retention` seconds after its end was reported; one that nobody reported, `orphan_age`
+        seconds after its end. One that waits or runs never does.
+        """
+
     def check(self) -> None:
         """Raises Unavailable (or Rejected, naming what is missing) unless jobs can be made now."""

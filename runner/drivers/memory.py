@@ -41,7 +41,7 @@ class MemoryDriver:
         self._records: dict[str, Record] = {}
 
     def __repr__(self) -> str:
-        return f"MemoryDriver({len(self._records)} jobs)"
+        return f"{type(self).__name__}({len(self._records)} jobs)"
 
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
@@ -50,11 +50,9 @@ class MemoryDriver:
             known = self._records.get(job.name)
             if known is None:
                 self._make_room()
-                record = self._records[job.name] = Record(self._first_sight(job), job)
-        if known is not None:
-            return _repeat(known.seen, job)
-        record.secrets.update(self._unseal(job))
-        return "created"
+                # Unsealed before anybody can see the job: a repeat must find no job that then fails to get its secrets.
+                self._records[job.name] = Record(self._first_sight(job), job, self._unseal(job))
+        return _repeat(known.seen, job) if known else "created"
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
@@ -90,6 +88,10 @@ class MemoryDriver:
         if container and container not in known:
             raise Rejected(f"{name} has no container {container!r}; it has {', '.join(known) or 'none'}")
         return "".join(record.seen.log_tail.splitlines(keepends=True)[-lines:])
+
+    def collect(self, retention: float, orphan_age: float) -> int:
+        """See Driver.collect. The model forgets the oldest when it is full, and nothing before."""
+        return 0
 
     def check(self) -> None:
         """See Driver.check. Memory is always there."""

@@ -1,0 +1,247 @@
+"""kill -9 of everything, at every step, and crowds: each job runs once or not at all, and everybody hears its end."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from runner.drivers import Deadline
+from runner.jobs import Deadlines, Secret
+from tests.conformance import jobs
+from tests.conformance.jobs import new_name
+from tests.unit.test_local import ENDLESS, Host, eventually, hosts, parent, processes, start_python
+from tests.unit.test_local_secrets import SECRET, files_with
+from tests.unit.test_local_turns import most_at_once
+
+PATIENCE = Deadlines(queue=600, clone=60, run=60)
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    with hosts(tmp_path / "jobs") as make:
+        yield make
+
+
+@pytest.fixture
+def host(make_host: Callable[..., Host]) -> Host:
+    return make_host()
+
+
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from runner.drivers import local, local_files
+from tests.unit.test_local import Host
+
+def die(*_arguments, **_named):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+directory, name, where, what = sys.argv[1:]
+host = Host(Path(directory))
+setattr(*{"os": (os,), "files": (local_files,), "driver": (local.LocalDriver,)}[where], what, die)
+host.cancel(name, tombstone=True) if sys.stdin.read() == "cancel" else host.submit("echo it ran", name=name)
+"""
+
+
+def die(host: Host, name: str, at: str, *, doing: str = "submit") -> None:
+    """Have a process submit (or cancel) a job and be killed by kill -9 instead of taking the step `at`."""
+    where, _, what = at.partition(".")
+    script = DYING.replace("sys.stdin.read()", repr(doing))
+    with start_python(script, host.directory, name, where, what) as process:
+        assert process.wait(30) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "at", ["files.enqueue", "files.make", "files._put", "os.rename", "driver._start_shim", "driver._spawn"]
+)
+def test_a_submitter_killed_at_any_step_leaves_a_job_or_none_and_its_repeat_runs_it_once(host: Host, at: str) -> None:
+    name = new_name()
+    die(host, name, at)
+    assert len(host.driver.observe()) == int(at.startswith("driver."))
+    assert host.state(jobs.job("shell", "echo it ran", name=name)) in ("created", "exists")
+    assert host.reason(name) == "succeeded"
+    assert host.driver.logs(name) == "it ran\n"
+    host.driver.check()
+
+
+def test_a_submitter_killed_before_the_shim_was_started_is_made_good_by_the_next_look(host: Host) -> None:
+    name = new_name()
+    die(host, name, "driver._spawn")
+    assert host.reason(name) == "succeeded"
+
+
+@pytest.mark.parametrize("at", ["files.settle", "files.end"])
+def test_a_canceller_killed_at_any_step_leaves_a_job_that_is_cancelled_by_the_repeat(host: Host, at: str) -> None:
+    job = jobs.job("shell", "echo it ran")
+    host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
+    die(host, job.name, at, doing="cancel")
+    assert host.cancel(job.name) == "cancelled"
+    assert host.reason(job.name) == "cancelled"
+    assert host.driver.logs(job.name) == ""
+
+
+def test_a_canceller_killed_after_its_verdict_has_cancelled(host: Host) -> None:
+    job = jobs.job("shell", "echo it ran")
+    host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
+    die(host, job.name, "files.end", doing="cancel")
+    assert host.reason(job.name) == "cancelled"
+    assert host.state(job) == "cancelled"
+    assert host.driver.logs(job.name) == ""
+
+
+def test_a_job_whose_shim_is_killed_is_disrupted_and_nothing_of_it_goes_on(host: Host) -> None:
+    strays = "(setsid sh -c 'while :; do echo alive >> \"$CODE_PATH/../../strays\"; sleep 0.01; done' &)"
+    script = f"{strays}; echo begun; echo once >> ../../runs; sleep 1000"
+    job = jobs.job("shell", script, secrets={"PASSWORD": Secret(SECRET)})
+    host.submit(job)
+    host.says(job.name, "begun")
+    eventually(host.file(job.name, "strays").exists)
+    os.kill(host.shim_of(job.name), signal.SIGKILL)
+    assert host.reason(job.name) == "disrupted"
+    # Ended means ended: by then nothing of it is left that could write.
+    assert processes(str(host.file(job.name))) == []
+    before = host.file(job.name, "strays").read_bytes()
+    assert host.state(job) == "exists"
+    assert host.reason(host.submit("true")) == "succeeded"
+    assert host.reason(job.name) == "disrupted"
+    assert host.file(job.name, "strays").read_bytes() == before
+    assert host.file(job.name, "runs").read_text() == "once\n"
+    assert not host.file(job.name, "root").exists()
+    assert files_with(SECRET, host.directory) == []
+
+
+def test_a_job_whose_keeper_is_killed_is_disrupted_and_its_shim_goes_on(make_host: Callable[..., Host]) -> None:
+    host = make_host(parallelism=1)
+    name = host.submit("(setsid sleep 1000 &); echo begun; sleep 1000")
+    following = host.submit("true")
+    host.says(name, "begun")
+    shim = host.shim_of(name)
+    (keeper,) = [process for process in host.shims() if parent(process) == shim]
+    os.kill(keeper, signal.SIGKILL)
+    assert host.reason(name) == "disrupted"
+    assert "keeper" in host.seen(name).message
+    assert processes(str(host.file(name))) == []
+    assert host.reason(following) == "succeeded"
+    assert host.shim_of(following) == shim
+
+
+def test_a_program_dies_even_if_shim_and_keeper_are_killed_at_once(host: Host) -> None:
+    name = host.submit("echo begun; exec sleep 1000")
+    host.says(name, "begun")
+    for process in host.shims():
+        os.kill(process, signal.SIGKILL)
+    assert host.reason(name) == "disrupted"
+    eventually(lambda: not processes(str(host.file(name))))
+
+
+def test_a_shim_that_is_told_to_stop_takes_its_job_with_it(host: Host) -> None:
+    """As when the host goes down."""
+    name = host.submit(f"echo begun; {ENDLESS}")
+    host.says(name, "begun")
+    os.kill(host.shim_of(name), signal.SIGTERM)
+    assert host.reason(name) == "disrupted"
+    assert processes(str(host.file(name))) == []
+
+
+CROWD = """
+import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+from tests.conformance import jobs
+from tests.unit.test_local import Host
+from tests.unit.test_local_crashes import PATIENCE, script
+
+directory, seed, count, times, parallelism = sys.argv[1:]
+host = Host(Path(directory), parallelism=int(parallelism))
+wanted = [f"job-{number}" for number in range(int(count))] * int(times)
+Random(int(seed)).shuffle(wanted)
+
+def submit(name):
+    return host.state(jobs.job("shell", script(directory, name), name=name, deadlines=PATIENCE))
+
+print("go", flush=True)
+with ThreadPoolExecutor(8) as pool:
+    states = Counter(pool.map(submit, wanted))
+print(states["created"], states["exists"])
+"""
+
+
+def script(directory: str, name: str) -> str:
+    """A tiny job that keeps a diary of when it ran, and a list of who did."""
+    beside = Path(directory).parent
+    return f"echo + >> {beside}/diary; echo {name} >> {beside}/ran; echo - >> {beside}/diary"
+
+
+def ran(host: Host) -> Counter[str]:
+    """How often each job has run."""
+    return Counter((host.directory.parent / "ran").read_text().split())
+
+
+def all_ended(host: Host, count: int) -> bool:
+    return len(list(host.directory.glob("job-*/end.json"))) == count
+
+
+def test_a_thousand_submits_of_a_hundred_names_from_four_processes_run_each_job_once(
+    make_host: Callable[..., Host],
+) -> None:
+    host = make_host(parallelism=3)
+    started = [start_python(CROWD, host.directory, seed, 100, 3, 3) for seed in range(3)]
+    started.append(start_python(CROWD, host.directory, 9, 100, 1, 3))
+    said = [process.communicate(timeout=60)[0].split() for process in started]
+    assert sum(int(created) for _, created, _ in said) == 100
+    assert sum(int(exists) for _, _, exists in said) == 900
+    eventually(lambda: all_ended(host, 100), 30)  # nobody looks: the shims have to find them all
+    assert ran(host) == {f"job-{number}": 1 for number in range(100)}
+    assert {seen.phase for seen in host.driver.observe()} == {"succeeded"}
+    assert most_at_once(host.directory.parent / "diary") <= 3
+
+
+def test_submitters_killed_at_any_moment_leave_jobs_that_run_once(make_host: Callable[..., Host]) -> None:
+    host, moments = make_host(parallelism=3), random.Random(7)
+    for seed in range(5):
+        with start_python(CROWD, host.directory, seed, 60, 1, 3) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "go\n"
+            time.sleep(moments.uniform(0, 0.1))
+            process.kill()
+    for number in range(60):
+        name = f"job-{number}"
+        host.state(jobs.job("shell", script(str(host.directory), name), name=name, deadlines=PATIENCE))
+    eventually(lambda: all_ended(host, 60), 30)
+    assert ran(host) == {f"job-{number}": 1 for number in range(60)}
+    assert most_at_once(host.directory.parent / "diary") <= 3
+
+
+def test_shims_and_keepers_killed_at_any_moment_leave_no_job_without_an_end_and_none_that_ran_twice(
+    make_host: Callable[..., Host],
+) -> None:
+    host, moments = make_host(parallelism=3), random.Random(11)
+    names = [f"job-{number}" for number in range(60)]
+    with ThreadPoolExecutor(1) as pool:
+        submitted = pool.submit(
+            lambda: [host.submit(script(str(host.directory), name), name=name, deadlines=PATIENCE) for name in names]
+        )
+        while not (submitted.done() and all_ended(host, 60)):
+            host.driver.observe()  # the tracker's look, which mends what a crash has left
+            for process in host.shims():
+                if moments.random() < 0.1:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGKILL)
+        submitted.result()
+    reasons = Counter(host.reason(name) for name in names)
+    assert set(reasons) == {"succeeded", "disrupted"}
+    times = ran(host)
+    assert max(times.values()) == 1
+    assert all(times[name] == 1 for name in names if host.reason(name) == "succeeded")
+    eventually(lambda: not [each for each in processes(str(host.directory)) if each != os.getpid()])
