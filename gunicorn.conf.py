@@ -8,7 +8,7 @@ import os
 from runner import logs
 
 bind = os.environ.get("ORCHESTRATOR_HTTP_BIND", "127.0.0.1:8080")
-worker_class = "gthread"
+worker_class = "functions.http_worker.PatientWorker"  # gthread, safe from slow clients
 workers = int(os.environ.get("ORCHESTRATOR_HTTP_WORKERS", "2"))
 threads = int(os.environ.get("ORCHESTRATOR_HTTP_THREADS", "8"))
 
@@ -16,6 +16,9 @@ threads = int(os.environ.get("ORCHESTRATOR_HTTP_THREADS", "8"))
 timeout = 60
 graceful_timeout = 30
 keepalive = 75  # longer than the usual ingress' own, so that the ingress is the one to close
+
+# With what else is open, fewer than the usual limit of 1,024 open files, over which a worker would die.
+worker_connections = 900
 
 # Requests are short lines with few headers; the body is bounded by the functions.
 limit_request_line = 2048

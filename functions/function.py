@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+import uuid
 from typing import ClassVar
 
 from functions import bearer
@@ -12,6 +14,13 @@ from runner.jobs import Placed
 
 DEADLINE_SECONDS = 10.0
 """From the request's arrival to its answer. atlas gets an answer within 15 s whatever happens."""
+
+_REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{1,128}\Z")
+
+
+def request_id(given: str) -> str:
+    """The caller's own id of its request where it is a decent one, else a new one."""
+    return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
 
 
 class Function:
@@ -28,7 +37,13 @@ class Function:
         """Raises Unauthenticated or Forbidden unless the bearer token is atlas's, for this runner."""
         bearer.verify(authorization, self._client.terms(deadline), time.time())
 
+    @classmethod
+    def decode(cls, body: bytes, terms: payloads.Terms) -> payloads.Request:
+        """The request in `body`. Raises TooLarge, Malformed, or Invalid with all bad fields."""
+        request: payloads.Request = payloads.decode(body, cls.payload, terms)
+        return request
+
     def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[Placed, ...]:
         """Have the request in `body` carried out; every job it asks for exists once this returns."""
-        request = payloads.decode(body, self.payload, self._client.terms(deadline))
+        request = self.decode(body, self._client.terms(deadline))
         return self._client.submit(self.request_type, request, deadline, trace_id)

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import time
-import uuid
 from typing import Any
 
 import falcon
 import msgspec
 
-from functions.function import DEADLINE_SECONDS, Function
+from functions.function import DEADLINE_SECONDS, Function, request_id
 from runner.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 from runner.errors import TABLE, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
+from runner.struct_types import learn_struct_types
 
 log = logging.getLogger("orchestrator.http")
 
 READY_SECONDS = 3.0
 """For the sidecar to answer a readiness probe."""
 
-_REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{1,128}\Z")
 _PREFIX = "/apps/{app_id}"
 
 
@@ -72,8 +70,7 @@ class RequestId:
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
         """Before anything else can fail."""
-        given = req.get_header("X-Request-ID", default="")
-        req.context.request_id = given if _REQUEST_ID.match(given) else uuid.uuid4().hex
+        req.context.request_id = request_id(req.get_header("X-Request-ID", default=""))
         resp.set_header("X-Request-ID", req.context.request_id)
 
 
@@ -91,6 +88,7 @@ def application(*kinds: type[Function]) -> falcon.App[Any, Any]:
     app.add_error_handler(OrchestratorError, _answer_error)
     app.add_error_handler(Exception, _answer_defect)
     app.set_error_serializer(_serialize_http_error)
+    learn_struct_types()
     return app
 
 
@@ -109,7 +107,7 @@ def _body(req: falcon.Request, deadline: float) -> bytes:
     chunked = length is None and req.env.get("wsgi.input_terminated")
     body = _read(req, req.stream if chunked else req.bounded_stream, deadline)
     if length is not None and len(body) < length:
-        raise Malformed(f"the body ended after {len(body)} of {length} bytes")
+        raise _cut_off(f"the body ended after {len(body)} of {length} bytes", deadline)
     return body
 
 
@@ -121,10 +119,6 @@ def _read(req: falcon.Request, stream: Any, deadline: float) -> bytes:
             received += chunk
             if len(received) > MAX_BODY:
                 raise TooLarge(f"the body has more than {MAX_BODY} bytes")
-    except TimeoutError as error:
-        raise Timeout(f"the body did not arrive within {DEADLINE_SECONDS:.0f} s") from error
-    except OSError as error:  # gunicorn's own parsing errors of a chunked body are OSErrors as well
-        raise Malformed("the body could not be read to its end") from error
     finally:
         if connection is not None:
             connection.settimeout(None)
@@ -132,13 +126,20 @@ def _read(req: falcon.Request, stream: Any, deadline: float) -> bytes:
 
 
 def _chunk(stream: Any, connection: Any, deadline: float) -> bytes:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
     if connection is not None:
-        connection.settimeout(left)
-    chunk: bytes = stream.read(65536)
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+    try:
+        chunk: bytes = stream.read(65536)
+    except Exception as error:  # a timeout, a broken connection, or whatever gunicorn's parser says of broken chunks
+        raise _cut_off("the body could not be read to its end", deadline) from error
     return chunk
+
+
+def _cut_off(detail: str, deadline: float) -> OrchestratorError:
+    """What to say of half a body: who is too slow is cut off by the worker, see `functions.http_worker`."""
+    if time.monotonic() < deadline:
+        return Malformed(detail)
+    return Timeout(f"the body did not arrive within {DEADLINE_SECONDS:.0f} s")
 
 
 def _answer_error(req: falcon.Request, resp: falcon.Response, error: OrchestratorError, _params: Any) -> None:

@@ -45,9 +45,7 @@ class Client:
 
     def submit(self, request_type: str, request: Request, deadline: float, trace_id: str) -> tuple[Placed, ...]:
         """Have the request carried out. `deadline` is on the monotonic clock. Raises our errors, never others."""
-        encoded = msgspec.json.encode(request)
-        frame = frames.Submit(request_type=request_type, request=encoded, deadline=deadline, trace_id=trace_id)
-        return self._call(frame, frames.Accepted, deadline).jobs
+        return self._call(submission(request_type, request, deadline, trace_id), frames.Accepted, deadline).jobs
 
     def ping(self, deadline: float) -> frames.Pong:
         """Raises Unavailable unless the sidecar and its drivers are ready."""
@@ -67,41 +65,60 @@ class Client:
         return self._call(frames.AskTerms(), frames.TheTerms, deadline).terms
 
     def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
-        reply = self._exchange(frames.encode(frame), deadline)
-        if isinstance(reply, frames.Refused):
-            raise reply.error()
-        if not isinstance(reply, expected):
-            raise Internal(f"the runner answered {type(reply).__name__} to {type(frame).__name__}")
-        return reply
+        return expect(self._exchange(frames.encode(frame), deadline), expected)
 
     def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            try:
-                self._connect(connection)
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connect(connection, self._path)
+                connection.setblocking(True)
                 bound_waits(connection, deadline - time.monotonic())
                 connection.sendall(request)
+                bound_waits(connection, deadline - time.monotonic())
                 return frames.decode_reply(receive_frame(connection, deadline))
-            except TimeoutError as error:
-                raise Timeout("the runner did not answer within the deadline; repeat the request") from error
-            except OSError as error:
-                raise Unavailable(self._explain(error)) from error
+        except (TimeoutError, BlockingIOError) as error:  # the latter is what SO_SNDTIMEO makes of a full socket
+            raise Timeout("the runner did not answer within the deadline; repeat the request") from error
+        except OSError as error:
+            raise Unavailable(explain(error, self._path)) from error
 
-    def _connect(self, connection: socket.socket) -> None:
-        """Connect at once or not at all: a full backlog is EAGAIN to a socket that does not block (connect(2))."""
-        connection.setblocking(False)
-        try:
-            connection.connect(self._path)
-        except BlockingIOError as error:
-            raise Busy("every worker is occupied and the queue is full; repeat the request") from error
-        connection.setblocking(True)
-        refuse_stranger(connection)
 
-    def _explain(self, error: OSError) -> str:
-        if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-            return f"no runner listens at {self._path}; start one with `python -m runner serve`"
-        if isinstance(error, PermissionError):
-            return f"the socket {self._path} belongs to another user; run functions and runner as one user"
+def submission(request_type: str, request: Request, deadline: float, trace_id: str) -> frames.Submit:
+    """The frame that has a request carried out."""
+    encoded = msgspec.json.encode(request)
+    return frames.Submit(request_type=request_type, request=encoded, deadline=deadline, trace_id=trace_id)
+
+
+def expect(reply: frames.Reply, expected: type[F]) -> F:
+    """The reply, where it is one of that type. Raises what the runner refused with, Internal for any other."""
+    if isinstance(reply, frames.Refused):
+        raise reply.error()
+    if not isinstance(reply, expected):
+        raise Internal(f"the runner answered {type(reply).__name__} where {expected.__name__} was due")
+    return reply
+
+
+def connect(connection: socket.socket, path: str) -> None:
+    """Connect at once or not at all, and leave the socket non-blocking.
+
+    A full backlog is EAGAIN to a socket that does not block (connect(2)): that is Busy. Raises OSError otherwise.
+    """
+    connection.setblocking(False)
+    try:
+        connection.connect(path)
+    except BlockingIOError as error:
+        raise Busy("every worker is occupied and the queue is full; repeat the request") from error
+    refuse_stranger(connection)
+
+
+def explain(error: OSError, path: str) -> str:
+    """What a failed exchange means, and what to do about it."""
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return f"no runner listens at {path}; start one with `python -m runner serve`"
+    if isinstance(error, PermissionError):
+        return f"the socket {path} belongs to another user; run functions and runner as one user"
+    if isinstance(error, ConnectionError):
         return f"the runner went away while it had the request in hand ({error}); repeat the request"
+    return f"the runner cannot be reached at the moment ({error}); repeat the request"
 
 
 def bound_waits(connection: socket.socket, seconds: float) -> None:
@@ -149,8 +166,14 @@ def _receive(connection: socket.socket, size: int) -> bytes:
 
 
 def refuse_stranger(connection: socket.socket) -> None:
-    """Raises PermissionError unless the other side is our own user or root (SO_PEERCRED, unix(7))."""
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
-    (_, uid, _) = _PEER.unpack(credentials)
+    """Raises PermissionError unless the other side is our own user or root."""
+    (_, uid) = peer(connection)
     if uid not in (os.geteuid(), 0):
         raise PermissionError(f"the other side of the socket is user {uid}")
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """The other side's process and user; of a listener's, the process that began to listen (SO_PEERCRED, unix(7))."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    (pid, uid, _) = _PEER.unpack(credentials)
+    return pid, uid

@@ -1,6 +1,7 @@
 """The composition root: the only place that knows all the parts.
 
-config ─▶ signer ─▶ drivers ─▶ sidecar ─▶ pool of workers ─▶ socket
+config ─▶ signer ─▶ drivers ─┬▶ sidecar ─▶ pool of workers ─▶ socket
+                             └▶ tracker ─▶ publisher ─▶ atlas
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from pathlib import Path
 
 from runner.drivers import Driver
 from runner.jobs import Unseal
+from runner.publisher import HttpPublisher
 from runner.settings import Config, DriverName
 from runner.sidecar import Sidecar
 from runner.tokens import Signer
+from runner.tracker import Tracker
 
 
 def sidecar(config: Config) -> Sidecar:
@@ -27,6 +30,17 @@ def drivers(config: Config) -> dict[str, Driver]:
     """The drivers that some pool of the configuration leads to, by name."""
     signer = Signer(config.runner.private_key, config.runner.id, time.time)
     return {name: _BUILDERS[name](config, signer.unseal) for name in config.drivers()}
+
+
+def tracker(config: Config) -> Tracker:
+    """What follows every job to its end."""
+    signer = Signer(config.runner.private_key, config.runner.id, time.time)
+    return Tracker(
+        drivers(config),
+        HttpPublisher(config.atlas_url, signer.sign),
+        retention=config.limits.retention_seconds,
+        orphan_age=config.tracker.orphan_seconds,
+    )
 
 
 def preload(config: Config) -> None:
@@ -54,6 +68,12 @@ def _memory(_config: Config, unseal: Unseal) -> Driver:
     return MemoryDriver(unseal=unseal)
 
 
+def _nomad(config: Config, unseal: Unseal) -> Driver:
+    from runner.drivers.nomad import NomadDriver
+
+    return NomadDriver(config, unseal=unseal)
+
+
 def _printer(config: Config, unseal: Unseal) -> Driver:
     from runner.drivers.printer import PrinterDriver
 
@@ -64,5 +84,6 @@ _BUILDERS: dict[DriverName, Callable[[Config, Unseal], Driver]] = {
     "local": _local,
     "kubernetes": _kubernetes,
     "memory": _memory,
+    "nomad": _nomad,
     "printer": _printer,
 }

@@ -64,7 +64,7 @@ class OrchestratorError(Exception):
 
 
 class Malformed(OrchestratorError):
-    """The bytes are no JSON object: not UTF-8, not JSON, or nested too deeply."""
+    """The bytes are no JSON: not UTF-8, cut off, or nested too deeply."""
 
     code = "malformed"
 
@@ -100,7 +100,7 @@ class UnsupportedMediaType(OrchestratorError):
 
 
 class Invalid(OrchestratorError):
-    """The JSON is well formed but fields are wrong; `problems` has every one of them."""
+    """The JSON is well formed but fields are wrong; `problems` has every one of them, up to a bound."""
 
     code = "invalid"
 

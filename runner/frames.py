@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from runner.errors import OrchestratorError, Problem, Unavailable, revive
+from runner.errors import OrchestratorError, Problem, TooLarge, Unavailable, revive
 from runner.jobs import Placed
 from runner.payloads import Terms
 
@@ -92,8 +92,10 @@ _replies = msgspec.msgpack.Decoder[Reply](Reply)
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame with its length in front."""
+    """The frame with its length in front. Raises TooLarge over `MAX_FRAME`, which the other side would not read."""
     body = _encoder.encode(frame)
+    if len(body) > MAX_FRAME:
+        raise TooLarge(f"the request has {len(body)} bytes with all its fields; {MAX_FRAME} are taken")
     return HEADER.pack(len(body)) + body
 
 

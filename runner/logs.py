@@ -1,32 +1,18 @@
-"""Logs: one JSON object a line on standard error, with secrets masked whatever was passed in.
-
-The masks are a second fence. The first is that no code passes a secret to a log; a library's message may.
-"""
+"""Logs: one JSON object a line on standard error, with secrets masked whatever was passed in."""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import time
 from contextlib import suppress
 from typing import Any
 
 import msgspec
 
-_MASKS = (
-    (re.compile(r"(?<=://)[^/@\s\"']+(?=@)"), "***"),  # credentials in a URL
-    (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----.*?(?:-----END [^-]*-----|\Z)", re.DOTALL), "***"),
-    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),  # a JWT
-)
+from runner.masks import mask
+
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
-
-
-def mask(text: str) -> str:
-    """`text` without anything that looks like a credential."""
-    for pattern, replacement in _MASKS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def journal(message: str, **fields: Any) -> None:
@@ -57,7 +43,15 @@ class JsonLines(logging.Formatter):
         fields.update((key, value) for key, value in record.__dict__.items() if key not in _OWN)
         if record.exc_info:
             fields["error"] = self.formatException(record.exc_info)
-        return mask(msgspec.json.encode(fields, enc_hook=repr).decode())
+        return mask(_encoded(fields).decode())
+
+
+def _encoded(fields: dict[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(fields, enc_hook=repr)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        # A file name that is no UTF-8 (a lone surrogate here), a key that is no text: shown escaped rather than lost.
+        return msgspec.json.encode({name: ascii(value) for name, value in fields.items()})
 
 
 def _timestamp(seconds: float) -> str:
@@ -74,3 +68,6 @@ def settings(level: str = "INFO") -> dict[str, Any]:
         "root": {"level": level, "handlers": ["stderr"]},
         "loggers": {"gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False}},
     }
+
+
+__all__ = ["JsonLines", "journal", "mask", "settings"]

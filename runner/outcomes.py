@@ -13,6 +13,7 @@ from typing import Literal
 import msgspec
 
 from runner.jobs import Report
+from runner.masks import mask
 
 Phase = Literal["waiting", "running", "succeeded", "failed", "gone"]
 
@@ -133,4 +134,4 @@ def _evidence(seen: Observation) -> str:
         (bool(seen.message), seen.message),
         (bool(seen.log_tail), f"last lines of the log:\n{seen.log_tail}"),
     )
-    return "\n".join(text for holds, text in facts if holds)
+    return mask("\n".join(text for holds, text in facts if holds))

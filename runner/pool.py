@@ -16,6 +16,7 @@ import gc
 import logging
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -28,11 +29,12 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from runner import frames, logs
-from runner.client import bound_waits, receive_frame, refuse_stranger
+from runner import exit_codes, frames, logs
+from runner.client import bound_waits, peer, receive_frame, refuse_stranger
 from runner.errors import OrchestratorError, Unavailable
 from runner.settings import Config
 from runner.sidecar import Sidecar
+from runner.struct_types import learn_struct_types
 
 log = logging.getLogger("orchestrator.pool")
 
@@ -42,6 +44,11 @@ EXCHANGE_SECONDS = 5.0
 _ACCEPT_SECONDS = 0.25
 """How long a thread waits in accept before it looks whether the worker is to stop."""
 
+_BUILD_PAUSE = 1.0
+"""Seconds until the next attempt, where a worker could not be built for a reason that may pass."""
+
+_TRIAL_SECONDS = 10
+"""For a new configuration to prove itself."""
 
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 
@@ -57,11 +64,19 @@ class PoolWorker(Worker):  # type: ignore[misc]
         # seldom, and not among the pages that all workers share.
         gc.freeze()
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
-        self.sidecar: Sidecar = self.app.build()
+        try:
+            self.sidecar: Sidecar = self.app.build()
+        except (OSError, Unavailable) as error:
+            # A full disk or an absent cluster is no reason to give up, as the arbiter does for any other failure here.
+            log.error("a worker cannot be built at the moment: %s", error)
+            time.sleep(_BUILD_PAUSE)
+            sys.exit(exit_codes.LATER)
+        learn_struct_types()
 
     def run(self) -> None:
         """Serve until told to stop, or until the arbiter is gone; then finish what is in hand."""
         listener = self.sockets[0].sock
+        bound = _identity(listener.getsockname())
         listener.setblocking(True)
         bound_waits(listener, _ACCEPT_SECONDS)
         threads = [
@@ -72,8 +87,13 @@ class PoolWorker(Worker):  # type: ignore[misc]
             thread.start()
         while self.alive and os.getppid() == self.ppid:
             self.notify()
-            select.select([self.PIPE[0]], [], [], 1.0)
+            if select.select([self.PIPE[0]], [], [], 1.0)[0]:
+                os.read(self.PIPE[0], 4096)  # a byte for each signal: left there, it would wake us for ever
         self.alive = False
+        if os.getppid() != self.ppid or _identity(listener.getsockname()) == bound:
+            # The arbiter was killed: who waits is to be refused, not to wait for nobody. Or we are being replaced:
+            # the socket goes on, and who waits is for others.
+            listener.close()
         self._finish(threads)
 
     def _finish(self, threads: list[threading.Thread]) -> None:
@@ -84,7 +104,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
                 thread.join(0.2)
 
     def _serve(self, listener: socket.socket) -> None:
-        """Accept and answer. After the order to stop, what the queue still holds counts as in hand."""
+        """Accept and answer. Where the arbiter has closed the door, what still queues before it counts as in hand."""
         while True:
             stopping = not self.alive
             try:
@@ -93,6 +113,8 @@ class PoolWorker(Worker):  # type: ignore[misc]
                 if stopping:
                     return
             except OSError as error:
+                if listener.fileno() < 0:
+                    return
                 if error.errno not in (errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     raise
                 log.error("no connection could be accepted: %s; raise the limit on open files", error)
@@ -133,7 +155,7 @@ class Pool(BaseApplication):  # type: ignore[misc]
         settings: dict[str, Any] = {
             "bind": f"unix:{sidecar.socket}",
             "umask": 0o177,  # the socket is 0600
-            "backlog": sidecar.queue,
+            "backlog": sidecar.queue - 1,  # the kernel lets one more wait (unix(7) does not say so)
             "workers": sidecar.workers,
             "threads": sidecar.threads,
             "worker_class": PoolWorker,
@@ -142,6 +164,7 @@ class Pool(BaseApplication):  # type: ignore[misc]
             "control_socket_disable": True,
             "proc_name": "orchestrator-runner",
             "logconfig_dict": logs.settings(),
+            "on_reload": _resize_queue,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
@@ -151,13 +174,33 @@ class Pool(BaseApplication):  # type: ignore[misc]
         """Nothing: there is no WSGI application."""
 
     def reload(self) -> None:
-        """On SIGHUP. A configuration with errors is reported, and the one in force stays."""
+        """On SIGHUP. A configuration that could not be served with is reported, and the one in force stays."""
         try:
-            self._config = self._load()
+            config = self._load()
         except OrchestratorError as error:
             log.error("the configuration was not reread: %s", error.detail)
             return
-        self.load_config()
+        if config.sidecar.socket != self._config.sidecar.socket:
+            log.error("the configuration was not reread: another sidecar.socket needs a restart, of the functions too")
+        elif not self._serves_with(config):
+            log.error("the configuration was not reread: no worker could be built with it")
+        else:
+            self._config = config
+            self.load_config()
+
+    def _serves_with(self, config: Config) -> bool:
+        """Build what a worker would, in a process that is thrown away: connections belong after the fork."""
+        trial = os.fork()
+        if trial == 0:
+            signal.alarm(_TRIAL_SECONDS)
+            try:
+                self._preload(config)
+                self._build(config)
+            except Exception:
+                log.exception("a worker could not be built")
+                os._exit(exit_codes.CONFIGURATION)
+            os._exit(0)
+        return os.waitpid(trial, 0)[1] == 0
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -168,19 +211,39 @@ class Pool(BaseApplication):  # type: ignore[misc]
             sys.exit(f"the pool could not start: {error}")
 
 
+def _resize_queue(arbiter: Arbiter) -> None:
+    """listen(2) once more changes the length of the backlog."""
+    for listener in arbiter.LISTENERS:
+        listener.listen(arbiter.cfg.backlog)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Which file a path leads to at the moment."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def claim(path: Path) -> None:
     """Make sure the socket's path is ours to bind: its directory exists, and no other runner listens there.
 
-    A socket file that nobody listens on any more is left by a crash, and doesn't matter. Raises Unavailable where a
-    runner answers.
+    A socket file that nobody listens on any more is left by a crash, and doesn't matter; nor does one on which only
+    the workers of a killed arbiter listen, which have yet to finish what they have in hand. Raises Unavailable where
+    a runner answers, or the path cannot be used.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.exists() and not path.is_socket():
+            raise FileExistsError("it is something else than a socket")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1)
             probe.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError):
-            return
-        except OSError as error:
-            raise Unavailable(f"the socket {path} cannot be used: {error}; set sidecar.socket to another") from error
+            listening, _ = peer(probe)
+            os.kill(listening, 0)
+    except (FileNotFoundError, ConnectionRefusedError, ProcessLookupError):
+        return
+    except OSError as error:
+        raise Unavailable(f"the socket {path} cannot be used: {error}; set sidecar.socket to another") from error
     raise Unavailable(f"another runner already serves {path}; stop it, or set sidecar.socket to another path")

@@ -1,8 +1,8 @@
 """Typed reading of JSON that reports every bad field, not the first.
 
-msgspec decodes and checks in one pass, but stops at its first error. So the fast way is tried first; only when it
-refuses is the document walked a second time, field by field, each with its JSON pointer. The walk is also where
-`null` is taken as "missing" (atlas is written in Go, whose nil slices and maps are sent as `null`).
+msgspec decodes and checks in one pass, but stops at its first error. So the fast way is tried first; only what it
+refuses is walked a second time, field by field, each with its JSON pointer. The walk is also where `null` is taken as
+"missing" (atlas is written in Go, whose nil slices and maps are sent as `null`).
 Documents stay raw bytes until their type is known, so a `msgspec.Raw` field keeps the sender's own characters.
 """
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -25,8 +27,13 @@ Unknown = Literal["accept", "refuse"]
 MAX_DEPTH = 64
 """Levels of nesting that are read. msgspec itself gives up at Python's recursion limit, with a RecursionError."""
 
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+MAX_PROBLEMS = 1000
+"""As many are reported; then reading ends, so that no document costs more time and words than a person could read."""
+
+# Possessive, and a string without an end reaches to the end of the document: no byte is looked at twice.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_ALL_SQUARE = bytes.maketrans(b"{}", b"[]")
 _WHERE = re.compile(r" - at `.*\Z")
 
 
@@ -41,18 +48,17 @@ def read(
 
     `rules` are the checks that a type cannot express. They are asked of a half-read value too, so that all problems
     come at once: what could not be read is None there.
-    Raises Malformed where there is no JSON object to speak of, else Invalid with all problems.
+    Raises Malformed where it is no JSON, else Invalid with all problems (the first `MAX_PROBLEMS` of them).
     """
     _refuse_unreadable(document)
-    problems: list[Problem] = []
-    value = _read_fast(document, kind) if unknown == "accept" else None
-    if value is None:
-        value = _Walk(problems, unknown).value(Raw(document), kind, "")
-    if value is not None:
-        problems.extend(rules(value))
-    if problems or value is None:
-        raise Invalid(problems)
-    return value
+    walk = _Walk(unknown)
+    with suppress(_EnoughError):
+        value: T | None = walk.value(Raw(document), kind, "")
+        if value is not None:
+            walk.problems.extend(rules(value))
+            if not walk.problems:
+                return value
+    raise Invalid(walk.problems)
 
 
 def _refuse_unreadable(document: bytes) -> None:
@@ -65,35 +71,37 @@ def _refuse_unreadable(document: bytes) -> None:
 
 
 def _too_deep(document: bytes) -> bool:
-    """Nesting without a Python loop over the bytes: strip strings, keep brackets, peel the innermost pairs."""
+    """Nesting without a Python loop over the bytes: strip strings, keep brackets, peel one level of pairs at a time.
+
+    Which kind of bracket it is does not matter here: a pair that does not match is no JSON, as the decoder will say.
+    """
     if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
         return False
-    brackets = _STRING.sub(b"", document).translate(None, _NOT_BRACKETS)
+    brackets = _STRING.sub(b"", document).translate(_ALL_SQUARE, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
-        if not brackets:
-            return False
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        size = len(brackets)
+        brackets = brackets.replace(b"[]", b"")
+        if len(brackets) == size:
+            break
     return bool(brackets)
 
 
-def _read_fast(document: bytes, kind: type[T]) -> T | None:
-    try:
-        return msgspec.json.decode(document, type=kind)
-    except msgspec.ValidationError:
-        return None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed(f"the body is not JSON: {error}") from error
+class _EnoughError(Exception):
+    """`MAX_PROBLEMS` have been found."""
 
 
 class _Walk:
-    """One slow reading of one document, collecting problems as it goes."""
+    """One reading of one document, collecting problems as it goes."""
 
-    def __init__(self, problems: list[Problem], unknown: Unknown) -> None:
-        self._problems = problems
+    def __init__(self, unknown: Unknown) -> None:
+        self.problems: list[Problem] = []
         self._unknown = unknown
 
     def value(self, raw: Raw, kind: Any, at: str) -> Any:
         """`raw` as a `kind`; a wrong value is reported, and stands for itself as None in the result."""
+        if self._unknown == "accept":
+            with suppress(msgspec.ValidationError):
+                return _decoded(raw, kind)
         base = _base(kind)
         if isinstance(base, type) and issubclass(base, msgspec.Struct):
             return self._struct(raw, base, at)
@@ -107,7 +115,7 @@ class _Walk:
         members = self._decode(raw, dict[str, Raw], at, "must be an object")
         if members is None:
             return None
-        fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+        fields = _fields(kind)
         if self._unknown == "refuse":
             self._refuse_unknown(members, tuple(fields), at)
         given = {
@@ -119,7 +127,7 @@ class _Walk:
 
     def _field(self, raw: Raw | None, field: FieldInfo, at: str) -> Any:
         if raw is None or not _given(raw):
-            self._problems.append(Problem(at, "is required"))
+            self._report(at, "is required")
             return None
         return self.value(raw, field.type, at)
 
@@ -127,7 +135,7 @@ class _Walk:
         for name in members.keys() - set(known):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-            self._problems.append(Problem(f"{at}/{_escape(name)}", f"is not a known key; {hint}"))
+            self._report(f"{at}/{_escape(name)}", f"is not a known key; {hint}")
 
     def _items(self, raw: Raw, kind: Any, base: Any, at: str) -> Any:
         items = self._decode(raw, list[Raw], at, "must be a list")
@@ -155,18 +163,40 @@ class _Walk:
 
     def _decode(self, raw: Raw, kind: Any, at: str, message: str = "") -> Any:
         try:
-            return msgspec.json.decode(raw, type=kind)
+            return _decoded(raw, kind)
         except msgspec.ValidationError as error:
-            self._problems.append(Problem(at, message or _message(kind, error)))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Malformed(f"the body is not JSON: {error}") from error
+            self._report(at, message or _message(kind, error))
         return None
 
     def _convert(self, value: Any, kind: Any, at: str) -> None:
         try:
             msgspec.convert(value, kind)
         except msgspec.ValidationError as error:
-            self._problems.append(Problem(at, _message(kind, error)))
+            self._report(at, _message(kind, error))
+
+    def _report(self, at: str, message: str) -> None:
+        self.problems.append(Problem(at, message))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _EnoughError
+
+
+def _decoded(raw: Raw, kind: Any) -> Any:
+    try:
+        return _decoder(kind).decode(raw)
+    except msgspec.ValidationError:
+        raise
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed(f"the body is not JSON: {error}") from error
+
+
+@lru_cache(maxsize=256)
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
+@lru_cache(maxsize=256)
+def _fields(kind: type[msgspec.Struct]) -> dict[str, FieldInfo]:
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _base(kind: Any) -> Any:

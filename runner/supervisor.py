@@ -1,6 +1,6 @@
 """The supervisor behind `up`: starts the processes of one host or pod, restarts what dies, ends all in order.
 
-    sidecar ─▶ http        started from left to right, stopped from right to left
+    sidecar ─▶ tracker ─▶ doors (http, amqp)        started from left to right, stopped from right to left
 
 Signal handlers only enqueue. A child that finds the configuration wrong ends everything, since a restart would find
 the same; any other death is mended after a pause that grows with each death in a row.
@@ -24,7 +24,7 @@ import msgspec
 from runner import exit_codes
 from runner.client import SOCKET_VARIABLE
 from runner.config import PATH_VARIABLE
-from runner.settings import Config
+from runner.settings import Config, Rabbitmq
 
 log = logging.getLogger("orchestrator.up")
 
@@ -37,6 +37,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
 
 STEADY_SECONDS = 30.0
 """A child that ran so long did not die in a row."""
+
+AMQP_PREFIX = "ORCHESTRATOR_AMQP_"
+"""Of the variables with the broker's URL and credentials, which concern that door alone."""
 
 _PR_SET_PDEATHSIG = 1
 _SECRETS = ("ORCHESTRATOR_PRIVATE_KEY", "ORCHESTRATOR_SENTRY_DSN")
@@ -52,19 +55,63 @@ class Child(msgspec.Struct, frozen=True):
 
 def children(config: Config, path: Path, environ: Mapping[str, str]) -> tuple[Child, ...]:
     """What the configuration names, in the order it is to start."""
-    shared = {**environ, PATH_VARIABLE: str(path), "PYTHONPATH": str(HOME)}
+    broker = {name: value for name, value in environ.items() if name.startswith(AMQP_PREFIX)}
+    others = {name: value for name, value in environ.items() if name not in broker}
+    shared = {**others, PATH_VARIABLE: str(path), "PYTHONPATH": str(HOME)}
     edge = {name: value for name, value in shared.items() if name not in _SECRETS}
+    edge[SOCKET_VARIABLE] = config.sidecar.socket
+    runner = (sys.executable, "-m", "runner")
+    doors = {
+        "http": _http(config, edge),
+        "grpc": _grpc(config, edge),
+        "amqp": [Child("amqp", (sys.executable, "-m", "functions.amqp"), edge | broker | _rabbitmq(config.rabbitmq))],
+    }
+    # The memory and printer drivers' jobs live in the sidecar's own process, where nobody else can see them.
+    tracked = set(config.drivers()) - {"memory", "printer"}
+    return (
+        Child("sidecar", (*runner, "serve"), shared),
+        *([Child("tracker", (*runner, "track"), shared)] if tracked else []),
+        *(child for protocol in dict.fromkeys(config.protocols) for child in doors[protocol]),
+    )
+
+
+def _http(config: Config, environment: Mapping[str, str]) -> list[Child]:
     http = {
-        SOCKET_VARIABLE: config.sidecar.socket,
         "ORCHESTRATOR_HTTP_BIND": config.http.bind,
         "ORCHESTRATOR_HTTP_WORKERS": str(config.http.workers),
         "ORCHESTRATOR_HTTP_THREADS": str(config.http.threads),
     }
     gunicorn = (sys.executable, "-m", "gunicorn", "-c", str(HOME / "gunicorn.conf.py"))
-    return (
-        Child("sidecar", (sys.executable, "-m", "runner", "serve"), shared),
-        Child("http", (*gunicorn, "functions.bundle:app"), edge | http),
-    )
+    return [Child("http", (*gunicorn, "functions.bundle:app"), {**environment, **http})]
+
+
+def _grpc(config: Config, environment: Mapping[str, str]) -> list[Child]:
+    """Processes that share the port: the kernel deals connections out among them."""
+    grpc = {
+        "ORCHESTRATOR_GRPC_BIND": config.grpc.bind,
+        "ORCHESTRATOR_GRPC_CONCURRENCY": str(config.grpc.concurrency),
+        "ORCHESTRATOR_GRPC_TLS_CERTIFICATE": config.grpc.tls.certificate,
+        "ORCHESTRATOR_GRPC_TLS_KEY": config.grpc.tls.key,
+        "ORCHESTRATOR_GRPC_TLS_CLIENT_CA": config.grpc.tls.client_ca,
+    }
+    command = (sys.executable, "-m", "functions.grpc")
+    return [Child(f"grpc {number}", command, {**environment, **grpc}) for number in range(1, config.grpc.workers + 1)]
+
+
+def _rabbitmq(settings: Rabbitmq) -> dict[str, str]:
+    """The section as the variables that functions/amqp_settings.py reads."""
+    queues = {name: {"queue": place.queue, "key": place.key} for name, place in settings.queues.items()}
+    values = {
+        "EXCHANGE": settings.exchange,
+        "QUEUES": msgspec.json.encode(queues).decode(),
+        "QUEUE_TYPE": settings.queue_type,
+        "DECLARE": "true" if settings.declare else "false",
+        "PREFETCH": str(settings.prefetch),
+        "THREADS": str(settings.threads),
+        "DELAYS": ",".join(map(str, settings.delays)),
+        "HEALTH_FILE": settings.health_file,
+    }
+    return {AMQP_PREFIX + name: value for name, value in values.items()}
 
 
 class Running:

@@ -6,13 +6,9 @@ import uuid
 from collections.abc import Callable
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from runner.errors import Internal
 from runner.jobs import JobSpec, Secret, TokenGrant
-
-MINIMUM_KEY_BITS = 2048
+from runner.keys import parse_private_key
 
 
 class Signer:
@@ -43,15 +39,3 @@ class Signer:
 
     def _value(self, secret: Secret | TokenGrant) -> str:
         return secret.reveal() if isinstance(secret, Secret) else self.sign(secret)
-
-
-def parse_private_key(pem: str) -> RSAPrivateKey:
-    """The key in `pem`. Raises Internal, without quoting the text, where it is no RSA key of 2048 bits or more."""
-    try:
-        key = load_pem_private_key(pem.encode(), password=None)
-    except (ValueError, TypeError) as error:
-        # The library's message may quote what it was given; the cause is left out on purpose.
-        raise Internal(f"runner.privateKey is not a private key in PEM ({type(error).__name__})") from None
-    if not isinstance(key, RSAPrivateKey) or key.key_size < MINIMUM_KEY_BITS:
-        raise Internal(f"runner.privateKey must be an RSA key of at least {MINIMUM_KEY_BITS} bits")
-    return key

@@ -13,11 +13,11 @@ import click
 from runner import exit_codes
 from runner.cli.configuration import check_config
 from runner.cli.jobs import jobs
-from runner.cli.processes import serve, up
+from runner.cli.processes import serve, track, up
 from runner.cli.requests import render, submit
 from runner.errors import OrchestratorError
 
-_LATER = frozenset({"busy", "unavailable", "timeout"})
+_EXIT_CODES = {"internal": exit_codes.DEFECT} | dict.fromkeys(("busy", "unavailable", "timeout"), exit_codes.LATER)
 
 
 class _Group(click.Group):
@@ -31,7 +31,7 @@ class _Group(click.Group):
                 click.echo(f"  {problem.pointer or '/'} {problem.message}", err=True)
             message = error.detail if not error.problems else f"{len(error.problems)} thing(s) to mend"
             click.echo(f"{error.code}: {message}", err=True)
-            sys.exit(exit_codes.LATER if error.code in _LATER else exit_codes.REFUSED)
+            sys.exit(_EXIT_CODES.get(error.code, exit_codes.REFUSED))
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -53,5 +53,5 @@ def main() -> None:
     """
 
 
-for command in (up, serve, check_config, render, submit, jobs):
+for command in (up, serve, track, check_config, render, submit, jobs):
     main.add_command(command)

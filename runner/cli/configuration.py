@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
@@ -11,7 +12,9 @@ import click
 from runner import config as configuration
 from runner import exit_codes
 from runner.errors import OrchestratorError
-from runner.settings import Config
+from runner.settings import Config, Protocol
+
+BROKER_VARIABLE = "ORCHESTRATOR_AMQP_URL"
 
 config_option = click.option(
     "--config",
@@ -51,14 +54,30 @@ def _dotted(pointer: str) -> str:
 def check_config(path: str | None) -> None:
     """Say everything that is wrong with the configuration, or what will run where."""
     config = load_or_exit(path)
-    from runner.tokens import parse_private_key  # brings in the cryptography library
-
-    try:
-        parse_private_key(config.runner.private_key)
-    except OrchestratorError as error:
-        click.echo(error.detail, err=True)
+    if wrong := [*_bad_keys(config), *_missing_variables(config)]:
+        click.echo("\n".join(wrong), err=True)
         sys.exit(exit_codes.CONFIGURATION)
     click.echo("\n".join(_summary(config)))
+
+
+def _bad_keys(config: Config) -> Iterator[str]:
+    from runner.keys import parse_private_key, parse_public_key  # brings in the cryptography library
+
+    parse: Callable[[str], object]
+    for parse, pem in (
+        (parse_private_key, config.runner.private_key),
+        (parse_public_key, config.deepsource.public_key),
+    ):
+        try:
+            if pem:  # without atlas's key, no token is asked for
+                parse(pem)
+        except OrchestratorError as error:
+            yield error.detail
+
+
+def _missing_variables(config: Config) -> Iterator[str]:
+    if "amqp" in config.protocols and not os.environ.get(BROKER_VARIABLE):
+        yield f"{BROKER_VARIABLE} is required for the protocol amqp: amqp://user:password@host:port/vhost, or amqps://"
 
 
 def _summary(config: Config) -> list[str]:
@@ -67,20 +86,34 @@ def _summary(config: Config) -> list[str]:
     return [
         "The configuration is good.",
         f"  we are          {config.runner.id}, for atlas at {config.atlas_url}",
-        f"  requests        {', '.join(config.protocols)} on {config.http.bind} ({protected})",
+        f"  requests        {', '.join(_door(config, protocol) for protocol in config.protocols)} ({protected})",
         f"  sidecar         {config.sidecar.workers} workers of {config.sidecar.threads} threads"
         f" at {config.sidecar.socket}",
         *(f"  pool {pool:<10} {_where(config, pool)}{_note(config, pool)}" for pool in pools),
     ]
 
 
+def _door(config: Config, protocol: Protocol) -> str:
+    if protocol == "grpc":
+        tls = config.grpc.tls
+        secured = "mutual TLS" if tls.client_ca else "TLS" if tls.certificate else "plain text"
+        return f"grpc on {config.grpc.bind} ({secured})"
+    if protocol == "amqp":
+        queues = f"{config.rabbitmq.queue_type} queues" if config.rabbitmq.declare else "queues that exist"
+        return f"amqp from exchange {config.rabbitmq.exchange}, {queues} (the broker's credentials)"
+    return f"http on {config.http.bind}"
+
+
 def _where(config: Config, pool: str) -> str:
     driver = config.driver_of(pool)
     if driver == "local":
         return f"local: in {config.local.directory}, {config.local.parallelism} at a time"
+    settings = config.pools.get(pool)
     if driver == "kubernetes":
-        settings = config.pools.get(pool)
         return f"kubernetes: namespace {(settings and settings.namespace) or config.cluster.namespace}"
+    if driver == "nomad":
+        where = (settings and settings.namespace) or config.nomad.namespace
+        return f"nomad: namespace {where} at {config.nomad.address}, by {config.nomad.task_driver}"
     return driver
 
 

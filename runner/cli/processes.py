@@ -1,10 +1,13 @@
-"""`up` and `serve`: the long-running processes."""
+"""`up`, `serve` and `track`: the long-running processes."""
 
 from __future__ import annotations
 
 import logging.config
 import os
+import signal
 import sys
+import threading
+from pathlib import Path
 
 import click
 
@@ -38,6 +41,26 @@ def serve(path: str | None) -> None:
     except OrchestratorError as error:
         click.echo(error.detail, err=True)
         sys.exit(exit_codes.CONFIGURATION)
+
+
+@click.command()
+@config_option
+def track(path: str | None) -> None:
+    """Run the tracker alone: it tells atlas of every end that a job cannot tell itself.
+
+    Two of them do no harm: on one host the second waits for the first to end.
+    """
+    config = load_or_exit(path)
+    from runner import composition
+    from runner.tracker import only_one
+
+    logging.config.dictConfig(logs.settings())
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with only_one(Path(f"{config.sidecar.socket}.tracker"), stop):
+        composition.tracker(config).run(stop, config.tracker.interval_seconds)
 
 
 @click.command()

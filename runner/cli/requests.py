@@ -8,17 +8,17 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import msgspec
 
 from runner import config as configuration
-from runner import payloads
+from runner import exit_codes, payloads
 from runner.cli.configuration import config_option, load_or_exit
 from runner.commands import plan
 from runner.errors import Problem, Unavailable, revive
-from runner.jobs import JobSpec
+from runner.jobs import Action, JobSpec, Placed
 from runner.settings import Config
 
 PATHS = {
@@ -58,9 +58,13 @@ payload_argument = click.argument("payload", type=click.File("rb"))
 @type_argument
 @payload_argument
 @config_option
-@click.option("--driver", type=click.Choice(["kubernetes"]), default="kubernetes", show_default=True)
+@click.option(
+    "--driver",
+    type=click.Choice(["kubernetes", "nomad"]),
+    help="In whose words.  [default: as the job's pool says, else kubernetes]",
+)
 @click.option("--reveal", is_flag=True, help="Show the secrets' values; sign a real token.")
-def render(request_type: str, payload: Any, path: str | None, driver: str, reveal: bool) -> None:
+def render(request_type: str, payload: Any, path: str | None, driver: str | None, reveal: bool) -> None:
     """Show what a request would create, without a cluster.
 
     TYPE is a request type (analysis, autofix, transformer, ssh-verify, cancel-check, commit); PAYLOAD is a file with
@@ -71,15 +75,20 @@ def render(request_type: str, payload: Any, path: str | None, driver: str, revea
     terms = payloads.Terms(runner_id="", public_key="", allow_file_remotes=config.remotes.allow_file)
     request = payloads.decode(payload.read(), payloads.REQUEST_TYPES[request_type], terms)
     for action in plan(request, config):
-        click.echo(_rendered(action, config, reveal), nl=False)
+        pool = action.pool if isinstance(action, JobSpec) else config.default_pool
+        click.echo(_rendered(action, config, driver or config.driver_of(pool), reveal), nl=False)
 
 
-def _rendered(action: Any, config: Config, reveal: bool) -> str:
-    from runner.drivers import kubernetes_manifest, printer
+def _rendered(action: Action, config: Config, driver: str, reveal: bool) -> str:
+    from runner.drivers import kubernetes_manifest, nomad_rendering, printer
 
     if isinstance(action, JobSpec):
-        return printer.render(action, config, _values(action, config) if reveal else None)
-    click.echo(f"# If {action.name} is there, it is stopped; else this takes its name:")
+        values = _values(action, config) if reveal else None
+        rendered = nomad_rendering.render if driver == "nomad" else printer.render
+        return rendered(action, config, values)
+    click.echo(f"If {action.name} is there, it is stopped; else this takes its name:", err=True)
+    if driver == "nomad":
+        return nomad_rendering.render_cancellation(action, config)
     return printer.show([kubernetes_manifest.tombstone_manifest(action, config, config.default_pool)])
 
 
@@ -109,11 +118,35 @@ def submit(request_type: str, payload: Any, url: str, token: str | None, timeout
     TYPE and PAYLOAD are as for render. Repeating a request is harmless.
     """
     if token and token.startswith("@"):
-        token = Path(token[1:]).read_text(encoding="utf-8").strip()
+        token = _token_in(Path(token[1:]))
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     answer = _post(f"{url.rstrip('/')}{PATHS[request_type]}", payload.read(), headers, timeout)
-    for job in msgspec.json.decode(answer)["jobs"]:
-        click.echo(f"{job['state']:<10} {job['driver']:<11} {job['name']}")
+    try:
+        jobs = msgspec.json.decode(answer, type=Answer).jobs
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        _give_up(200, answer)
+    for job in jobs:
+        click.echo(f"{job.state:<10} {job.driver:<11} {job.name}")
+
+
+def _token_in(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} cannot be read: {error}", param_hint="--token") from error
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a request was answered with."""
+
+    jobs: tuple[Placed, ...]
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect is an answer like any other: the token is for the host that it was meant for."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 def _post(url: str, body: bytes, headers: dict[str, str], timeout: float) -> bytes:
@@ -122,7 +155,7 @@ def _post(url: str, body: bytes, headers: dict[str, str], timeout: float) -> byt
     # S310: the scheme has just been checked.
     request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout) as answer:
             content: bytes = answer.read()
             return content
     except urllib.error.HTTPError as error:
@@ -137,6 +170,9 @@ def _problem(status: int, body: bytes) -> Exception:
         problems = [Problem(each["pointer"], each["message"]) for each in problem.get("errors", ())]
         return revive(problem["code"], problem["detail"], None, problems)
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
-        text = body[:200].decode(errors="replace")
-        click.echo(f"HTTP {status}, and not from an Orchestrator: {text}", err=True)
-        sys.exit(1)
+        _give_up(status, body)
+
+
+def _give_up(status: int, body: bytes) -> NoReturn:
+    click.echo(f"HTTP {status}, and not from an Orchestrator: {body[:200].decode(errors='replace')}", err=True)
+    sys.exit(exit_codes.DEFECT)

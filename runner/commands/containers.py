@@ -38,7 +38,7 @@ MARVIN_COMMAND = (
 
 def image(config: Config, name: str, version: str) -> str:
     """A full image reference; the registry may carry a port and a path."""
-    registry = config.cluster.image_registry.registry_url.removeprefix("https://").strip("/")
+    registry = config.cluster.image_registry.registry_url.rpartition("://")[2].strip("/")
     return f"{registry}/{name}:{version}" if registry else f"{name}:{version}"
 
 

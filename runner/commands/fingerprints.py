@@ -26,26 +26,26 @@ def fingerprint(request_type: str, task: Any) -> str:
 
 
 def _without_credentials(part: Any) -> Any:
-    remote = remotes.parse(part.remote_url)
-    return msgspec.structs.replace(part, remote_url=remote.public if remote else "")
+    return msgspec.structs.replace(part, remote_url=_public(part.remote_url))
 
 
 def _unsigned(checks: tuple[Check, ...]) -> tuple[Check, ...]:
-    """The checks without the queries of their URLs, which is where signatures are."""
+    """The checks without the credentials and queries of their URLs; signatures are in queries."""
     return tuple(
         msgspec.structs.replace(
             check,
-            analysis_context_url=_path_of(check.analysis_context_url),
+            analysis_context_url=_public(check.analysis_context_url),
             artifacts=tuple(
-                msgspec.structs.replace(artifact, url=_path_of(artifact.url)) for artifact in check.artifacts
+                msgspec.structs.replace(artifact, url=_public(artifact.url)) for artifact in check.artifacts
             ),
         )
         for check in checks
     )
 
 
-def _path_of(url: str) -> str:
-    return url.partition("?")[0]
+def _public(url: str) -> str:
+    remote = remotes.parse(url)
+    return remote.public if remote else url.partition("?")[0]
 
 
 _BARE: dict[str, Any] = {

@@ -45,7 +45,7 @@ found() { grep -qiE "$1" "$SSH_DIRECTORY/err"; }
 found 'host key verification failed|host key is known' && exit 11
 found 'permission denied|too many authentication failures|error in libcrypto|invalid format' && exit 10
 found 'could not resolve|connection (refused|timed out|reset)|no route|unreachable|operation timed out' && exit 12
-found 'repository.*not (found|exist)|does not (exist|appear)|not a git repository' && exit 13
+found 'repository.*not (found|exist)|could not be found|does not (exist|appear)|not a git repository' && exit 13
 exit 14
 """
 COMMAND = ("/bin/sh", "-c", SCRIPT, "ssh-verify")

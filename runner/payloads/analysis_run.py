@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from msgspec import Meta, Raw, field
+from msgspec import Meta, field
 
 from runner.errors import Problem
 from runner.payloads.fields import (
-    EMPTY_OBJECT,
+    Configured,
     CpuLimit,
     Id,
     ImagePath,
@@ -17,6 +17,7 @@ from runner.payloads.fields import (
     Keys,
     Line,
     MemoryLimit,
+    Number,
     Oid,
     OptionalOid,
     Payload,
@@ -46,7 +47,7 @@ class AnalyzerMeta(Payload, frozen=True):
     image_path: Line = ""
     analyzer_type: Line = ""
     command: Line = ""
-    cache_version: int = 0
+    cache_version: Number = 0
     trigger: Line = ""
     is_ai_enabled: bool = False
 
@@ -69,19 +70,18 @@ class Check(Payload, frozen=True):
     analysis_context_url: Url = ""
 
 
-class AnalysisRun(Payload, frozen=True):
+class AnalysisRun(Configured, frozen=True):
     """The request. `internal_token` is atlas's own: it is read, and goes nowhere."""
 
     run_id: Id
     run_serial: Serial
     vcs_meta: VcsMeta
     checks: Annotated[tuple[Check, ...], Meta(min_length=1, max_length=256, description="a list of 1 to 256 checks")]
-    config: Raw = EMPTY_OBJECT
     keys: Keys = Keys()
     meta: dict[str, Line] = field(default_factory=dict, name="_meta")
     ds_config_updated: bool = False
     is_full_run: bool = False
-    repo_id: int = 0
+    repo_id: Number = 0
     previous_completed_run_commit_oid: OptionalOid = ""
     internal_token: Text = ""
 

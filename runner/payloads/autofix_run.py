@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from msgspec import Raw, field
+from msgspec import field
 
 from runner.payloads.fields import (
-    EMPTY_OBJECT,
+    Configured,
     CpuLimit,
     Id,
     ImagePath,
@@ -13,6 +13,7 @@ from runner.payloads.fields import (
     Keys,
     Line,
     MemoryLimit,
+    Number,
     Payload,
     RelativePath,
     Serial,
@@ -28,14 +29,14 @@ class AutofixMeta(Payload, frozen=True):
     cpu_limit: CpuLimit
     memory_limit: MemoryLimit
     command: Line = ""
-    cache_version: int = 0
+    cache_version: Number = 0
 
 
 class Coordinate(Payload, frozen=True):
     """A place in a file: line from 1, column as the analyzer counts it."""
 
-    line: int = 0
-    column: int = 0
+    line: Number = 0
+    column: Number = 0
 
 
 class Span(Payload, frozen=True):
@@ -66,13 +67,12 @@ class Autofixer(Payload, frozen=True):
     autofixes: tuple[Autofix, ...] = ()
 
 
-class AutofixRun(Payload, frozen=True):
+class AutofixRun(Configured, frozen=True):
     """The request."""
 
     run_id: Id
     run_serial: Serial
     vcs_meta: VcsMeta
     autofixer: Autofixer
-    config: Raw = EMPTY_OBJECT
     keys: Keys = Keys()
     meta: dict[str, Line] = field(default_factory=dict, name="_meta")

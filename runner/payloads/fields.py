@@ -7,10 +7,10 @@ any script's. The description completes the sentence "must be …" of an error.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Raw
 
 _SECRET = frozenset({"remote_url", "url", "analysis_context_url", "private", "internal_token"})
 """Fields whose values no log and no traceback may show."""
@@ -39,13 +39,6 @@ Id = Annotated[
     Meta(
         pattern=r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z",
         description="1 to 64 ASCII letters, digits, '.', '_' or '-', and begin with a letter or digit",
-    ),
-]
-OptionalId = Annotated[
-    str,
-    Meta(
-        pattern=r"\A(?:[A-Za-z0-9][A-Za-z0-9._-]{0,63})?\Z",
-        description="at most 64 ASCII letters, digits, '.', '_' or '-', and begin with a letter or digit",
     ),
 ]
 Serial = Annotated[str, Meta(pattern=r"\A[0-9]{1,20}\Z", description="a decimal number of 1 to 20 digits, as a string")]
@@ -121,6 +114,9 @@ Login = Annotated[
         description="a login name of at most 64 ASCII letters, digits, '.', '_' or '-'",
     ),
 ]
+Number = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1, description="a whole number of at most 64 bits")]
+"""Wider ones fit neither TOML nor the programs that read it."""
+
 Port = Annotated[int, Meta(ge=0, le=65535, description="a port from 1 to 65535")]
 """0 is the zero value of a missing port."""
 
@@ -151,7 +147,18 @@ MemoryLimit = Annotated[
 ]
 """MiB, as atlas writes them: `"6501"`."""
 
-EMPTY_OBJECT = msgspec.Raw(b"{}")
+EMPTY_OBJECT = Raw(b"{}")
+NULL = Raw(b"null")
+
+
+class Configured(Payload, frozen=True, kw_only=True):
+    """A request with the repository's settings, whose JSON stays as the sender wrote it. `null` is as good as none."""
+
+    config: Raw = EMPTY_OBJECT
+
+    def __post_init__(self) -> None:
+        if bytes(self.config) == b"null":
+            msgspec.structs.force_setattr(self, "config", EMPTY_OBJECT)
 
 
 class SshKeys(Payload, frozen=True):
@@ -183,14 +190,14 @@ class VcsMeta(Payload, frozen=True):
 
 
 class Analyzer(Payload, frozen=True):
-    """One entry of the repository's analyzers."""
+    """One entry of the repository's analyzers. What may be anything is not looked into: any number is good in it."""
 
     name: str = ""
     enabled: bool = False
     runtime_version: str = ""
     dependency_file_paths: tuple[str, ...] = ()
-    meta: Any = None
-    thresholds: Any = None
+    meta: Raw = NULL
+    thresholds: Raw = NULL
 
 
 class Transformer(Payload, frozen=True):
@@ -207,5 +214,5 @@ class RepositoryConfig(Payload, frozen=True):
     exclude_patterns: tuple[str, ...] = ()
     test_patterns: tuple[str, ...] = ()
     analyzers: tuple[Analyzer, ...] = ()
-    sca_targets: tuple[Any, ...] = ()
+    sca_targets: tuple[Raw, ...] = ()
     transformers: tuple[Transformer, ...] = ()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from msgspec import field
 
-from runner.payloads.fields import Document, Id, Keys, Line, Payload, Serial, VcsMeta
+from runner.payloads.fields import Document, Id, Keys, Line, Number, Payload, Serial, VcsMeta
 
 
 class PatchArtifacts(Payload, frozen=True):
     """Where the patches are: a key in the object storage, and the ids of each file's patches."""
 
     key: Line = ""
-    patch_ids: dict[str, tuple[int | str, ...]] = {}
+    patch_ids: dict[str, tuple[Number | str, ...]] = {}
 
 
 class PatcherRun(Payload, frozen=True):

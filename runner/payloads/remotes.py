@@ -10,24 +10,29 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from urllib.parse import unquote
 
 import msgspec
 
 _URL = re.compile(
-    r"\A(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<userinfo>[^/?#]*)@)?"
+    r"\A(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<userinfo>[^/?#\\]*)@)?"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/?#:@\[\]]*)(?::(?P<port>[0-9]{1,5}))?(?P<path>/[^?#]*)?(?P<rest>[?#].*)?\Z"
 )
 _SCP = re.compile(r"\A(?:(?P<user>[^@:/\[\]]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:/\[\]]+):(?P<path>(?!:).+)\Z")
 _HOST = re.compile(r"\A(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,253}))\Z")
 
 _SCHEMES = frozenset({"https", "http", "ssh"})
-_METADATA_NAMES = frozenset({"metadata", "metadata.google.internal", "instance-data"})
+_METADATA_NAMES = frozenset(
+    {"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}
+)
 _METADATA_NETWORKS = tuple(
     ipaddress.ip_network(network)
-    # Link-local (RFC 3927, RFC 4291) holds every large cloud's metadata service; the other two are AWS over IPv6
-    # and Alibaba.
-    for network in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32")
+    # Link-local (RFC 3927, RFC 4291) holds every large cloud's metadata service; the others are AWS and Google over
+    # IPv6, Alibaba, and Azure's WireServer.
+    for network in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "fd20:ce::254", "100.100.100.200", "168.63.129.16")
 )
+# IPv6 spellings of IPv4 addresses: mapped, compatible (RFC 4291), and through NAT64 (RFC 6052).
+_CARRIERS = tuple(ipaddress.IPv6Network(network) for network in ("::ffff:0:0/96", "::/96", "64:ff9b::/96"))
 
 
 class Remote(msgspec.Struct, frozen=True):
@@ -48,7 +53,7 @@ class Remote(msgspec.Struct, frozen=True):
 
 
 def parse(url: str) -> Remote | None:
-    """The parts of `url`, or None where it is neither a URL nor scp-like."""
+    """The parts of `url`, or None where it is neither a URL nor scp-like; like git, `://` anywhere makes it a URL."""
     if match := _URL.match(url):
         return Remote(
             scheme=match["scheme"].lower(),
@@ -57,7 +62,7 @@ def parse(url: str) -> Remote | None:
             port=match["port"] or "",
             path=match["path"] or "",
         )
-    if match := _SCP.match(url):
+    if "://" not in url and (match := _SCP.match(url)):
         return Remote(
             scheme="scp",
             userinfo=match["user"] or "",
@@ -77,8 +82,10 @@ def objection(url: str, *, allow_file: bool, only_ssh: bool = False) -> str:
         return "must be an https, http or ssh URL, or scp-like (user@host:path)"
     if only_ssh and remote.scheme not in ("ssh", "scp"):
         return "must be an ssh URL or scp-like (user@host:path), since a key is to be tried"
-    if not _HOST.match(remote.host) or remote.userinfo.startswith("-") or not _port_fits(remote.port):
+    if not _is_host(remote.host) or not _port_fits(remote.port):
         return "must name a host (and a port from 1 to 65535, where it has one)"
+    if not _is_user(remote):
+        return "must have a user that is neither an option nor a host in disguise"
     if remote.path.lstrip("/").startswith("-") or not remote.path.strip("/"):
         return "must name a repository after the host"
     if _is_metadata_service(remote.host):
@@ -94,6 +101,16 @@ def _file_objection(remote: Remote, allow_file: bool) -> str:
     return ""
 
 
+def _is_host(host: str) -> bool:
+    return bool(_HOST.match(host)) and (not host.startswith("[") or _address(host.strip("[]")) is not None)
+
+
+def _is_user(remote: Remote) -> bool:
+    """git decodes a whole ssh URL before it takes it apart: `ssh://a%2F@b/` leads to the host a."""
+    user = unquote(remote.userinfo)
+    return not user.startswith("-") and not (remote.scheme == "ssh" and "/" in user)
+
+
 def _port_fits(port: str) -> bool:
     return not port or 1 <= int(port) <= 65535
 
@@ -103,8 +120,8 @@ def _is_metadata_service(host: str) -> bool:
     if name in _METADATA_NAMES:
         return True
     address = _address(name)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
+    if isinstance(address, ipaddress.IPv6Address) and any(address in carrier for carrier in _CARRIERS):
+        address = ipaddress.IPv4Address(address.packed[-4:])
     return address is not None and any(
         address in network for network in _METADATA_NETWORKS if network.version == address.version
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from msgspec import Raw, field
+from msgspec import field
 
 from runner.payloads.fields import (
-    EMPTY_OBJECT,
     Branch,
+    Configured,
     CpuLimit,
     Id,
     ImageTag,
@@ -58,14 +58,13 @@ class PatchCommit(Payload, frozen=True):
     author: Author = Author()
 
 
-class TransformerRun(Payload, frozen=True):
+class TransformerRun(Configured, frozen=True):
     """The request."""
 
     run_id: Id
     run_serial: Serial
     vcs_meta: VcsMeta
     transformer: Transformers
-    config: Raw = EMPTY_OBJECT
     keys: Keys = Keys()
     ds_config_updated: bool = False
     patch_commit: PatchCommit = PatchCommit()

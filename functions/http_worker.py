@@ -1,0 +1,149 @@
+"""gunicorn's threaded worker, made so that a slow client costs a socket, and neither a thread nor the loop.
+
+gunicorn's own lends a thread to a connection with its first byte, for as long as the rest takes; and its loop waits up
+to two seconds for each client that has had its last answer and does not close. Ten such clients are an outage. Here
+
+1. a request gets a thread when its head has arrived; until then the poller has the connection,
+2. whoever reads a body after `READING_SECONDS` finds the connection at its end,
+3. a body that nobody wanted to read is skipped if it is there, and else ends the connection,
+4. the loop never waits for a client to close.
+
+In here: the worker class, for `gunicorn.conf.py` alone. No function imports it, nor gunicorn.
+"""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import time
+from collections import deque
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import _DEFER, TConn, ThreadWorker
+
+HEAD_SECONDS = 10.0
+"""For a head to arrive, from its first byte on."""
+
+READING_SECONDS = 12.0
+"""Longer than any answer takes (DEADLINE_SECONDS), so that only who still reads is met."""
+
+SKIPPING_SECONDS = 0.01
+"""For the rest of a body that nobody wanted, which mostly came along with its head."""
+
+CLOSING_SECONDS, CLOSING_BYTES = 2.0, 16 * 1024 * 1024
+"""How long and how much a client may go on sending before it takes notice of its last answer."""
+
+MAX_HEAD = 65536
+"""Bytes of a head that are waited for; the parser takes a longer one from there, and has bounds of its own."""
+
+
+class PatientWorker(ThreadWorker):  # type: ignore[misc]
+    """See above. What a connection needs besides is kept in attributes of its TConn."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._reading: dict[TConn, float] = {}
+        self._closing: deque[TConn] = deque()
+
+    def handle(self, conn: TConn) -> Any:
+        """In a thread: serve one request, or give the connection back to the poller."""
+        if not _head_has_arrived(conn):
+            return _DEFER if time.monotonic() < conn.head_until else False
+        self._reading[conn] = time.monotonic() + READING_SECONDS
+        try:
+            return super().handle(conn)
+        finally:
+            del self._reading[conn]
+
+    def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
+        return bool(keepalive and conn.parser.finish_body(deadline=time.monotonic() + SKIPPING_SECONDS))
+
+    def finish_request(self, conn: TConn, done: Future[Any]) -> None:
+        """On the loop: what becomes of the connection."""
+        if done.cancelled() or done.exception() or done.result() is not False:
+            super().finish_request(conn, done)
+            return
+        conn.skipped, conn.timeout = 0, time.monotonic() + CLOSING_SECONDS
+        self._closing.append(conn)
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+            self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._skip, conn))
+        except (OSError, ValueError, KeyError):  # it is closed already
+            self._close(conn)
+
+    def _skip(self, conn: TConn, sock: socket.socket) -> None:
+        """Read what a client still sends, so that its last answer is not lost (RFC 9112, section 9.6)."""
+        try:
+            received = len(sock.recv(MAX_HEAD))
+        except BlockingIOError:
+            return
+        except OSError:
+            received = 0
+        conn.skipped += received
+        if not received or conn.skipped > CLOSING_BYTES:
+            self._close(conn)
+
+    def _close(self, conn: TConn) -> None:
+        try:
+            self.poller.unregister(conn.sock)
+        except (OSError, ValueError, KeyError):
+            pass
+        self._closing.remove(conn)
+        self.nr_conns -= 1
+        conn.close()
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """On the way to the end: a connection on which nothing has been asked yet is not waited for either."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def murder_pending(self) -> None:
+        """On the loop, at least once a second."""
+        super().murder_pending()
+        now = time.monotonic()
+        while self._closing and self._closing[0].timeout < now:
+            self._close(self._closing[0])
+        for conn, until in list(self._reading.items()):
+            if until < now:
+                _end_reading(conn.sock)
+
+
+def _head_has_arrived(conn: TConn) -> bool:
+    """Whether a thread would not have to wait for the rest of a head."""
+    if conn.parser is not None and conn.parser.unreader.buf.getvalue():
+        return True  # the beginning of a request that came along with the one before
+    try:
+        head = conn.sock.recv(MAX_HEAD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        head = None
+    except OSError:
+        return True
+    known = getattr(conn, "head_size", 0)
+    if not known:
+        conn.head_until = time.monotonic() + HEAD_SECONDS
+    if head is None:
+        return False
+    if b"\r\n\r\n" in head or b"\n\n" in head or len(head) in (known, MAX_HEAD) or not head[:1].isalpha():
+        return _forget_head(conn, known)
+    # Wake the poller for more than this only (socket(7), SO_RCVLOWAT); or at the end of the connection.
+    conn.head_size = len(head)
+    conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(head) + 1)
+    return False
+
+
+def _forget_head(conn: TConn, known: int) -> bool:
+    if known:
+        conn.head_size = 0
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+    return True
+
+
+def _end_reading(sock: socket.socket) -> None:
+    try:
+        sock.shutdown(socket.SHUT_RD)
+    except OSError:
+        pass  # its client was faster

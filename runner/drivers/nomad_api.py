@@ -1,0 +1,278 @@
+"""HTTP to one Nomad agent: addresses, parameters and TLS settings by python-nomad, over a session of ours.
+
+python-nomad's own session verifies no certificate unless told to, follows proxies and a .netrc from the environment,
+takes a token along a redirect, bounds no answer, and costs several times the request itself. So it is given ours,
+which does none of this; and paths whose parts are quoted, which its typed calls don't do.
+
+What an answer means is decided by `refuse`; a silence is `Unsettled`, for the driver to settle.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+import urllib3
+from nomad.api.base import Requester
+from nomad.api.exceptions import BaseNomadException
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
+
+from runner.drivers import Deadline
+from runner.errors import Busy, Rejected, Unavailable
+from runner.settings import Nomad
+
+CONNECT_SECONDS = 3.0
+READ_SECONDS = 8.0
+"""For the first byte of an answer, and between two pieces of it; the deadline bounds the whole."""
+
+_DENIED = re.compile(r"Permission denied$|ACL token (not found|expired)$")
+# Nomad answers 500 to whatever its handlers return as an error, so its words must tell what will never be taken.
+_NEVER = re.compile(r"\d+ errors? occurred|in nonexistent|[Vv]alidation|is not allowed|namespace .* does not exist")
+
+
+class Unsettled(Unavailable):
+    """The request may or may not have been applied: reset, timed out, or answered with a 5xx."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What the agent said. `now` is its clock, in seconds since the epoch."""
+
+    status: int
+    body: bytes
+    now: float
+    retry_after: int | None = None
+    next_page: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """What python-nomad asks of an answer, besides its status."""
+        return self.status < 400
+
+    @property
+    def status_code(self) -> int:
+        """By python-nomad's name."""
+        return self.status
+
+    @property
+    def denied(self) -> bool:
+        """Whether the token was the trouble. What a client agent answers comes as a 500 (fs and logs)."""
+        return self.status == 403 or (self.status >= 400 and bool(_DENIED.search(self.message)))
+
+    @property
+    def message(self) -> str:
+        """Nomad's own words."""
+        return " ".join(self.body[:1000].decode(errors="replace").split()) or f"HTTP {self.status}"
+
+
+class Agent:
+    """One Nomad agent, from any number of threads. Opens connections when first used, so after the fork."""
+
+    def __init__(self, settings: Nomad, *, connections: int = 32) -> None:
+        self._settings = settings
+        self._reading = threading.Lock()
+        self._token: str | None = None
+        self._requester = _Requester(
+            address=settings.address.rstrip("/"),
+            region=settings.region or None,
+            session=_Session(settings, connections),
+        )
+
+    def __repr__(self) -> str:
+        return f"Agent({self._settings.address})"
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        *,
+        body: Any = None,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """The answer, whatever its status. A token that was refused is read anew, once.
+
+        Raises Unsettled where there is no whole answer, Unavailable where no request can have been made.
+        """
+        token = self._token if self._token is not None else self._read_token(None)
+        answer = self._send(method, path, deadline, body, query, token)
+        if answer.denied and (fresh := self._read_token(token)) != token:
+            token, answer = fresh, self._send(method, path, deadline, body, query, fresh)
+        if answer.denied and token and self._send("GET", "acl/token/self", deadline, None, None, token).denied:
+            # Most endpoints say the same of a token that they don't know, and of one that lacks a capability.
+            raise Unavailable("Nomad does not know our token (any more); renew nomad.tokenFile", retry_after=10)
+        return answer
+
+    def _send(
+        self, method: str, path: str, deadline: Deadline, body: Any, query: Mapping[str, str] | None, token: str
+    ) -> Answer:
+        deadline.check(f"asking Nomad ({method} {path})")
+        headers = {"X-Nomad-Token": token} if token else {}
+        content = None if body is None else msgspec.json.encode(body)
+        where = f"Nomad at {self._settings.address}"
+        try:
+            return self._requester.send(method, path, query or {}, content, headers, deadline)
+        except SSLError as error:
+            raise Unavailable(f"TLS with {where} failed: {error}; check nomad.caFile") from error
+        except (NewConnectionError, ConnectTimeoutError) as error:
+            raise Unavailable(f"{where} cannot be reached: {error}") from error
+        except (HTTPError, OSError) as error:
+            raise Unsettled(f"{where} did not answer: {error}") from error
+
+    def _read_token(self, refused: str | None) -> str:
+        """The token in the file, read unless another thread has done so since `refused` was."""
+        with self._reading:
+            if self._token is None or self._token == refused:
+                path = self._settings.token_file
+                try:
+                    self._token = Path(path).read_text(encoding="ascii").strip() if path else ""
+                except (OSError, UnicodeDecodeError) as error:
+                    raise Unavailable(f"the Nomad token in {path} cannot be read: {error}", retry_after=10) from error
+            return self._token
+
+
+class _Requester(Requester):  # type: ignore[misc]  # python-nomad is not typed
+    """python-nomad's requester, for any path, and with the answer whatever its status."""
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes | None,
+        headers: dict[str, str],
+        deadline: Deadline,
+    ) -> Answer:
+        try:
+            answer: Answer = self._request(
+                method=method, endpoint=f"v1/{path}", params=dict(query), data=body, headers=headers, timeout=deadline
+            )
+        except BaseNomadException as error:  # it has the answer, if any
+            answer = error.nomad_resp
+        return answer
+
+
+class _Session:
+    """What python-nomad needs of a session, and no more."""
+
+    def __init__(self, settings: Nomad, connections: int) -> None:
+        self._pool = urllib3.PoolManager(
+            maxsize=connections,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=settings.ca_file or None,
+            cert_file=settings.cert_file or None,
+            key_file=settings.key_file or None,
+            retries=False,
+        )
+
+    def get(self, **request: Any) -> Answer:
+        return self._send("GET", **request)
+
+    def post(self, **request: Any) -> Answer:
+        return self._send("POST", **request)
+
+    def delete(self, **request: Any) -> Answer:
+        return self._send("DELETE", **request)
+
+    def _send(
+        self,
+        method: str,
+        *,
+        url: str,
+        params: Mapping[str, str],
+        headers: Mapping[str, str] | None,
+        timeout: Deadline,
+        data: bytes | None = None,
+        **_: Any,
+    ) -> Answer:
+        """The whole answer, however slowly it drips, within the deadline."""
+        response = self._pool.request(
+            method,
+            f"{url}?{urlencode(params)}",
+            body=data,
+            headers={"User-Agent": "orchestrator", **(headers or {})},
+            timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout.left), read=min(READ_SECONDS, timeout.left)),
+            redirect=False,
+            preload_content=False,
+        )
+        content = _read(response, timeout)
+        return Answer(
+            response.status,
+            content,
+            _now(response),
+            _retry_after(response),
+            response.headers.get("X-Nomad-NextToken", ""),
+        )
+
+
+def _read(response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
+    pieces = bytearray()
+    try:
+        while piece := response.read1(1 << 20):
+            pieces += piece
+            if deadline.left <= 0:
+                raise Unsettled("Nomad's answer did not end within the deadline")
+    except BaseException:
+        response.close()  # the connection is in the middle of an answer
+        raise
+    response.release_conn()
+    return bytes(pieces)
+
+
+def _now(response: urllib3.BaseHTTPResponse) -> float:
+    """The agent's clock: times in jobs are by the servers' clocks, which ours may be minutes away from."""
+    try:
+        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError, TypeError):
+        return time.time()
+
+
+def _retry_after(response: urllib3.BaseHTTPResponse) -> int | None:
+    value = response.headers.get("Retry-After", "")
+    return min(int(value), 3600) if value.isascii() and value.isdigit() else None
+
+
+def refuse(answer: Answer, doing: str) -> None:
+    """Raise the error that a refusing answer means; return for 2xx, 404 and 409, which the driver understands.
+
+    `doing` names the capability that it takes, like "list-jobs in namespace x".
+    """
+    status, message = answer.status, answer.message
+    if status < 300 or status in (404, 409):
+        return
+    if status == 429:
+        raise Busy(f"Nomad is throttling: {message}", retry_after=answer.retry_after)
+    if answer.denied:
+        raise Rejected(f"our Nomad token lacks {doing}: {message}; grant it as in deploy/nomad")
+    if status == 413 or (status < 500) or _NEVER.search(message):
+        raise Rejected(f"Nomad refused ({doing}): {message}")
+    if "quota" in message.lower():
+        raise Busy(f"the namespace's quota is used up: {message}", retry_after=30)
+    raise Unsettled(f"Nomad failed ({doing}): {message}", retry_after=answer.retry_after)
+
+
+def quoted(*names: str) -> str:
+    """A path whose every part is one part, whatever is in it. Raises Rejected for what no quoting makes a name."""
+    if not {"", ".", ".."}.isdisjoint(names):
+        raise Rejected(f"there can be no job of the name {names[-1]!r}")
+    return "/".join(quote(name, safe="") for name in names)
+
+
+def pauses(deadline: Deadline) -> Iterator[None]:
+    """Try, pause, try again until the deadline: 0.05 s at first, doubled up to 2 s, with jitter."""
+    pause = 0.05
+    while True:
+        yield
+        pause = min(pause * 2, 2.0)
+        # S311: jitter is no secret
+        wait = pause * random.uniform(0.5, 1.0)  # noqa: S311
+        if deadline.left <= wait:
+            return
+        time.sleep(wait)

@@ -1,0 +1,52 @@
+"""The local driver: one directory is the cluster, and every instance over it is another process' own."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from runner.drivers.local import LocalDriver
+from runner.settings import LocalImage
+from tests.conformance.clusters import Cluster
+
+
+class LocalCluster(Cluster):
+    """Jobs run as this host's own processes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        super().__init__()
+
+    def another(self) -> LocalDriver:
+        return LocalDriver(self._directory, parallelism=4, images={"*": LocalImage()}, unseal=self.unsealing)
+
+    def close(self) -> None:
+        """Kill whatever works below the directory; a job's processes outlive their driver on purpose."""
+        while pids := self._processes():
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _processes(self) -> list[int]:
+        """Those with the directory's name in their arguments, environment or working directory."""
+        needle, found = str(self._directory), []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
+                if needle.encode() in b"".join(texts) or needle in str((process / "cwd").readlink()):
+                    found.append(int(process.name))
+        return [pid for pid in found if pid != os.getpid()]
+
+
+@contextmanager
+def opened(request: pytest.FixtureRequest) -> Iterator[LocalCluster]:
+    cluster = LocalCluster(request.getfixturevalue("tmp_path") / "jobs")
+    try:
+        yield cluster
+    finally:
+        cluster.close()

@@ -1,0 +1,45 @@
+"""The memory driver: one process, no programs; their ends are played."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from runner.drivers.memory import MemoryDriver
+from runner.jobs import JobSpec
+from tests.conformance.clusters import Cluster
+from tests.conformance.jobs import Program
+
+
+class MemoryCluster(Cluster):
+    """Its driver is the cluster, so another is the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._programs: dict[str, Program] = {}
+
+    def another(self) -> MemoryDriver:
+        if not hasattr(self, "driver"):
+            self.driver = self.make()
+        return self.driver
+
+    def make(self) -> MemoryDriver:
+        return MemoryDriver(unseal=self.unsealing)
+
+    def job(self, main: Program | str = Program(), **fields: object) -> JobSpec:  # noqa: B008  (frozen)
+        made = super().job(main, **fields)
+        self._programs[made.name] = main if isinstance(main, Program) else Program()
+        return made
+
+    def carry_on(self, job: JobSpec) -> None:
+        program = self._programs[job.name]
+        self.driver.start(job.name)
+        if not program.endless:
+            self.driver.finish(job.name, main_exit=program.exit_code, log=program.prints)
+
+
+@contextmanager
+def opened(_request: pytest.FixtureRequest) -> Iterator[MemoryCluster]:
+    yield MemoryCluster()

@@ -1,0 +1,36 @@
+"""The Nomad driver: a real Nomad, with jobs by raw_exec, which needs no images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from runner.drivers.nomad import NomadDriver
+from runner.settings import Config
+from tests.clusters import require_cluster
+from tests.conformance.clusters import Cluster
+from tests.nomad.access import Nomad
+
+
+class NomadCluster(Cluster):
+    """Every instance has connections of its own, as another process would."""
+
+    end_seconds = 60.0  # a program that ignores being told to stop is killed after 30 s
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        super().__init__()
+
+    def another(self) -> NomadDriver:
+        return NomadDriver(self._config, unseal=self.unsealing)
+
+
+@contextmanager
+def opened(request: pytest.FixtureRequest) -> Iterator[NomadCluster]:
+    nomad = Nomad(require_cluster().nomad, request.getfixturevalue("tmp_path"))
+    try:
+        yield NomadCluster(nomad.config(request.getfixturevalue("make_config")))
+    finally:
+        nomad.close()

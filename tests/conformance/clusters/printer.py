@@ -1,0 +1,30 @@
+"""The printer driver: the memory driver, with what it would create on paper."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from runner.drivers.printer import PrinterDriver
+from runner.settings import Config
+from tests.conformance.clusters.memory import MemoryCluster
+
+
+class PrinterCluster(MemoryCluster):
+    """Keeps what was printed."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.paper = io.StringIO()
+        super().__init__()
+
+    def make(self) -> PrinterDriver:
+        return PrinterDriver(self._config, unseal=self.unsealing, out=self.paper)
+
+
+@contextmanager
+def opened(request: pytest.FixtureRequest) -> Iterator[PrinterCluster]:
+    yield PrinterCluster(request.getfixturevalue("make_config")(driver="printer"))

@@ -1,0 +1,140 @@
+"""cancel: a cancelled check stays cancelled, whether that comes before, during or after it, once or five times."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from runner.drivers import Deadline
+from runner.errors import Timeout
+from runner.outcomes import Observation, classify
+from tests.conformance import jobs
+from tests.conformance.clusters import PATIENCE, Cluster
+from tests.conformance.jobs import Program, new_name
+
+ENDLESS = Program(endless=True)
+
+
+def test_before_the_job_comes_the_name_is_taken_for_good(cluster: Cluster) -> None:
+    job = cluster.job()
+    assert cluster.cancel(job.name) == "cancelled"
+    assert cluster.submit(job) == "cancelled"
+    assert cluster.submit(job, cluster.another()) == "cancelled"
+
+
+def test_before_the_job_comes_any_request_for_the_name_finds_it_cancelled(cluster: Cluster) -> None:
+    name = new_name()
+    cluster.cancel(name)
+    assert [cluster.submit(cluster.job(name=name, fingerprint=each)) for each in ("one", "two")] == ["cancelled"] * 2
+
+
+def test_before_the_job_comes_nothing_is_ever_run(cluster: Cluster) -> None:
+    job = cluster.job(Program(prints="it ran"))
+    cluster.cancel(job.name)
+    cluster.submit(job)
+    seen = cluster.seen(job.name)
+    assert seen is not None
+    assert seen.cancelled
+    assert seen.main_exit is None
+    assert "it ran" not in seen.log_tail
+
+
+def test_a_tombstone_is_listed_with_the_confirmation_that_atlas_waits_for(cluster: Cluster) -> None:
+    name, began = new_name(), time.time()
+    cluster.cancel(name, run_id="cancel-7")
+    seen = _ended(cluster, name)
+    assert seen.cancellation == jobs.cancellation(name, "cancel-7").report
+    assert seen.report is None
+    assert not seen.reported
+    assert began - 2 <= seen.created <= time.time() + 2
+    outcome = classify(seen)
+    assert outcome is not None
+    assert outcome.reason == "cancelled"
+
+
+def test_without_a_tombstone_nothing_is_done_where_nothing_is(cluster: Cluster) -> None:
+    job = cluster.job()
+    assert cluster.cancel(job.name, tombstone=False) is None
+    assert cluster.seen(job.name) is None
+    assert cluster.submit(job) == "created"
+
+
+def test_a_job_that_waits_or_runs_is_stopped_and_ends_as_cancelled(cluster: Cluster) -> None:
+    job = cluster.job(ENDLESS)
+    cluster.submit(job)
+    assert cluster.cancel(job.name, tombstone=False, run_id="cancel-8") == "cancelled"
+    seen = _ended(cluster, job.name)
+    assert seen.cancellation == jobs.cancellation(job.name, "cancel-8").report
+    assert seen.report == job.report
+
+
+@pytest.mark.needs("ends")
+def test_a_running_job_is_stopped_and_ends_as_cancelled(cluster: Cluster) -> None:
+    job = cluster.job(ENDLESS)
+    cluster.submit(job)
+    cluster.running(job)
+    assert cluster.cancel(job.name) == "cancelled"
+    assert cluster.end(job).reason == "cancelled"
+
+
+@pytest.mark.needs("ends")
+def test_a_stopped_job_stays_cancelled_whatever_is_asked_of_it(cluster: Cluster) -> None:
+    job = cluster.job(ENDLESS)
+    cluster.submit(job)
+    cluster.running(job)
+    cluster.cancel(job.name)
+    assert cluster.submit(job) == "cancelled"
+    assert cluster.submit(cluster.job(name=job.name, fingerprint="another"), cluster.another()) == "cancelled"
+    assert cluster.end(job).reason == "cancelled"
+    assert cluster.submit(job) == "cancelled"
+
+
+@pytest.mark.needs("ends")
+@pytest.mark.parametrize("exit_code", [0, 3])
+def test_a_job_that_has_ended_keeps_its_outcome(cluster: Cluster, exit_code: int) -> None:
+    job = cluster.job(Program(exit_code=exit_code))
+    cluster.submit(job)
+    before = cluster.end(job)
+    assert cluster.cancel(job.name) == "exists"
+    seen = cluster.seen(job.name)
+    assert seen is not None
+    assert classify(seen) == before
+    assert before.reason == ("analyzer_failed" if exit_code else "succeeded")
+    assert cluster.submit(job) == "exists"
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_again_and_again_it_is_one_cancelled_job(cluster: Cluster, times: int) -> None:
+    submitted, never_came = cluster.job(ENDLESS), cluster.job()
+    cluster.submit(submitted)
+    for job in (submitted, never_came):
+        assert [cluster.cancel(job.name, run_id=f"cancel-{number}") for number in range(times)] == ["cancelled"] * times
+        assert _ended(cluster, job.name).cancelled
+
+
+def test_a_deadline_already_past_is_a_timeout_and_cancels_nothing(cluster: Cluster) -> None:
+    job = cluster.job()
+    for name in (job.name, new_name()):
+        with pytest.raises(Timeout):
+            cluster.driver.cancel(jobs.cancellation(name), Deadline.after(-1), tombstone=True)
+        assert cluster.seen(name) is None
+    assert cluster.submit(job) == "created"
+
+
+def test_an_instance_that_is_new_knows_of_the_cancellation(cluster: Cluster) -> None:
+    name = new_name()
+    cluster.cancel(name)
+    other = cluster.another()
+    assert other.cancel(jobs.cancellation(name), Deadline.after(PATIENCE), tombstone=False) == "cancelled"
+    assert other.submit(cluster.job(name=name), Deadline.after(PATIENCE)) == "cancelled"
+
+
+def _ended(cluster: Cluster, name: str) -> Observation:
+    """A cancelled job comes to a true end, and says that it was cancelled."""
+    seen = cluster.ended(name)
+    assert seen.cancelled
+    assert seen.phase == "failed"
+    assert seen.ended is not None
+    assert seen.created <= seen.ended + 1
+    return seen

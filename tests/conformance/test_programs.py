@@ -1,0 +1,128 @@
+"""What a job's programs see and how their ends are told apart, on drivers that really run them."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.jobs import Deadlines, Secret
+from tests.conformance.clusters import Cluster
+from tests.conformance.jobs import Program, secret_ref
+
+pytestmark = pytest.mark.needs("runs", "ends")
+
+HOSTILE = [
+    "$(PASSWORD)",
+    "$$(PASSWORD)",
+    "${PASSWORD}",
+    "$PASSWORD",
+    "${attr.kernel.name}",
+    "$${PASSWORD}",
+    '{{ env "PASSWORD" }}',
+    '{{ key "a" }}{{end}}',
+    "%(PASSWORD)s",
+    "'; exit 9; '",
+    '"; exit 9; "',
+    "`exit 9`",
+    "a\nb\n",
+    "\t a  b ",
+    "",
+    "--flag=\\n",
+    "\\",
+    "ünïcödé \U0001f600",
+    "~/*",
+    "#!",
+]
+ECHO_ARGUMENTS = 'for each in "$@"; do printf "[%s]" "$each"; done'
+
+
+def test_hostile_arguments_arrive_as_those_characters(cluster: Cluster) -> None:
+    job = cluster.job(ECHO_ARGUMENTS, args=HOSTILE, secrets={"PASSWORD": Secret("hunter2-hunter2")})
+    cluster.submit(job)
+    assert cluster.end(job).reason == "succeeded"
+    assert cluster.driver.logs(job.name) == "".join(f"[{each}]" for each in HOSTILE)
+
+
+def test_hostile_environment_arrives_as_those_characters(cluster: Cluster) -> None:
+    named = {f"V{number}": value for number, value in enumerate(HOSTILE)}
+    job = cluster.job("; ".join(f'printf "[%s]" "${name}"' for name in named), env=named)
+    cluster.submit(job)
+    assert cluster.end(job).reason == "succeeded"
+    assert cluster.driver.logs(job.name) == "".join(f"[{each}]" for each in HOSTILE)
+
+
+# The log has no secret in it, so the program says by its exit code whether it was given the right one.
+def test_secrets_reach_the_environment_and_stay_out_of_sight(cluster: Cluster) -> None:
+    secret = "hunter2'$(X)\"\nsecond line"
+    job = cluster.job(
+        '[ "$PASSWORD" = "$(printf "hunter2\\047\\044(X)\\042\\nsecond line")" ] || exit 3; printf "%s" "$PASSWORD"',
+        env={"PASSWORD": secret_ref("PASSWORD")},
+        secrets={"PASSWORD": Secret(secret)},
+    )
+    cluster.submit(job)
+    assert cluster.end(job).reason == "succeeded"
+    assert "hunter2" not in repr(cluster.seen(job.name))
+
+
+def test_a_secret_argument_reaches_the_program(cluster: Cluster) -> None:
+    """As the value, or as `$(NAME)` with the value in the environment, by which an installation's images find it."""
+    job = cluster.job(
+        'case $1 in hunter2-x) ;; \'$(PASSWORD)\') [ "$PASSWORD" = hunter2-x ] ;; *) exit 3 ;; esac',
+        args=[secret_ref("PASSWORD")],
+        secrets={"PASSWORD": Secret("hunter2-x")},
+    )
+    cluster.submit(job)
+    assert cluster.end(job).reason == "succeeded"
+
+
+def test_the_init_container_runs_first_and_shares_the_volumes(cluster: Cluster) -> None:
+    job = cluster.job('[ "$(cat "${CODE_PATH:-/code}/made")" = here ]', init='echo here > "${CODE_PATH:-/code}/made"')
+    cluster.submit(job)
+    assert cluster.end(job).reason == "succeeded"
+
+
+def test_an_init_container_that_failed_is_a_failed_clone_and_the_main_one_never_runs(cluster: Cluster) -> None:
+    job = cluster.job(Program(prints="it ran"), init=Program(exit_code=4, prints="no such branch\n"))
+    cluster.submit(job)
+    outcome = cluster.end(job)
+    assert outcome.reason == "clone_failed"
+    assert "exit code 4" in outcome.err
+    assert "no such branch" in outcome.err
+    assert cluster.driver.logs(job.name) == "no such branch\n"
+    seen = cluster.seen(job.name)
+    assert seen is not None
+    assert seen.main_exit is None
+
+
+def test_the_log_of_either_container_can_be_asked_for(cluster: Cluster) -> None:
+    job = cluster.job(Program(prints="analysed\n"), init=Program(prints="cloned\n"))
+    cluster.submit(job)
+    cluster.end(job)
+    assert cluster.driver.logs(job.name, "coat") == "cloned\n"
+    assert cluster.driver.logs(job.name) == cluster.driver.logs(job.name, "marvin") == "analysed\n"
+
+
+def test_a_job_past_its_deadline_is_ended_and_has_timed_out(cluster: Cluster) -> None:
+    job = cluster.job(Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=1))
+    cluster.submit(job)
+    assert cluster.end(job).reason == "timed_out"
+
+
+def test_a_job_that_ignores_being_told_to_stop_is_ended_all_the_same(cluster: Cluster) -> None:
+    job = cluster.job("trap '' TERM INT; while :; do sleep 1; done")
+    cluster.submit(job)
+    cluster.running(job)
+    cluster.cancel(job.name)
+    assert cluster.end(job).reason == "cancelled"
+
+
+def test_a_cancelled_job_s_programs_are_gone_and_never_begin_again(cluster: Cluster) -> None:
+    job = cluster.job("while :; do echo again; sleep 0.1; done")
+    cluster.submit(job)
+    cluster.running(job)
+    cluster.cancel(job.name)
+    cluster.end(job)
+    cluster.submit(job)
+    before = cluster.driver.logs(job.name)
+    list(cluster.another().observe())
+    assert cluster.end(job).reason == "cancelled"
+    assert cluster.driver.logs(job.name) == before

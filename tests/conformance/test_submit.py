@@ -1,0 +1,108 @@
+"""submit: exactly one job of each name, whoever asks and however often."""
+
+from __future__ import annotations
+
+import pytest
+
+from runner.drivers import Deadline
+from runner.errors import Conflict, Rejected, Timeout
+from runner.jobs import Secret, TokenGrant
+from tests.conformance.clusters import PATIENCE, Cluster
+
+
+def test_the_first_submit_creates_the_job(cluster: Cluster) -> None:
+    job = cluster.job()
+    assert cluster.submit(job) == "created"
+    assert cluster.seen(job.name) is not None
+
+
+def test_a_repeat_finds_the_job_and_changes_nothing(cluster: Cluster) -> None:
+    job = cluster.job()
+    cluster.submit(job)
+    assert [cluster.submit(job) for _ in range(3)] == ["exists"] * 3
+    assert cluster.seen(job.name) is not None
+
+
+def test_a_repeat_through_another_instance_finds_the_job(cluster: Cluster) -> None:
+    job = cluster.job()
+    cluster.submit(job)
+    assert cluster.submit(job, cluster.another()) == "exists"
+
+
+@pytest.mark.needs("ends")
+def test_a_repeat_after_the_end_finds_the_job(cluster: Cluster) -> None:
+    job = cluster.job()
+    cluster.submit(job)
+    cluster.end(job)
+    assert cluster.submit(job) == "exists"
+
+
+def test_a_different_request_under_the_same_name_is_a_conflict_and_says_what_to_do(cluster: Cluster) -> None:
+    job = cluster.job(fingerprint="one")
+    cluster.submit(job)
+    with pytest.raises(Conflict, match="new run_id") as caught:
+        cluster.submit(cluster.job(name=job.name, fingerprint="two"), cluster.another())
+    assert job.name in caught.value.detail
+    seen = cluster.seen(job.name)
+    assert seen is not None
+    assert seen.fingerprint == "one"
+
+
+def test_a_deadline_already_past_is_a_timeout_and_makes_no_job(cluster: Cluster) -> None:
+    job = cluster.job()
+    with pytest.raises(Timeout):
+        cluster.driver.submit(job, Deadline.after(-1))
+    assert cluster.seen(job.name) is None
+    assert cluster.submit(job) == "created"
+
+
+SECRETS = {
+    "TOKEN": TokenGrant(scope="analysis.*", run_id="run", job="job", lifetime=60),
+    "PASSWORD": Secret("hunter2-hunter2"),
+}
+
+
+def test_secrets_are_unsealed_once_for_the_job_that_is_made(cluster: Cluster) -> None:
+    job = cluster.job(secrets=SECRETS)
+    cluster.submit(job)
+    cluster.submit(job)
+    cluster.submit(job, cluster.another())
+    assert cluster.unsealing.asked == {job.name: 1}
+
+
+def test_secrets_are_not_unsealed_where_no_job_is_made(cluster: Cluster) -> None:
+    known, cancelled = cluster.job(fingerprint="one"), cluster.job(secrets=SECRETS)
+    cluster.submit(known)
+    cluster.cancel(cancelled.name)
+    with pytest.raises(Conflict):
+        cluster.submit(cluster.job(name=known.name, fingerprint="two", secrets=SECRETS))
+    cluster.submit(cancelled)
+    assert cluster.unsealing.asked == {known.name: 1}
+
+
+def test_a_job_whose_secrets_could_not_be_unsealed_is_mended_by_the_repeat(cluster: Cluster) -> None:
+    job = cluster.job(secrets=SECRETS)
+    cluster.unsealing.failures = 1
+    with pytest.raises(RuntimeError):
+        cluster.submit(job)
+    assert cluster.submit(job) in ("created", "exists")
+    assert cluster.unsealing.asked == {job.name: 1}
+
+
+def test_a_name_that_a_path_would_read_differently_stays_a_name(cluster: Cluster) -> None:
+    job = cluster.job()
+    cluster.submit(job)
+    for name in (f"../{job.name}", f"./{job.name}", f"{job.name}/", "..", ".", "", "/"):
+        with pytest.raises(Rejected):
+            cluster.driver.logs(name)
+
+
+def test_the_driver_says_that_it_is_ready(cluster: Cluster) -> None:
+    cluster.driver.check()
+
+
+def test_its_repr_names_it_and_no_secret(cluster: Cluster) -> None:
+    job = cluster.job(secrets=SECRETS)
+    cluster.driver.submit(job, Deadline.after(PATIENCE))
+    assert cluster.driver.name in repr(cluster.driver).lower()
+    assert "hunter2" not in repr(cluster.driver)

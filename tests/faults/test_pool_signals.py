@@ -1,0 +1,164 @@
+"""What the sidecar does when it is told something: stop, reread; and when it is started where one is already."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner import exit_codes
+from tests.faults.conftest import Pool
+from tests.faults.load import commands
+from tests.processes import Processes, eventually
+
+NOBODY = "no runner listens"
+
+
+def test_on_sigterm_what_is_in_hand_or_queued_is_finished(pool: Callable[..., Pool]) -> None:
+    made = pool(workers=2, threads=1, queue=8)
+    in_hand = made.occupy(2, 700)
+    queued = [made.begin(f"queued-{number}") for number in range(6)]
+    eventually(lambda: _connected(made) >= 8, "all are connected")
+    made.process.signal(signal.SIGTERM)
+    assert made.process.ended() == 0
+    assert not [future.exception() for future in wait([*in_hand, *queued]).done if future.exception()]
+    assert not made.socket.exists()
+
+
+def test_on_sigterm_under_load_no_command_that_was_taken_is_lost(pool: Callable[..., Pool]) -> None:
+    made = pool(workers=2, threads=4)
+    load = commands(made.run, 8)
+    eventually(lambda: load.outcomes["placed"] > 100, "there is load")
+    made.process.signal(signal.SIGTERM)
+    assert made.process.ended() == 0
+    outcomes = load.stop()
+    assert [each for each in outcomes if each != "placed" and NOBODY not in each] == []
+
+
+def test_a_good_configuration_takes_effect_on_sighup_and_nobody_notices(pool: Callable[..., Pool]) -> None:
+    made = pool(workers=1, threads=2)
+    before = made.workers()
+    (in_hand,) = made.occupy(1, 1500)
+    load = commands(made.run, 4)
+    made.configure(lambda text: text.replace("workers: 1", "workers: 3"))
+    made.process.signal(signal.SIGHUP)
+    eventually(lambda: len(made.workers() - before) == 3, "the new workers are there")
+    assert not in_hand.done()
+    assert in_hand.result() in before
+    eventually(lambda: not made.workers() & before, "the old worker has gone", 3)
+    outcomes = load.stop()
+    assert list(outcomes) == ["placed"]
+
+
+def test_a_longer_queue_takes_effect_on_sighup(pool: Callable[..., Pool]) -> None:
+    made = pool(workers=1, threads=1, queue=1)
+    before = made.workers()
+    made.configure(lambda text: text.replace("queue: 1", "queue: 6"))
+    made.process.signal(signal.SIGHUP)
+    eventually(lambda: made.workers() and not made.workers() & before, "the worker was replaced")
+    made.occupy(1, 700)
+    assert not [each.exception() for each in wait([made.begin(f"queued-{n}") for n in range(6)]).done if each.exception()]
+
+
+BAD = {
+    "no YAML": lambda text: text + "\n: [",
+    "an unknown key": lambda text: text + "\nsidecars: {}\n",
+    "a bad value": lambda text: text.replace("workers: 2", "workers: -1"),
+    "another socket": lambda text: text.replace("runner.sock", "other.sock"),
+    "no file": None,
+}
+
+
+@pytest.mark.parametrize("fault", BAD)
+def test_a_bad_configuration_is_reported_on_sighup_and_the_old_one_stays(
+    pool: Callable[..., Pool], fault: str
+) -> None:
+    made = pool(workers=2)
+    change: Any = BAD[fault]
+    if change:
+        made.configure(change)
+    else:
+        (made.socket.parent / "orchestrator.yaml").unlink()
+    made.process.signal(signal.SIGHUP)
+    eventually(lambda: "the configuration was not reread" in made.process.said(), "it is reported")
+    eventually(lambda: made.answers() and len(made.workers()) == 2, "the pool is whole")
+    assert made.run("afterwards") in made.workers()
+    assert made.process.runs()
+
+
+def test_a_configuration_that_no_worker_can_be_built_with_leaves_the_old_one(pool: Callable[..., Pool]) -> None:
+    made = pool(workers=1)
+    made.order("unbuildable", "")
+    made.configure(lambda text: text.replace("threads: 4", "threads: 5"))
+    made.process.signal(signal.SIGHUP)
+    eventually(lambda: "no worker could be built with it" in made.process.said(), "it is reported")
+    made.take_back("unbuildable")
+    assert eventually(made.answers, "the pool answers")
+
+
+def test_a_key_that_is_none_is_reported_on_sighup_and_the_old_one_stays(
+    processes: Processes, tmp_path: Path, write_config: Callable[..., Path], document: dict[str, Any]
+) -> None:
+    from runner.client import Client
+
+    config = write_config(tmp_path)
+    sidecar, client = processes.sidecar(config), Client(str(tmp_path / "runner.sock"))
+    eventually(lambda: _ready(client), "it is ready")
+    write_config(tmp_path, runner={"id": "runner-1", "privateKey": "-----BEGIN NOTHING-----"})
+    sidecar.signal(signal.SIGHUP)
+    eventually(lambda: "the configuration was not reread" in sidecar.said(), "it is reported")
+    assert eventually(lambda: _ready(client), "it still serves")
+    assert document["runner"]["privateKey"] not in sidecar.said()
+
+
+def test_a_stale_socket_file_does_not_matter(pool: Callable[..., Pool], tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "runner.sock"))
+    assert pool().run("any")
+
+
+def test_a_second_sidecar_on_the_same_socket_refuses_and_the_first_goes_on(
+    processes: Processes, pool: Callable[..., Pool]
+) -> None:
+    made = pool(workers=1)
+    workers = made.workers()
+    second = processes.sidecar(made.socket.parent / "orchestrator.yaml")
+    assert second.ended() == exit_codes.CONFIGURATION
+    assert "another runner already serves" in second.said()
+    assert "Traceback" not in second.said()
+    assert made.run("afterwards") in workers
+
+
+@pytest.mark.parametrize("place", ["file", "file/runner.sock", "directory"])
+def test_a_path_that_no_socket_can_have_is_said_in_a_sentence(
+    processes: Processes, tmp_path: Path, write_config: Callable[..., Path], place: str
+) -> None:
+    (tmp_path / "file").write_text("somebody's")
+    (tmp_path / "directory").mkdir()
+    sidecar = processes.sidecar(write_config(tmp_path, sidecar={"socket": str(tmp_path / place)}))
+    assert sidecar.ended() == exit_codes.CONFIGURATION
+    assert str(tmp_path / place) in sidecar.said()
+    assert "Traceback" not in sidecar.said()
+    assert (tmp_path / "file").read_text() == "somebody's"
+
+
+def _ready(client: Any) -> bool:
+    from runner.errors import OrchestratorError
+
+    try:
+        return bool(client.ping(time.monotonic() + 5))
+    except OrchestratorError:
+        return False
+
+
+def _connected(made: Pool) -> int:
+    """Our ends of connections to the pool: each shows up with the listener's path on the other end."""
+    with open("/proc/net/unix") as sockets:
+        lines = [line.split() for line in sockets if line.rstrip().endswith(str(made.socket))]
+    return sum(1 for line in lines if line[3] == "00000000")

@@ -1,0 +1,127 @@
+"""The servers, started once, and the requests to send to them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.processes import Process, Processes, eventually, free_port
+from tests.wire import Answer, Connection, head, request
+
+VCS = {"remote_url": "https://example.org/a/b.git", "checkout_oid": "7d8dd9f8f0b1d1c7aaafda6f4adde8ca13db185c"}
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A gunicorn that serves some functions."""
+
+    port: int
+    process: Process
+
+    def get(self, path: str) -> Answer:
+        with Connection(self.port) as connection:
+            return connection.ask(head("GET", path))
+
+    def ready(self) -> bool:
+        with suppress(OSError, EOFError):
+            return self.get("/readyz").status == 200
+        return False
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    started = Processes(tmp_path_factory.mktemp("log"))
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="session")
+def serve(processes: Processes) -> Callable[..., Server]:
+    """A server: `serve("functions.bundle:app", socket)`."""
+
+    def start(app: str, socket_path: Path) -> Server:
+        port = free_port()
+        return Server(port, processes.gunicorn(app, port, socket_path))
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def sidecar_socket(
+    processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
+) -> Path:
+    """The sidecar, with the memory driver."""
+    directory = tmp_path_factory.mktemp("s")
+    processes.sidecar(write_config(directory))
+    return directory / "runner.sock"
+
+
+@pytest.fixture(scope="session")
+def servers(serve: Callable[..., Server], sidecar_socket: Path) -> dict[str, Server]:
+    """One function alone, and all of them; both wait for the same sidecar."""
+    started = {name: serve(f"functions.{name}:app", sidecar_socket) for name in ("analysis", "bundle")}
+    for name, server in started.items():
+        eventually(server.ready, f"{name} is ready", 30)
+    return started
+
+
+@pytest.fixture(scope="session")
+def obedient(
+    processes: Processes,
+    serve: Callable[..., Server],
+    tmp_path_factory: pytest.TempPathFactory,
+    write_config: Callable[..., Path],
+) -> Server:
+    """A function whose sidecar is slow or fails as it is told, see `tests.obedient_sidecar`."""
+    directory = tmp_path_factory.mktemp("s")
+    processes.sidecar(write_config(directory), "tests.obedient_sidecar")
+    server = serve("functions.analysis:app", directory / "runner.sock")
+    eventually(server.ready, "it is ready", 30)
+    return server
+
+
+@pytest.fixture(scope="session")
+def bundle(servers: dict[str, Server]) -> Server:
+    return servers["bundle"]
+
+
+@pytest.fixture
+def payload(sample: Callable[[str], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
+    """A request that nobody has sent before: `payload("analysis_run", checks=[])` with some fields replaced."""
+
+    def make(request_type: str = "analysis_run", **fields: Any) -> dict[str, Any]:
+        sizes = {"version": "dev", "cpu_limit": "100", "memory_limit": "64"}
+        run = {"run_id": str(uuid.uuid4()), "run_serial": "0"}
+        kinds: dict[str, dict[str, Any]] = {
+            "analysis_run": sample("analysis") | run,
+            "autofix_run": sample("autofix") | run,
+            "transformer_run": run | {"vcs_meta": VCS, "transformer": {"command": "x", "meta": sizes}},
+            "ssh_verify_run": run | {"ssh_meta": {"remote_url": "git@example.org:a/b.git"}},
+            "cancel_check_run": run | {"analysis_meta": {**run, "check_seq": "1"}},
+            "patcher_run": run | {"vcs_meta": VCS},
+        }
+        return kinds[request_type] | fields
+
+    return make
+
+
+@pytest.fixture
+def post(bundle: Server, token: Callable[..., str]) -> Callable[..., Answer]:
+    """The answer to one POST, with a good token unless other headers are given."""
+
+    def send(
+        body: Any, path: str = "/tasks/analysis", *, port: int = bundle.port, authorize: bool = True, **headers: str
+    ) -> Answer:
+        encoded = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        known = {"Authorization": f"Bearer {token()}"} if authorize else {}
+        with Connection(port) as connection:
+            return connection.ask(request("POST", path, encoded, known | named))
+
+    return send

@@ -1,0 +1,206 @@
+"""Bodies of every sort: chunked, too large, untruthful about their length, broken off, and slow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from runner.payloads import MAX_BODY
+from tests.functions.conftest import Server
+from tests.wire import Answer, Connection, chunked, head, request
+
+PATH = "/tasks/analysis"
+ANSWERED_WITHIN = 15.0
+Payload = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def headers(token: Callable[..., str]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token()}", "Content-Type": "application/json"}
+
+
+@pytest.fixture
+def chunked_headers(headers: dict[str, str]) -> dict[str, str]:
+    return headers | {"Transfer-Encoding": "chunked"}
+
+
+@pytest.fixture
+def body(payload: Payload) -> bytes:
+    return json.dumps(payload()).encode()
+
+
+@pytest.mark.parametrize("size", [1, 7, 1024, 100_000])
+def test_a_chunked_body_is_read_whatever_its_chunks(
+    bundle: Server, chunked_headers: dict[str, str], body: bytes, size: int
+) -> None:
+    chunks = [body[at : at + size] for at in range(0, len(body), size)]
+    with Connection(bundle.port) as connection:
+        assert connection.ask(head("POST", PATH, chunked_headers) + chunked(*chunks)).status == 201
+
+
+def test_a_chunked_body_may_come_in_pieces_with_extensions_and_trailers(
+    bundle: Server, chunked_headers: dict[str, str], body: bytes
+) -> None:
+    with Connection(bundle.port) as connection:
+        connection.send(head("POST", PATH, chunked_headers))
+        for piece in (b"%x;a=b\r\n" % len(body), body[:100], body[100:], b"\r\n0\r\n", b"X-Sum: 1\r\n\r\n"):
+            connection.send(piece)
+        assert connection.answer().status == 201
+
+
+def test_after_a_chunked_body_the_connection_serves_the_next_request(
+    bundle: Server, chunked_headers: dict[str, str], body: bytes
+) -> None:
+    one = head("POST", PATH, chunked_headers) + chunked(body)
+    with Connection(bundle.port) as connection:
+        assert [connection.ask(one).status, connection.ask(one).status] == [201, 200]
+
+
+def test_a_chunked_body_over_the_bound_is_too_large(bundle: Server, chunked_headers: dict[str, str]) -> None:
+    chunk = b" " * 65536
+    with Connection(bundle.port) as connection:
+        connection.send(head("POST", PATH, chunked_headers))
+        for _ in range(MAX_BODY // len(chunk) + 1):
+            connection.send(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+        refused(connection.answer(), 413, "too_large")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        b"zz\r\n{}\r\n0\r\n\r\n",
+        b"-1\r\n{}\r\n0\r\n\r\n",
+        b"0x2\r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}0\r\n\r\n",
+        b"2;\x00\r\n{}\r\n0\r\n\r\n",
+        b"2\r\n{}\r\n0\r\nContent-Length: 5\r\n\r\n",
+        b"2\r\n{}\r\n0\r\nno trailer\r\n\r\n",
+        b"5\r\n{}",
+        b"2\r\n{}\r\n",
+        b"",
+    ],
+    ids=[
+        "no size", "negative size", "size with 0x", "no end of chunk", "bad extension", "forbidden trailer",
+        "broken trailer", "short chunk", "no last chunk", "nothing",
+    ],
+)  # fmt: skip
+def test_a_broken_chunked_body_is_malformed_and_ends_the_connection(
+    bundle: Server, chunked_headers: dict[str, str], broken: bytes
+) -> None:
+    with Connection(bundle.port) as connection:
+        connection.send(head("POST", PATH, chunked_headers) + broken)
+        connection.half_close()
+        refused(connection.answer(), 400, "malformed")
+        assert connection.at_end()
+
+
+@pytest.mark.parametrize("length", [MAX_BODY + 1, 10**12, 10**30])
+def test_an_oversized_length_is_refused_before_anything_is_read(
+    bundle: Server, headers: dict[str, str], length: int
+) -> None:
+    began = time.monotonic()
+    with Connection(bundle.port) as connection:
+        refused(connection.ask(head("POST", PATH, headers | {"Content-Length": str(length)})), 413, "too_large")
+    assert time.monotonic() - began < 5
+
+
+def test_an_oversized_body_that_is_sent_at_once_still_gets_its_answer(bundle: Server, headers: dict[str, str]) -> None:
+    with Connection(bundle.port) as connection:
+        with suppress(ConnectionError):  # the answer is given, and the connection closed, while we still send
+            connection.send(request("POST", PATH, b" " * (MAX_BODY + 1), headers))
+        refused(connection.answer(), 413, "too_large")
+
+
+def test_the_bound_itself_is_still_read(bundle: Server, headers: dict[str, str]) -> None:
+    with Connection(bundle.port) as connection:
+        refused(connection.ask(request("POST", PATH, b" " * MAX_BODY, headers)), 400, "malformed")
+
+
+def test_a_body_shorter_than_its_length_is_malformed_once_the_client_has_ended_it(
+    bundle: Server, headers: dict[str, str], body: bytes
+) -> None:
+    with Connection(bundle.port) as connection:
+        connection.send(head("POST", PATH, headers | {"Content-Length": str(len(body) + 1)}) + body)
+        connection.half_close()
+        answer = connection.answer()
+        refused(answer, 400, "malformed")
+        assert f"{len(body)} of {len(body) + 1} bytes" in answer.problem["detail"]
+        assert connection.at_end()
+
+
+def test_what_follows_a_body_longer_than_its_length_is_no_part_of_it(
+    bundle: Server, headers: dict[str, str], body: bytes
+) -> None:
+    with Connection(bundle.port) as connection:
+        answer = connection.ask(head("POST", PATH, headers | {"Content-Length": str(len(body))}) + body + b"more\r\n\r\n")
+        assert answer.status == 201
+        assert connection.answer().status == 400
+        assert connection.at_end()
+
+
+def test_a_client_that_asks_first_is_told_to_go_on(bundle: Server, headers: dict[str, str], body: bytes) -> None:
+    expecting = headers | {"Content-Length": str(len(body)), "Expect": "100-continue"}
+    with Connection(bundle.port) as connection:
+        assert connection.ask(head("POST", PATH, expecting)).status == 100
+        assert connection.ask(body).status == 201
+
+
+@pytest.mark.parametrize("slowness", ["silence", "a byte now and then", "a chunk now and then", "a slow runner"])
+def test_what_is_too_slow_is_given_up_before_atlas_gives_up_and_delays_nobody(
+    slowly: dict[str, Any], slowness: str
+) -> None:
+    answer, seconds, meanwhile = slowly[slowness]
+    refused(answer, 504, "timeout")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert seconds < ANSWERED_WITHIN
+    assert meanwhile < 2
+
+
+@pytest.fixture(scope="module")
+def slowly(
+    obedient: Server, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
+) -> dict[str, Any]:
+    """The answers to slow bodies and a slow runner, after how long; and how long other requests took meanwhile.
+
+    All are sent at the same time, since each takes as long as patience does.
+    """
+    known = {"Authorization": f"Bearer {token()}"}
+    long = head("POST", PATH, known | {"Content-Length": "100000"})
+    chunks = head("POST", PATH, known | {"Transfer-Encoding": "chunked"})
+    slow_run = json.dumps(sample("analysis") | {"run_id": "wait-12000-x"}).encode()
+    ways = {
+        "silence": (long, b""),
+        "a byte now and then": (long, b" "),
+        "a chunk now and then": (chunks, b"1\r\n \r\n"),
+        "a slow runner": (request("POST", PATH, slow_run, known), b""),
+    }
+    with ThreadPoolExecutor() as pool:
+        sent = {name: pool.submit(_send_slowly, obedient.port, *way) for name, way in ways.items()}
+        meanwhile = max(_time_of_a_request(obedient) for _ in range(10))
+        return {name: (*each.result(), meanwhile) for name, each in sent.items()}
+
+
+def _send_slowly(port: int, first: bytes, again: bytes) -> tuple[Answer, float]:
+    began = time.monotonic()
+    with Connection(port) as connection:
+        connection.send(first)
+        while not connection.hears(0.2):
+            assert time.monotonic() - began < 2 * ANSWERED_WITHIN, "it was never given up"
+            connection.send(again)
+        return connection.answer(), time.monotonic() - began
+
+
+def _time_of_a_request(server: Server) -> float:
+    began = time.monotonic()
+    assert server.get("/readyz").status == 200
+    return time.monotonic() - began
+
+
+def refused(answer: Answer, status: int, code: str) -> None:
+    assert (answer.status, answer.problem["code"]) == (status, code)

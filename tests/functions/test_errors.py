@@ -1,0 +1,118 @@
+"""The error table over HTTP: every code, from whatever end it comes, as problem+json."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from runner.errors import TABLE
+from tests.functions.conftest import Server
+from tests.wire import Answer
+
+Post = Callable[..., Answer]
+Payload = Callable[..., dict[str, Any]]
+
+HELPED_BY_A_REPEAT = {"busy", "unavailable", "timeout", "internal"}
+
+
+@pytest.mark.parametrize("code", TABLE)
+def test_whatever_the_runner_says_is_answered_by_the_table(
+    obedient: Server, post: Post, payload: Payload, code: str
+) -> None:
+    answer = post(payload(run_id=f"raise-{code}-{'x' * 8}"), port=obedient.port)
+    assert (answer.status, answer.problem["code"], answer.problem["title"]) == (
+        TABLE[code].http,
+        code,
+        TABLE[code].title,
+    )
+    assert answer.problem["detail"] == "as ordered"
+    assert ("retry-after" in answer.headers) == (code in HELPED_BY_A_REPEAT)
+    assert ("www-authenticate" in answer.headers) == (code == "unauthenticated")
+    assert answer.problem.get("errors") == ([{"pointer": "/run_id", "message": "is not wanted"}] if code == "invalid" else None)
+
+
+def test_a_defect_is_internal_and_says_nothing_of_itself(obedient: Server, post: Post, payload: Payload) -> None:
+    answer = post(payload(run_id="raise-defect-x"), port=obedient.port)
+    assert (answer.status, answer.problem["code"]) == (500, "internal")
+    assert "RuntimeError" not in answer.body.decode()
+    assert "as ordered" not in answer.body.decode()
+
+
+def test_after_a_defect_the_next_request_is_served(obedient: Server, post: Post, payload: Payload) -> None:
+    post(payload(run_id="raise-defect-y"), port=obedient.port)
+    assert post(payload(), port=obedient.port).status == 201
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "malformed"),
+        (b"{", 400, "malformed"),
+        (b"\xff\xfe{}", 400, "malformed"),
+        (b"[" * 65 + b"]" * 65, 400, "malformed"),
+        (b"[]", 422, "invalid"),
+        (b"null", 422, "invalid"),
+        (b"{}", 422, "invalid"),
+    ],
+)
+def test_a_body_that_is_no_request_is_refused(post: Post, body: bytes, status: int, code: str) -> None:
+    answer = post(body)
+    assert (answer.status, answer.problem["code"]) == (status, code)
+
+
+def test_all_bad_fields_are_named_not_the_first(post: Post, payload: Payload) -> None:
+    answer = post(payload(run_id="../x", run_serial="one", checks=[]))
+    assert answer.status == 422
+    assert {each["pointer"] for each in answer.problem["errors"]} == {"/run_id", "/run_serial", "/checks"}
+    assert all(each["message"] for each in answer.problem["errors"])
+
+
+def test_another_request_under_a_known_name_is_a_conflict(post: Post, payload: Payload) -> None:
+    first = payload()
+    post(first)
+    answer = post(first | {"vcs_meta": first["vcs_meta"] | {"checkout_oid": "0" * 40}})
+    assert (answer.status, answer.problem["code"]) == (409, "conflict")
+    assert f"analysis-s0-{first['run_id']}-1" in answer.problem["detail"]
+
+
+def test_an_argument_that_could_not_be_executed_is_too_large(post: Post, payload: Payload) -> None:
+    answer = post(payload(config={"version": 1, "exclude_patterns": ["x" * 200_000]}))
+    assert (answer.status, answer.problem["code"]) == (413, "too_large")
+
+
+@pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", "application/xml; a=json"])
+def test_another_media_type_is_refused(post: Post, payload: Payload, media: str) -> None:
+    answer = post(payload(), Content_Type=media)
+    assert (answer.status, answer.problem["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("media", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.atlas+json"])
+def test_json_by_any_of_its_names_is_taken(post: Post, payload: Payload, media: str) -> None:
+    assert post(payload(), Content_Type=media).status == 201
+
+
+def test_no_error_repeats_a_secret_of_the_request(post: Post, payload: Payload) -> None:
+    secret = "hunter2hunter2"
+    bad = payload(run_id="../x", internal_token=secret, keys={"ssh": {"private": secret, "public": 3}})
+    bad["vcs_meta"] |= {"remote_url": f"ftp://user:{secret}@example.org/a/b"}
+    answer = post(bad)
+    assert answer.status == 422
+    assert secret not in answer.body.decode()
+
+
+@pytest.mark.parametrize("given", ["trace-1", "a" * 128, "A.b_c-9"])
+def test_a_decent_request_id_is_echoed(post: Post, payload: Payload, given: str) -> None:
+    assert post(payload(), X_Request_ID=given).headers["x-request-id"] == given
+    assert post(b"{", X_Request_ID=given).problem["request_id"] == given
+
+
+@pytest.mark.parametrize("given", ["", "a" * 129, "a b", "ü", '"><script>'])
+def test_another_request_id_is_replaced(post: Post, payload: Payload, given: str) -> None:
+    answers = [post(payload(), X_Request_ID=given) for _ in range(2)]
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    assert given not in ids
+    assert ids[0] != ids[1]
+    assert all(len(each) == 32 for each in ids)
+

@@ -1,0 +1,21 @@
+"""What starting a function costs: it is scaled from zero."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.processes import ROOT
+
+HEAVY = ("kubernetes", "nomad", "grpclib", "aiormq", "pamqp", "yaml", "gunicorn", "jwt", "cryptography", "runner.drivers")
+
+
+@pytest.mark.parametrize("function", ["analysis", "bundle"])
+def test_importing_a_function_brings_in_no_cluster_and_nothing_heavy(function: str) -> None:
+    program = f"import sys, functions.{function}; print('\\n'.join(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = printed.stdout.split()
+    assert "falcon" in loaded
+    assert [name for name in loaded if name.startswith(HEAVY)] == []

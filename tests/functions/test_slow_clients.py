@@ -1,0 +1,91 @@
+"""Clients that keep us waiting: each costs a socket, and nobody else notices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.functions.conftest import Server
+from tests.processes import Processes, eventually
+from tests.wire import Connection, head
+
+MANY = 250
+"""More than there are threads, by far."""
+
+AT_ONCE = 2.0
+
+
+@pytest.fixture(scope="module")
+def beset(serve: Callable[..., Server], sidecar_socket: Path) -> Server:
+    """A function of its own, since not all of this would be over when the next test begins."""
+    server = serve("functions.analysis:app", sidecar_socket)
+    eventually(server.ready, "it is ready")
+    return server
+
+
+@pytest.fixture
+def clients(beset: Server) -> Iterator[Callable[[bytes], list[Connection]]]:
+    """Many connections on which the same has been sent."""
+    with ExitStack() as stack:
+
+        def connect(sent: bytes) -> list[Connection]:
+            made = [stack.enter_context(Connection(beset.port)) for _ in range(MANY)]
+            for each in made:
+                each.send(sent)
+            return made
+
+        yield connect
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"P",
+        b"POST /tasks/analysis HTTP/1.1\r\nHost: a\r\nX-Endless: ",
+        head("POST", "/tasks/analysis", {"Content-Length": 1000}),
+        head("POST", "/tasks/analysis", {"Transfer-Encoding": "chunked"}) + b"10\r\n",
+        head("GET", "/livez", {"Connection": "close"}),
+    ],
+    ids=["nothing", "one byte", "half a head", "no body", "half a chunk", "a last request"],
+)
+def test_many_clients_that_go_no_further_delay_nobody(
+    beset: Server, clients: Callable[[bytes], list[Connection]], sent: bytes
+) -> None:
+    clients(sent)
+    began = time.monotonic()
+    assert beset.get("/readyz").status == 200
+    assert time.monotonic() - began < AT_ONCE
+
+
+def test_a_head_that_comes_byte_by_byte_is_served_in_the_end(beset: Server) -> None:
+    with Connection(beset.port) as connection:
+        for byte in head("GET", "/livez"):
+            connection.send(bytes([byte]))
+            assert not connection.hears(0.002) or byte == ord("\n")
+        assert connection.answer().status == 200
+        assert connection.ask(head("GET", "/livez")).status == 200
+
+
+def test_half_a_head_and_then_the_end_is_the_end(beset: Server) -> None:
+    with Connection(beset.port) as connection:
+        connection.send(b"GET /livez HTTP/1.1\r\nHost")
+        assert not connection.hears(0.1)
+        connection.half_close()
+        assert connection.at_end()
+
+
+def test_told_to_stop_a_function_does_not_wait_for_clients_that_say_nothing(
+    processes: Processes, serve: Callable[..., Server], sidecar_socket: Path
+) -> None:
+    server = serve("functions.analysis:app", sidecar_socket)
+    eventually(server.ready, "it is ready")
+    with Connection(server.port), Connection(server.port) as begun, Connection(server.port) as kept:
+        begun.send(b"GET /li")
+        assert kept.ask(head("GET", "/livez")).status == 200
+        server.process.signal(15)
+        assert server.process.ended(10) == 0

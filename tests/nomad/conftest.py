@@ -1,0 +1,44 @@
+"""A real Nomad for every test here, started by itself and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.drivers.nomad import NomadDriver
+from runner.settings import Config
+from tests import cluster
+from tests.clusters import require_cluster
+from tests.conformance.jobs import Unsealing
+from tests.nomad.access import Nomad
+
+
+@pytest.fixture(scope="session")
+def access() -> cluster.NomadAccess:
+    return require_cluster().nomad
+
+
+@pytest.fixture
+def nomad(access: cluster.NomadAccess, tmp_path: Path) -> Iterator[Nomad]:
+    """A namespace of its own, with the shipped policy."""
+    made = Nomad(access, tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_driver(nomad: Nomad, make_config: Callable[..., Config]) -> Callable[..., NomadDriver]:
+    """A driver for that namespace: `make_driver(address=proxy.url, pools=…)`."""
+
+    def make(unseal: Any = None, **settings: Any) -> NomadDriver:
+        return NomadDriver(nomad.config(make_config, **settings), unseal=unseal or Unsealing())
+
+    return make
+
+
+@pytest.fixture
+def driver(make_driver: Callable[..., NomadDriver]) -> NomadDriver:
+    return make_driver()

@@ -1,0 +1,30 @@
+"""Looking at one job until it is as expected."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from runner.drivers import Driver
+from runner.outcomes import Observation, Outcome, classify
+
+
+def find(driver: Driver, name: str) -> Observation | None:
+    return next((each for each in list(driver.observe()) if each.name == name), None)
+
+
+def until(driver: Driver, name: str, reached: Callable[[Observation], object], seconds: float = 60) -> Observation:
+    end = time.monotonic() + seconds
+    while True:
+        seen = find(driver, name)
+        if seen is not None and reached(seen):
+            return seen
+        assert time.monotonic() < end, f"not within {seconds} s: {seen}"
+        time.sleep(0.1)
+
+
+def outcome(driver: Driver, name: str, seconds: float = 60) -> Outcome:
+    """How the job ended, once it has."""
+    found = classify(until(driver, name, classify, seconds))
+    assert found is not None
+    return found

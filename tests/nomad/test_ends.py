@@ -1,0 +1,196 @@
+"""How a job ends on a real Nomad, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from runner.drivers import Deadline
+from runner.drivers.nomad import NomadDriver
+from runner.jobs import Deadlines, JobSpec, Resources, Secret, SecretRef
+from tests import cluster
+from tests.cluster import Directory, NomadAccess
+from tests.conformance.jobs import POOL, Program, job
+from tests.nomad.access import Nomad
+from tests.nomad.seen import find, outcome, until
+
+NOWHERE = {POOL: {"datacenters": ["nowhere"]}}
+
+
+def test_a_job_that_no_node_takes_waits_and_is_unschedulable_when_its_time_in_the_queue_is_up(
+    nomad: Nomad, make_driver: Callable[..., NomadDriver]
+) -> None:
+    constraints = [{"attribute": "${attr.kernel.name}", "value": "plan9"}]
+    driver = make_driver(pools={POOL: {"constraints": constraints}})
+    wanted = job("shell", deadlines=Deadlines(queue=2, clone=60, run=60))
+    driver.submit(wanted, Deadline.after(10))
+    seen = find(driver, wanted.name)
+    assert seen is not None
+    assert seen.phase == "waiting"
+    ended = outcome(driver, wanted.name)
+    assert ended.reason == "unschedulable"
+    assert "plan9" in ended.err
+    assert nomad.get(f"job/{wanted.name}")["Stop"]
+    assert driver.submit(wanted, Deadline.after(10)) == "exists"
+
+
+def test_more_memory_than_any_node_has_is_unschedulable_and_says_so(driver: NomadDriver) -> None:
+    wanted = job("shell", deadlines=Deadlines(queue=2, clone=60, run=60))
+    big = msgspec.structs.replace(wanted.main, limits=Resources(cpu=1, memory=10_000_000))
+    driver.submit(msgspec.structs.replace(wanted, main=big), Deadline.after(10))
+    ended = outcome(driver, wanted.name)
+    assert ended.reason == "unschedulable"
+    assert "memory exhausted" in ended.err
+
+
+def test_a_job_that_runs_too_long_is_ended_by_whoever_looks_next(
+    driver: NomadDriver, make_driver: Callable[..., NomadDriver]
+) -> None:
+    wanted = job("shell", Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=1))
+    driver.submit(wanted, Deadline.after(10))
+    another = make_driver()
+    assert outcome(another, wanted.name).reason == "timed_out"
+    assert outcome(driver, wanted.name).reason == "timed_out"
+    assert driver.submit(wanted, Deadline.after(10)) == "exists"
+
+
+def test_a_job_within_its_time_is_left_alone(driver: NomadDriver) -> None:
+    wanted = job("shell", "sleep 3; echo done", deadlines=Deadlines(queue=1, clone=1, run=30))
+    driver.submit(wanted, Deadline.after(10))
+    assert outcome(driver, wanted.name).reason == "succeeded"
+
+
+def test_a_program_that_is_not_there_is_misconfigured(driver: NomadDriver) -> None:
+    wanted = job("shell", secrets={"A": Secret("a")}, env={"B": SecretRef(name="MISSING")})
+    driver.submit(wanted, Deadline.after(10))
+    ended = outcome(driver, wanted.name)
+    assert ended.reason == "misconfigured"
+    assert "MISSING" in ended.err
+
+
+@pytest.fixture(scope="session")
+def image(access: NomadAccess) -> str:
+    made = cluster.image("shell", directories={"/toolbox": Directory(owner=(1000, 3000))})
+    cluster.load_into_nomad(made)
+    return made.reference
+
+
+@pytest.fixture
+def docker(make_driver: Callable[..., NomadDriver]) -> NomadDriver:
+    return make_driver(taskDriver="docker")
+
+
+HOSTILE = [
+    "$(RESULT_HTTP_TOKEN)",
+    "${NOMAD_SECRETS_DIR}",
+    "${RESULT_HTTP_TOKEN}",
+    "${NOMAD_META_orchestrator_dollar}",
+    '{{ env "X" }}',
+    "$${x}",
+    "$$${NOMAD_JOB_ID}",
+    "%{if true}x%{endif}",
+    "%%{x}",
+    "$%${x}",
+    "${",
+    "${attr.kernel.name}",
+    '${env["RESULT_HTTP_TOKEN"]}',
+    "cafe\u0301 and caf\u00e9",
+    "\u212b",
+    "a\nb\t\"'\\",
+    "",
+]
+ECHO = 'for each in "$@"; do printf "[%s]" "$each"; done; printf "[%s]" "$HOSTILE_0" "$HOSTILE_13"'
+
+
+@pytest.mark.parametrize("driver_name", ["docker", "raw_exec"])
+def test_hostile_strings_arrive_as_those_characters(
+    make_driver: Callable[..., NomadDriver], image: str, driver_name: str
+) -> None:
+    env = {f"HOSTILE_{number}": text for number, text in enumerate(HOSTILE)}
+    secrets = {"RESULT_HTTP_TOKEN": Secret("hunter2")}
+    wanted = job(image, ECHO, args=HOSTILE, env={**env, "T": SecretRef(name="RESULT_HTTP_TOKEN")}, secrets=secrets)
+    driver = make_driver(taskDriver=driver_name)
+    driver.submit(wanted, Deadline.after(10))
+    assert outcome(driver, wanted.name).reason == "succeeded"
+    assert driver.logs(wanted.name) == "".join(f"[{each}]" for each in [*HOSTILE, HOSTILE[0], HOSTILE[13]])
+
+
+def test_a_large_argument_arrives_whole(docker: NomadDriver, image: str) -> None:
+    text = "${x}é" * 20_000  # bytes: 120,000
+    wanted = job(image, 'printf "%s" "$1" | wc -c', args=[text])
+    docker.submit(wanted, Deadline.after(10))
+    assert outcome(docker, wanted.name).reason == "succeeded"
+    assert docker.logs(wanted.name).strip() == str(len(text.encode()))
+
+
+WHO = "id -u; id -g; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status"
+
+
+def test_containers_have_our_user_and_no_privileges(docker: NomadDriver, image: str) -> None:
+    wanted = job(image, WHO, init=WHO)
+    docker.submit(wanted, Deadline.after(10))
+    assert outcome(docker, wanted.name).reason == "succeeded"
+    for container in ("coat", "marvin"):
+        user, group, *privileges = docker.logs(wanted.name, container).split("\n")
+        assert (user, group) == ("1000", "3000")
+        assert [each.split()[1].strip("0") for each in privileges if each] == ["", "", "1"]
+
+
+DIRECTORIES = ("codedir /code", "artifactsdir /artifacts", "ssh /home/runner/.ssh", "marvindir /marvin")
+
+
+def _contract(wanted: JobSpec) -> JobSpec:
+    from runner.jobs import Volume
+
+    volumes = [Volume(name=each.split()[0], path=each.split()[1]) for each in DIRECTORIES]
+    return msgspec.structs.replace(wanted, volumes=(*volumes, Volume(name="credentialsdir", path="/credentials")))
+
+
+def test_all_containers_share_the_contract_s_directories_and_may_write_there(docker: NomadDriver, image: str) -> None:
+    places = " ".join(each.split()[1] for each in DIRECTORIES)
+    make = f'for each in {places}; do echo "$each" > "$each/made" || exit 1; done'
+    take = f'for each in {places}; do cat "$each/made" && rm "$each/made" && mkdir "$each/mine" || exit 1; done'
+    wanted = job(image, f"{take}; touch /toolbox/marvin", init=make)
+    docker.submit(_contract(wanted), Deadline.after(10))
+    assert outcome(docker, wanted.name).reason == "succeeded"
+    assert docker.logs(wanted.name).split() == places.split()
+
+
+def test_credentials_come_from_the_variable_that_the_configuration_names(
+    nomad: Nomad, make_driver: Callable[..., NomadDriver], image: str
+) -> None:
+    nomad.put("var/nomad/jobs", {"Items": {"credentials": "several\nlines\n"}})
+    driver = make_driver(taskDriver="docker", credentialsVariable="nomad/jobs")
+    wanted = _contract(job(image, "cat /credentials/credentials"))
+    driver.submit(wanted, Deadline.after(10))
+    assert outcome(driver, wanted.name).reason == "succeeded"
+    assert driver.logs(wanted.name) == "several\nlines\n"
+
+
+def test_an_image_that_is_not_there_is_unavailable_by_its_name(docker: NomadDriver) -> None:
+    wanted = job("127.0.0.1:1/no/such:image")
+    docker.submit(wanted, Deadline.after(10))
+    ended = outcome(docker, wanted.name)
+    assert ended.reason == "image_unavailable"
+    assert "no/such:image" in ended.err
+
+
+def test_more_memory_than_it_may_have_is_out_of_memory(docker: NomadDriver, image: str) -> None:
+    wanted = job(image, "exec tail /dev/zero")
+    docker.submit(wanted, Deadline.after(10))
+    assert outcome(docker, wanted.name).reason == "out_of_memory"
+
+
+def test_a_container_that_ignores_being_told_to_stop_is_killed(docker: NomadDriver, image: str) -> None:
+    from tests.conformance.jobs import cancellation
+
+    wanted = job(image, Program(endless=True))  # its shell is process 1, which has no default for SIGTERM
+    docker.submit(wanted, Deadline.after(10))
+    until(docker, wanted.name, lambda seen: seen.phase == "running")
+    docker.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+    seen = find(docker, wanted.name)
+    assert seen is not None
+    assert seen.phase == "running"  # cancelled, and not yet ended
+    assert outcome(docker, wanted.name).reason == "cancelled"

@@ -1,0 +1,192 @@
+"""What the Variable is for: Nomad's own EnforceIndex lets two registers at once both be the first."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner.drivers import Deadline, nomad_record
+from runner.drivers.nomad import NomadDriver
+from runner.drivers.nomad_api import Agent
+from runner.drivers.nomad_namespace import Namespace
+from runner.drivers.nomad_specification import specification
+from runner.errors import Conflict
+from runner.jobs import JobSpec
+from runner.outcomes import Outcome
+from runner.settings import Config
+from tests.conformance.jobs import POOL, Program, cancellation, job, new_name
+from tests.nomad.access import Nomad
+from tests.nomad.seen import find, outcome, until
+
+NOWHERE = {POOL: {"datacenters": ["nowhere"]}}
+
+
+def test_of_two_requests_for_one_name_at_once_one_is_accepted(
+    nomad: Nomad, make_driver: Callable[..., NomadDriver]
+) -> None:
+    drivers = [make_driver(pools=NOWHERE) for _ in range(4)]
+    for _ in range(15):
+        name, start = new_name(), threading.Barrier(4)
+        with ThreadPoolExecutor(4) as callers:
+            each = [
+                callers.submit(_accepted, drivers[n], job("shell", name=name, fingerprint=str(n)), start)
+                for n in range(4)
+            ]
+            accepted = [got for future in each if (got := future.result())]
+        (fingerprint,) = accepted
+        found = nomad.get(f"job/{name}")
+        assert found["Meta"][nomad_record.FINGERPRINT] == fingerprint
+        assert found["Version"] == 0
+
+
+def _accepted(driver: NomadDriver, wanted: JobSpec, start: threading.Barrier) -> str:
+    start.wait()
+    try:
+        driver.submit(wanted, Deadline.after(10))
+    except Conflict:
+        return ""
+    return wanted.fingerprint
+
+
+class Cut(Agent):
+    """Dies instead of making a request of that kind."""
+
+    def __init__(self, settings: Any, method: str, path: str) -> None:
+        super().__init__(settings)
+        self._fatal = (method, path)
+
+    def call(self, method: str, path: str, deadline: Deadline, **rest: Any) -> Any:
+        if (method, path.split("/")[0]) == self._fatal:
+            raise SystemExit("killed")
+        return super().call(method, path, deadline, **rest)
+
+
+@pytest.fixture
+def config(nomad: Nomad, make_config: Callable[..., Config]) -> Config:
+    return nomad.config(make_config)
+
+
+def _killed(config: Config, method: str, path: str, act: Callable[[NomadDriver], object]) -> None:
+    driver = NomadDriver(config, unseal=lambda _: {"TOKEN": "t"}, agent=Cut(config.nomad, method, path))
+    with pytest.raises(SystemExit):
+        act(driver)
+
+
+def test_killed_between_variable_and_job_the_repeat_makes_the_job(
+    nomad: Nomad, driver: NomadDriver, config: Config
+) -> None:
+    wanted = job("shell")
+    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, Deadline.after(5)))
+    assert nomad.get("jobs") == []
+    assert len(nomad.get("vars")) == 1
+
+    assert driver.submit(wanted, Deadline.after(10)) == "created"
+    assert outcome(driver, wanted.name).reason == "succeeded"
+
+
+def test_killed_between_variable_and_job_and_never_repeated_it_is_owed_as_deleted_and_the_name_is_free_again(
+    driver: NomadDriver, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = job("shell")
+    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, Deadline.after(5)))
+    assert find(driver, wanted.name) is None  # it may be on its way
+
+    monkeypatch.setattr("runner.drivers.nomad_look.LEFT_SECONDS", 0.0)
+    time.sleep(1.1)  # the cluster's clock is told in whole seconds
+    ended = outcome(driver, wanted.name)
+    assert ended.reason == "deleted"
+    seen = find(driver, wanted.name)
+    assert seen is not None
+    assert seen.report == wanted.report
+    driver.mark_reported(wanted.name, ended)
+    assert driver.submit(wanted, Deadline.after(10)) == "created"
+
+
+def test_killed_between_closing_the_variable_and_stopping_the_job_observe_stops_it(
+    driver: NomadDriver, config: Config
+) -> None:
+    wanted = job("shell", Program(endless=True))
+    driver.submit(wanted, Deadline.after(10))
+    until(driver, wanted.name, lambda seen: seen.phase == "running")
+    _killed(
+        config, "DELETE", "job", lambda each: each.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=True)
+    )
+    assert outcome(driver, wanted.name).reason == "cancelled"
+
+
+def test_a_registration_that_arrives_after_the_cancellation_starts_nothing(
+    nomad: Nomad, driver: NomadDriver, config: Config
+) -> None:
+    """A submit that was held up between its two steps, and is applied when the name has been cancelled."""
+    wanted = job("shell", Program(prints="it ran"))
+    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, Deadline.after(5)))
+    assert driver.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=True) == "cancelled"
+    late = Namespace(Agent(config.nomad), nomad.namespace)
+    assert late.register(specification(wanted, config), Deadline.after(5))
+
+    time.sleep(3)  # as long as a task takes that may start
+    (allocation,) = nomad.get(f"job/{wanted.name}/allocations")
+    assert "Started" not in [event["Type"] for event in allocation["TaskStates"]["marvin"]["Events"]]
+    assert outcome(driver, wanted.name).reason == "cancelled"
+    assert driver.submit(wanted, Deadline.after(10)) == "cancelled"
+
+
+DONE = Outcome(reason="succeeded", code=0, hmessage="")
+
+
+def test_a_job_that_nomad_has_forgotten_keeps_its_name_until_the_retention_is_over(
+    nomad: Nomad, driver: NomadDriver
+) -> None:
+    wanted = job("shell")
+    driver.submit(wanted, Deadline.after(10))
+    outcome(driver, wanted.name)
+    driver.mark_reported(wanted.name, DONE)
+    nomad.purge(wanted.name)
+    assert driver.submit(wanted, Deadline.after(10)) == "exists"
+    with pytest.raises(Conflict):
+        driver.submit(msgspec.structs.replace(wanted, fingerprint="other"), Deadline.after(10))
+    assert nomad.get("jobs") == []
+
+    assert driver.collect(retention=3600, orphan_age=3600) == 0
+    time.sleep(1.1)
+    assert driver.collect(retention=0, orphan_age=3600) == 1
+    assert driver.submit(wanted, Deadline.after(10)) == "created"
+
+
+def test_an_end_that_nomad_forgot_before_it_was_reported_is_still_owed(nomad: Nomad, driver: NomadDriver) -> None:
+    wanted = job("shell", Program(endless=True))
+    driver.submit(wanted, Deadline.after(10))
+    until(driver, wanted.name, lambda seen: seen.phase == "running")
+    nomad.purge(wanted.name)
+    ended = outcome(driver, wanted.name)
+    assert ended.reason == "deleted"
+    driver.mark_reported(wanted.name, ended)
+    assert driver.submit(wanted, Deadline.after(10)) == "created"
+
+
+def test_a_job_that_was_stopped_by_somebody_is_deleted(nomad: Nomad, driver: NomadDriver) -> None:
+    wanted = job("shell", Program(endless=True))
+    driver.submit(wanted, Deadline.after(10))
+    until(driver, wanted.name, lambda seen: seen.phase == "running")
+    nomad.delete(f"job/{wanted.name}")
+    assert outcome(driver, wanted.name).reason == "deleted"
+    assert driver.submit(wanted, Deadline.after(10)) == "exists"
+
+
+def test_somebody_else_s_job_of_that_name_is_a_conflict_and_left_alone(nomad: Nomad, driver: NomadDriver) -> None:
+    wanted = job("shell")
+    theirs = {"ID": wanted.name, "Name": wanted.name, "Type": "batch", "Datacenters": ["nowhere"]}
+    theirs["TaskGroups"] = [
+        {"Name": "g", "Tasks": [{"Name": "t", "Driver": "raw_exec", "Config": {"command": "true"}}]}
+    ]
+    nomad.put("jobs", {"Job": theirs})
+    with pytest.raises(Conflict):
+        driver.submit(wanted, Deadline.after(5))
+    assert nomad.get("vars") == []
+    assert find(driver, wanted.name) is None

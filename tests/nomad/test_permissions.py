@@ -1,0 +1,117 @@
+"""The shipped policy holds exactly the capabilities that are used: without each something fails, and says which."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+
+from runner.drivers import Deadline
+from runner.drivers.nomad import NomadDriver
+from runner.errors import Rejected, Unavailable
+from runner.outcomes import Outcome
+from tests.conformance.jobs import Program, cancellation, job
+from tests.nomad.access import POLICY, Nomad
+from tests.nomad.seen import outcome
+
+CAPABILITIES = re.findall(r'^ *"([a-z-]+)",', POLICY.read_text(), re.MULTILINE)
+ON_VARIABLES = re.findall(r'"([a-z]+)"', POLICY.read_text().rpartition("capabilities")[2])
+
+
+def everything(driver: NomadDriver, ended: str) -> None:
+    """All that the driver ever does."""
+    wanted = job("shell")
+    driver.check()
+    driver.submit(wanted, Deadline.after(10))
+    list(driver.observe())
+    driver.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+    driver.mark_reported(wanted.name, Outcome(reason="cancelled", code=5000, hmessage=""))
+    driver.collect(0, 0)
+    driver.logs(ended)
+
+
+@pytest.fixture
+def ended(driver: NomadDriver) -> str:
+    """A job with a log."""
+    wanted = job("shell", Program(prints="hello"))
+    driver.submit(wanted, Deadline.after(10))
+    outcome(driver, wanted.name)
+    return wanted.name
+
+
+def test_the_shipped_policy_is_enough(driver: NomadDriver, ended: str) -> None:
+    assert {"list-jobs", "read-logs"} < set(CAPABILITIES)
+    assert set(ON_VARIABLES) == {"write", "read", "list", "destroy"}
+    everything(driver, ended)
+
+
+@pytest.mark.parametrize("capability", [*CAPABILITIES, *ON_VARIABLES])
+def test_no_capability_of_the_shipped_policy_is_idle(
+    nomad: Nomad, driver: NomadDriver, ended: str, capability: str
+) -> None:
+    nomad.allow_all_but(capability)
+    said = _refusal(driver, ended)
+    missing = f"variables {capability}" if capability in ON_VARIABLES else capability
+    assert f"our Nomad token lacks {missing}" in said
+    assert f"namespace {nomad.namespace}" in said
+    assert "deploy/nomad" in said
+
+
+def _refusal(driver: NomadDriver, ended: str) -> str:
+    """What is said, once the job is older than the second in which clocks are told."""
+    for _ in range(30):
+        try:
+            everything(driver, ended)
+        except Rejected as error:
+            return error.detail
+        time.sleep(0.1)
+    return "nothing needs this capability"
+
+
+# The log of a job, and the list of what is kept without one, show what is missing only where there is something.
+@pytest.mark.parametrize(
+    "capability", [each for each in (*CAPABILITIES, *ON_VARIABLES) if each not in ("read-logs", "list")]
+)
+def test_readiness_finds_what_is_missing_before_a_request_does(
+    nomad: Nomad, driver: NomadDriver, capability: str
+) -> None:
+    driver.check()
+    nomad.allow_all_but(capability)
+    with pytest.raises(Rejected, match=capability):
+        driver.check()
+
+
+def test_readiness_changes_nothing(nomad: Nomad, driver: NomadDriver) -> None:
+    driver.check()
+    assert nomad.get("jobs") == []
+    assert nomad.get("vars") == []
+
+
+def test_a_namespace_that_is_not_there_is_named(make_driver: Callable[..., NomadDriver]) -> None:
+    with pytest.raises(Rejected, match="nowhere-at-all"):
+        make_driver(namespace="nowhere-at-all").check()
+
+
+def test_a_rotated_token_is_picked_up_without_a_restart(nomad: Nomad, driver: NomadDriver) -> None:
+    driver.submit(job("shell"), Deadline.after(10))
+    for _ in range(3):
+        nomad.revoke()
+        nomad.renew()
+        assert driver.submit(job("shell"), Deadline.after(10)) == "created"
+
+
+def test_a_token_that_is_good_for_nothing_any_more_is_said_and_curable(nomad: Nomad, driver: NomadDriver) -> None:
+    driver.check()
+    nomad.revoke()
+    with pytest.raises(Unavailable, match="renew"):
+        driver.submit(job("shell"), Deadline.after(5))
+    nomad.renew()
+    assert driver.submit(job("shell"), Deadline.after(10)) == "created"
+    assert nomad.get("jobs") != []
+
+
+def test_a_token_file_that_is_missing_is_said(make_driver: Callable[..., NomadDriver]) -> None:
+    with pytest.raises(Unavailable, match="/nowhere/token"):
+        make_driver(tokenFile="/nowhere/token").check()

@@ -1,0 +1,135 @@
+"""Secrets are in the Variable and in the program's environment, and nowhere else that anybody can look."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from runner.drivers import Deadline
+from runner.drivers.nomad import NomadDriver
+from runner.errors import Rejected
+from runner.jobs import Secret, SecretRef
+from runner.outcomes import Outcome
+from tests.conformance.jobs import Program, cancellation, job
+from tests.nomad.access import Nomad
+from tests.nomad.seen import outcome, until
+
+NEEDLE = "hunter2-hunter2"
+KEY = f"""-----BEGIN KEY-----
+{NEEDLE}
+<&>\u2028 ünïcödé $$${{HOME}} $(X) {{{{ x }}}} %{{y}} \\n "q" 'a'
+-----END KEY-----
+"""
+
+
+def _job(script: str | Program) -> Any:
+    secrets = {"KEY": Secret(KEY), "REMOTE_URL": Secret(f"https://user:{NEEDLE}@git.example/x")}
+    env = {"KEY": SecretRef(name="KEY")}
+    return job("shell", script, env=env, args=[SecretRef(name="REMOTE_URL")], secrets=secrets, init="true")
+
+
+def test_a_secret_of_several_lines_arrives_to_the_letter(driver: NomadDriver) -> None:
+    wanted = _job('printf "%s" "$KEY" | od -An -v -tx1 | tr -d " \\n"')
+    driver.submit(wanted, Deadline.after(10))
+    assert outcome(driver, wanted.name).reason == "succeeded"
+    assert bytes.fromhex(driver.logs(wanted.name)) == KEY.encode()
+
+
+def test_no_secret_is_in_what_nomad_shows(nomad: Nomad, driver: NomadDriver) -> None:
+    wanted = _job("exit 3")
+    driver.submit(wanted, Deadline.after(10))
+    outcome(driver, wanted.name)
+    (allocation,) = nomad.get(f"job/{wanted.name}/allocations")
+    path = f"job/{wanted.name}"
+    shown = [
+        *(nomad.get(each) for each in (path, f"{path}/versions", f"{path}/evaluations", f"{path}/allocations")),
+        nomad.get(f"{path}/summary"),
+        nomad.get(f"allocation/{allocation['ID']}"),
+        nomad.get("jobs", meta="true"),
+        nomad.get("vars"),
+        _cli(nomad, "job", "inspect", wanted.name),
+        _cli(nomad, "job", "status", "-verbose", wanted.name),
+        _cli(nomad, "alloc", "status", "-verbose", allocation["ID"]),
+        _events(nomad),
+    ]
+    assert wanted.name in json.dumps(shown)
+    for each in shown:
+        assert NEEDLE not in json.dumps(each)
+    assert NEEDLE in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
+
+
+@pytest.mark.parametrize("end", ["reported", "cancelled", "timed out"])
+def test_no_secret_outlives_its_job(nomad: Nomad, driver: NomadDriver, end: str) -> None:
+    wanted = _job(Program(endless=end != "reported"))
+    driver.submit(wanted, Deadline.after(10))
+    if end == "cancelled":
+        driver.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+    if end == "reported":
+        driver.mark_reported(wanted.name, outcome(driver, wanted.name))
+    if end == "timed out":
+        until(driver, wanted.name, lambda seen: seen.phase == "running")
+        driver.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+        driver.mark_reported(wanted.name, Outcome(reason="timed_out", code=5105, hmessage=""))
+    assert NEEDLE not in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
+
+
+def test_secrets_that_no_variable_holds_are_refused_and_leave_nothing(nomad: Nomad, driver: NomadDriver) -> None:
+    wanted = job("shell", secrets={"ARTIFACTS": Secret("x" * 70_000)})
+    with pytest.raises(Rejected, match="65536"):
+        driver.submit(wanted, Deadline.after(5))
+    assert nomad.get("vars") == nomad.get("jobs") == []
+
+
+def test_as_many_secrets_as_are_taken_do_arrive(driver: NomadDriver) -> None:
+    big = "x&" * 9_000  # what a template would make seven bytes of each second of
+    wanted = job(
+        "shell",
+        'printf "%s" "${#ARTIFACTS}"',
+        env={"ARTIFACTS": SecretRef(name="ARTIFACTS")},
+        secrets={"ARTIFACTS": Secret(big)},
+    )
+    driver.submit(wanted, Deadline.after(5))
+    assert outcome(driver, wanted.name).reason == "succeeded"
+    assert driver.logs(wanted.name) == str(len(big))
+
+
+def _cli(nomad: Nomad, *arguments: str) -> str:
+    environment = {
+        "NOMAD_ADDR": nomad.access.url,
+        "NOMAD_CACERT": str(nomad.access.ca),
+        "NOMAD_TOKEN": nomad.access.token,
+    }
+    command = [str(nomad.access.nomad), *arguments[:2], f"-namespace={nomad.namespace}", *arguments[2:]]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    return done.stdout
+
+
+def _events(nomad: Nomad) -> str:
+    """What the event stream has of everything that happened in the namespace."""
+    import ssl
+    import urllib.request
+
+    request = urllib.request.Request(
+        f"{nomad.access.url}/v1/event/stream?index=0&namespace={nomad.namespace}",
+        headers={"X-Nomad-Token": nomad.access.token},
+    )
+    told: list[str] = []
+    with urllib.request.urlopen(
+        request, context=ssl.create_default_context(cafile=nomad.access.ca), timeout=3
+    ) as stream:
+        try:
+            while line := stream.readline():
+                told.append(line.decode())
+        except TimeoutError:
+            pass
+    assert told
+    return "".join(told)
+
+
+def test_the_memory_of_secrets_is_the_driver_s_own(make_driver: Callable[..., NomadDriver]) -> None:
+    assert NEEDLE not in repr(make_driver())

@@ -1,0 +1,78 @@
+"""A sidecar whose driver does as the run's id says: `python -m tests.obedient_sidecar CONFIG [DIRECTORY]`.
+
+`wait-500-x` takes half a second, `raise-busy-x` is refused as busy, `raise-defect-x` fails in a way that nobody
+foresaw; any other run is placed at once. With a directory, a file of the run's name appears there when its command is
+in hand, holding the worker's pid, and `clock` in it is read as seconds by which the wall clock is off.
+While `unbuildable` is there, no worker can be built.
+The driver is named after the worker's process, so every answer says who gave it.
+"""
+
+from __future__ import annotations
+
+import logging.config
+import os
+import sys
+import time
+from pathlib import Path
+
+from runner import config as configuration
+from runner import logs
+from runner.drivers import Deadline
+from runner.drivers.memory import MemoryDriver
+from runner.errors import Problem, revive
+from runner.jobs import JobSpec, State
+from runner.pool import Pool
+from runner.settings import Config
+from runner.sidecar import Sidecar
+
+_wall_clock = time.time
+
+
+class ObedientDriver(MemoryDriver):
+    """The memory driver, on order slow or failing."""
+
+    def __init__(self, directory: Path | None) -> None:
+        super().__init__(unseal=lambda job: dict.fromkeys(job.secrets, ""))
+        self.name = f"worker-{os.getpid()}"
+        self._directory = directory
+
+    def submit(self, job: JobSpec, deadline: Deadline) -> State:
+        if self._directory:
+            (self._directory / job.report.run_id).write_text(str(os.getpid()))
+        order, _, operand = job.report.run_id.partition("-")
+        operand = operand.partition("-")[0]
+        if order == "wait":
+            time.sleep(int(operand) / 1000)
+        if order == "raise" and operand == "defect":
+            raise RuntimeError("as ordered")
+        if order == "raise":
+            problems = [Problem("/run_id", "is not wanted")] if operand == "invalid" else []
+            raise revive(operand, "as ordered", None, problems)
+        return super().submit(job, deadline)
+
+
+def _step_the_clock(offset: Path) -> None:
+    """From now on this process and those it forks see a wall clock that is off by what the file says."""
+
+    def stepped() -> float:
+        return _wall_clock() + (float(offset.read_text()) if offset.exists() else 0.0)
+
+    time.time = stepped
+
+
+def main(path: str, directory: str = "") -> None:
+    place = Path(directory) if directory else None
+    if place:
+        _step_the_clock(place / "clock")
+    logging.config.dictConfig(logs.settings())
+
+    def build(config: Config) -> Sidecar:
+        if place and (place / "unbuildable").exists():
+            raise OSError("as ordered, this cannot be built")
+        return Sidecar(config, {name: ObedientDriver(place) for name in config.drivers()})
+
+    Pool(load=lambda: configuration.load(Path(path), {}), build=build, preload=lambda _: None).run()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Values in, values out: what decides, without processes, sockets or clusters."""

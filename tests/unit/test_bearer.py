@@ -1,0 +1,255 @@
+"""functions.bearer: atlas's tokens are RS256 by its key, not expired, for this very runner; nothing else opens."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.bearer import LEEWAY, MAX_TOKEN, verify
+from runner.errors import Forbidden, Internal, OrchestratorError, Unauthenticated
+from runner.payloads import Terms
+from tests.conftest import KeyPair
+
+NOW = 1_800_000_000.0
+GOOD = {"exp": NOW + 60, "runner_id": "runner-1"}
+Sign = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def terms(atlas_keys: KeyPair) -> Terms:
+    return Terms(runner_id="runner-1", public_key=atlas_keys.public)
+
+
+@pytest.fixture(scope="module")
+def sign(atlas_keys: KeyPair) -> Sign:
+    """A token with any bytes for header and payload, signed with atlas's key."""
+    key = load_pem_private_key(atlas_keys.private.encode(), password=None)
+    assert isinstance(key, RSAPrivateKey)
+
+    def make(payload: Any, header: Any = {"alg": "RS256", "typ": "JWT"}) -> str:  # noqa: B006  (not changed)
+        parts = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, payload)]
+        message = ".".join(map(encoded, parts))
+        return f"{message}.{encoded(key.sign(message.encode(), padding.PKCS1v15(), hashes.SHA256()))}"
+
+    return make
+
+
+def encoded(part: bytes) -> str:
+    return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
+
+
+def refused(token: str, terms: Terms, now: float = NOW) -> bool:
+    try:
+        verify(f"Bearer {token}", terms, now)
+    except Unauthenticated:
+        return True
+    return False
+
+
+def test_a_good_token_opens(sign: Sign, terms: Terms) -> None:
+    verify(f"Bearer {sign(GOOD)}", terms, NOW)
+
+
+@pytest.mark.parametrize("form", ["bearer {}", "BEARER {}", "Bearer  {}", "Bearer {} "])
+def test_the_scheme_is_read_loosely(form: str, sign: Sign, terms: Terms) -> None:
+    verify(form.format(sign(GOOD)), terms, NOW)
+
+
+@pytest.mark.parametrize(
+    "form", ["{}", "", " ", "Bearer", "Bearer ", "Bearer    ", "Basic {}", "Token {}", "Bearer,{}", "\t"]
+)
+def test_and_nothing_but_a_bearer_token_is_one(form: str, sign: Sign, terms: Terms) -> None:
+    with pytest.raises(Unauthenticated):
+        verify(form.format(sign(GOOD)), terms, NOW)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"sub": 5},
+        {"jti": 5},
+        {"iat": "yesterday"},
+        {"iat": NOW + 9999},
+        {"nbf": NOW + 9999},
+        {"aud": "somebody"},
+        {"iss": 5},
+        {"x_new": {"of": "atlas"}},
+    ],
+)
+def test_claims_that_the_contract_does_not_know_are_atlas_own(extra: dict[str, Any], sign: Sign, terms: Terms) -> None:
+    verify(f"Bearer {sign({**GOOD, **extra})}", terms, NOW)
+
+
+class TestExpiry:
+    @pytest.mark.parametrize("exp", [NOW - LEEWAY + 1, int(NOW), NOW + 0.5, 10**400])
+    def test_it_is_good_until_then_and_a_little_longer(self, exp: Any, sign: Sign, terms: Terms) -> None:
+        verify(f"Bearer {sign({**GOOD, 'exp': exp})}", terms, NOW)
+
+    @pytest.mark.parametrize("exp", [NOW - LEEWAY, NOW - LEEWAY - 1, 0, -1, -(10**400), float("nan"), float("-inf")])
+    def test_and_not_after(self, exp: Any, sign: Sign, terms: Terms) -> None:
+        assert refused(sign({**GOOD, "exp": exp}), terms)
+
+    @pytest.mark.parametrize("exp", [str(int(NOW + 60)), "9" * 12, True, False, None, [NOW + 60], {"at": NOW + 60}, ""])
+    def test_what_is_no_number_says_nothing_of_when(self, exp: Any, sign: Sign, terms: Terms) -> None:
+        assert refused(sign({**GOOD, "exp": exp}), terms)
+
+    def test_a_token_for_ever_is_none(self, sign: Sign, terms: Terms) -> None:
+        assert refused(sign({"runner_id": "runner-1"}), terms)
+
+
+class TestRunner:
+    @pytest.mark.parametrize(
+        "runner_id", ["runner-2", "", "RUNNER-1", "runner-1 ", "runner-1\n", None, 1, True, ["runner-1"], {}, "\ud800"]
+    )
+    def test_a_token_for_another_runner_is_forbidden(self, runner_id: Any, sign: Sign, terms: Terms) -> None:
+        with pytest.raises(Forbidden):
+            verify(f"Bearer {sign({**GOOD, 'runner_id': runner_id})}", terms, NOW)
+
+    def test_so_is_one_for_none(self, sign: Sign, terms: Terms) -> None:
+        with pytest.raises(Forbidden):
+            verify(f"Bearer {sign({'exp': NOW + 60})}", terms, NOW)
+
+    def test_an_expired_one_is_not_known_whoever_it_was_for(self, sign: Sign, terms: Terms) -> None:
+        assert refused(sign({"exp": 0, "runner_id": "runner-2"}), terms)
+
+
+class TestSignature:
+    def test_another_key_does_not_open(self, runner_keys: KeyPair, terms: Terms) -> None:
+        assert refused(jwt.encode(GOOD, runner_keys.private, algorithm="RS256"), terms)
+
+    @pytest.mark.parametrize("alg", ["none", "None", "NONE", "", "nOnE"])
+    def test_no_signature_does_not_open(self, alg: str, sign: Sign, terms: Terms) -> None:
+        (_, payload, _) = sign(GOOD).split(".")
+        header = encoded(json.dumps({"alg": alg}).encode())
+        assert refused(f"{header}.{payload}.", terms)
+        assert refused(f"{header}.{payload}", terms)
+        assert refused(f"{header}.{payload}.{encoded(b'x')}", terms)
+        assert refused(sign(GOOD, {"alg": alg}), terms)
+
+    def test_the_public_key_is_no_shared_secret(self, sign: Sign, terms: Terms) -> None:
+        for alg, digest in (("HS256", hashlib.sha256), ("HS384", hashlib.sha384), ("HS512", hashlib.sha512)):
+            (_, payload, _) = sign(GOOD).split(".")
+            message = f"{encoded(json.dumps({'alg': alg}).encode())}.{payload}"
+            for secret in (terms.public_key, terms.public_key.strip(), ""):
+                signature = hmac.new(secret.encode(), message.encode(), digest).digest()
+                assert refused(f"{message}.{encoded(signature)}", terms)
+
+    @pytest.mark.parametrize("alg", ["RS384", "RS512", "PS256"])
+    def test_no_other_algorithm_of_the_right_key_does(self, alg: str, atlas_keys: KeyPair, terms: Terms) -> None:
+        assert refused(jwt.encode(GOOD, atlas_keys.private, algorithm=alg), terms)
+
+    def test_no_algorithm_of_another_kind_of_key_does(self, terms: Terms) -> None:
+        elliptic, edwards = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
+        assert refused(jwt.encode(GOOD, elliptic, algorithm="ES256"), terms)
+        assert refused(jwt.encode(GOOD, edwards, algorithm="EdDSA"), terms)
+
+    @pytest.mark.parametrize(
+        "header", [{"jwk": {}}, {"jku": "https://evil.example"}, {"x5u": "https://evil.example"}, {"kid": "/dev/null"}]
+    )
+    def test_a_token_does_not_bring_its_own_key(
+        self, header: dict[str, Any], runner_keys: KeyPair, terms: Terms
+    ) -> None:
+        assert refused(jwt.encode(GOOD, runner_keys.private, algorithm="RS256", headers=header), terms)
+
+    def test_a_changed_payload_is_seen(self, sign: Sign, terms: Terms) -> None:
+        (header, _, signature) = sign({**GOOD, "runner_id": "runner-2"}).split(".")
+        (_, payload, _) = sign(GOOD).split(".")
+        assert refused(f"{header}.{payload}.{signature}", terms)
+
+    @pytest.mark.parametrize(
+        "payload", [b"[]", b"5", b"null", b'"x"', b"{", b"\xff", b"[" * 5000, b'{"exp":1' + b"0" * 5000 + b"}"]
+    )
+    def test_a_payload_that_is_no_object_is_refused(self, payload: bytes, sign: Sign, terms: Terms) -> None:
+        assert refused(sign(payload), terms)
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            *(b"[]", b"5", b"null", b"{", b"\xff", b"[" * 5000, b'{"alg":' + b"[" * 5000, b"1" + b"0" * 5000),
+            *(b'{"alg":["RS256"]}', b'{"alg":{}}', b'{"alg":"RS256","kid":5}'),
+            *(b'{"alg":"RS256","crit":["x"]}', b'{"alg":"RS256","b64":false}'),
+        ],
+    )
+    def test_so_is_a_header_that_is_none(self, header: bytes, sign: Sign, terms: Terms) -> None:
+        assert refused(sign(GOOD, header), terms)
+
+
+class TestGarbage:
+    def test_an_oversized_token_is_refused_before_it_is_looked_at(self, sign: Sign, terms: Terms) -> None:
+        fits = sign({**GOOD, "pad": ""})
+        padded = sign({**GOOD, "pad": "x" * ((MAX_TOKEN - len(fits)) * 3 // 4)})
+        assert MAX_TOKEN - 8 < len(padded) <= MAX_TOKEN
+        verify(f"Bearer {padded}", terms, NOW)
+        assert refused(sign({**GOOD, "pad": "x" * (MAX_TOKEN * 3 // 4)}), terms)
+
+    @pytest.mark.parametrize(
+        "token", [".", "..", "...", "a.b.c", "a.b", "é.é.é", "\0", "\x85", "\ud800", "=.=.=", "a" * 8000]
+    )
+    def test_what_is_no_token_is_refused(self, token: str, terms: Terms) -> None:
+        assert refused(token, terms)
+
+    @given(text=st.text() | st.from_regex(r"[A-Za-z0-9_.-]{0,80}", fullmatch=True))
+    def test_any_text_is_refused(self, text: str, terms: Terms) -> None:
+        assert refused(text, terms)
+        with pytest.raises(Unauthenticated):
+            verify(text, terms, NOW)
+
+    @given(at=st.floats(0, 1, exclude_max=True), patch=st.text("AZaz09_-.=", max_size=3), length=st.integers(0, 3))
+    def test_no_good_token_with_some_characters_changed_opens(
+        self, at: float, patch: str, length: int, sign: Sign, terms: Terms
+    ) -> None:
+        good = sign(GOOD)
+        begin = int(at * len(good))
+        changed = good[:begin] + patch + good[begin + length :]
+        if _meaning(changed) != _meaning(good):
+            assert refused(changed, terms)
+
+    def test_no_error_quotes_the_token(self, sign: Sign, terms: Terms) -> None:
+        for token in (
+            sign({**GOOD, "exp": 0}),
+            sign({**GOOD, "runner_id": "x"}),
+            sign(GOOD)[:-9],
+            "hunter2.hunter2.hunter2",
+        ):
+            with pytest.raises(OrchestratorError) as caught:
+                verify(f"Bearer {token}", terms, NOW)
+            assert token[:20] not in str(caught.value)
+            assert "hunter2" not in str(caught.value)
+
+
+def _meaning(token: str) -> Any:
+    """The bytes behind the three parts; the last character of base64 has bits that mean nothing."""
+    try:
+        return [base64.urlsafe_b64decode(part + "==") for part in token.rstrip().split(".")]
+    except ValueError:
+        return token
+
+
+class TestTerms:
+    @pytest.mark.parametrize("authorization", ["", "Bearer x", "garbage"])
+    def test_without_a_key_anybody_may_come_in(self, authorization: str) -> None:
+        verify(authorization, Terms(runner_id="runner-1", public_key=""), NOW)
+
+    @pytest.mark.parametrize("pem", ["garbage", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"])
+    def test_a_key_that_cannot_be_used_is_our_defect_and_not_the_callers(self, pem: str, sign: Sign) -> None:
+        with pytest.raises(Internal, match="publicKey"):
+            verify(f"Bearer {sign(GOOD)}", Terms(runner_id="runner-1", public_key=pem), NOW)
+
+    def test_so_is_a_key_of_another_kind(self, sign: Sign) -> None:
+        public = ec.generate_private_key(ec.SECP256R1()).public_key()
+        pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        with pytest.raises(Internal, match="publicKey"):
+            verify(f"Bearer {sign(GOOD)}", Terms(runner_id="runner-1", public_key=pem), NOW)

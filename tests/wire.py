@@ -1,0 +1,111 @@
+"""HTTP/1.1 as bytes on a socket: for requests that no well-behaved client would send, and for reading the answers."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """A status, the headers with small names, and the body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def problem(self) -> dict[str, Any]:
+        """The body of an error, which must be one as RFC 9457 has it, and agree with the answer's head."""
+        assert self.headers["content-type"] == "application/problem+json"
+        problem: dict[str, Any] = self.json
+        assert problem["status"] == self.status
+        assert problem["type"] == f"urn:orchestrator:error:{problem['code']}"
+        assert problem["title"]
+        assert problem["detail"]
+        assert problem["request_id"] == self.headers["x-request-id"]
+        return problem
+
+
+class Connection:
+    """One TCP connection."""
+
+    def __init__(self, port: int, *, patience: float = 20.0) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._received = b""
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        self._socket.sendall(data)
+
+    def half_close(self) -> None:
+        """Say that nothing more will come, and go on listening."""
+        self._socket.shutdown(socket.SHUT_WR)
+
+    def hears(self, seconds: float) -> bool:
+        """Whether the other side says something, or closes, within that time."""
+        return bool(self._received or select.select([self._socket], [], [], seconds)[0])
+
+    def answer(self) -> Answer:
+        """The next answer. Raises EOFError where the connection ends instead."""
+        while b"\r\n\r\n" not in self._received:
+            self._receive()
+        head, _, self._received = self._received.partition(b"\r\n\r\n")
+        first, *lines = head.decode("latin-1").split("\r\n")
+        fields = (line.partition(":") for line in lines)
+        headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+        size = int(headers.get("content-length", 0))
+        while len(self._received) < size:
+            self._receive()
+        body, self._received = self._received[:size], self._received[size:]
+        return Answer(int(first.split()[1]), headers, body)
+
+    def _receive(self) -> None:
+        received = self._socket.recv(65536)
+        if not received:
+            raise EOFError
+        self._received += received
+
+    def at_end(self) -> bool:
+        """The other side has closed, and said nothing more."""
+        try:
+            return not self._received and self._socket.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+    def ask(self, data: bytes) -> Answer:
+        self.send(data)
+        return self.answer()
+
+
+def head(method: str, path: str, headers: Mapping[str, str | int] | None = None) -> bytes:
+    """A request's first lines."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: orchestrator"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+
+def request(method: str, path: str, body: bytes = b"", headers: Mapping[str, str | int] | None = None) -> bytes:
+    """A whole request with a body of known length."""
+    return (
+        head(method, path, {"Content-Type": "application/json", "Content-Length": len(body), **(headers or {})}) + body
+    )
+
+
+def chunked(*chunks: bytes) -> bytes:
+    """A body in chunks, with its end."""
+    return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
