@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PROTOCOL ?= http
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench cluster cluster-down pins clean
@@ -11,8 +12,8 @@ READY := $(VENV)/.ready
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## run a real analysis and autofix on this host, from nothing, and show the result
-	$(BIN)/python -m examples.demo
+demo: $(READY) ## run a real analysis and autofix on this host, from nothing, and show the result (PROTOCOL=amqp: by RabbitMQ)
+	$(BIN)/python -m examples.demo --protocol $(PROTOCOL)
 
 test: $(READY) ## run all tests
 	$(BIN)/python -m pytest
@@ -22,10 +23,14 @@ lint: $(READY) ## style, types and import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/python proto/stubs.py --check
 
 format: $(READY) ## put the code into the house's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+stubs: $(READY) ## generate from proto/ again, where that breaks no client
+	$(BIN)/python proto/stubs.py
 
 bench: $(READY) ## measure speed and memory, as ratios within one run (needs wrk)
 	$(BIN)/python -m tests.bench

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from runner.client import Client
-from tests.bench import kubernetes, load, stack
+from tests.bench import kubernetes, load, rabbitmq, stack
 from tests.bench.figures import Figure
 from tests.conftest import make_key_pair
 
@@ -99,9 +99,30 @@ def cold_start(_work: Path) -> Iterator[Figure]:
     yield Figure("import functions.analysis, CPU, median of 7", statistics.median(runs), "s", 0.35)
 
 
+def amqp(work: Path) -> Iterator[Figure]:
+    """RabbitMQ messages a second from the queue to acceptance, beside HTTP's requests."""
+    rates: dict[str, list[float]] = {"http": [], "classic": [], "quorum": []}
+    serve = (sys.executable, "-m", "runner", "serve", "--config")
+    with _sidecar(work, "amqp", serve) as socket_path, rabbitmq.broker(work) as broker:
+        for _ in range(ROUNDS):
+            port = stack.free_port()
+            with stack.gunicorn("functions.analysis:app", port, work / "log", socket_path):
+                url = f"http://127.0.0.1:{port}/tasks/analysis"
+                load.requests_per_second(url, 1, work)
+                rates["http"].append(load.requests_per_second(url, SECONDS, work))
+            for kind in ("classic", "quorum"):
+                rates[kind].append(rabbitmq.messages_per_second(broker, socket_path, work, kind))
+    middle = {name: statistics.median(values) for name, values in rates.items()}
+    bound = min(1000.0, 0.5 * middle["http"])
+    for kind in ("classic", "quorum"):
+        note = f"HTTP {middle['http']:.0f} requests/s"
+        yield Figure(f"RabbitMQ, {kind} queue", middle[kind], "/s", bound, True, note)
+
+
 MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "http": http,
     "memory": memory,
+    "amqp": amqp,
     "cold-start": cold_start,
     "kubernetes": kubernetes.measure,
 }

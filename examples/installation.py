@@ -1,0 +1,207 @@
+"""An installation in one directory: keys, configuration, atlas, and the Orchestrator."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from examples import broker
+from examples.atlas import keys
+from examples.atlas.application import application
+from examples.atlas.orchestrator import Orchestrator
+from examples.atlas.rabbitmq import Exchange
+from examples.atlas.runs import Runs
+from examples.atlas.server import serving
+from examples.atlas.tokens import Verifier, signer
+
+HERE = Path(__file__).resolve().parent
+RUNNER_ID = "demo-runner"
+READY_SECONDS, STOP_SECONDS = 30.0, 40.0
+
+_OURS = ("ORCHESTRATOR_", "TASK_", "GUNICORN_", "GIT_")
+"""Beginnings of variables that would say something about another installation."""
+
+
+class InstallationError(Exception):
+    """What does not work, with the end of the log that says why."""
+
+
+class Installation:
+    """Everything that runs, and where it is. Made by `installed`."""
+
+    def __init__(self, directory: Path, atlas_url: str, runs: Runs, atlas_key: str, broker_url: str = "") -> None:
+        self.directory = directory
+        self.atlas_url = atlas_url
+        self.runs = runs
+        self.config = directory / "orchestrator.yaml"
+        self.jobs = directory / "jobs"
+        self.log = directory / "runner.log"
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.orchestrator: Orchestrator | Exchange = Orchestrator(self.url, signer(atlas_key, RUNNER_ID))
+        self._broker_url = broker_url
+        if broker_url:
+            self.orchestrator = Exchange(broker_url, self.jobs_of)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def configuration(self, runner_key: str, atlas_public_key: str) -> dict[str, Any]:
+        """What stands in the configuration file."""
+        coat, marvin = ([sys.executable, str(HERE / f"{name}.py")] for name in ("coat", "marvin"))
+        return {
+            "runner": {"id": RUNNER_ID, "privateKey": runner_key},
+            "deepsource": {"host": self.atlas_url, "publicKey": atlas_public_key},
+            "protocols": ["http", "amqp"] if self._broker_url else ["http"],
+            "http": {"bind": f"127.0.0.1:{self.port}", "workers": 1},
+            "sidecar": {"socket": str(self.directory / "runner.sock"), "workers": 1},
+            "remotes": {"allowFile": True},
+            "objectStorage": {"provider": "http", "bucket": f"{self.atlas_url}/snippets"},
+            "local": {
+                "directory": str(self.jobs),
+                "parallelism": 2,
+                "images": {
+                    "coat": {"command": coat},
+                    "marvin-*": {"command": marvin},
+                    "bumblebee": {"command": marvin},
+                },
+            },
+        }
+
+    def start(self) -> None:
+        """Start the Orchestrator; its log goes to a file."""
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "runner", "up", "--config", str(self.config)],
+                cwd=HERE.parent,
+                env=_environment() | ({"ORCHESTRATOR_AMQP_URL": self._broker_url} if self._broker_url else {}),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for us; we tell it
+            )
+
+    def stop(self) -> None:
+        """End the Orchestrator, and the jobs that it would leave running."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+        for run in self.runs.all():
+            for job in () if run.ended else run.jobs:
+                self.ask("jobs", "cancel", job)
+
+    def ask(self, *arguments: str) -> str:
+        """What `python -m runner` answers."""
+        ended = subprocess.run(
+            [sys.executable, "-m", "runner", *arguments, "--config", str(self.config)],
+            cwd=HERE.parent,
+            env=_environment(),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+        return ended.stdout or ended.stderr
+
+    def jobs_of(self, run_id: str) -> list[dict[str, str]]:
+        """The jobs of a run as the driver knows them."""
+        lines = [line.split() for line in self.ask("jobs", "list", "--all").splitlines() if run_id in line]
+        return [{"name": name, "driver": driver, "state": state} for _, state, driver, name in lines]
+
+    def check_running(self) -> None:
+        """Raises InstallationError once the Orchestrator has ended by itself."""
+        if self.process is None or (code := self.process.poll()) is None:
+            return
+        raise InstallationError(f"the Orchestrator ended with {code}\n{self.log_tail()}")
+
+    def wait_until_ready(self) -> None:
+        """Raises InstallationError where that takes too long."""
+        end = time.monotonic() + READY_SECONDS
+        while not (answer := _get(f"{self.url}/readyz")).startswith("200"):
+            self.check_running()
+            if time.monotonic() > end:
+                tail = self.log_tail()
+                reason = f"not ready within {READY_SECONDS:.0f} s, the last answer was {answer}"
+                raise InstallationError(f"the Orchestrator is {reason}\n{tail}")
+            time.sleep(0.05)
+
+    def log_tail(self, lines: int = 15) -> str:
+        """The end of the Orchestrator's log."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join([f"the end of {self.log}:", *text.splitlines()[-lines:]])
+
+
+@contextmanager
+def installed(directory: Path, protocol: str = "http") -> Iterator[Installation]:
+    """A running installation, with a broker for `amqp`; all of it ends with the block, whatever happens."""
+    runner, atlas = keys.make(), keys.make()
+    runs = Runs()
+    with ExitStack() as stack:
+        atlas_url = stack.enter_context(serving(application(runs, Verifier(runner.public, RUNNER_ID))))
+        broker_url = stack.enter_context(_brokered(directory / "broker")) if protocol == "amqp" else ""
+        installation = Installation(directory, atlas_url, runs, atlas.private, broker_url)
+        document = installation.configuration(runner.private, atlas.public)
+        with os.fdopen(_open_private(installation.config), "w") as file:
+            yaml.safe_dump(document, file, sort_keys=False)
+        try:
+            installation.start()
+            yield installation
+        finally:
+            installation.stop()
+
+
+@contextmanager
+def _brokered(directory: Path) -> Iterator[str]:
+    """The URL of a RabbitMQ broker of our own."""
+    try:
+        broker.install()
+    except broker.BrokerMissing as error:
+        raise InstallationError(str(error)) from error
+    started = broker.Broker(directory)
+    try:
+        started.start()
+        yield started.url
+    finally:
+        started.stop()
+
+
+def _open_private(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _get(url: str) -> str:
+    """Status and beginning of the answer, or why there is none."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            return f"{answer.status} {answer.read(200).decode(errors='replace')}"
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"{error.code} {error.read(200).decode(errors='replace')}"
+    except OSError as error:
+        return str(error)

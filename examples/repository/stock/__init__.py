@@ -1,0 +1,1 @@
+"""What is in the storehouse, and what it is worth."""

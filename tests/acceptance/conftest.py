@@ -1,0 +1,171 @@
+"""One Orchestrator over both clusters, a small atlas, and a repository that jobs can reach."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from examples.atlas.application import application
+from examples.atlas.orchestrator import Orchestrator
+from examples.atlas.runs import Run, Runs
+from examples.atlas.server import serving
+from examples.atlas.tokens import Verifier, signer
+from runner.config import parse
+from tests import cluster
+from tests.acceptance import images
+from tests.acceptance.registry import registry
+from tests.acceptance.remotes import PASSWORD, USER, Repository, SshKey, make_repository, ssh_server
+from tests.bench import stack
+from tests.clusters import require_cluster
+from tests.conftest import KeyPair
+from tests.examples.git_server import git_server
+from tests.kubernetes.namespaces import Namespace
+from tests.nomad.access import Nomad
+
+RUNNER_ID = "acceptance"
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class World:
+    """All there is, as a test uses it."""
+
+    orchestrator: Orchestrator
+    runs: Runs
+    repository: Repository
+    http_url: str
+    ssh_url: str
+    key: SshKey
+    namespace: Namespace
+    nomad: Nomad
+
+    def send(self, kind: str, document: dict[str, Any]) -> list[dict[str, str]]:
+        return self.orchestrator.send(kind, document, PATIENCE, lambda *_: None)
+
+    def result(self, run_id: str) -> dict[str, Any]:
+        """The kwargs of the result that came; the token that came with it has been verified."""
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until:
+            run = self.runs.get(run_id)
+            if run is not None and run.results:
+                return _checked(run, self.runs)
+            time.sleep(0.2)
+        raise AssertionError(f"nothing came for {run_id}: {self.runs.deliveries()}")
+
+
+def _checked(run: Run, runs: Runs) -> dict[str, Any]:
+    delivered = [each for each in runs.deliveries() if each.run_id == run.run_id]
+    assert {each.status for each in delivered} <= {200, 201}, delivered
+    return run.results[0].kwargs
+
+
+@pytest.fixture(scope="session")
+def servers() -> cluster.Cluster:
+    return require_cluster()
+
+
+@pytest.fixture(scope="session")
+def world(
+    servers: cluster.Cluster,
+    tmp_path_factory: pytest.TempPathFactory,
+    runner_keys: KeyPair,
+    atlas_keys: KeyPair,
+) -> Iterator[World]:
+    work = tmp_path_factory.mktemp("acceptance")
+    host = servers.kubernetes.host
+    repository = make_repository(work)
+    key = SshKey.make(work / "key")
+    runs = Runs()
+    nomad = Nomad(servers.nomad, work)
+    namespace = Namespace.create(servers.kubernetes, work, lambda **_: parse("{}", {}))
+    built = images.build()
+    with (
+        registry(built) as registry_host,
+        serving(application(runs, Verifier(runner_keys.public, RUNNER_ID)), host) as atlas_url,
+        git_server(work, USER, PASSWORD, lambda _: None, host=host) as git,
+        ssh_server(host, work / "sshd", key) as ssh_port,
+    ):
+        images.load(built, registry_host)
+        port = stack.free_port()
+        path = work / "orchestrator.yaml"
+        path.write_text(
+            yaml.safe_dump(_document(work, port, atlas_url, registry_host, namespace, nomad, runner_keys, atlas_keys))
+        )
+        with stack.process((sys.executable, "-m", "runner", "up", "--config", str(path)), work / "log"):
+            url = f"http://127.0.0.1:{port}"
+            stack.await_answer(f"{url}/readyz")
+            yield World(
+                orchestrator=Orchestrator(url, signer(atlas_keys.private, RUNNER_ID)),
+                runs=runs,
+                repository=repository,
+                http_url=f"http://{USER}:{PASSWORD}@{git}/shop.git",
+                ssh_url=f"ssh://root@{host}:{ssh_port}{repository.path}",
+                key=key,
+                namespace=namespace,
+                nomad=nomad,
+            )
+    namespace.delete()
+    nomad.close()
+
+
+def _document(
+    work: Path,
+    port: int,
+    atlas_url: str,
+    registry_host: str,
+    namespace: Namespace,
+    nomad: Nomad,
+    runner_keys: KeyPair,
+    atlas_keys: KeyPair,
+) -> dict[str, Any]:
+    return {
+        "runner": {"id": RUNNER_ID, "privateKey": runner_keys.private},
+        "deepsource": {"host": atlas_url, "publicKey": atlas_keys.public},
+        "http": {"bind": f"127.0.0.1:{port}"},
+        "sidecar": {"socket": str(work / "runner.sock")},
+        "objectStorage": {"provider": "http", "bucket": f"{atlas_url}/snippets"},
+        "kubernetes": {
+            "namespace": namespace.name,
+            "kubeconfig": str(namespace.kubeconfig()),
+            "imageRegistry": {"registryUrl": f"{registry_host}/{images.PATH}", "pullPolicy": "Never"},
+        },
+        "nomad": {
+            "address": nomad.access.url,
+            "caFile": str(nomad.access.ca),
+            "tokenFile": str(nomad.token_file),
+            "namespace": nomad.namespace,
+        },
+        "pools": {"plan-pf": {"driver": "kubernetes"}, "plan-nomad": {"driver": "nomad"}},
+        "defaultPool": "plan-pf",
+    }
+
+
+@pytest.fixture(params=["kubernetes", "nomad"])
+def driver(request: pytest.FixtureRequest) -> str:
+    """The cluster that the test's pool leads to."""
+    return str(request.param)
+
+
+@pytest.fixture
+def document(world: World, sample: Callable[[str], dict[str, Any]], driver: str) -> Callable[[str], dict[str, Any]]:
+    """A sample for this repository and this driver's pool, small enough for a machine of two cores."""
+
+    def make(kind: str) -> dict[str, Any]:
+        found = {**sample(kind), "run_id": uuid.uuid4().hex}
+        found["_meta"] = {"resource_pool": {"kubernetes": "plan-pf", "nomad": "plan-nomad"}[driver]}
+        found["vcs_meta"] |= {
+            "remote_url": world.http_url,
+            "checkout_oid": world.repository.head,
+            "base_branch": "main",
+        }
+        return found
+
+    return make

@@ -1,0 +1,59 @@
+"""The job images with the example programs inside, on a small Debian; known to both clusters under atlas's names."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import replace
+from importlib.metadata import files
+from pathlib import Path
+
+from tests import cluster
+from tests.conftest import ROOT
+
+PATH = "acceptance"
+"""In the registry, before the images' names."""
+
+EXAMPLES = ROOT / "examples"
+PACKAGES = "/usr/lib/python3/dist-packages"
+
+_PROGRAM = 0o755
+_TOOLBOX = cluster.Directory(mode=0o755, owner=(1000, 3000))
+
+
+def build() -> dict[str, cluster.Image]:
+    """The three images by `path/name:tag`; what is in the cache is not built again."""
+    clone = {
+        "/app/coat": cluster.File(EXAMPLES / "coat.py", mode=_PROGRAM),
+        "/app/marvin": cluster.File(EXAMPLES / "marvin.py", mode=_PROGRAM),
+    }
+    ruff = {"/usr/local/bin/ruff": cluster.File(_ruff(), mode=_PROGRAM)}
+    analyse = {**ruff, **_zstd(), "/toolbox/README": cluster.File(b"The analyzer lives here.\n")}
+    contents = {"coat:latest": clone, "marvin-python:dev": analyse, "bumblebee:dev": analyse}
+    return {
+        f"{PATH}/{name}": cluster.image(name.partition(":")[0], files=files, directories={"/toolbox": _TOOLBOX})
+        for name, files in contents.items()
+    }
+
+
+def load(images: dict[str, cluster.Image], registry: str) -> None:
+    """Make them known to both runtimes under the registry's name."""
+    for name, image in images.items():
+        known = replace(image, reference=f"{registry}/{name}")
+        cluster.load_into_kubernetes(known)
+        cluster.load_into_nomad(known)
+
+
+def _ruff() -> Path:
+    found = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")
+    assert found, "ruff is among the pins; run the tests by `make test`"
+    return Path(found)
+
+
+def _zstd() -> dict[str, cluster.File]:
+    """The library that unpacks an autofix's configuration, out of our own environment."""
+    return {
+        f"{PACKAGES}/{each}": cluster.File(Path(str(each.locate())))
+        for each in files("backports.zstd") or ()
+        if each.suffix in (".py", ".so") and ".." not in each.parts
+    }
