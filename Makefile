@@ -7,12 +7,12 @@ READY := $(VENV)/.ready
 PROTOCOL ?= http
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench cluster cluster-down pins clean
+.PHONY: help demo test lint format stubs bench cluster cluster-down pins clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## run a real analysis and autofix on this host, from nothing, and show the result (PROTOCOL=amqp: by RabbitMQ)
+demo: $(READY) ## run a real analysis and autofix on this host, from nothing, and show the result (PROTOCOL=grpc, PROTOCOL=amqp)
 	$(BIN)/python -m examples.demo --protocol $(PROTOCOL)
 
 test: $(READY) ## run all tests
@@ -56,4 +56,5 @@ $(READY): requirements-dev.txt
 	@echo "Setting up $(VENV) (once, and when the pins change) ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e proto
 	@touch $@

@@ -26,6 +26,10 @@ START_SECONDS = 60.0
 PACKAGE = "rabbitmq-server"
 
 
+_GUARD = '"$@" & read -r _; kill -9 0'
+"""Starts a program, and kills it with its group (kill(2): 0) when nobody holds the other end of standard input."""
+
+
 class BrokerMissing(Exception):
     """There is no rabbitmq-server, and it cannot be installed."""
 
@@ -81,9 +85,7 @@ class Broker:
     def kill(self) -> None:
         """As a power failure would end it."""
         if self._server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._server.pid, signal.SIGKILL)
-            self._server.wait()
+            _end(self._server)
             self._server = None
 
     def restart(self) -> None:
@@ -95,8 +97,7 @@ class Broker:
         """End everything that was started."""
         self.kill()
         if self._epmd is not None:
-            self._epmd.kill()
-            self._epmd.wait()
+            _end(self._epmd)
             self._epmd = None
 
     def runs(self) -> bool:
@@ -114,9 +115,16 @@ class Broker:
         return done.stdout
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
+        """In a process group of its own, which ends with us even if we are killed: then its standard input ends."""
         with (self.directory / "output").open("ab") as sink:
             return subprocess.Popen(
-                command, cwd=self.directory, env=self._environment(), stdout=sink, stderr=sink, start_new_session=True
+                ("/bin/sh", "-c", _GUARD, "guard", *command),
+                cwd=self.directory,
+                env=self._environment(),
+                stdin=subprocess.PIPE,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
             )
 
     def _takes_connections(self) -> bool:
@@ -148,6 +156,13 @@ class Broker:
             "RABBITMQ_CONF_ENV_FILE": own["nothing"],
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.directory / "enabled_plugins"),
         }
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """With its whole group."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def _free_port() -> int:

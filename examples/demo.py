@@ -39,7 +39,7 @@ class DemoError(Exception):
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--keep", is_flag=True, help="Leave everything running, until Ctrl-C.")
-@click.option("--protocol", type=click.Choice(["http", "amqp"]), default="http", help="How atlas sends its tasks.")
+@click.option("--protocol", type=click.Choice(["http", "grpc", "amqp"]), default="http", help="How atlas sends tasks.")
 def main(keep: bool, protocol: str) -> None:
     """Run a real analysis and a real autofix on this host, and show the result."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)

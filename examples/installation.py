@@ -20,6 +20,7 @@ import yaml
 from examples import broker
 from examples.atlas import keys
 from examples.atlas.application import application
+from examples.atlas.calls import Calls
 from examples.atlas.orchestrator import Orchestrator
 from examples.atlas.rabbitmq import Exchange
 from examples.atlas.runs import Runs
@@ -41,7 +42,9 @@ class InstallationError(Exception):
 class Installation:
     """Everything that runs, and where it is. Made by `installed`."""
 
-    def __init__(self, directory: Path, atlas_url: str, runs: Runs, atlas_key: str, broker_url: str = "") -> None:
+    def __init__(
+        self, directory: Path, atlas_url: str, runs: Runs, atlas_key: str, protocol: str = "http", broker_url: str = ""
+    ) -> None:
         self.directory = directory
         self.atlas_url = atlas_url
         self.runs = runs
@@ -50,8 +53,12 @@ class Installation:
         self.log = directory / "runner.log"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.orchestrator: Orchestrator | Exchange = Orchestrator(self.url, signer(atlas_key, RUNNER_ID))
+        self.orchestrator: Orchestrator | Calls | Exchange = Orchestrator(self.url, signer(atlas_key, RUNNER_ID))
+        self._protocol = protocol
+        self._grpc_port = _free_port()
         self._broker_url = broker_url
+        if protocol == "grpc":
+            self.orchestrator = Calls("127.0.0.1", self._grpc_port, signer(atlas_key, RUNNER_ID))
         if broker_url:
             self.orchestrator = Exchange(broker_url, self.jobs_of)
         self.process: subprocess.Popen[bytes] | None = None
@@ -62,8 +69,9 @@ class Installation:
         return {
             "runner": {"id": RUNNER_ID, "privateKey": runner_key},
             "deepsource": {"host": self.atlas_url, "publicKey": atlas_public_key},
-            "protocols": ["http", "amqp"] if self._broker_url else ["http"],
+            "protocols": list(dict.fromkeys(["http", self._protocol])),
             "http": {"bind": f"127.0.0.1:{self.port}", "workers": 1},
+            "grpc": {"bind": f"127.0.0.1:{self._grpc_port}", "workers": 1},
             "sidecar": {"socket": str(self.directory / "runner.sock"), "workers": 1},
             "remotes": {"allowFile": True},
             "objectStorage": {"provider": "http", "bucket": f"{self.atlas_url}/snippets"},
@@ -153,7 +161,7 @@ def installed(directory: Path, protocol: str = "http") -> Iterator[Installation]
     with ExitStack() as stack:
         atlas_url = stack.enter_context(serving(application(runs, Verifier(runner.public, RUNNER_ID))))
         broker_url = stack.enter_context(_brokered(directory / "broker")) if protocol == "amqp" else ""
-        installation = Installation(directory, atlas_url, runs, atlas.private, broker_url)
+        installation = Installation(directory, atlas_url, runs, atlas.private, protocol, broker_url)
         document = installation.configuration(runner.private, atlas.public)
         with os.fdopen(_open_private(installation.config), "w") as file:
             yaml.safe_dump(document, file, sort_keys=False)

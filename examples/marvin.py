@@ -563,8 +563,7 @@ class Snapshot:
 
 
 def _patch(path: str, old: bytes, new: bytes) -> Document:
-    name = f"{path}\t" if " " in path else path  # as git does it: else the name ends at the blank
-    lines = difflib.unified_diff(_lines(old), _lines(new), f"a/{name}", f"b/{name}")
+    lines = difflib.unified_diff(_lines(old), _lines(new), f"a/{path}", f"b/{path}")
     text = "".join(line if line.endswith("\n") else f"{line}\n{_NO_NEWLINE}\n" for line in lines)
     return {"id": hashlib.sha256(text.encode()).hexdigest()[:16], "path": path, "patch": text}
 
@@ -633,10 +632,9 @@ class Ruff:
 
     def _run(self, paths: Sequence[str], *command: str) -> subprocess.CompletedProcess[str]:
         fixed = ("--isolated", "--no-cache", "--target-version", self._target)
-        files = [f"./{path}" for path in paths]  # no name can be taken for a flag or an @file
         try:
             return subprocess.run(
-                [self._program, *command, *fixed, "--", *files],
+                [self._program, *command, *fixed, "--", *paths],
                 cwd=self._code,
                 capture_output=True,
                 encoding="utf-8",

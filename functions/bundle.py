@@ -10,4 +10,6 @@ from functions.http import application
 from functions.ssh_verify import SshVerify
 from functions.transformer import Transformer
 
-app = application(Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
+FUNCTIONS = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
+
+app = application(*FUNCTIONS)

@@ -6,7 +6,8 @@ to two seconds for each client that has had its last answer and does not close. 
 1. a request gets a thread when its head has arrived; until then the poller has the connection,
 2. whoever reads a body after `READING_SECONDS` finds the connection at its end,
 3. a body that nobody wanted to read is skipped if it is there, and else ends the connection,
-4. the loop never waits for a client to close.
+4. the loop never waits for a client to close,
+5. told to stop, a worker lets in who has knocked and closes the door, where gunicorn's own leaves it open to nobody.
 
 In here: the worker class, for `gunicorn.conf.py` alone. No function imports it, nor gunicorn.
 """
@@ -18,6 +19,7 @@ import socket
 import time
 from collections import deque
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -51,6 +53,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """In a thread: serve one request, or give the connection back to the poller."""
         if not _head_has_arrived(conn):
             return _DEFER if time.monotonic() < conn.head_until else False
+        _wake_for_anything(conn)
         self._reading[conn] = time.monotonic() + READING_SECONDS
         try:
             return super().handle(conn)
@@ -62,9 +65,22 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
         """On the loop: what becomes of the connection."""
-        if done.cancelled() or done.exception() or done.result() is not False:
+        result = None if done.cancelled() or done.exception() else done.result()
+        if result is _DEFER:
+            self._wait_for(conn)
+        elif result is False:
+            self._begin_to_close(conn)
+        else:
             super().finish_request(conn, done)
-            return
+
+    def _wait_for(self, conn: TConn) -> None:
+        """Give the connection to the poller; for a moment only, on the way to the end."""
+        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else CLOSING_SECONDS)
+        self.pending_conns.append(conn)
+        conn.sock.setblocking(False)
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
+
+    def _begin_to_close(self, conn: TConn) -> None:
         conn.skipped, conn.timeout = 0, time.monotonic() + CLOSING_SECONDS
         self._closing.append(conn)
         try:
@@ -87,13 +103,23 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._close(conn)
 
     def _close(self, conn: TConn) -> None:
-        try:
+        with suppress(OSError, ValueError, KeyError):  # it was never registered, or is closed
             self.poller.unregister(conn.sock)
-        except (OSError, ValueError, KeyError):
-            pass
         self._closing.remove(conn)
         self.nr_conns -= 1
         conn.close()
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """On the loop; with False and no longer alive, for the last time."""
+        super().set_accept_enabled(enabled)
+        if self.alive or enabled:
+            return
+        for listener in self.sockets:
+            served = -1
+            while served < self.nr_conns < self.worker_connections:
+                served = self.nr_conns
+                self.accept(listener)
+            listener.close()
 
     def _cap_keepalive(self, deadline: float) -> None:
         """On the way to the end: a connection on which nothing has been asked yet is not waited for either."""
@@ -109,41 +135,32 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._close(self._closing[0])
         for conn, until in list(self._reading.items()):
             if until < now:
-                _end_reading(conn.sock)
+                with suppress(OSError):  # its client was faster
+                    conn.sock.shutdown(socket.SHUT_RD)
 
 
 def _head_has_arrived(conn: TConn) -> bool:
     """Whether a thread would not have to wait for the rest of a head."""
     if conn.parser is not None and conn.parser.unreader.buf.getvalue():
         return True  # the beginning of a request that came along with the one before
-    try:
-        head = conn.sock.recv(MAX_HEAD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        head = None
-    except OSError:
-        return True
     known = getattr(conn, "head_size", 0)
     if not known:
         conn.head_until = time.monotonic() + HEAD_SECONDS
-    if head is None:
+    try:
+        head = conn.sock.recv(MAX_HEAD, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
         return False
+    except OSError:
+        return True
     if b"\r\n\r\n" in head or b"\n\n" in head or len(head) in (known, MAX_HEAD) or not head[:1].isalpha():
-        return _forget_head(conn, known)
-    # Wake the poller for more than this only (socket(7), SO_RCVLOWAT); or at the end of the connection.
+        return True
+    # Wake the poller for more than this only (socket(7), SO_RCVLOWAT), or at the end of the connection.
     conn.head_size = len(head)
     conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(head) + 1)
     return False
 
 
-def _forget_head(conn: TConn, known: int) -> bool:
-    if known:
+def _wake_for_anything(conn: TConn) -> None:
+    if getattr(conn, "head_size", 0):
         conn.head_size = 0
         conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
-    return True
-
-
-def _end_reading(sock: socket.socket) -> None:
-    try:
-        sock.shutdown(socket.SHUT_RD)
-    except OSError:
-        pass  # its client was faster

@@ -72,8 +72,7 @@ class Client:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
                 connect(connection, self._path)
                 connection.setblocking(True)
-                bound_waits(connection, deadline - time.monotonic())
-                connection.sendall(request)
+                send(connection, request, deadline)
                 bound_waits(connection, deadline - time.monotonic())
                 return frames.decode_reply(receive_frame(connection, deadline))
         except (TimeoutError, BlockingIOError) as error:  # the latter is what SO_SNDTIMEO makes of a full socket
@@ -131,6 +130,14 @@ def bound_waits(connection: socket.socket, seconds: float) -> None:
     wait = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000) or 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+
+
+def send(connection: socket.socket, data: bytes, deadline: float) -> None:
+    """All of `data`, most often in one piece. sendall would begin to wait anew with each piece."""
+    rest = memoryview(data)
+    while rest:
+        bound_waits(connection, deadline - time.monotonic())
+        rest = rest[connection.send(rest) :]
 
 
 def receive_frame(connection: socket.socket, deadline: float) -> bytes:

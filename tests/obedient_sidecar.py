@@ -1,10 +1,10 @@
 """A sidecar whose driver does as the run's id says: `python -m tests.obedient_sidecar CONFIG [DIRECTORY]`.
 
-`wait-500-x` takes half a second, `raise-busy-x` is refused as busy, `raise-defect-x` fails in a way that nobody
-foresaw; any other run is placed at once. With a directory, a file of the run's name appears there when its command is
-in hand, holding the worker's pid, and `clock` in it is read as seconds by which the wall clock is off.
-While `unbuildable` is there, no worker can be built.
-The driver is named after the worker's process, so every answer says who gave it.
+`hold-x` stays in hand until there is a file `release`, `wait-500-x` takes half a second, `raise-busy-x` is refused as
+busy, `raise-defect-x` fails in a way that nobody foresaw; any other run is placed at once. The files are those of the
+directory. Where one is given, a file of the run's name appears there when its command is in hand, holding the worker's
+pid; `clock` in it is read as seconds by which the wall clock is off; and while `unbuildable` is there, no worker can be
+built. The driver is named after the worker's process, so every answer says who gave it.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class ObedientDriver(MemoryDriver):
         operand = operand.partition("-")[0]
         if order == "wait":
             time.sleep(int(operand) / 1000)
+        while order == "hold" and self._directory and not (self._directory / "release").exists():
+            time.sleep(0.01)
         if order == "raise" and operand == "defect":
             raise RuntimeError("as ordered")
         if order == "raise":

@@ -14,9 +14,9 @@ namespace "default" {
   ]
 
   variables {
-    # A job's own Variable: the lock on its name, and its secrets as long as it may run.
+    # A job's own Variable: the lock on its name, and its secrets as long as it may run. To read is to list.
     path "nomad/jobs/*" {
-      capabilities = ["write", "read", "list", "destroy"]
+      capabilities = ["write", "read", "destroy"]
     }
   }
 }

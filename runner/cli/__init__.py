@@ -36,7 +36,7 @@ class _Group(click.Group):
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
-    r"""Runs code-analysis tasks as jobs on Kubernetes, Nomad or this host.
+    """Runs code-analysis tasks as jobs on Kubernetes, Nomad or this host.
 
     \b
     To start everything that a configuration names:   python -m runner up --config FILE
@@ -50,7 +50,7 @@ def main() -> None:
                  3  the configuration is wrong
                  4  the request was refused, or will never succeed as it is
                  5  not now: busy, unavailable or timed out; the same command may succeed later
-    """
+    """  # noqa: D301  (the escape is meant: click leaves a paragraph alone that begins with this character)
 
 
 for command in (up, serve, track, check_config, render, submit, jobs):

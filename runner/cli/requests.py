@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
 import sys
 import time
 import urllib.error
@@ -119,6 +121,8 @@ def submit(request_type: str, payload: Any, url: str, token: str | None, timeout
     """
     if token and token.startswith("@"):
         token = _token_in(Path(token[1:]))
+    if token and not _TOKEN.match(token):
+        raise click.BadParameter("is no bearer token (RFC 6750, 2.1)", param_hint="--token")
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     answer = _post(f"{url.rstrip('/')}{PATHS[request_type]}", payload.read(), headers, timeout)
     try:
@@ -127,6 +131,9 @@ def submit(request_type: str, payload: Any, url: str, token: str | None, timeout
         _give_up(200, answer)
     for job in jobs:
         click.echo(f"{job.state:<10} {job.driver:<11} {job.name}")
+
+
+_TOKEN = re.compile(r"\A[A-Za-z0-9._~+/-]+=*\Z")
 
 
 def _token_in(path: Path) -> str:
@@ -160,7 +167,7 @@ def _post(url: str, body: bytes, headers: dict[str, str], timeout: float) -> byt
             return content
     except urllib.error.HTTPError as error:
         raise _problem(error.code, error.read()) from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise Unavailable(f"{url} did not answer: {error}") from error
 
 

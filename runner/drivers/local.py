@@ -45,8 +45,8 @@ TAIL_LINES, TAIL_BYTES = 50, 4096
 PAUSE = 0.005
 """Seconds between two looks at a job that somebody else is just making."""
 
-SHIM_LOG = ".shim.log"
-"""What shims have to complain about."""
+SHIM_LOG, SHIM_LOG_LIMIT = ".shim.log", 1 << 20
+"""What shims have to complain about. Begun anew once it has so many bytes."""
 
 _SHIM = str(Path(__file__).with_name("local_shim.py"))
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
@@ -199,7 +199,7 @@ class LocalDriver:
         """Make a job that was cancelled before it came, and has ended. False where a submit was faster."""
         local_files.prepare(self._directory)
         stamp = local_files.stamp(self._clock())
-        file = JobFile(name=cancellation.name, labels=cancellation.labels, **stamp)
+        file = JobFile(name=cancellation.name, labels=cancellation.labels, queue_seconds=0, **stamp)
         end = End(phase="failed", ended=file.created, message="cancelled before it came")
         verdict = Verdict(cancellation.report)
         files = {local_files.JOB: file, local_files.VERDICT: verdict, local_files.END: end}
@@ -254,7 +254,7 @@ class LocalDriver:
     def _spawn(self, slot: int) -> None:
         """Start a shim that inherits the slot, and nothing else."""
         arguments = [self._directory, str(self._parallelism), str(slot)]
-        with open(self._records.path(SHIM_LOG), "ab", opener=_open_privately) as output:
+        with open(self._records.path(SHIM_LOG), "ab", opener=_open_shim_log) as output:
             shim = subprocess.Popen(
                 [self._python, "-I", "-S", "-X", "utf8", _SHIM, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -277,10 +277,10 @@ class LocalDriver:
 
     def _remove(self, name: str, due: Callable[[Entry], bool]) -> bool:
         """Remove a job if it is due and nobody is at it. It is looked at again once it can't change any more."""
-        entry = self._records.settled(name, self._clock())
-        if entry is None or not due(entry):
-            return False
         try:
+            entry = self._records.settled(name, self._clock())
+            if entry is None or not due(entry):
+                return False
             with local_files.locked(self._records.path(name, local_files.LOCK)) as idle:
                 entry = self._records.read(name) if idle else None
                 if entry and due(entry):
@@ -325,5 +325,8 @@ def _environment() -> dict[str, str]:
     return {"PATH": os.environ.get("PATH", os.defpath), "LANG": os.environ.get("LANG", "C.UTF-8")}
 
 
-def _open_privately(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
+def _open_shim_log(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, 0o600)
+    if os.fstat(descriptor).st_size > SHIM_LOG_LIMIT:
+        os.ftruncate(descriptor, 0)
+    return descriptor

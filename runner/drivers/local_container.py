@@ -50,7 +50,7 @@ _LADDER = (_STOP, _KILL, signal.SIGKILL)
 """What a keeper is sent to end its container, one after the other, each after GRACE."""
 
 _OOM_COUNTS = {"": "/sys/fs/cgroup{}/memory.events", "memory": "/sys/fs/cgroup/memory{}/memory.oom_control"}
-"""The file with `oom_kill`, by the controllers in a line of /proc/self/cgroup: version 2 and version 1 (cgroups(7))."""
+"""The file that counts `oom_kill`, by the controllers of a cgroup: of version 2, and of version 1."""
 
 
 class Exit:
@@ -59,7 +59,7 @@ class Exit:
     def __init__(self, code: int | None, *, stopped: str = "", error: str = "", out_of_memory: bool = False) -> None:
         self.code = code
         self.stopped = stopped
-        """`cancelled` or `timed out`, where it was we who ended it."""
+        """`cancelled` or `timed out`, where it was we who ended the program."""
         self.error = error
         """Why it could not be started."""
         self.out_of_memory = out_of_memory
@@ -153,13 +153,17 @@ def run(
 
 def oom_kills() -> int:
     """How many processes the kernel has killed for memory in our cgroup; 0 where it doesn't say."""
-    count = 0
-    with open("/proc/self/cgroup") as groups:
-        lines = [line.rstrip("\n").split(":", 2) for line in groups]
-    for _, controllers, path in lines:
+    for _, controllers, path in _groups():
         with suppress(OSError), open(_OOM_COUNTS.get(controllers, "").format(path)) as file:
-            count += sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-    return count
+            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+    return 0
+
+
+def _groups() -> list[list[str]]:
+    """The lines of /proc/self/cgroup: an id, controllers and a path each (cgroups(7))."""
+    with suppress(OSError), open("/proc/self/cgroup") as groups:
+        return [line.rstrip("\n").split(":", 2) for line in groups]
+    return []
 
 
 def adopt() -> None:
@@ -172,7 +176,7 @@ def _attend(container: _Container, deadline: float, cancelled: Callable[[], bool
     stopped, ladder, due = "", iter(_LADDER), 0.0
     while container.pump():
         now = time.monotonic()
-        if not stopped:
+        if not stopped and container.program_runs:
             stopped = "cancelled" if cancelled() else "timed out" if now >= deadline else ""
         if stopped and now >= due:
             os.kill(container.keeper, next(ladder, signal.SIGKILL))
@@ -189,16 +193,23 @@ class _Container:
         self._output, output = os.pipe()
         self._status, status = os.pipe()
         # The keeper waits for these signals, and must not die of one that comes before it does.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (*_LADDER[:2], _ENDED))
-        shim, self.keeper = os.getpid(), os.fork()
-        if self.keeper == 0:
-            _keep(lambda: _become(argv, env, directory, output, status), shim, output, status)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        os.close(output)
-        os.close(status)
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, (_STOP, _KILL, _ENDED))
+        try:
+            shim, self.keeper = os.getpid(), os.fork()
+            if self.keeper == 0:
+                _keep(lambda: _become(argv, env, directory, output, status), shim, output, status)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(output)
+            os.close(status)
         self._poll = select.poll()
         self._poll.register(self._output, select.POLLIN)
         self._poll.register(self._status, select.POLLIN)
+
+    @property
+    def program_runs(self) -> bool:
+        """Whether the program has not ended, as far as is known."""
+        return not self._report
 
     def pump(self) -> bool:
         """Log what there is, waiting a little for it. False once the keeper has ended."""
@@ -247,9 +258,8 @@ def _keep(become_program: Callable[[], NoReturn], shim: int, output: int, status
             _die_with(keeper, signal.SIGKILL)
             become_program()
         os.close(output)
-        ended = _wait(program)
+        os.write(status, b"exit %d\n" % _wait(program))
         _end_descendants()
-        os.write(status, b"exit %d\n" % ended)
     except OSError as error:
         os.write(status, f"error {error}\n".encode())
     finally:

@@ -224,8 +224,8 @@ def name_of(entry: str) -> str:
 
 def waits(path: str) -> bool:
     """Whether the job in that directory is there and has neither begun nor ended."""
-    there = os.path.exists(os.path.join(path, JOB))
-    return there and not any(os.path.exists(os.path.join(path, file)) for file in (BEGUN, END))
+    there, begun, ended = (os.path.exists(os.path.join(path, file)) for file in (LOCK, BEGUN, END))
+    return there and not begun and not ended
 
 
 def settle(path: str, now: float) -> bool:

@@ -55,11 +55,11 @@ class JobFile(Value, frozen=True, kw_only=True):
     created: float
     boot: str
     monotonic: float
+    queue_seconds: int
     pool: str = ""
     fingerprint: str = ""
     labels: Mapping[str, str] = {}
     report: Report | None = None
-    queue_seconds: int = 0
     directories: tuple[str, ...] = ()
     containers: tuple[Program, ...] = ()
 
@@ -147,6 +147,8 @@ class Records:
         job = self._load(name, local_files.JOB, JobFile)
         if job is None:
             return None
+        if job.name != name:
+            raise msgspec.ValidationError(f"it is a copy of {job.name}")
         entry = Entry(
             job=job,
             end=self._load(name, local_files.END, End),
@@ -158,18 +160,15 @@ class Records:
 
     def settled(self, name: str, now: float) -> Entry | None:
         """The same, once the job has been ended where its end went unnoticed. None, said once, for what is no job."""
-        try:
-            entry = self.read(name)
-            if entry and _may_have_ended(entry):
+        entry = self._readable(name)
+        if entry and _may_have_ended(entry):
+            try:
                 with local_files.locked(self.path(name, local_files.LOCK)) as idle:
                     if idle:
                         local_files.settle(self.path(name), now)
-                entry = self.read(name)
-        except (OSError, ValueError) as error:  # json's errors and msgspec's are ValueErrors
-            self._say_once(name, error)
-            return None
-        if entry is None and os.path.exists(self.path(name)):
-            self._say_once(name, "it has no job.json")
+            except OSError as error:
+                log.warning("%s may have ended, but that cannot be written down: %s", name, error)
+            entry = self._readable(name)
         return entry
 
     def log(self, name: str, role: str, lines: int) -> str:
@@ -178,6 +177,17 @@ class Records:
             with suppress(FileNotFoundError):
                 return mask(_tail(self.path(name, f"{each}.log"), lines))
         return ""
+
+    def _readable(self, name: str) -> Entry | None:
+        """The job, or None for what is no job. An error of the host's is raised: it must not make a job disappear."""
+        try:
+            entry = self.read(name)
+        except (ValueError, PermissionError, IsADirectoryError) as error:  # msgspec's errors are ValueErrors
+            self._say_once(name, error)
+            return None
+        if entry is None and os.path.exists(self.path(name)):
+            self._say_once(name, "it has no job.json")
+        return entry
 
     def _load(self, name: str, file: str, kind: type[_File]) -> _File | None:
         try:

@@ -32,6 +32,9 @@ LOOK_SECONDS = 30.0
 LEFT_SECONDS = 600.0
 """After this long a Variable without a job is no submit in progress any more: the job was removed, or never made."""
 
+LOG_SECONDS = 3.0
+"""How long after its end a program's last lines may still be on their way into its log (docker's come by a plugin)."""
+
 EVIDENCE_LINES = 50
 _LONGEST_LINE, _MOST = 1000, 8 << 20
 
@@ -71,8 +74,6 @@ class Look:
         names = set(variables) | {job.id for job in jobs.items}
         for job in jobs.items:
             self._memory.jobs.add((self._where.name, job.id))
-            if job.id not in variables:
-                self._missing(job, listed.now)
             yield self._job(job, variables.pop(job.id, None))
         for variable in variables.values():
             yield from self._without_job(variable)
@@ -89,12 +90,6 @@ class Look:
                 self._where.drop(variable.name, record.index, self._deadline)
                 removed += 1
         return removed
-
-    def _missing(self, job: JobStub, listed_at: float) -> None:
-        """Raises Rejected where the job's Variable was there when they were listed, and was kept from us."""
-        record = self._where.record(job.id, self._deadline)
-        if record and record.modified < listed_at - 1:
-            raise Rejected(f"our Nomad token lacks variables list in namespace {self._where.name}; see deploy/nomad")
 
     def _job(self, job: JobStub, variable: Variable | None) -> Observation:
         record = self._record(variable) if variable and variable.changed else None
@@ -137,7 +132,14 @@ class Look:
             task, last = failed_task(evidence), evidence.last
             if task and last and last.ended:
                 evidence = msgspec.structs.replace(evidence, log_tail=self._evidence(last.id, task))
+                return self._told(observation(evidence, self._driver))
         return observation(evidence, self._driver)
+
+    def _told(self, seen: Observation) -> Observation:
+        """The end of a job; or that it goes on, until its log has come."""
+        if seen.log_tail or seen.ended is None or self._now - seen.ended > LOG_SECONDS:
+            return seen
+        return msgspec.structs.replace(seen, phase="running", ended=None)
 
     def _evidence(self, allocation: str, task: str) -> str:
         try:

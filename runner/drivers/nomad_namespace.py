@@ -82,8 +82,8 @@ class Namespace:
         return self._list("jobs", deadline, "list-jobs", JobStub, meta="true", filter=ours)
 
     def variables(self, deadline: Deadline) -> Listing[Variable]:
-        """All jobs' Variables, without their items. Nomad leaves out, without a word, what may not be listed."""
-        return self._list("vars", deadline, "variables list", Variable, prefix=nomad_record.PREFIX)
+        """All jobs' Variables, without their items. What may be read may be listed (acl/policy.go)."""
+        return self._list("vars", deadline, "variables read", Variable, prefix=nomad_record.PREFIX)
 
     def allocations(self, name: str, deadline: Deadline) -> list[Allocation]:
         """The job's allocations, the newest last."""
@@ -112,7 +112,6 @@ class Namespace:
         Each is tried on what cannot be: nothing is changed. Reading logs alone can't be tried without a job.
         """
         self._call("GET", "jobs", deadline, "list-jobs", per_page="1")
-        self._call("GET", "vars", deadline, "variables list", prefix=f"{nomad_record.PREFIX}{_PROBE}")
         self.record(_PROBE, deadline)
         self.job(_PROBE, deadline)
         impossible = 2**62

@@ -25,6 +25,8 @@ class Counts(_Object, frozen=True):
 
     running: int = 0
     starting: int = 0
+    lost: int = 0
+    unknown: int = 0
 
 
 class Summary(_Object, frozen=True):
@@ -98,6 +100,12 @@ class TaskState(_Object, frozen=True):
         return next((event for event in reversed(self.events or []) if event.type == kind), None)
 
 
+class Transition(_Object, frozen=True):
+    """What is to become of an allocation."""
+
+    migrate: bool | None = None
+
+
 class Allocation(_Object, frozen=True):
     """One try at a job on one node."""
 
@@ -107,6 +115,8 @@ class Allocation(_Object, frozen=True):
     desired_status: str = ""
     desired_description: str = ""
     task_states: dict[str, TaskState] | None = None
+    desired_transition: Transition = Transition()
+    preempted_by_allocation: str = ""
     create_index: int = 0
     modify_time: int = 0
 
@@ -264,8 +274,9 @@ def _interrupted(evidence: Evidence) -> bool:
 
 
 def _queued(job: JobStub) -> bool:
+    """Whether no node has taken it yet. One whose node was lost is placed again, and has only the whole time left."""
     counts = job.job_summary.summary.values() if job.job_summary else ()
-    return not any(each.running or each.starting for each in counts)
+    return not any(each.running or each.starting or each.lost or each.unknown for each in counts)
 
 
 def _tasks(evidence: Evidence) -> dict[str, TaskState]:
@@ -286,10 +297,10 @@ def _out_of_memory(state: TaskState) -> bool:
 
 
 def _disrupted(last: Allocation | None) -> bool:
-    if last is None:
-        return False
-    drained = any(state.last("Killing") and "drain" in _said(state) for state in (last.task_states or {}).values())
-    return last.client_status == "lost" or drained
+    """Whether its node was lost or drained, or it had to make room for a more important one."""
+    return last is not None and (
+        last.client_status == "lost" or bool(last.desired_transition.migrate) or bool(last.preempted_by_allocation)
+    )
 
 
 def _failure(evidence: Evidence, *, of_image: bool) -> str:
@@ -306,10 +317,6 @@ def _failure(evidence: Evidence, *, of_image: bool) -> str:
 def _of_image(event: Event) -> bool:
     text = event.display_message.lower()
     return event.type == "Driver Failure" and any(word in text for word in ("image", "pull", "repository", "manifest"))
-
-
-def _said(state: TaskState) -> str:
-    return " ".join(event.display_message for event in state.events or []).lower()
 
 
 def _message(evidence: Evidence) -> str:

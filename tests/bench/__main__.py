@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from runner.client import Client
-from tests.bench import kubernetes, load, rabbitmq, stack
+from tests.bench import grpc_load, kubernetes, load, rabbitmq, stack
 from tests.bench.figures import Figure
 from tests.conftest import make_key_pair
 
@@ -99,6 +99,33 @@ def cold_start(_work: Path) -> Iterator[Figure]:
     yield Figure("import functions.analysis, CPU, median of 7", statistics.median(runs), "s", 0.35)
 
 
+def grpc(work: Path) -> Iterator[Figure]:
+    """gRPC calls a second beside HTTP's requests: the same payloads, sidecar and number of processes."""
+    rates: dict[tuple[str, str], list[float]] = {}
+    unsigned = (sys.executable, "-m", "tests.bench.unsigned")
+    with (
+        _sidecar(work, "signed", (sys.executable, "-m", "runner", "serve", "--config")) as signed_socket,
+        _sidecar(work, "unsigned", unsigned) as unsigned_socket,
+    ):
+        sockets = {"with a token signed for each job": signed_socket, "without tokens": unsigned_socket}
+        for _ in range(ROUNDS):
+            for name, path in sockets.items():
+                port = stack.free_port()
+                with stack.gunicorn("functions.analysis:app", port, work / "log", path):
+                    url = f"http://127.0.0.1:{port}/tasks/analysis"
+                    load.requests_per_second(url, 1, work)
+                    rates.setdefault((name, "http"), []).append(load.requests_per_second(url, SECONDS, work))
+                with stack.grpc_server(work / "log", path) as port:
+                    grpc_load.calls_per_second(port, 1)
+                    rates.setdefault((name, "grpc"), []).append(grpc_load.calls_per_second(port, SECONDS))
+    for name in sockets:
+        pairs = list(zip(rates[name, "grpc"], rates[name, "http"], strict=True))
+        # Of each round, not of the medians: the two of a round have seen the same load from elsewhere.
+        ratio = statistics.median(calls / requests for calls, requests in pairs)
+        note = ", ".join(f"{calls:.0f}:{requests:.0f}" for calls, requests in pairs)
+        yield Figure(f"gRPC, {name}, of HTTP", ratio, "", 0.7, True, note)
+
+
 def amqp(work: Path) -> Iterator[Figure]:
     """RabbitMQ messages a second from the queue to acceptance, beside HTTP's requests."""
     rates: dict[str, list[float]] = {"http": [], "classic": [], "quorum": []}
@@ -122,6 +149,7 @@ def amqp(work: Path) -> Iterator[Figure]:
 MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "http": http,
     "memory": memory,
+    "grpc": grpc,
     "amqp": amqp,
     "cold-start": cold_start,
     "kubernetes": kubernetes.measure,

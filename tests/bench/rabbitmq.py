@@ -64,7 +64,7 @@ def messages_per_second(broker: Broker, socket_path: Path, work: Path, queue_typ
 
 def _publish(channel: Any, exchange: str) -> None:
     sample = json.loads((stack.ROOT / "examples" / "analysis.json").read_text())
-    before, after = json.dumps({**sample, "run_id": "@"}).encode().split(b"@")
+    before, after = json.dumps({**sample, "run_id": "RUN-ID"}).encode().split(b"RUN-ID")
     for number in range(BACKLOG):
         body = before + f"{exchange}-{number}".encode() + after
         channel.basic_publish(exchange, "analysis_run", body, pika.BasicProperties(delivery_mode=2))

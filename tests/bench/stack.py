@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +48,35 @@ def gunicorn(app: str, port: int, log: Path, socket_path: Path) -> Iterator[int]
     with process(command, log, environment) as pid:
         await_answer(f"http://127.0.0.1:{port}/livez")
         yield pid
+
+
+@contextmanager
+def grpc_server(log: Path, socket_path: Path, workers: int = 2) -> Iterator[int]:
+    """As many processes on one port as HTTP has workers, ready to serve; gives the port."""
+    port = free_port()
+    environment = {
+        "ORCHESTRATOR_GRPC_BIND": f"127.0.0.1:{port}",
+        "ORCHESTRATOR_SOCKET": str(socket_path),
+        "ORCHESTRATOR_LOG_LEVEL": "WARNING",
+    }
+    with ExitStack() as started:
+        for _ in range(workers):
+            pid = started.enter_context(process((sys.executable, "-m", "functions.grpc"), log, environment))
+            await_listener(pid)
+        yield port
+
+
+def await_listener(pid: int, seconds: float = 20) -> None:
+    """Until the process listens on a TCP socket (proc(5): state 0A of net/tcp, and the socket among its files)."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        with suppress(OSError):
+            lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+            listening = {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "0A"}
+            if listening & {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()}:
+                return
+        time.sleep(0.05)
+    raise TimeoutError(f"process {pid} did not listen within {seconds} s")
 
 
 def await_answer(url: str, seconds: float = 20) -> None:

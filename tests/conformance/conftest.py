@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 import pytest
 
 from tests.conformance.clusters import ABILITIES, Cluster
+
+REAL_SECONDS = 400
+"""For one test on a real cluster."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -18,7 +22,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cluster" in metafunc.fixturenames:
         needed = {ability for mark in metafunc.definition.iter_markers("needs") for ability in mark.args}
         able = [name for name, abilities in ABILITIES.items() if needed <= abilities]
-        metafunc.parametrize("cluster", able, indirect=True)
+        metafunc.parametrize("cluster", [_parameter(name) for name in able], indirect=True)
+
+
+def _parameter(name: str) -> Any:
+    """On a real cluster of two cores, jobs come and go one after the other."""
+    marks = [pytest.mark.timeout(REAL_SECONDS)] if name in ("kubernetes", "nomad") else []
+    return pytest.param(name, marks=marks)
 
 
 @pytest.fixture

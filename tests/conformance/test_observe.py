@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -25,8 +26,7 @@ def test_a_job_is_listed_with_all_that_a_report_needs(cluster: Cluster) -> None:
     assert (seen.driver, seen.pool, seen.fingerprint) == (cluster.driver.name, POOL, "f-17")
     assert seen.report == job.report
     assert began - 2 <= seen.created <= time.time() + 2
-    assert not (seen.cancelled or seen.reported)
-    assert seen.cancellation is None
+    assert (seen.cancelled, seen.cancellation, seen.reported) == (False, None, False)
 
 
 def test_another_instance_lists_the_same(cluster: Cluster) -> None:
@@ -93,13 +93,13 @@ def test_logs_of_what_is_not_there_are_refused_by_name(cluster: Cluster) -> None
         cluster.driver.logs(job.name, "sidecar")
 
 
-def test_logs_of_a_tombstone_are_refused_or_empty(cluster: Cluster) -> None:
+def test_logs_of_a_tombstone_are_empty_or_refused(cluster: Cluster) -> None:
     name = new_name()
     cluster.cancel(name)
-    try:
-        assert cluster.driver.logs(name) == ""
-    except Rejected as error:
-        assert name in error.detail
+    said = ""
+    with suppress(Rejected):
+        said = cluster.driver.logs(name)
+    assert said == ""
 
 
 @pytest.mark.needs("ends")

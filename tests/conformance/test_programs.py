@@ -66,7 +66,7 @@ def test_secrets_reach_the_environment_and_stay_out_of_sight(cluster: Cluster) -
 def test_a_secret_argument_reaches_the_program(cluster: Cluster) -> None:
     """As the value, or as `$(NAME)` with the value in the environment, by which an installation's images find it."""
     job = cluster.job(
-        'case $1 in hunter2-x) ;; \'$(PASSWORD)\') [ "$PASSWORD" = hunter2-x ] ;; *) exit 3 ;; esac',
+        "case $1 in hunter2-x) ;; '$(PASSWORD)') [ \"$PASSWORD\" = hunter2-x ] ;; *) exit 3 ;; esac",
         args=[secret_ref("PASSWORD")],
         secrets={"PASSWORD": Secret("hunter2-x")},
     )

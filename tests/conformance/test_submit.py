@@ -62,6 +62,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.needs("remembers")
 def test_secrets_are_unsealed_once_for_the_job_that_is_made(cluster: Cluster) -> None:
     job = cluster.job(secrets=SECRETS)
     cluster.submit(job)

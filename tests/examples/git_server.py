@@ -32,7 +32,7 @@ def git_server(
         def do_GET(self) -> None:
             seen(self)
             if self.headers.get("Authorization") != f"Basic {expected}":
-                self._answer(401, [("WWW-Authenticate", 'Basic realm="git"')], b"who are you")
+                self._refuse()
                 return
             head, _, body = self._backend().partition(b"\r\n\r\n")
             headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
@@ -40,6 +40,13 @@ def git_server(
             self._answer(status, list(headers.items()), body)
 
         do_POST = do_GET  # noqa: N815  (the base class calls it so)
+
+        def _refuse(self) -> None:
+            """git prints such an answer; a server may say back what it was told."""
+            told = self.headers.get("Authorization", "Basic ").removeprefix("Basic ")
+            said = f"{told} is {base64.b64decode(told).decode()} and not known here"
+            headers = [("WWW-Authenticate", 'Basic realm="git"'), ("Content-Type", "text/plain")]
+            self._answer(401, headers, said.encode())
 
         def _answer(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
             self.send_response(status)

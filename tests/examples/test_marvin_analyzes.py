@@ -278,7 +278,8 @@ def test_the_repositorys_own_settings_for_the_linter_are_not_read(
     atlas: Atlas,
     run_id: str,
 ) -> None:
-    write_code(root, {"a.py": UNUSED, "ruff.toml": 'exclude = ["*"]\n', ".gitignore": "a.py\n"})
+    ignoring = '[lint.per-file-ignores]\n"*" = ["F401"]\n'
+    write_code(root, {"a.py": UNUSED, "ruff.toml": ignoring, ".gitignore": "a.py\n"})
     assert len(analyze(marvin, atlas, run_id)["issues"]) == 1
 
 

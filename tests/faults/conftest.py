@@ -7,9 +7,10 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from runner import payloads
 from runner.client import Client
 from runner.errors import OrchestratorError
 from runner.payloads import AnalysisRun, Terms
-from tests.processes import Process, Processes, eventually, free_port
+from tests.processes import Process, Processes, children_of, eventually, free_port
 
 OPEN = Terms(runner_id="", public_key="")
 
@@ -46,7 +47,7 @@ class Pool:
     def __init__(self, processes: Processes, config: Path, orders: Path, size: int, sample: dict[str, Any]) -> None:
         self.size = size
         self._processes = processes
-        self._config = config
+        self.config = config
         self._orders = orders
         self._sample = sample
         self.threads = ThreadPoolExecutor(64)
@@ -56,18 +57,21 @@ class Pool:
 
     def start(self) -> None:
         """Start it, once more after it has ended."""
-        self.process = self._processes.sidecar(self._config, "tests.obedient_sidecar", str(self._orders))
+        self.process = self._processes.sidecar(self.config, "tests.obedient_sidecar", str(self._orders))
+        self.await_whole()
+
+    def await_whole(self) -> None:
         eventually(lambda: self.answers() and len(self.workers()) == self.size, "the pool is whole and answers")
 
     def configure(self, change: Callable[[str], str]) -> None:
-        """Rewrite the configuration, and have it reread."""
-        self._config.write_text(change(self._config.read_text()))
+        """Rewrite the configuration."""
+        self.config.write_text(change(self.config.read_text()))
 
     def order(self, name: str, text: str) -> None:
         (self._orders / name).write_text(text)
 
     def take_back(self, name: str) -> None:
-        (self._orders / name).unlink()
+        (self._orders / name).unlink(missing_ok=True)
 
     def run(self, run_id: str, seconds: float = 10.0) -> int:
         """Have one run placed: the pid of the worker that did it."""
@@ -76,7 +80,7 @@ class Pool:
         (placed,) = self.client.submit("analysis_run", request, time.monotonic() + seconds, "trace")
         return int(placed.driver.removeprefix("worker-"))
 
-    def begin(self, run_id: str, seconds: float = 10.0) -> Future[int]:
+    def begin(self, run_id: str, seconds: float = 20.0) -> Future[int]:
         """The same, without waiting for it."""
         return self.threads.submit(self.run, run_id, seconds)
 
@@ -88,11 +92,15 @@ class Pool:
         path = self._orders / run_id
         return path.read_text() if path.exists() else ""
 
-    def occupy(self, count: int, milliseconds: int) -> dict[Future[int], int]:
-        """So many commands that take so long, each with the worker that has begun it."""
-        runs = [f"wait-{milliseconds}-{uuid.uuid4().hex[:8]}" for _ in range(count)]
+    def occupy(self, count: int) -> dict[Future[int], int]:
+        """So many commands that end when they are released, each with the worker that has begun it."""
+        self.take_back("release")
+        runs = [f"hold-{uuid.uuid4().hex}" for _ in range(count)]
         asked = {self.begin(run): run for run in runs}
         return {future: self.begun(run) for future, run in asked.items()}
+
+    def release(self) -> None:
+        self.order("release", "")
 
     def answers(self) -> int:
         """The pid of the worker that answers, 0 where none does."""
@@ -204,20 +212,30 @@ def _small(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
+def open_door(
+    processes: Processes, token: str, sample: dict[str, Any], socket_path: Path, **sizes: int
+) -> tuple[Door, Process]:
+    port = free_port()
+    gunicorn = processes.gunicorn("functions.bundle:app", port, socket_path, **sizes)
+    opened = Door(port, token, sample)
+    eventually(opened.ready, "the functions are ready", 30)
+    return opened, gunicorn
+
+
 @pytest.fixture
 def door(
     processes: Processes, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
 ) -> Callable[..., tuple[Door, Process]]:
     """gunicorn with all functions before a socket, ready: `door(socket, workers=2)`."""
+    return partial(open_door, processes, token(), sample("analysis"))
 
-    def make(socket_path: Path, **sizes: int) -> tuple[Door, Process]:
-        port = free_port()
-        gunicorn = processes.gunicorn("functions.bundle:app", port, socket_path, **sizes)
-        opened = Door(port, token(), sample("analysis"))
-        eventually(opened.ready, "the functions are ready", 30)
-        return opened, gunicorn
 
-    return make
+@pytest.fixture(scope="module")
+def lasting_door(
+    lasting_processes: Processes, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
+) -> Callable[..., tuple[Door, Process]]:
+    """The same for all tests of a module."""
+    return partial(open_door, lasting_processes, token(), sample("analysis"))
 
 
 class Everything:
@@ -239,23 +257,44 @@ class Everything:
                 continue
         return 0
 
+    def back_from(self, words: str, dead: int, family: Sequence[int]) -> bool:
+        """There is a new child for the dead one, of whose children none is left to answer."""
+        born = self.child(words)
+        left = set(family) & self.process.family()
+        return born not in (0, dead) and bool(children_of(born)) and not left and self.door.ready()
+
+
+def open_everything(
+    processes: Processes, directory: Path, write_config: Callable[..., Path], token: str, sample: dict[str, Any]
+) -> Everything:
+    port = free_port()
+    config = write_config(directory, http={"bind": f"127.0.0.1:{port}", "workers": 2, "threads": 8})
+    door = Door(port, token, sample)
+    started = Everything(processes.python("-m", "runner", "up", "--config", str(config)), door, config)
+    eventually(door.ready, "everything is ready", 30)
+    return started
+
 
 @pytest.fixture
-def everything(
+def up(
     processes: Processes,
     tmp_path: Path,
     write_config: Callable[..., Path],
     token: Callable[..., str],
     sample: Callable[[str], dict[str, Any]],
-) -> Callable[..., Everything]:
+) -> Everything:
     """All that `up` starts, ready."""
+    return open_everything(processes, tmp_path, write_config, token(), sample("analysis"))
 
-    def make(**sections: Any) -> Everything:
-        port = free_port()
-        config = write_config(tmp_path, http={"bind": f"127.0.0.1:{port}", "workers": 2, "threads": 8}, **sections)
-        door = Door(port, token(), sample("analysis"))
-        started = Everything(processes.python("-m", "runner", "up", "--config", str(config)), door, config)
-        eventually(door.ready, "everything is ready", 30)
-        return started
 
-    return make
+@pytest.fixture(scope="module")
+def lasting_up(
+    lasting_processes: Processes,
+    tmp_path_factory: pytest.TempPathFactory,
+    write_config: Callable[..., Path],
+    token: Callable[..., str],
+    sample: Callable[[str], dict[str, Any]],
+) -> Everything:
+    """The same for all tests of a module, which must leave it whole."""
+    directory = tmp_path_factory.mktemp("s")
+    return open_everything(lasting_processes, directory, write_config, token(), sample("analysis"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import uuid
 from collections import Counter
@@ -71,7 +70,7 @@ def requests(port: int, token: str, sample: dict[str, Any], threads: int) -> Loa
             body = json.dumps({**sample, "run_id": uuid.uuid4().hex}).encode()
             try:
                 answer = connection.ask(request("POST", "/tasks/analysis", body, headers))
-            except (EOFError, ConnectionError, socket.timeout) as error:
+            except (TimeoutError, EOFError, ConnectionError) as error:
                 load.outcomes[f"lost: {error!r}" if answered else "not accepted"] += 1
                 return
             answered, closing = True, answer.headers["connection"] == "close"

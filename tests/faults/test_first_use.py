@@ -37,6 +37,7 @@ terms = payloads.Terms(runner_id="", public_key="")
 each = lambda: payloads.decode(sample, payloads.AnalysisRun, terms)
 """
 
+
 @pytest.mark.parametrize("attempt", range(3))
 def test_threads_that_decode_for_the_first_time_together_harm_nobody(attempt: int) -> None:
     ended = subprocess.run([sys.executable, "-c", FUNCTION + AT_ONCE], cwd=ROOT, capture_output=True, text=True)

@@ -40,11 +40,14 @@ def test_a_full_queue_is_busy_at_once(narrow: Pool) -> None:
     assert time.monotonic() - began < AT_ONCE
     assert caught.value.retry_after
     assert not narrow.in_hand("one-more")
+    narrow.release()
     assert {future.result() for future in waiting} == narrow.workers()
 
 
-def test_a_full_queue_is_429_with_a_time_to_come_back(narrow: Pool, door: Callable[..., tuple[Door, Process]]) -> None:
-    opened, _ = door(narrow.socket, workers=1)
+def test_a_full_queue_is_429_with_a_time_to_come_back(
+    narrow: Pool, lasting_door: Callable[..., tuple[Door, Process]]
+) -> None:
+    opened, _ = lasting_door(narrow.socket, workers=1)
     opened.post()  # so that the functions know whose tokens to take
     waiting = _fill(narrow)
     began = time.monotonic()
@@ -52,6 +55,7 @@ def test_a_full_queue_is_429_with_a_time_to_come_back(narrow: Pool, door: Callab
     assert time.monotonic() - began < AT_ONCE
     assert (answer.status, answer.body["code"]) == (429, "busy")
     assert int(answer.headers["retry-after"]) >= 1
+    narrow.release()
     wait(waiting)
 
 
@@ -64,31 +68,33 @@ def test_a_command_that_takes_too_long_is_a_timeout_at_its_deadline(wide: Pool) 
 
 
 def test_a_command_that_waited_past_its_deadline_is_never_begun(narrow: Pool) -> None:
-    narrow.occupy(1, 700)
+    narrow.occupy(1)
     with pytest.raises(Timeout):
         narrow.run("too-late", seconds=0.3)
+    narrow.release()
     narrow.run("afterwards")  # has waited behind it in the queue
     assert not narrow.in_hand("too-late")
 
 
 @pytest.mark.parametrize("size", [100, 8_000_000], ids=["small", "larger than the socket's buffer"])
 def test_whatever_its_size_a_command_that_nobody_takes_is_a_timeout_at_its_deadline(narrow: Pool, size: int) -> None:
-    in_hand = narrow.occupy(1, 1000)
+    in_hand = narrow.occupy(1)
     frame = frames.Submit(request_type="analysis_run", request=b"x" * size, deadline=0, trace_id="")
     began = time.monotonic()
     with pytest.raises(Timeout):
         narrow.client._call(frame, frames.Accepted, began + 0.5)
     assert 0.5 <= time.monotonic() - began < 0.9
+    narrow.release()
     wait(in_hand)
 
 
 def test_the_load_spreads_over_the_workers_however_the_clients_connect(
     wide: Pool,
-    door: Callable[..., tuple[Door, Process]],
+    lasting_door: Callable[..., tuple[Door, Process]],
     token: Callable[..., str],
     sample: Callable[[str], dict[str, Any]],
 ) -> None:
-    opened, _ = door(wide.socket, workers=2, threads=16)
+    opened, _ = lasting_door(wide.socket, workers=2, threads=16)
     headers = {"Authorization": f"Bearer {token()}", "Content-Type": "application/json"}
 
     def converse(client: int) -> list[str]:
@@ -134,7 +140,7 @@ def test_one_user_s_socket_is_closed_to_others(wide: Pool) -> None:
 
 def _fill(narrow: Pool) -> list[Future[int]]:
     """Occupy its worker, and have as many wait as may."""
-    in_hand = narrow.occupy(1, 1200)
+    in_hand = narrow.occupy(1)
     waiting = [narrow.begin(f"waiting-{number}") for number in range(3)]
     eventually(lambda: _queued(narrow) == 3, "three wait")
     return [*in_hand, *waiting]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,42 @@ def obedient(
     server = serve("functions.analysis:app", directory / "runner.sock")
     eventually(server.ready, "it is ready", 30)
     return server
+
+
+class Slow(msgspec.Struct, frozen=True):
+    """An answer, and how long it took."""
+
+    answer: Answer
+    seconds: float
+
+
+@pytest.fixture(scope="session")
+def slowly(
+    obedient: Server, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
+) -> Iterator[dict[str, Future[Slow]]]:
+    """Slow bodies and a slow runner, all under way at the same time, since each takes as long as patience does."""
+    path, known = "/tasks/analysis", {"Authorization": f"Bearer {token()}"}
+    long = head("POST", path, known | {"Content-Length": "100000"})
+    chunks = head("POST", path, known | {"Transfer-Encoding": "chunked"})
+    slow_run = json.dumps(sample("analysis") | {"run_id": "wait-12000-x"}).encode()
+    ways = {
+        "silence": (long, b""),
+        "a byte now and then": (long, b" "),
+        "a chunk now and then": (chunks, b"1\r\n \r\n"),
+        "a slow runner": (request("POST", path, slow_run, known), b""),
+    }
+    with ThreadPoolExecutor() as pool:
+        yield {name: pool.submit(_send_slowly, obedient.port, *way) for name, way in ways.items()}
+
+
+def _send_slowly(port: int, first: bytes, again: bytes) -> Slow:
+    began = time.monotonic()
+    with Connection(port) as connection:
+        connection.send(first)
+        while not connection.hears(0.2):
+            assert time.monotonic() - began < 30, "it was never given up"
+            connection.send(again)
+        return Slow(connection.answer(), time.monotonic() - began)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -15,8 +14,9 @@ from runner.payloads import MAX_BODY
 from tests.functions.conftest import Server
 from tests.wire import Answer, Connection, chunked, head, request
 
+pytestmark = pytest.mark.usefixtures("slowly")  # begins here, so that `test_too_slow` need not wait for its end
+
 PATH = "/tasks/analysis"
-ANSWERED_WITHIN = 15.0
 Payload = Callable[..., dict[str, Any]]
 
 
@@ -138,7 +138,9 @@ def test_what_follows_a_body_longer_than_its_length_is_no_part_of_it(
     bundle: Server, headers: dict[str, str], body: bytes
 ) -> None:
     with Connection(bundle.port) as connection:
-        answer = connection.ask(head("POST", PATH, headers | {"Content-Length": str(len(body))}) + body + b"more\r\n\r\n")
+        answer = connection.ask(
+            head("POST", PATH, headers | {"Content-Length": str(len(body))}) + body + b"more\r\n\r\n"
+        )
         assert answer.status == 201
         assert connection.answer().status == 400
         assert connection.at_end()
@@ -149,57 +151,6 @@ def test_a_client_that_asks_first_is_told_to_go_on(bundle: Server, headers: dict
     with Connection(bundle.port) as connection:
         assert connection.ask(head("POST", PATH, expecting)).status == 100
         assert connection.ask(body).status == 201
-
-
-@pytest.mark.parametrize("slowness", ["silence", "a byte now and then", "a chunk now and then", "a slow runner"])
-def test_what_is_too_slow_is_given_up_before_atlas_gives_up_and_delays_nobody(
-    slowly: dict[str, Any], slowness: str
-) -> None:
-    answer, seconds, meanwhile = slowly[slowness]
-    refused(answer, 504, "timeout")
-    assert int(answer.headers["retry-after"]) >= 1
-    assert seconds < ANSWERED_WITHIN
-    assert meanwhile < 2
-
-
-@pytest.fixture(scope="module")
-def slowly(
-    obedient: Server, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
-) -> dict[str, Any]:
-    """The answers to slow bodies and a slow runner, after how long; and how long other requests took meanwhile.
-
-    All are sent at the same time, since each takes as long as patience does.
-    """
-    known = {"Authorization": f"Bearer {token()}"}
-    long = head("POST", PATH, known | {"Content-Length": "100000"})
-    chunks = head("POST", PATH, known | {"Transfer-Encoding": "chunked"})
-    slow_run = json.dumps(sample("analysis") | {"run_id": "wait-12000-x"}).encode()
-    ways = {
-        "silence": (long, b""),
-        "a byte now and then": (long, b" "),
-        "a chunk now and then": (chunks, b"1\r\n \r\n"),
-        "a slow runner": (request("POST", PATH, slow_run, known), b""),
-    }
-    with ThreadPoolExecutor() as pool:
-        sent = {name: pool.submit(_send_slowly, obedient.port, *way) for name, way in ways.items()}
-        meanwhile = max(_time_of_a_request(obedient) for _ in range(10))
-        return {name: (*each.result(), meanwhile) for name, each in sent.items()}
-
-
-def _send_slowly(port: int, first: bytes, again: bytes) -> tuple[Answer, float]:
-    began = time.monotonic()
-    with Connection(port) as connection:
-        connection.send(first)
-        while not connection.hears(0.2):
-            assert time.monotonic() - began < 2 * ANSWERED_WITHIN, "it was never given up"
-            connection.send(again)
-        return connection.answer(), time.monotonic() - began
-
-
-def _time_of_a_request(server: Server) -> float:
-    began = time.monotonic()
-    assert server.get("/readyz").status == 200
-    return time.monotonic() - began
 
 
 def refused(answer: Answer, status: int, code: str) -> None:

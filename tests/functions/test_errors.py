@@ -30,7 +30,9 @@ def test_whatever_the_runner_says_is_answered_by_the_table(
     assert answer.problem["detail"] == "as ordered"
     assert ("retry-after" in answer.headers) == (code in HELPED_BY_A_REPEAT)
     assert ("www-authenticate" in answer.headers) == (code == "unauthenticated")
-    assert answer.problem.get("errors") == ([{"pointer": "/run_id", "message": "is not wanted"}] if code == "invalid" else None)
+    assert answer.problem.get("errors") == (
+        [{"pointer": "/run_id", "message": "is not wanted"}] if code == "invalid" else None
+    )
 
 
 def test_a_defect_is_internal_and_says_nothing_of_itself(obedient: Server, post: Post, payload: Payload) -> None:
@@ -115,4 +117,3 @@ def test_another_request_id_is_replaced(post: Post, payload: Payload, given: str
     assert given not in ids
     assert ids[0] != ids[1]
     assert all(len(each) == 32 for each in ids)
-

@@ -9,7 +9,18 @@ import pytest
 
 from tests.processes import ROOT
 
-HEAVY = ("kubernetes", "nomad", "grpclib", "aiormq", "pamqp", "yaml", "gunicorn", "jwt", "cryptography", "runner.drivers")
+HEAVY = (
+    "kubernetes",
+    "nomad",
+    "grpclib",
+    "aiormq",
+    "pamqp",
+    "yaml",
+    "gunicorn",
+    "jwt",
+    "cryptography",
+    "runner.drivers",
+)
 
 
 @pytest.mark.parametrize("function", ["analysis", "bundle"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.functions.conftest import Server
-from tests.processes import Processes, eventually
+from tests.processes import eventually
 from tests.wire import Connection, head
 
 MANY = 250
@@ -79,13 +80,26 @@ def test_half_a_head_and_then_the_end_is_the_end(beset: Server) -> None:
         assert connection.at_end()
 
 
-def test_told_to_stop_a_function_does_not_wait_for_clients_that_say_nothing(
-    processes: Processes, serve: Callable[..., Server], sidecar_socket: Path
+def test_told_to_stop_a_function_serves_whoever_is_connected_and_waits_for_nobody_long(
+    serve: Callable[..., Server], sidecar_socket: Path
 ) -> None:
-    server = serve("functions.analysis:app", sidecar_socket)
+    server, whole = serve("functions.analysis:app", sidecar_socket), head("GET", "/livez")
     eventually(server.ready, "it is ready")
-    with Connection(server.port), Connection(server.port) as begun, Connection(server.port) as kept:
-        begun.send(b"GET /li")
-        assert kept.ask(head("GET", "/livez")).status == 200
-        server.process.signal(15)
+    with ExitStack() as stack:
+        new, begun, kept, silent = (stack.enter_context(Connection(server.port)) for _ in range(4))
+        begun.send(whole[:10])
+        assert kept.ask(whole).status == 200
+        server.process.signal(signal.SIGTERM)
+        eventually(lambda: not _takes_connections(server), "the door is closed")
+        answers = [new.ask(whole), begun.ask(whole[10:]), kept.ask(whole)]
+        assert [(answer.status, answer.headers["connection"]) for answer in answers] == [(200, "close")] * 3
+        assert silent.at_end()
         assert server.process.ended(10) == 0
+
+
+def _takes_connections(server: Server) -> bool:
+    try:
+        with Connection(server.port):
+            return True
+    except ConnectionRefusedError:
+        return False

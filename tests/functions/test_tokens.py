@@ -63,9 +63,7 @@ def test_whatever_else_stands_in_the_header_is_refused(post: Post, payload: Payl
 
 
 @pytest.mark.parametrize("runner_id", ["runner-2", "", "RUNNER-1", None, 1, ["runner-1"]])
-def test_a_token_for_another_runner_is_forbidden(
-    post: Post, payload: Payload, token: Token, runner_id: Any
-) -> None:
+def test_a_token_for_another_runner_is_forbidden(post: Post, payload: Payload, token: Token, runner_id: Any) -> None:
     answer = post(payload(), authorize=False, Authorization=f"Bearer {token(runner_id=runner_id)}")
     assert (answer.status, answer.problem["code"]) == (403, "forbidden")
     assert "www-authenticate" not in answer.headers

@@ -122,9 +122,7 @@ def test_a_client_that_has_said_all_still_gets_its_answer(bundle: Server, known:
         assert connection.at_end()
 
 
-def test_a_client_that_leaves_at_once_harms_nobody(
-    bundle: Server, known: dict[str, str], payload: Payload
-) -> None:
+def test_a_client_that_leaves_at_once_harms_nobody(bundle: Server, known: dict[str, str], payload: Payload) -> None:
     bodies = [json.dumps(payload()).encode() for _ in range(20)]
     for each in bodies:
         with Connection(bundle.port) as connection:

@@ -23,6 +23,14 @@ def until(driver: Driver, name: str, reached: Callable[[Observation], object], s
         time.sleep(0.1)
 
 
+def printed(driver: Driver, name: str, container: str = "") -> str:
+    """The log, once it has come: the last lines of a container take a moment after its end."""
+    end = time.monotonic() + 5
+    while not (text := driver.logs(name, container)) and time.monotonic() < end:
+        time.sleep(0.1)
+    return text
+
+
 def outcome(driver: Driver, name: str, seconds: float = 60) -> Outcome:
     """How the job ended, once it has."""
     found = classify(until(driver, name, classify, seconds))

@@ -14,7 +14,7 @@ from tests import cluster
 from tests.cluster import Directory, NomadAccess
 from tests.conformance.jobs import POOL, Program, job
 from tests.nomad.access import Nomad
-from tests.nomad.seen import find, outcome, until
+from tests.nomad.seen import find, outcome, printed, until
 
 NOWHERE = {POOL: {"datacenters": ["nowhere"]}}
 
@@ -114,7 +114,7 @@ def test_hostile_strings_arrive_as_those_characters(
     driver = make_driver(taskDriver=driver_name)
     driver.submit(wanted, Deadline.after(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
-    assert driver.logs(wanted.name) == "".join(f"[{each}]" for each in [*HOSTILE, HOSTILE[0], HOSTILE[13]])
+    assert printed(driver, wanted.name) == "".join(f"[{each}]" for each in [*HOSTILE, HOSTILE[0], HOSTILE[13]])
 
 
 def test_a_large_argument_arrives_whole(docker: NomadDriver, image: str) -> None:
@@ -122,7 +122,7 @@ def test_a_large_argument_arrives_whole(docker: NomadDriver, image: str) -> None
     wanted = job(image, 'printf "%s" "$1" | wc -c', args=[text])
     docker.submit(wanted, Deadline.after(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
-    assert docker.logs(wanted.name).strip() == str(len(text.encode()))
+    assert printed(docker, wanted.name).strip() == str(len(text.encode()))
 
 
 WHO = "id -u; id -g; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status"
@@ -133,7 +133,7 @@ def test_containers_have_our_user_and_no_privileges(docker: NomadDriver, image: 
     docker.submit(wanted, Deadline.after(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
     for container in ("coat", "marvin"):
-        user, group, *privileges = docker.logs(wanted.name, container).split("\n")
+        user, group, *privileges = printed(docker, wanted.name, container).split("\n")
         assert (user, group) == ("1000", "3000")
         assert [each.split()[1].strip("0") for each in privileges if each] == ["", "", "1"]
 
@@ -155,7 +155,7 @@ def test_all_containers_share_the_contract_s_directories_and_may_write_there(doc
     wanted = job(image, f"{take}; touch /toolbox/marvin", init=make)
     docker.submit(_contract(wanted), Deadline.after(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
-    assert docker.logs(wanted.name).split() == places.split()
+    assert printed(docker, wanted.name).split() == places.split()
 
 
 def test_credentials_come_from_the_variable_that_the_configuration_names(
@@ -166,7 +166,7 @@ def test_credentials_come_from_the_variable_that_the_configuration_names(
     wanted = _contract(job(image, "cat /credentials/credentials"))
     driver.submit(wanted, Deadline.after(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
-    assert driver.logs(wanted.name) == "several\nlines\n"
+    assert printed(driver, wanted.name) == "several\nlines\n"
 
 
 def test_an_image_that_is_not_there_is_unavailable_by_its_name(docker: NomadDriver) -> None:

@@ -17,7 +17,7 @@ from runner.jobs import Secret, SecretRef
 from runner.outcomes import Outcome
 from tests.conformance.jobs import Program, cancellation, job
 from tests.nomad.access import Nomad
-from tests.nomad.seen import outcome, until
+from tests.nomad.seen import outcome, printed, until
 
 NEEDLE = "hunter2-hunter2"
 KEY = f"""-----BEGIN KEY-----
@@ -37,7 +37,7 @@ def test_a_secret_of_several_lines_arrives_to_the_letter(driver: NomadDriver) ->
     wanted = _job('printf "%s" "$KEY" | od -An -v -tx1 | tr -d " \\n"')
     driver.submit(wanted, Deadline.after(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
-    assert bytes.fromhex(driver.logs(wanted.name)) == KEY.encode()
+    assert bytes.fromhex(printed(driver, wanted.name)) == KEY.encode()
 
 
 def test_no_secret_is_in_what_nomad_shows(nomad: Nomad, driver: NomadDriver) -> None:
@@ -95,7 +95,7 @@ def test_as_many_secrets_as_are_taken_do_arrive(driver: NomadDriver) -> None:
     )
     driver.submit(wanted, Deadline.after(5))
     assert outcome(driver, wanted.name).reason == "succeeded"
-    assert driver.logs(wanted.name) == str(len(big))
+    assert printed(driver, wanted.name) == str(len(big))
 
 
 def _cli(nomad: Nomad, *arguments: str) -> str:

@@ -212,8 +212,10 @@ def test_nothing_of_our_descriptors(host: Host) -> None:
     assert numbers == ["0", "1", "2", "3"]  # the last is ls' own, of the directory it lists
 
 
-def test_signals_as_a_program_expects_them(host: Host) -> None:
-    name = host.submit("grep -E '^Sig(Blk|Ign)' /proc/self/status")
+def test_signals_as_a_program_expects_them(make_host: Callable[..., Host]) -> None:
+    looking = LocalImage(command=("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"))  # a shell would mend them
+    host = make_host(images={"*": looking})
+    name = host.submit()
     host.ended(name)
     assert {line.split()[1] for line in host.driver.logs(name).splitlines()} == {"0" * 16}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from runner.drivers import Deadline
-from runner.jobs import Deadlines, Secret
+from runner.jobs import Deadlines, JobSpec, Secret
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
 from tests.unit.test_local import ENDLESS, Host, eventually, hosts, parent, processes, start_python
@@ -36,27 +37,30 @@ def host(make_host: Callable[..., Host]) -> Host:
     return make_host()
 
 
+# These run in processes of their own, and import no more than they need: pytest alone takes longer than all they do.
 DYING = """
 import os, signal, sys
-from pathlib import Path
-from runner.drivers import local, local_files
-from tests.unit.test_local import Host
+from runner.drivers import Deadline, local, local_files
+from runner.settings import LocalImage
+from tests.conformance import jobs
 
 def die(*_arguments, **_named):
     os.kill(os.getpid(), signal.SIGKILL)
 
-directory, name, where, what = sys.argv[1:]
-host = Host(Path(directory))
-setattr(*{"os": (os,), "files": (local_files,), "driver": (local.LocalDriver,)}[where], what, die)
-host.cancel(name, tombstone=True) if sys.stdin.read() == "cancel" else host.submit("echo it ran", name=name)
+directory, name, where, what, doing = sys.argv[1:]
+setattr({"os": os, "files": local_files, "driver": local.LocalDriver}[where], what, die)
+driver = local.LocalDriver(directory, parallelism=2, images={"*": LocalImage()}, unseal=jobs.Unsealing())
+if doing == "cancel":
+    driver.cancel(jobs.cancellation(name), Deadline.after(15), tombstone=True)
+else:
+    driver.submit(jobs.job("shell", "echo it ran", name=name), Deadline.after(15))
 """
 
 
 def die(host: Host, name: str, at: str, *, doing: str = "submit") -> None:
     """Have a process submit (or cancel) a job and be killed by kill -9 instead of taking the step `at`."""
     where, _, what = at.partition(".")
-    script = DYING.replace("sys.stdin.read()", repr(doing))
-    with start_python(script, host.directory, name, where, what) as process:
+    with start_python(DYING, host.directory, name, where, what, doing) as process:
         assert process.wait(30) == -signal.SIGKILL
 
 
@@ -156,19 +160,21 @@ CROWD = """
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from random import Random
+from runner.drivers import Deadline
+from runner.drivers.local import LocalDriver
+from runner.jobs import Deadlines
+from runner.settings import LocalImage
 from tests.conformance import jobs
-from tests.unit.test_local import Host
-from tests.unit.test_local_crashes import PATIENCE, script
 
-directory, seed, count, times, parallelism = sys.argv[1:]
-host = Host(Path(directory), parallelism=int(parallelism))
+directory, script, seed, count, times = sys.argv[1:]
+driver = LocalDriver(directory, parallelism=3, images={"*": LocalImage()}, unseal=jobs.Unsealing())
 wanted = [f"job-{number}" for number in range(int(count))] * int(times)
 Random(int(seed)).shuffle(wanted)
 
 def submit(name):
-    return host.state(jobs.job("shell", script(directory, name), name=name, deadlines=PATIENCE))
+    job = jobs.job("shell", script, name=name, env={"NAME": name}, deadlines=Deadlines(queue=600, clone=60, run=60))
+    return driver.submit(job, Deadline.after(60))
 
 print("go", flush=True)
 with ThreadPoolExecutor(8) as pool:
@@ -177,10 +183,20 @@ print(states["created"], states["exists"])
 """
 
 
-def script(directory: str, name: str) -> str:
+def script(host: Host) -> str:
     """A tiny job that keeps a diary of when it ran, and a list of who did."""
-    beside = Path(directory).parent
-    return f"echo + >> {beside}/diary; echo {name} >> {beside}/ran; echo - >> {beside}/diary"
+    beside = host.directory.parent
+    return f'echo + >> {beside}/diary; echo "$NAME" >> {beside}/ran; echo - >> {beside}/diary'
+
+
+def member(host: Host, name: str) -> JobSpec:
+    """One of a crowd's jobs."""
+    return jobs.job("shell", script(host), name=name, env={"NAME": name}, deadlines=PATIENCE)
+
+
+def crowd(host: Host, seed: int, count: int, times: int) -> subprocess.Popen[str]:
+    """A process that submits each of `count` jobs, so many times, by eight threads."""
+    return start_python(CROWD, host.directory, script(host), seed, count, times)
 
 
 def ran(host: Host) -> Counter[str]:
@@ -196,8 +212,7 @@ def test_a_thousand_submits_of_a_hundred_names_from_four_processes_run_each_job_
     make_host: Callable[..., Host],
 ) -> None:
     host = make_host(parallelism=3)
-    started = [start_python(CROWD, host.directory, seed, 100, 3, 3) for seed in range(3)]
-    started.append(start_python(CROWD, host.directory, 9, 100, 1, 3))
+    started = [crowd(host, seed, 100, times) for seed, times in enumerate((3, 3, 2, 2))]
     said = [process.communicate(timeout=60)[0].split() for process in started]
     assert sum(int(created) for _, created, _ in said) == 100
     assert sum(int(exists) for _, _, exists in said) == 900
@@ -210,14 +225,13 @@ def test_a_thousand_submits_of_a_hundred_names_from_four_processes_run_each_job_
 def test_submitters_killed_at_any_moment_leave_jobs_that_run_once(make_host: Callable[..., Host]) -> None:
     host, moments = make_host(parallelism=3), random.Random(7)
     for seed in range(5):
-        with start_python(CROWD, host.directory, seed, 60, 1, 3) as process:
+        with crowd(host, seed, 60, 1) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "go\n"
             time.sleep(moments.uniform(0, 0.1))
             process.kill()
     for number in range(60):
-        name = f"job-{number}"
-        host.state(jobs.job("shell", script(str(host.directory), name), name=name, deadlines=PATIENCE))
+        host.state(member(host, f"job-{number}"))
     eventually(lambda: all_ended(host, 60), 30)
     assert ran(host) == {f"job-{number}": 1 for number in range(60)}
     assert most_at_once(host.directory.parent / "diary") <= 3
@@ -229,9 +243,7 @@ def test_shims_and_keepers_killed_at_any_moment_leave_no_job_without_an_end_and_
     host, moments = make_host(parallelism=3), random.Random(11)
     names = [f"job-{number}" for number in range(60)]
     with ThreadPoolExecutor(1) as pool:
-        submitted = pool.submit(
-            lambda: [host.submit(script(str(host.directory), name), name=name, deadlines=PATIENCE) for name in names]
-        )
+        submitted = pool.submit(lambda: [host.submit(member(host, name)) for name in names])
         while not (submitted.done() and all_ended(host, 60)):
             host.driver.observe()  # the tracker's look, which mends what a crash has left
             for process in host.shims():

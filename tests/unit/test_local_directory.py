@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 from runner.errors import Conflict, Rejected, Unavailable
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
-from tests.unit.test_local import DONE, ENDLESS, Host, hosts, run_python
+from tests.unit.test_local import DONE, ENDLESS, Host, eventually, hosts, run_python
 
 
 @pytest.fixture
@@ -42,6 +44,16 @@ def test_what_is_no_job_is_said_once_and_breaks_nothing(host: Host, caplog: pyte
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len(set(said)) == 5
     assert host.driver.collect(0, 0) == 1
+
+
+def test_a_copy_of_a_job_is_no_second_job(make_host: Callable[..., Host]) -> None:
+    host = make_host(parallelism=1)
+    host.submit(ENDLESS)
+    name = host.submit("echo it ran")
+    shutil.copytree(host.file(name), host.file(f"{name}.copy"))
+    assert len(host.driver.observe()) == 2
+    with pytest.raises(Unavailable, match=f"it is a copy of {name}"):
+        host.cancel(f"{name}.copy")
 
 
 def test_a_name_that_is_taken_by_something_else_is_unavailable_and_says_so(host: Host) -> None:
@@ -112,6 +124,42 @@ except Unavailable as error:
     assert "File too large | OSError" in answer
     assert [path for path in host.directory.iterdir() if path.name[:5] not in (".slot", ".queu", ".maki")] == []
     assert list((host.directory / ".making").iterdir()) == []
+
+
+def test_a_host_that_fails_us_makes_no_job_disappear(host: Host) -> None:
+    """A job that is not listed would be taken for deleted. No open files are left for the one who looks."""
+    name = host.submit("true")
+    host.over(name)
+    script = f"""
+import resource
+from pathlib import Path
+from runner.errors import Busy
+from tests.unit.test_local import Host
+host = Host(Path({str(host.directory)!r}))
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+try:
+    print(host.driver.observe())
+except Busy as error:
+    print(error.detail)
+"""
+    assert "Too many open files" in run_python(script)
+
+
+def test_an_end_that_cannot_be_written_down_yet_is_written_down_later(host: Host) -> None:
+    name = host.submit(f"echo begun; {ENDLESS}")
+    host.says(name, "begun")
+    os.kill(host.shim_of(name), signal.SIGKILL)
+    eventually(lambda: host.is_free(name))
+    script = f"""
+import resource
+from pathlib import Path
+from tests.unit.test_local import Host
+host = Host(Path({str(host.directory)!r}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+print(host.seen({name!r}).phase)
+"""
+    assert run_python(script) == "running\n"
+    assert host.reason(name) == "disrupted"
 
 
 def test_a_conflict_says_what_to_do(host: Host) -> None:

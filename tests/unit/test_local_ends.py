@@ -11,10 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from runner.drivers import local
 from runner.jobs import Deadlines
 from runner.settings import LocalImage
 from tests.conformance import jobs
 from tests.unit.test_local import ENDLESS, Host, eventually, hosts, processes, run_python
+from tests.unit.test_local_turns import waiting_shim
 
 
 @pytest.fixture
@@ -157,6 +159,46 @@ def test_a_job_whose_shim_was_killed_has_ended_by_itself(host: Host) -> None:
     eventually(lambda: host.is_free(name))
     assert host.cancel(name) == "exists"
     assert host.reason(name) == "disrupted"
+
+
+BEFORE_THE_VERDICT = '    write_once(os.path.join(path, VERDICT), {"cancellation": None})\n'
+AFTER_THE_VERDICT = '    write(os.path.join(path, END), {"phase": "failed", "ended": now, **facts})\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "answer", "reason"),
+    [(BEFORE_THE_VERDICT, "cancelled", "cancelled"), (AFTER_THE_VERDICT, "exists", "succeeded")],
+)
+def test_a_cancellation_as_the_job_ends_is_first_or_not_and_everybody_says_the_same(
+    make_host: Callable[..., Host],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    answer: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(local, "_SHIM", str(waiting_shim(tmp_path, "local_files.py", line)))
+    host = make_host()
+    name = host.submit("true")
+    eventually((tmp_path / "waiting").exists)
+    assert host.cancel(name) == answer
+    assert host.seen(name).phase == "running"
+    (tmp_path / "go").touch()
+    assert host.reason(name) == reason
+    assert host.cancel(name) == answer
+
+
+def test_a_shim_killed_as_the_job_ends_has_not_said_how(
+    make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have published its result, and that is not known: it is disrupted, and not run again."""
+    monkeypatch.setattr(local, "_SHIM", str(waiting_shim(tmp_path, "local_files.py", AFTER_THE_VERDICT)))
+    host = make_host()
+    name = host.submit("true")
+    eventually((tmp_path / "waiting").exists)
+    os.kill(host.shim_of(name), signal.SIGKILL)
+    assert host.reason(name) == "disrupted"
+    assert host.cancel(name) == "exists"
 
 
 def test_either_the_end_or_the_cancellation_was_first_and_everybody_says_the_same(host: Host) -> None:

@@ -126,7 +126,7 @@ def test_an_entry_shows_what_it_is_about() -> None:
 
 
 def _entry(end: End | None, verdict: Verdict | None = None, reported: Reported | None = None) -> Entry:
-    job = JobFile(name="job", created=1.0, boot="", monotonic=1.0)
+    job = JobFile(name="job", created=1.0, boot="", monotonic=1.0, queue_seconds=1)
     return Entry(job=job, begun=True, end=end, verdict=verdict, reported=reported)
 
 

@@ -40,6 +40,7 @@ def test_none_is_in_any_process_arguments_or_file_while_the_job_runs_or_after(ho
     shown = b"".join(path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists())
     assert str(host.directory).encode() in shown
     assert SECRET.encode() not in shown
+    assert files_with(SECRET, host.directory) == []
     host.file(name, "root", "code", "go").write_text("on\n")
     assert host.reason(name) == "succeeded"
     assert host.driver.logs(name) == "***\ngo\n"
@@ -49,7 +50,7 @@ def test_none_is_in_any_process_arguments_or_file_while_the_job_runs_or_after(ho
 def test_they_are_on_the_disk_for_nobody_else_and_only_while_the_job_waits(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     first = host.submit(ENDLESS)
-    second = host.submit('echo begun; read line < "$CODE_PATH"', secrets={"PASSWORD": Secret(SECRET)})
+    second = host.submit(f"echo begun; {ENDLESS}", secrets={"PASSWORD": Secret(SECRET)})
     assert files_with(SECRET, host.directory) == [host.file(second, "secrets.json")]
     modes = {path.stat().st_mode & 0o777 for path in host.directory.rglob("*") if path.is_file()}
     directories = {path.stat().st_mode & 0o777 for path in [host.directory, *host.directory.glob("*/")]}
@@ -70,7 +71,7 @@ def test_they_go_with_a_job_that_never_begins(make_host: Callable[..., Host]) ->
 def test_modes_do_not_depend_on_the_umask(host: Host) -> None:
     before = os.umask(0o177)
     try:
-        name = host.submit('echo begun; read line < "$CODE_PATH"', secrets={"PASSWORD": Secret(SECRET)})
+        name = host.submit(f"echo begun; {ENDLESS}", secrets={"PASSWORD": Secret(SECRET)})
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in [host.directory, *host.directory.glob("*/")]} == {0o700}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from runner.drivers import Deadline
+from runner.drivers import Deadline, local
 from tests.conformance import jobs
 from tests.unit.test_local import ENDLESS, Host, arguments, eventually, hosts, parent
 
@@ -52,6 +53,40 @@ def test_the_last_job_to_end_takes_the_last_process_with_it(host: Host) -> None:
         host.ended(name)
     eventually(lambda: not host.shims())
     assert {seen.phase for seen in host.driver.observe()} == {"succeeded"}
+
+
+def test_a_job_that_comes_as_the_last_shim_is_about_to_go_is_not_left_behind(
+    make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shim has found nothing, and has its slot still; so the submitter starts none, and nobody looks later."""
+    shim = waiting_shim(tmp_path, "local_shim.py", "        os.close(held)\n")
+    monkeypatch.setattr(local, "_SHIM", str(shim))
+    host = make_host(parallelism=1)
+    host.submit("true")
+    eventually((tmp_path / "waiting").exists)
+    name = host.submit("true")
+    (tmp_path / "go").touch()
+    eventually(host.file(name, "end.json").exists)
+
+
+def waiting_shim(directory: Path, file: str, line: str) -> Path:
+    """A shim that makes the file `waiting` when it comes to that line of its source, and stays there until `go` is."""
+    for source in Path(local.__file__).parent.glob("local_*.py"):
+        shutil.copy(source, directory)
+    text = (directory / file).read_text()
+    assert text.count(line) == 1
+    indent = line[: -len(line.lstrip())]
+    waiting = f"""
+def wait_for_the_test():
+    open({str(directory / "waiting")!r}, "w").close()
+    while not os.path.exists({str(directory / "go")!r}):
+        time.sleep(0.001)
+
+
+def """
+    text = text.replace(line, f"{indent}wait_for_the_test()\n{line}")
+    (directory / file).write_text(text.replace("\ndef ", waiting, 1))
+    return directory / "local_shim.py"
 
 
 def test_a_job_whose_shim_never_came_is_started_by_the_next_look(host: Host) -> None:

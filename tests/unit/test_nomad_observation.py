@@ -10,9 +10,11 @@ import pytest
 from runner.drivers import nomad_record
 from runner.drivers.nomad_observation import (
     Allocation,
+    Counts,
     Evaluation,
     Evidence,
     JobStub,
+    Summary,
     failed_task,
     observation,
     overdue,
@@ -60,7 +62,6 @@ CLONED = [event("Started"), terminated(0)]
 RECORD = Record(fingerprint="f1", open=True, modified=SUBMITTED)
 PULL = "Failed to pull `no/such:image`: connection refused"
 LAUNCH = "failed to launch command: no such file"
-DRAIN = event("Killing", "Sent interrupt because the node drain deadline passed")
 
 # What Nomad shows, by the reason that it is told as.
 ENDS: dict[str, Allocation] = {
@@ -81,9 +82,12 @@ def test_every_end_is_told_by_its_reason(reason: str, last: Allocation) -> None:
     assert outcome.reason == reason
 
 
-def test_a_drained_node_is_a_disruption() -> None:
-    seen = observation(Evidence(stub(), RECORD, [allocation("failed", CLONED, [DRAIN, terminated(143)])]), "nomad")
-    assert seen.disrupted
+@pytest.mark.parametrize("how", [{"DesiredTransition": {"Migrate": True}}, {"PreemptedByAllocation": "other"}])
+def test_a_drained_node_and_a_more_important_job_are_disruptions(how: dict[str, Any]) -> None:
+    last = allocation("complete", CLONED, [event("Started"), terminated(143)], **how)
+    outcome = classify(observation(Evidence(stub(), RECORD, [last]), "nomad"))
+    assert outcome is not None
+    assert outcome.reason == "disrupted"
 
 
 def test_a_template_that_could_not_be_rendered_is_a_configuration_error() -> None:
@@ -145,6 +149,16 @@ def test_a_job_is_overdue_by_its_own_deadlines(age: int, running: int, starting:
     ended = overdue(stub("running", running=running, starting=starting), SUBMITTED + age)
     told = None if ended is None else "timed_out" if ended.timed_out else "unschedulable"
     assert told == expected
+
+
+def test_a_job_whose_node_was_lost_may_wait_for_another_until_its_whole_time_is_up() -> None:
+    shown = msgspec.structs.replace(stub("pending"), job_summary=Summary({"job": Counts(lost=1)}))
+    assert overdue(shown, SUBMITTED + 61) is None
+    assert overdue(shown, SUBMITTED + 181) == Ended(timed_out=True)
+    record = msgspec.structs.replace(RECORD, ended=Ended(timed_out=True))
+    outcome = classify(observation(Evidence(stub(stop=True), record, [ENDS["disrupted"]]), "nomad"))
+    assert outcome is not None
+    assert outcome.reason == "disrupted"
 
 
 def test_what_has_ended_is_never_overdue() -> None:

@@ -28,7 +28,7 @@ MakeConfig = Callable[..., Config]
         ({"certFile": __file__}, "/nomad/keyFile"),
         ({"keyFile": __file__}, "/nomad/certFile"),
         ({"caFile": "/nowhere/ca.pem"}, "/nomad/caFile"),
-        ({"constraints": [{"value": "x"}]}, "/nomad/constraints/0"),
+        ({"constraints": [{"value": "x"}]}, "/nomad/constraints/0/attribute"),
         ({"tokenfile": "x"}, "/nomad/tokenfile"),
     ],
 )

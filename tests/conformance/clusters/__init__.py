@@ -16,17 +16,20 @@ from runner.outcomes import Observation, Outcome, classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, Unsealing
 
-Ability = Literal["ends", "runs", "shares", "collects"]
+Ability = Literal["ends", "runs", "shares", "collects", "remembers"]
 
 ABILITIES: dict[str, frozenset[Ability]] = {
     # ends: a job comes to its end, by itself or played.
     # runs: its programs really run, see their arguments and environment, and are ended at the deadline.
     # shares: what one process has made, another sees.
+    # remembers: knows that a job has its secrets. Where we have no right to read them, a repeat brings them again
+    # until the job has begun.
     # collects: ended jobs stay until the driver is told to remove them.
-    "memory": frozenset({"ends"}),
-    "printer": frozenset({"ends"}),
-    "local": frozenset({"ends", "runs", "shares", "collects"}),
-    "nomad": frozenset({"ends", "runs", "shares"}),
+    "memory": frozenset({"ends", "remembers"}),
+    "printer": frozenset({"ends", "remembers"}),
+    "local": frozenset({"ends", "runs", "shares", "collects", "remembers"}),
+    "kubernetes": frozenset({"ends", "runs", "shares"}),
+    "nomad": frozenset({"ends", "runs", "shares", "remembers"}),
 }
 
 PATIENCE = 10.0
@@ -49,7 +52,7 @@ class Cluster(ABC):
     def another(self) -> Driver:
         """One more driver on the same cluster, such as another process would have."""
 
-    def carry_on(self, job: JobSpec) -> None:
+    def carry_on(self, job: JobSpec) -> None:  # noqa: B027  (most clusters need no help)
         """Play what a real cluster does by itself."""
 
     def job(self, main: Program | str = Program(), **fields: Any) -> JobSpec:  # noqa: B008  (frozen)

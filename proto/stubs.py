@@ -1,0 +1,63 @@
+"""`make stubs`: everything that is generated from the contract. `--check` says what is not current, and exits 1.
+
+Three things come out of the one file: betterproto's classes for clients, protobuf's own for the server (which decode a
+thousand times faster), and the descriptors that later versions are held against (`compatibility.py`).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import compatibility
+
+HERE = Path(__file__).resolve().parent
+CONTRACT = "orchestrator/v1/tasks.proto"
+SNAPSHOT = HERE / "compatibility.binpb"
+CLIENT = HERE / "python" / "orchestrator_client" / "v1.py"
+SERVER = HERE.parent / "functions"
+
+
+def generate(into: Path) -> dict[Path, bytes]:
+    """What every generated file should hold."""
+    plugin = Path(sys.executable).parent / "protoc-gen-python_betterproto"
+    command = [
+        *(sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}"),
+        *(f"--python_out={into}", f"--pyi_out={into}", f"--descriptor_set_out={into / 'descriptors'}"),
+        *(f"--plugin=protoc-gen-python_betterproto={plugin}", f"--python_betterproto_out={into}"),
+        CONTRACT,
+    ]
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL if plugin.exists() else None)
+    made = into / "orchestrator" / "v1"
+    classes = (made / "tasks_pb2.py").read_text().replace("orchestrator.v1.tasks_pb2", "functions.grpc_tasks_pb2")
+    return {
+        CLIENT: (made / "__init__.py").read_bytes(),
+        SERVER / "grpc_tasks_pb2.py": classes.encode(),
+        SERVER / "grpc_tasks_pb2.pyi": (made / "tasks_pb2.pyi").read_bytes(),
+        SNAPSHOT: (into / "descriptors").read_bytes(),
+    }
+
+
+def main(check: bool) -> int:
+    """The exit code: 1 where the contract breaks old clients, or, when checking, where something is not current."""
+    with tempfile.TemporaryDirectory() as directory:
+        wanted = generate(Path(directory))
+    broken = compatibility.breaks(SNAPSHOT.read_bytes(), wanted[SNAPSHOT]) if SNAPSHOT.exists() else []
+    stale = [path for path, content in wanted.items() if not path.exists() or path.read_bytes() != content]
+    for line in broken:
+        print(f"{CONTRACT}: {line}", file=sys.stderr)
+    if broken:
+        print("Clients in use would break; add instead, or start orchestrator.v2.", file=sys.stderr)
+        return 1
+    if check and stale:
+        print(f"not current, run `make stubs`: {', '.join(path.name for path in stale)}", file=sys.stderr)
+        return 1
+    for path in stale:
+        path.write_bytes(wanted[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv))

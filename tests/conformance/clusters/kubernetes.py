@@ -1,0 +1,42 @@
+"""The Kubernetes driver: a real API server with its controllers, a real kubelet, and the account that we ship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from runner.drivers.kubernetes import KubernetesDriver
+from runner.settings import Config
+from tests import cluster as servers
+from tests.clusters import require_cluster
+from tests.conformance.clusters import Cluster
+from tests.kubernetes.namespaces import Namespace
+
+
+class KubernetesCluster(Cluster):
+    """Every instance has connections of its own, as another process would."""
+
+    end_seconds = 90.0  # pods start within seconds of each other, and one that ignores its end is killed after 30 s
+
+    def __init__(self, config: Config, image: str) -> None:
+        self._config = config
+        self.image = image  # type: ignore[misc]  # known only once it is built
+        super().__init__()
+
+    def another(self) -> KubernetesDriver:
+        return KubernetesDriver(self._config, unseal=self.unsealing)
+
+
+@contextmanager
+def opened(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
+    access = require_cluster().kubernetes
+    shell = servers.image("shell")
+    servers.load_into_kubernetes(shell)
+    make_config = request.getfixturevalue("make_config")
+    namespace = Namespace.create(access, request.getfixturevalue("tmp_path"), make_config)
+    try:
+        yield KubernetesCluster(namespace.config(), shell.reference)
+    finally:
+        namespace.delete()

@@ -1,0 +1,86 @@
+"""A Nomad of a test's own, of two agents, for what would disturb everybody on the shared one: nodes that go away."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.cluster import NomadAccess
+from tests.cluster.errors import ClusterError
+from tests.cluster.rest import Rest
+
+HTTP, RPC, SERF, CLIENT_HTTP = 23646, 23647, 23648, 23649
+_COMMON = """
+name = "{name}"
+data_dir = "{data}"
+bind_addr = "127.0.0.1"
+disable_update_check = true
+ports {{ http = {http} rpc = {rpc} serf = {serf} }}
+advertise {{ http = "127.0.0.1" rpc = "127.0.0.1" serf = "127.0.0.1" }}
+"""
+_SERVER = 'server { enabled = true bootstrap_expect = 1 heartbeat_grace = "1s" min_heartbeat_ttl = "1s" }'
+_CLIENT = """
+client {{
+  enabled = true
+  servers = ["127.0.0.1:{rpc}"]
+  network_interface = "lo"
+  options = {{ "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault" }}
+}}
+plugin "raw_exec" {{ config {{ enabled = true }} }}
+"""
+
+
+class PrivateNomad:
+    """Server and clients, in plain HTTP on loopback; everything of it ends with `close`."""
+
+    def __init__(self, access: NomadAccess, directory: Path) -> None:
+        self._nomad = access.nomad
+        self._directory = directory
+        self._agents: dict[str, subprocess.Popen[bytes]] = {}
+        self.url = f"http://127.0.0.1:{HTTP}"
+        self.rest = Rest(self.url, access.ca, ())
+        self._start("server", _SERVER, HTTP, RPC, SERF)
+        self._await(lambda: self.rest("/v1/operator/keyring/keys"))
+
+    def start_client(self, name: str = "client") -> None:
+        self._start(name, _CLIENT.format(rpc=RPC), CLIENT_HTTP, RPC + 10, SERF + 10)
+        self._await(lambda: [node for node in self.nodes() if node["Status"] == "ready"])
+
+    def kill(self, name: str) -> None:
+        """As a machine that loses its power."""
+        agent = self._agents.pop(name)
+        agent.kill()
+        agent.wait()
+
+    def nodes(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.rest("/v1/nodes")
+        return found
+
+    def drain(self, node: str) -> None:
+        self.rest(f"/v1/node/{node}/drain", {"DrainSpec": {"Deadline": -1}})
+
+    def close(self) -> None:
+        for name in list(self._agents)[::-1]:
+            self.kill(name)
+
+    def _start(self, name: str, role: str, http: int, rpc: int, serf: int) -> None:
+        data = self._directory / name
+        data.mkdir(exist_ok=True)
+        file = self._directory / f"{name}.hcl"
+        file.write_text(_COMMON.format(name=name, data=data, http=http, rpc=rpc, serf=serf) + role)
+        with (self._directory / f"{name}.log").open("ab") as log:
+            command = [str(self._nomad), "agent", f"-config={file}"]
+            self._agents[name] = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def _await(self, ready: Any, seconds: float = 60) -> None:
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                if ready():
+                    return
+            except ClusterError:
+                pass
+            assert time.monotonic() < end, "the private Nomad is not ready"
+            time.sleep(0.2)

@@ -1,0 +1,81 @@
+"""Nodes that go away, and a Nomad that forgets; on a Nomad of this test's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from runner.drivers import Deadline
+from runner.drivers.nomad import NomadDriver
+from runner.jobs import Deadlines, JobSpec
+from runner.settings import Config
+from tests.cluster import NomadAccess
+from tests.conformance.jobs import Program, Unsealing, job
+from tests.nomad.private import PrivateNomad
+from tests.nomad.seen import outcome, printed, until
+
+
+@pytest.fixture
+def private(access: NomadAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateNomad]:
+    nomad = PrivateNomad(access, tmp_path_factory.mktemp("nomad"))
+    try:
+        nomad.start_client()
+        yield nomad
+    finally:
+        nomad.close()
+
+
+@pytest.fixture
+def make_private_driver(private: PrivateNomad, make_config: Callable[..., Config]) -> Callable[[], NomadDriver]:
+    config = make_config(driver="nomad", nomad={"address": private.url, "taskDriver": "raw_exec"})
+    return lambda: NomadDriver(config, unseal=Unsealing())
+
+
+def _running(driver: NomadDriver, wanted: JobSpec) -> JobSpec:
+    driver.submit(wanted, Deadline.after(10))
+    until(driver, wanted.name, lambda seen: seen.phase == "running")
+    return wanted
+
+
+def test_a_job_on_a_drained_node_was_disrupted(
+    private: PrivateNomad, make_private_driver: Callable[[], NomadDriver]
+) -> None:
+    driver = make_private_driver()
+    wanted = _running(driver, job("shell", Program(endless=True)))
+    private.drain(private.nodes()[0]["ID"])
+    assert outcome(driver, wanted.name).reason == "disrupted"
+
+
+def test_a_job_whose_node_is_lost_waits_for_another_and_is_disrupted_when_its_time_is_up(
+    private: PrivateNomad, make_private_driver: Callable[[], NomadDriver]
+) -> None:
+    driver = make_private_driver()
+    wanted = _running(driver, job("shell", Program(endless=True), deadlines=Deadlines(queue=2, clone=1, run=9)))
+    private.kill("client")
+    until(driver, wanted.name, lambda seen: seen.phase == "waiting")
+    assert outcome(driver, wanted.name).reason == "disrupted"
+
+
+def test_a_client_that_is_restarted_loses_no_job(
+    private: PrivateNomad, make_private_driver: Callable[[], NomadDriver]
+) -> None:
+    driver = make_private_driver()
+    wanted = _running(driver, job("shell", "sleep 6; echo done"))
+    private.kill("client")
+    private.start_client()
+    assert outcome(driver, wanted.name).reason == "succeeded"
+    assert printed(driver, wanted.name) == "done\n"
+
+
+def test_an_end_that_nomad_has_collected_is_still_owed_and_its_name_is_free_once_that_is_told(
+    private: PrivateNomad, make_private_driver: Callable[[], NomadDriver]
+) -> None:
+    driver, wanted = make_private_driver(), job("shell")
+    driver.submit(wanted, Deadline.after(10))
+    outcome(driver, wanted.name)
+    private.rest("/v1/system/gc", {})
+    seen = until(driver, wanted.name, lambda seen: seen.phase == "gone")
+    assert seen.report == wanted.report
+    driver.mark_reported(wanted.name, outcome(driver, wanted.name))
+    assert driver.submit(wanted, Deadline.after(10)) == "created"

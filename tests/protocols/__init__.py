@@ -1,0 +1,1 @@
+"""One corpus through every door, and what each door bears."""

@@ -1,0 +1,144 @@
+"""A broker, a sidecar and consumers of their own for one test, and atlas's side of the broker.
+
+atlas is played with pika: a client that the consumer does not use.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pika
+import pika.exceptions
+
+from examples.broker import Broker
+from runner.payloads import ALIASES, REQUEST_TYPES
+from tests.processes import Process, Processes, eventually
+from tests.protocols.conftest import Outcome
+from tests.protocols.conftest import _path as field_path
+
+TYPES = (*REQUEST_TYPES, *ALIASES)
+
+
+class Stand:
+    """Everything of one test. Its names on the broker are its own, so tests share a broker undisturbed."""
+
+    def __init__(self, broker: Broker, processes: Processes, directory: Path, module: str = "runner") -> None:
+        self.broker = broker
+        self.exchange = f"jobs-{uuid.uuid4().hex[:8]}"
+        self.dead_letters = f"{self.exchange}.dead-letter"
+        self._processes = processes
+        self._directory, self._module = directory, module
+        self.socket = directory / "runner.sock"
+        self.sidecars: list[Process] = []
+
+    def queue(self, request_type: str = "analysis_run") -> str:
+        return f"{self.exchange}.{request_type}"
+
+    def start_sidecar(self) -> Process:
+        process = self._processes.sidecar(self._directory / "orchestrator.yaml", self._module)
+        self.sidecars.append(process)
+        eventually(self.socket.exists, "the sidecar listens")
+        return process
+
+    def consumer(self, *, ready: bool = True, **variables: str) -> Process:
+        """`python -m functions.amqp`, consuming."""
+        queues = {name: {"queue": self.queue(name)} for name in TYPES}
+        given = {"URL": self.broker.url, "EXCHANGE": self.exchange, "QUEUES": json.dumps(queues), "DELAYS": "1,2"}
+        named = {f"ORCHESTRATOR_AMQP_{name}": value for name, value in (given | variables).items()}
+        process = self._processes.python("-m", "functions.amqp", ORCHESTRATOR_SOCKET=str(self.socket), **named)
+        if ready:
+            eventually(lambda: '"message":"ready"' in process.said(), f"it is ready; see {process.log}", 30)
+        return process
+
+    @contextmanager
+    def channel(self) -> Iterator[Any]:
+        connection = pika.BlockingConnection(pika.URLParameters(self.broker.url))
+        try:
+            yield connection.channel()
+        finally:
+            connection.close()
+
+    def publish(self, bodies: Sequence[bytes], request_type: str = "analysis_run", **properties: Any) -> None:
+        """Persistent and confirmed, as atlas would."""
+        with self.channel() as channel:
+            channel.confirm_delivery()
+            for body in bodies:
+                channel.basic_publish(
+                    self.exchange,
+                    request_type,
+                    body,
+                    pika.BasicProperties(**({"delivery_mode": 2} | properties)),
+                    mandatory=True,
+                )
+
+    def depth(self, queue: str) -> int:
+        """Messages that wait in it; those in hand are not counted. -1 where it is missing."""
+        try:
+            with self.channel() as channel:
+                count: int = channel.queue_declare(queue, passive=True).method.message_count
+                return count
+        except pika.exceptions.ChannelClosedByBroker:
+            return -1
+
+    def take(self, queue: str) -> tuple[dict[str, Any], Any, bytes] | None:
+        """The headers, all properties and the body of its next message, which is removed."""
+        with self.channel() as channel:
+            method, properties, body = channel.basic_get(queue, auto_ack=True)
+            return (properties.headers, properties, body) if method else None
+
+    def dead_letter(self) -> tuple[dict[str, Any], Any, bytes]:
+        return eventually(lambda: self.take(self.dead_letters), "there is a dead letter")  # type: ignore[return-value]
+
+    def journal(self) -> list[dict[str, Any]]:
+        """What the sidecars say of each command, in order."""
+        lines = [line for process in self.sidecars for line in process.said().splitlines()]
+        return [json.loads(line) for line in lines if "orchestrator.journal" in line and line.endswith("}")]
+
+    def jobs(self, state: str = "created") -> Counter[str]:
+        """How often each job was answered with that state."""
+        return Counter(name for line in self.journal() for name, was in line["jobs"].items() if was == state)
+
+    def waiting(self) -> int:
+        """Messages that still wait anywhere but among the dead letters."""
+        return sum(max(0, self.depth(self.queue(name))) for name in TYPES) + self.delayed()
+
+    def delayed(self) -> int:
+        return sum(max(0, self.depth(f"{self.exchange}.delay.{seconds}")) for seconds in (1, 2))
+
+
+class AmqpDoor:
+    """A message says nothing back: what came of it stands in the dead letters, and in our own logs by its id."""
+
+    name = "amqp"
+
+    def __init__(self, stand: Stand, consumer: Process) -> None:
+        self._stand, self._consumer = stand, consumer
+
+    def send(self, request_type: str, document: dict[str, Any]) -> Outcome:
+        identity = uuid.uuid4().hex
+        self._stand.publish([json.dumps(document).encode()], request_type, message_id=identity)
+        return eventually(lambda: self._taken(identity) or self._failed(identity), "something came of it")
+
+    def _taken(self, identity: str) -> Outcome | None:
+        for line in self._stand.journal():
+            if (line["request_id"], line["message"]) == (identity, "accepted"):
+                return Outcome(jobs=tuple(line["jobs"].items()))
+        return None
+
+    def _failed(self, identity: str) -> Outcome | None:
+        if identity not in self._consumer.said():
+            return None
+        said = next(line for line in self._consumer.said().splitlines() if identity in line)
+        line = json.loads(said)
+        if "waits" in line["message"]:
+            return Outcome(code=line["code"], retry_after=line["seconds"])
+        headers, properties, _ = self._stand.dead_letter()
+        assert (properties.message_id, headers["x-orchestrator-code"]) == (identity, line["code"])
+        errors = headers.get("x-orchestrator-errors", ())
+        return Outcome(code=line["code"], fields=frozenset(field_path(each["pointer"]) for each in errors))

@@ -1,0 +1,283 @@
+"""The doors, open before one sidecar: each sends a JSON document its own way and tells what came of it.
+
+`functions.grpc` is never imported here: grpclib and grpcio each bring the health and reflection contracts, and protobuf
+lets a process have only one of each. It is run instead.
+
+Another door plugs in by a class with `name` and `send`, and a line in `doors`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import msgspec
+import pytest
+from google.protobuf import json_format
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
+from grpc_status import rpc_status
+
+from examples.broker import Broker, BrokerMissing, install
+from functions import grpc_tasks_pb2 as messages
+from tests.processes import Process, Processes, eventually, free_port
+from tests.wire import Connection, head, request
+
+SERVICE = "orchestrator.v1.Tasks"
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a caller learns. `fields` are written as google.rpc.BadRequest writes them."""
+
+    jobs: tuple[tuple[str, str], ...] = ()
+    code: str = ""
+    fields: frozenset[str] = frozenset()
+    retry_after: int | None = None
+
+
+class Door(Protocol):
+    """A way in."""
+
+    name: str
+
+    def send(self, request_type: str, document: dict[str, Any]) -> Outcome:
+        """Raises Unsayable where the door has no words for the document."""
+
+
+class Unsayable(Exception):
+    """The protocol's own types exclude the document."""
+
+
+class HttpDoor:
+    """POST to the bundle."""
+
+    name = "http"
+    paths = {
+        "analysis_run": "analysis", "autofix_run": "autofix", "transformer_run": "transformer",
+        "ssh_verify_run": "ssh-verify", "cancel_check_run": "cancel-check", "patcher_run": "commit",
+    }  # fmt: skip
+
+    def __init__(self, port: int, token: str) -> None:
+        self._port = port
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    def send(self, request_type: str, document: dict[str, Any]) -> Outcome:
+        path = f"/tasks/{self.paths[request_type]}"
+        with Connection(self._port) as connection:
+            answer = connection.ask(request("POST", path, json.dumps(document).encode(), self._headers))
+        if answer.status in (200, 201):
+            return Outcome(jobs=tuple((job["name"], job["state"]) for job in answer.json["jobs"]))
+        retry_after = answer.headers.get("retry-after")
+        return Outcome(
+            code=answer.problem["code"],
+            fields=frozenset(_path(each["pointer"]) for each in answer.problem.get("errors", ())),
+            retry_after=int(retry_after) if retry_after else None,
+        )
+
+
+class GrpcDoor:
+    """grpcio, which nobody here wrote."""
+
+    name = "grpc"
+    calls = {
+        "analysis_run": ("Analysis", messages.AnalysisRun), "autofix_run": ("Autofix", messages.AutofixRun),
+        "transformer_run": ("Transformer", messages.TransformerRun),
+        "ssh_verify_run": ("SshVerify", messages.SshVerifyRun),
+        "cancel_check_run": ("CancelCheck", messages.CancelCheckRun), "patcher_run": ("Commit", messages.PatcherRun),
+    }  # fmt: skip
+
+    def __init__(self, port: int, token: str, *, channel: grpc.Channel | None = None) -> None:
+        self.channel = channel or grpc.insecure_channel(f"127.0.0.1:{port}")
+        self._metadata = (("authorization", f"Bearer {token}"),)
+
+    def call(self, request_type: str) -> Any:
+        name, kind = self.calls[request_type]
+        return self.channel.unary_unary(
+            f"/{SERVICE}/{name}",
+            request_serializer=kind.SerializeToString,
+            response_deserializer=messages.Accepted.FromString,
+        )
+
+    def send(self, request_type: str, document: dict[str, Any]) -> Outcome:
+        try:
+            answer = self.call(request_type)(message(request_type, document), timeout=15, metadata=self._metadata)
+        except grpc.RpcError as error:
+            return refusal(error)
+        return accepted(answer)
+
+
+def message(request_type: str, document: dict[str, Any]) -> Any:
+    """The document in the contract's words."""
+    said = dict(document)
+    if said.get("config") is not None:
+        config = said["config"]
+        said["config"] = config if isinstance(config, str) else json.dumps(config)
+    if ids := (said.get("artifacts") or {}).get("patch_ids"):
+        said["artifacts"] = said["artifacts"] | {"patch_ids": {name: _patch_ids(each) for name, each in ids.items()}}
+    try:
+        return json_format.ParseDict(said, GrpcDoor.calls[request_type][1](), ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise Unsayable(str(error)) from error
+
+
+def _patch_ids(ids: list[int | str]) -> dict[str, Any]:
+    return {"ids": [{"number": each} if isinstance(each, int) else {"text": each} for each in ids]}
+
+
+def accepted(answer: Any) -> Outcome:
+    state = messages.Job.State.Name
+    return Outcome(jobs=tuple((job.name, state(job.state).removeprefix("STATE_").lower()) for job in answer.jobs))
+
+
+def refusal(error: grpc.RpcError) -> Outcome:
+    """What the details of a failed call say."""
+    status = rpc_status.from_call(error)
+    assert status is not None, f"{error.code()} without details: {error.details()}"
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    found = {}
+    for detail in status.details:
+        for kind in (ErrorInfo, BadRequest, RetryInfo):
+            if detail.Is(kind.DESCRIPTOR):
+                found[kind] = kind.FromString(detail.value)
+    assert found[ErrorInfo].domain == "orchestrator"
+    bad, retry = found.get(BadRequest), found.get(RetryInfo)
+    return Outcome(
+        code=found[ErrorInfo].metadata["code"],
+        fields=frozenset(violation.field for violation in bad.field_violations) if bad else frozenset(),
+        retry_after=retry.retry_delay.seconds if retry else None,
+    )
+
+
+def _path(pointer: str) -> str:
+    """A JSON pointer as a field's path."""
+    dotted = pointer.replace("/", ".").removeprefix(".").removeprefix("_")
+    return re.sub(r"\.(\d+)", r"[\1]", dotted)
+
+
+@pytest.fixture(scope="session")
+def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    started = Processes(tmp_path_factory.mktemp("log"))
+    yield started
+    started.end()
+
+
+@pytest.fixture(scope="session")
+def serve_grpc(processes: Processes) -> Callable[..., tuple[int, Process]]:
+    """A gRPC server, listening: `serve_grpc(socket, ORCHESTRATOR_GRPC_CONCURRENCY="1")`."""
+
+    def start(socket_path: Path, **environment: str) -> tuple[int, Process]:
+        port = free_port()
+        process = processes.python(
+            *("-m", "functions.grpc"),
+            ORCHESTRATOR_GRPC_BIND=f"127.0.0.1:{port}",
+            ORCHESTRATOR_SOCKET=str(socket_path),
+            **environment,
+        )
+        eventually(lambda: "serving gRPC" in process.said() or not process.runs(), "it listens")
+        assert process.runs(), process.said()
+        return port, process
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def obedient_sidecar(
+    processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
+) -> tuple[Path, Process]:
+    """A sidecar with the memory driver that does as a run's id says: its socket, and itself."""
+    directory = tmp_path_factory.mktemp("s")
+    process = processes.sidecar(write_config(directory), "tests.obedient_sidecar")
+    eventually((directory / "runner.sock").exists, "the sidecar listens")
+    return directory / "runner.sock", process
+
+
+@pytest.fixture(scope="session")
+def obedient_socket(obedient_sidecar: tuple[Path, Process]) -> Path:
+    return obedient_sidecar[0]
+
+
+@pytest.fixture(scope="session")
+def grpc_server(serve_grpc: Callable[..., tuple[int, Process]], obedient_socket: Path) -> tuple[int, Process]:
+    return serve_grpc(obedient_socket)
+
+
+@pytest.fixture(scope="session")
+def grpc_port(grpc_server: tuple[int, Process]) -> int:
+    return grpc_server[0]
+
+
+@pytest.fixture(scope="session")
+def http_door(processes: Processes, obedient_socket: Path, token: Callable[..., str]) -> HttpDoor:
+    port = free_port()
+    processes.gunicorn("functions.bundle:app", port, obedient_socket)
+    eventually(lambda: _ready(port), "the bundle is ready", 30)
+    return HttpDoor(port, token())
+
+
+@pytest.fixture(scope="session")
+def grpc_door(grpc_port: int, token: Callable[..., str]) -> Iterator[GrpcDoor]:
+    door = GrpcDoor(grpc_port, token())
+    yield door
+    door.channel.close()
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A RabbitMQ broker of our own."""
+    try:
+        install()
+    except BrokerMissing as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+    started = Broker(tmp_path_factory.mktemp("broker"))
+    try:
+        started.start()
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture(scope="session")
+def amqp_door(broker: Broker, processes: Processes, obedient_sidecar: tuple[Path, Process]) -> Door:
+    from tests.protocols.amqp_stand import AmqpDoor, Stand
+
+    socket_path, sidecar = obedient_sidecar
+    stand = Stand(broker, processes, socket_path.parent)
+    stand.sidecars.append(sidecar)
+    # What is to come later must not come while other cases are judged.
+    return AmqpDoor(stand, stand.consumer(DELAYS="3600"))
+
+
+class Doors(dict[str, Door]):
+    """A door that this host cannot open is skipped, with the reason."""
+
+    def __missing__(self, name: str) -> Door:
+        pytest.skip(f"there is no {name} here; the first test of it has said why")
+
+
+@pytest.fixture(scope="session")
+def doors(http_door: HttpDoor, grpc_door: GrpcDoor, request: pytest.FixtureRequest) -> dict[str, Door]:
+    """Every way in, all before the same sidecar."""
+    opened: list[Door] = [http_door, grpc_door]
+    with suppress(pytest.skip.Exception):
+        opened.append(request.getfixturevalue("amqp_door"))
+    return Doors({door.name: door for door in opened})
+
+
+@pytest.fixture
+def run() -> str:
+    """A run's id that nobody has used."""
+    return str(uuid.uuid4())
+
+
+def _ready(port: int) -> bool:
+    with suppress(OSError, EOFError), Connection(port) as connection:
+        return connection.ask(head("GET", "/readyz")).status == 200
+    return False

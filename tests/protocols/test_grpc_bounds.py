@@ -1,0 +1,170 @@
+"""What one client may make the server do, and that others do not suffer from it."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hyperframe.frame import RstStreamFrame
+
+from functions.grpc_session import ALLOWANCE, MAX_HEADERS
+from tests.processes import Process, eventually
+from tests.protocols.conftest import GrpcDoor
+from tests.protocols.corpus import ANALYSIS
+from tests.protocols.http2 import Http2, framed
+
+ENHANCE_YOUR_CALM = 11
+IDLE = 2000
+
+
+@pytest.fixture
+def others(grpc_door: GrpcDoor, run: str) -> Iterator[None]:
+    """Whatever a test does, another client's call succeeds after it."""
+    yield
+    assert grpc_door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+
+
+@pytest.fixture
+def authorized(token: Callable[..., str]) -> tuple[str, str]:
+    return ("authorization", f"Bearer {token()}")
+
+
+@pytest.mark.usefixtures("others")
+def test_a_flood_of_resets_ends_its_connection_and_nothing_else(grpc_server: tuple[int, Process]) -> None:
+    port, process = grpc_server
+    for _ in range(3):
+        with Http2(port) as client:
+            for _ in range(20 * int(ALLOWANCE)):
+                stream = client.start()
+                client.h2._data_to_send += RstStreamFrame(stream).serialize()
+                client.h2.streams.pop(stream)
+                if client.closed:
+                    break
+            assert client.until_closed()
+    assert process.runs()
+
+
+@pytest.mark.usefixtures("others")
+def test_resets_now_and_then_are_a_client_s_right(grpc_port: int, authorized: tuple[str, str]) -> None:
+    with Http2(grpc_port) as client:
+        for _ in range(50):
+            client.reset(client.start(authorized))
+        stream = client.start(authorized)
+        client.send(stream, framed(b""), end=True)
+        assert client.answer(stream).status == "3"
+
+
+@pytest.mark.usefixtures("others")
+def test_a_flood_of_pings_is_told_to_be_calm(grpc_port: int) -> None:
+    with Http2(grpc_port) as client:
+        for _ in range(2 * int(ALLOWANCE)):
+            client.ping()
+            if client.closed:
+                break
+        assert client.until_closed()
+
+
+@pytest.mark.usefixtures("others")
+def test_headers_over_the_bound_are_refused_by_name(grpc_port: int, authorized: tuple[str, str]) -> None:
+    with Http2(grpc_port) as client:
+        stream = client.start(authorized, ("x-large", "a" * MAX_HEADERS), end=True)
+        assert client.answer(stream).status == "8"
+        stream = client.start(authorized)
+        client.send(stream, framed(b""), end=True)
+        assert client.answer(stream).status == "3"
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize("headers", [("x-large", "a" * 300_000), ("a" * 70_000, "b")], ids=["value", "name"])
+def test_headers_far_over_the_bound_end_the_connection(grpc_port: int, headers: tuple[str, str]) -> None:
+    with Http2(grpc_port) as client:
+        client.start(headers, end=True)
+        assert client.until_closed()
+
+
+@pytest.mark.usefixtures("others")
+def test_a_large_message_is_refused_before_it_is_held(
+    grpc_server: tuple[int, Process], authorized: tuple[str, str]
+) -> None:
+    port, process = grpc_server
+    before = memory(process)
+    clients = [Http2(port) for _ in range(20)]
+    for client in clients:
+        stream = client.start(authorized)
+        client.send(stream, framed(b"x" * 100_000, size=2**31))
+        assert client.answer(stream).status == "8"
+        client.socket.close()
+    assert memory(process) - before < 16
+
+
+@pytest.mark.usefixtures("others")
+def test_the_largest_message_is_read(grpc_port: int, authorized: tuple[str, str]) -> None:
+    with Http2(grpc_port) as client:
+        stream = client.start(authorized)
+        client.send(stream, framed(b"\xff" * (4 * 1024 * 1024)), end=True)
+        assert client.answer(stream).status == "3"
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x04\x01\x04\x00\x00\x00\x01\xff\xff\xff\xff",
+    ],
+    ids=["HTTP/1.1", "TLS", "no frames", "broken compression"],
+)
+def test_what_is_no_http2_ends_the_connection(grpc_port: int, sent: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", grpc_port), timeout=10) as connection:
+        connection.sendall(sent)
+        while connection.recv(65536):
+            pass
+
+
+@pytest.mark.usefixtures("others")
+def test_frames_of_unknown_types_are_ignored(grpc_port: int, authorized: tuple[str, str]) -> None:
+    with Http2(grpc_port) as client:
+        client.socket.sendall(b"\x00\x00\x03\x42\x00\x00\x00\x00\x00abc")
+        stream = client.start(authorized)
+        client.send(stream, framed(b""), end=True)
+        assert client.answer(stream).status == "3"
+
+
+def test_two_thousand_idle_connections_are_held_while_others_are_served(
+    grpc_server: tuple[int, Process], grpc_door: GrpcDoor, run: str
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 3 * IDLE), hard))
+    port, process = grpc_server
+    before, connections = memory(process), []
+    try:
+        for _ in range(IDLE):
+            connections.append(Http2(port))
+        eventually(lambda: open_files(process.pid) > IDLE, "all are accepted")
+        began = time.monotonic()
+        assert grpc_door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+        assert time.monotonic() - began < 2
+        assert (memory(process) - before) / IDLE < 0.1, "MiB for each"
+        with connections[0] as first:
+            assert first.answer(first.start(end=True)).status == "16"
+    finally:
+        for connection in connections:
+            connection.socket.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    eventually(lambda: open_files(process.pid) < 100, "all are let go")
+
+
+def open_files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def memory(process: Process) -> float:
+    """MiB that the process holds."""
+    pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20

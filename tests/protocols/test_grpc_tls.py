@@ -1,0 +1,129 @@
+"""TLS and mutual TLS: who gets in, and who does not."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import msgspec
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.processes import Process, Processes, free_port
+from tests.protocols.conftest import GrpcDoor
+from tests.protocols.corpus import ANALYSIS
+
+Serve = Callable[..., tuple[int, Process]]
+
+
+class Identity(msgspec.Struct):
+    """A certificate with its key, and what they can sign."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def chain(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def secret(self) -> bytes:
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def identity(name: str, signer: Identity | None = None) -> Identity:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(signer.certificate.subject if signer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=signer is None, path_length=None), critical=True)
+        .sign(signer.key if signer else key, hashes.SHA256())
+    )
+    return Identity(certificate, key)
+
+
+AUTHORITY, STRANGER = identity("an authority"), identity("another authority")
+SERVER, CLIENT, IMPOSTOR = identity("server", AUTHORITY), identity("client", AUTHORITY), identity("client", STRANGER)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    directory = tmp_path_factory.mktemp("tls")
+    contents = {"CERTIFICATE": SERVER.chain, "KEY": SERVER.secret, "CLIENT_CA": AUTHORITY.chain}
+    for name, content in contents.items():
+        (directory / name).write_bytes(content)
+    return {f"ORCHESTRATOR_GRPC_TLS_{name}": str(directory / name) for name in contents}
+
+
+@pytest.fixture(scope="module")
+def tls_port(serve_grpc: Serve, obedient_socket: Path, files: dict[str, str]) -> int:
+    return serve_grpc(obedient_socket, **files | {"ORCHESTRATOR_GRPC_TLS_CLIENT_CA": ""})[0]
+
+
+@pytest.fixture(scope="module")
+def mutual_port(serve_grpc: Serve, obedient_socket: Path, files: dict[str, str]) -> int:
+    return serve_grpc(obedient_socket, **files)[0]
+
+
+def channel(port: int, trusted: Identity = AUTHORITY, client: Identity | None = None) -> grpc.Channel:
+    own = (client.secret, client.chain) if client else (None, None)
+    return grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(trusted.chain, *own))
+
+
+def test_calls_go_over_tls(tls_port: int, token: Callable[..., str], run: str) -> None:
+    with channel(tls_port) as secured:
+        door = GrpcDoor(tls_port, token(), channel=secured)
+        assert door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+
+
+def test_a_known_client_gets_in(mutual_port: int, token: Callable[..., str], run: str) -> None:
+    with channel(mutual_port, client=CLIENT) as secured:
+        door = GrpcDoor(mutual_port, token(), channel=secured)
+        assert door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+
+
+@pytest.mark.parametrize("client", [None, IMPOSTOR], ids=["no certificate", "another authority's"])
+def test_anybody_else_does_not(mutual_port: int, client: Identity | None) -> None:
+    with channel(mutual_port, client=client) as secured, pytest.raises(grpc.RpcError) as refused:
+        health_pb2_grpc.HealthStub(secured).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def test_plain_text_is_refused(tls_port: int) -> None:
+    with grpc.insecure_channel(f"localhost:{tls_port}") as plain, pytest.raises(grpc.RpcError) as refused:
+        health_pb2_grpc.HealthStub(plain).Check(health_pb2.HealthCheckRequest(), timeout=10)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"CERTIFICATE": "/nowhere"}, "/grpc/tls/certificate"),
+        ({"CERTIFICATE": ""}, "/grpc/tls/certificate"),
+        ({"KEY": "CLIENT_CA"}, "/grpc/tls/certificate"),
+        ({"CLIENT_CA": "/nowhere"}, "/grpc/tls/clientCa"),
+    ],
+)
+def test_files_that_are_no_good_end_it_with_the_code_for_configurations(
+    processes: Processes, files: dict[str, str], changed: dict[str, str], said: str
+) -> None:
+    prefix = "ORCHESTRATOR_GRPC_TLS_"
+    bad = {prefix + name: files.get(prefix + value, value) for name, value in changed.items()}
+    bind = {"ORCHESTRATOR_GRPC_BIND": f"127.0.0.1:{free_port()}"}
+    process = processes.python("-m", "functions.grpc", **files | bad | bind)
+    assert process.ended() == 3
+    assert said in process.said()

@@ -1,0 +1,97 @@
+"""`up` and `check-config` with gRPC in the configuration."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from runner.config import parse
+from runner.errors import Invalid
+from runner.settings import Config
+from runner.supervisor import children
+from tests.processes import ROOT, Processes, eventually, free_port
+from tests.protocols.conftest import GrpcDoor
+from tests.protocols.corpus import ANALYSIS
+
+
+def test_up_starts_the_door_and_brings_it_back(
+    processes: Processes, tmp_path: Path, write_config: Callable[..., Path], token: Callable[..., str], run: str
+) -> None:
+    port = free_port()
+    path = write_config(tmp_path, protocols=["grpc"], grpc={"bind": f"127.0.0.1:{port}", "workers": 2})
+    up = processes.python("-m", "runner", "up", "--config", str(path))
+    eventually(lambda: serving(port), "it serves", 30)
+    for pid in up.children():
+        if b"functions.grpc" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: not serving(port), "it is gone")
+    eventually(lambda: serving(port), "it is back", 30)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert GrpcDoor(port, token(), channel=channel).send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+    up.signal(signal.SIGTERM)
+    assert up.ended(40) == 0
+
+
+def serving(port: int) -> bool:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, suppress(grpc.RpcError):
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+    return False
+
+
+def test_only_the_named_doors_are_opened(make_config: Callable[..., Config]) -> None:
+    def names(*protocols: str) -> list[str]:
+        config = make_config(protocols=list(protocols), grpc={"workers": 3})
+        return [child.name for child in children(config, Path("x.yaml"), {})]
+
+    assert names("http") == ["sidecar", "http"]
+    assert names("grpc") == ["sidecar", "grpc 1", "grpc 2", "grpc 3"]
+    assert names("http", "grpc") == ["sidecar", "http", "grpc 1", "grpc 2", "grpc 3"]
+
+
+def test_the_door_is_told_all_of_its_section_and_no_secret(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    file = tmp_path / "a.pem"
+    file.write_text("")
+    tls = {"certificate": str(file), "key": str(file), "clientCa": str(file)}
+    config = make_config(protocols=["grpc"], grpc={"bind": "[::]:1", "concurrency": 5, "tls": tls})
+    told = children(config, Path("x.yaml"), {"ORCHESTRATOR_PRIVATE_KEY": "x"})[1].environment
+    assert {name: value for name, value in told.items() if "GRPC" in name} == {
+        "ORCHESTRATOR_GRPC_BIND": "[::]:1",
+        "ORCHESTRATOR_GRPC_CONCURRENCY": "5",
+        "ORCHESTRATOR_GRPC_TLS_CERTIFICATE": str(file),
+        "ORCHESTRATOR_GRPC_TLS_KEY": str(file),
+        "ORCHESTRATOR_GRPC_TLS_CLIENT_CA": str(file),
+    }
+    assert "ORCHESTRATOR_PRIVATE_KEY" not in told
+
+
+@pytest.mark.parametrize(
+    ("tls", "pointers"),
+    [
+        ({"key": __file__}, {"/grpc/tls/certificate"}),
+        ({"certificate": "/nowhere", "clientCa": "/nowhere"}, {"/grpc/tls/certificate", "/grpc/tls/clientCa"}),
+    ],
+)
+def test_files_that_do_not_go_together_are_named(document: dict[str, Any], tls: Any, pointers: set[str]) -> None:
+    with pytest.raises(Invalid) as refused:
+        parse(yaml.safe_dump({**document, "protocols": ["grpc"], "grpc": {"tls": tls}}), {})
+    assert {problem.pointer for problem in refused.value.problems} == pointers
+
+
+def test_check_config_says_where_the_door_is(tmp_path: Path, write_config: Callable[..., Path]) -> None:
+    path = write_config(tmp_path, protocols=["http", "grpc"])
+    command = [sys.executable, "-m", "runner", "check-config", "--config", str(path)]
+    checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    assert "grpc on 127.0.0.1:50051 (plain text" in checked.stdout

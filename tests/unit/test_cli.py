@@ -1,0 +1,509 @@
+"""runner.cli: `python -m runner`, command by command, with its exit codes."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import click
+import jwt
+import msgspec
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from functions import analysis, autofix, cancel_check, commit, ssh_verify, transformer
+from runner import exit_codes
+from runner.cli import main
+from runner.cli.requests import PATHS
+from runner.drivers import Deadline
+from runner.drivers.local import LocalDriver
+from runner.jobs import Cancellation, Report
+from runner.payloads import REQUEST_TYPES
+from tests.conftest import ROOT, KeyPair
+from tests.unit.documents import put, whole
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """One command, in an empty directory and with an empty environment."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path, stdin: bytes | str | None = None, **environ: str) -> Result:
+        cleared = dict.fromkeys(("ORCHESTRATOR_CONFIG", "ORCHESTRATOR_TOKEN", "TASK_NAMESPACE"), None)
+        result = CliRunner().invoke(main, [*map(str, arguments)], input=stdin, env={**cleared, **environ})
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def config_file(tmp_path: Path, document: dict[str, Any]) -> Callable[..., Path]:
+    """A good configuration, with some sections replaced."""
+
+    def write(**sections: Any) -> Path:
+        path = tmp_path / "config.yaml"
+        path.write_text(yaml.safe_dump({**document, **sections}))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def payload(tmp_path: Path) -> Callable[..., Path]:
+    """A file with a whole request, or with any other document."""
+
+    def write(kind: str, document: Any = None) -> Path:
+        path = tmp_path / f"{kind}.json"
+        path.write_text(json.dumps(whole(kind) if document is None else document))
+        return path
+
+    return write
+
+
+class TestHelp:
+    def test_the_exit_codes_are_documented_line_by_line(self, run: Run) -> None:
+        lines = [line.strip().removeprefix("Exit codes:").strip() for line in run("--help").stdout.splitlines()]
+        documented = dict(line.split(maxsplit=1) for line in lines if line[:1].isdigit())
+        assert {code: meaning.split(" ")[0] for code, meaning in documented.items()} == {
+            "0": "done",
+            str(exit_codes.DEFECT): "a",
+            str(exit_codes.USAGE): "the",
+            str(exit_codes.CONFIGURATION): "the",
+            str(exit_codes.REFUSED): "the",
+            str(exit_codes.LATER): "not",
+        }
+        assert "configuration" in documented[str(exit_codes.CONFIGURATION)]
+        assert "refused" in documented[str(exit_codes.REFUSED)]
+        assert "later" in documented[str(exit_codes.LATER)]
+
+    def test_examples_stand_on_lines_of_their_own(self, run: Run) -> None:
+        assert any(line.endswith("python -m runner jobs list") for line in run("--help").stdout.splitlines())
+
+    def test_every_command_and_option_says_what_it_is_for(self) -> None:
+        def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+            for name, command in group.commands.items():
+                yield " ".join((*path, name)), command
+                if isinstance(command, click.Group):
+                    yield from commands(command, (*path, name))
+
+        every = dict(commands(main))
+        assert {
+            "up",
+            "serve",
+            "check-config",
+            "render",
+            "submit",
+            "jobs list",
+            "jobs show",
+            "jobs logs",
+            "jobs cancel",
+        } <= set(every)
+        for name, command in every.items():
+            assert command.help, name
+            assert command.get_short_help_str(200).endswith((".", ":")), name
+            for parameter in command.params:
+                if isinstance(parameter, click.Option) and parameter.name not in ("driver", "lines"):
+                    assert parameter.help, (name, parameter.name)
+
+    @pytest.mark.parametrize(
+        "arguments", [["nonsense"], ["render"], ["render", "nonsense", "-"], ["jobs", "show"], ["--nonsense"]]
+    )
+    def test_a_wrong_command_line_is_2(self, arguments: list[str], run: Run) -> None:
+        assert run(*arguments).exit_code == exit_codes.USAGE
+
+    def test_an_unknown_request_type_is_answered_with_all_of_them(self, run: Run) -> None:
+        text = run("render", "nonsense", "-").stderr
+        assert all(kind in text for kind in REQUEST_TYPES)
+
+
+class TestRender:
+    @pytest.mark.parametrize("kind", sorted(REQUEST_TYPES))
+    def test_every_request_type_is_shown_without_any_configuration(
+        self, kind: str, run: Run, payload: Callable[..., Path]
+    ) -> None:
+        result = run("render", kind, payload(kind))
+        assert result.exit_code == 0
+        kinds = [each["kind"] for each in yaml.safe_load_all(result.stdout)]
+        assert kinds == (["Job"] if kind == "cancel_check_run" else ["Job", "Secret"])
+
+    @pytest.mark.parametrize(
+        ("spelling", "kind"),
+        [
+            ("analysis", "analysis_run"),
+            ("autofix", "autofix_run"),
+            ("transformer", "transformer_run"),
+            ("transforer", "transformer_run"),
+            ("transforer_run", "transformer_run"),
+            ("ssh-verify", "ssh_verify_run"),
+            ("ssh_verify", "ssh_verify_run"),
+            ("cancel-check", "cancel_check_run"),
+            ("cancel_check", "cancel_check_run"),
+            ("commit", "patcher_run"),
+            ("patcher", "patcher_run"),
+        ],
+    )
+    def test_a_type_may_be_spelt_as_in_its_path(
+        self, spelling: str, kind: str, run: Run, payload: Callable[..., Path]
+    ) -> None:
+        assert run("render", spelling, payload(kind)).stdout == run("render", kind, payload(kind)).stdout
+
+    def test_the_sample_of_the_readme_is_shown(self, run: Run) -> None:
+        result = run("render", "analysis", ROOT / "examples" / "analysis.json")
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "marvin-python:dev" in result.stdout
+
+    def test_a_payload_may_come_from_standard_input(self, run: Run, payload: Callable[..., Path]) -> None:
+        result = run("render", "analysis", "-", stdin=payload("analysis_run").read_bytes())
+        assert result.stdout == run("render", "analysis", payload("analysis_run")).stdout
+
+    @pytest.mark.parametrize("kind", sorted(set(REQUEST_TYPES) - {"cancel_check_run"}))
+    def test_secrets_are_masked(self, kind: str, run: Run, payload: Callable[..., Path]) -> None:
+        result = run("render", kind, payload(kind))
+        (_, secret) = yaml.safe_load_all(result.stdout)
+        assert set(secret["stringData"].values()) == {"***"}
+        for value in ("clone-token", "private", "X-Amz-Signature"):
+            assert value not in result.output
+
+    def test_unless_they_are_asked_for(
+        self, run: Run, payload: Callable[..., Path], config_file: Callable[..., Path], runner_keys: KeyPair
+    ) -> None:
+        result = run("render", "analysis", payload("analysis_run"), "--reveal", "--config", config_file())
+        (_, secret) = yaml.safe_load_all(result.stdout)
+        assert secret["stringData"]["REMOTE_URL"] == whole("analysis_run")["vcs_meta"]["remote_url"]
+        assert secret["stringData"]["SSH_PRIVATE_KEY"] == whole("analysis_run")["keys"]["ssh"]["private"]
+        token = jwt.decode(secret["stringData"]["RESULT_HTTP_TOKEN"], runner_keys.public, algorithms=["RS256"])
+        assert (token["iss"], token["scp"], token["run_id"]) == ("runner-1", "analysis.*", "r-1")
+
+    def test_without_a_key_the_token_says_why_it_is_none(self, run: Run, payload: Callable[..., Path]) -> None:
+        result = run("render", "analysis", payload("analysis_run"), "--reveal")
+        (_, secret) = yaml.safe_load_all(result.stdout)
+        assert "runner.privateKey" in secret["stringData"]["RESULT_HTTP_TOKEN"]
+
+    def test_the_configuration_counts_wherever_it_is_found(
+        self, run: Run, payload: Callable[..., Path], config_file: Callable[..., Path]
+    ) -> None:
+        path = config_file(kubernetes={"namespace": "jobs"})
+        assert "namespace: jobs" in run("render", "analysis", payload("analysis_run"), "--config", path).stdout
+        assert (
+            "namespace: jobs"
+            in run("render", "analysis", payload("analysis_run"), ORCHESTRATOR_CONFIG=str(path)).stdout
+        )
+        path.rename(path.with_name("orchestrator.yaml"))
+        assert "namespace: jobs" in run("render", "analysis", payload("analysis_run")).stdout
+
+    def test_a_bad_configuration_is_3(
+        self, run: Run, payload: Callable[..., Path], config_file: Callable[..., Path]
+    ) -> None:
+        result = run("render", "analysis", payload("analysis_run"), "--config", config_file(nonsense=1))
+        assert (result.exit_code, result.stdout) == (exit_codes.CONFIGURATION, "")
+        assert "nonsense is not a known key" in result.stderr
+
+    def test_a_bad_payload_is_4_with_everything_that_is_wrong(self, run: Run, payload: Callable[..., Path]) -> None:
+        document = put(put(whole("analysis_run"), "/run_id", "a b"), "/vcs_meta/remote_url", "ext::sh")
+        result = run("render", "analysis", payload("analysis_run", document))
+        assert (result.exit_code, result.stdout) == (exit_codes.REFUSED, "")
+        assert "/run_id must be 1 to 64 ASCII letters" in result.stderr
+        assert "/vcs_meta/remote_url must be an https, http or ssh URL" in result.stderr
+        assert "invalid: 2 thing(s) to mend" in result.stderr
+
+    @pytest.mark.parametrize(
+        ("body", "code"),
+        [(b"", "malformed"), (b"\xff", "malformed"), (b"[]", "invalid"), (b" " * (4 << 20) + b"{}", "too_large")],
+    )
+    def test_so_is_what_is_none(self, body: bytes, code: str, run: Run) -> None:
+        result = run("render", "analysis", "-", stdin=body)
+        assert (result.exit_code, result.stdout) == (exit_codes.REFUSED, "")
+        assert f"{code}:" in result.stderr
+
+    def test_and_one_whose_job_could_not_be_started(self, run: Run, payload: Callable[..., Path]) -> None:
+        document = put(whole("analysis_run"), "/config", {"x": "a" * 200_000})
+        result = run("render", "analysis", payload("analysis_run", document))
+        assert (result.exit_code, "too_large: the value of --config" in result.stderr) == (exit_codes.REFUSED, True)
+
+    def test_a_missing_payload_is_2(self, run: Run) -> None:
+        assert run("render", "analysis", "nowhere.json").exit_code == exit_codes.USAGE
+
+
+class TestCheckConfig:
+    def test_a_good_one_is_summed_up(self, run: Run, config_file: Callable[..., Path]) -> None:
+        pools = {
+            "gold": {"driver": "printer"},
+            "silver": {"driver": "kubernetes", "namespace": "paying"},
+            "bronze": {"driver": "local"},
+        }
+        path = config_file(
+            pools=pools, defaultPool="bronze", kubernetes={"namespace": "jobs"}, http={"bind": "0.0.0.0:80"}
+        )
+        result = run("check-config", "--config", path)
+        assert (result.exit_code, result.stderr) == (0, "")
+        lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+        assert lines[0] == "The configuration is good."
+        assert "we are runner-1, for atlas at https://atlas.example" in lines
+        assert "pool gold printer" in lines
+        assert "pool silver kubernetes: namespace paying" in lines
+        assert "pool bronze local: in /var/lib/orchestrator/jobs, 2 at a time (whatever names no other pool)" in lines
+        assert any("http on 0.0.0.0:80 (tokens of the control plane)" in line for line in lines)
+
+    def test_an_open_door_is_mentioned(self, run: Run, config_file: Callable[..., Path]) -> None:
+        result = run("check-config", "--config", config_file(http={"allowUnauthenticated": True}))
+        assert "(no token needed)" in result.stdout
+
+    def test_every_error_is_named_as_a_person_writes_the_key(self, run: Run, config_file: Callable[..., Path]) -> None:
+        path = config_file(http={"workers": 0}, pools={"a/b": {"drivr": "x"}}, deepsource={})
+        result = run("check-config", "--config", path)
+        assert (result.exit_code, result.stdout) == (exit_codes.CONFIGURATION, "")
+        assert "config.yaml has 4 error(s):" in result.stderr
+        assert "  http.workers must be a number from 1 to 1024" in result.stderr
+        assert "  pools.a/b.drivr is not a known key; did you mean 'driver'?" in result.stderr
+        assert "  deepsource.host is required: results go there" in result.stderr
+
+    def test_both_keys_are_tried(self, run: Run, config_file: Callable[..., Path], runner_keys: KeyPair) -> None:
+        bad = "-----BEGIN X-----\nhunter2\n-----END X-----\n"
+        path = config_file(runner={"id": "r", "privateKey": bad}, deepsource={"host": "a", "publicKey": bad})
+        result = run("check-config", "--config", path)
+        assert (result.exit_code, result.stdout) == (exit_codes.CONFIGURATION, "")
+        assert "runner.privateKey" in result.stderr
+        assert "deepsource.publicKey" in result.stderr
+        assert "hunter2" not in result.output
+        swapped = config_file(deepsource={"host": "a", "publicKey": runner_keys.private})
+        assert "deepsource.publicKey" in run("check-config", "--config", swapped).stderr
+
+    @pytest.mark.parametrize("text", ["runner: [", "- a", "runner: {id: a, id: b}", "\0"])
+    def test_a_file_that_is_no_yaml_is_3(self, text: str, run: Run, tmp_path: Path) -> None:
+        (tmp_path / "orchestrator.yaml").write_text(text)
+        result = run("check-config")
+        assert (result.exit_code, result.stdout) == (exit_codes.CONFIGURATION, "")
+        assert "configuration" in result.stderr
+
+    def test_so_is_a_missing_one(self, run: Run) -> None:
+        result = run("check-config")
+        assert (result.exit_code, "orchestrator.yaml cannot be read" in result.stderr) == (
+            exit_codes.CONFIGURATION,
+            True,
+        )
+
+    def test_no_secret_is_shown(self, run: Run, config_file: Callable[..., Path], runner_keys: KeyPair) -> None:
+        result = run("check-config", "--config", config_file(sentry={"dsn": "https://hunter2@sentry.example/1"}))
+        assert result.exit_code == 0
+        assert "hunter2" not in result.output
+        assert not any(line in result.output for line in runner_keys.private.splitlines()[1:-1])
+
+
+class Server:
+    """Answers every POST with the same words, and remembers what came."""
+
+    def __init__(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.requests: list[tuple[str, dict[str, str], bytes]] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body_sent = self.rfile.read(int(self.headers["Content-Length"]))
+                server.requests.append((self.path, dict(self.headers), body_sent))
+                self.send_response(status)
+                for name, value in {"Content-Length": str(len(body)), **headers}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(body)
+
+            def do_GET(self) -> None:
+                self.do_POST()
+
+            def log_message(self, *_: object) -> None:
+                """Silent."""
+
+        self._server = HTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    servers: list[Server] = []
+
+    def start(status: int, body: Any = b"", **headers: str) -> Server:
+        words = body if isinstance(body, bytes) else json.dumps(body).encode()
+        servers.append(Server(status, words, headers))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
+
+
+class TestSubmit:
+    MADE = {"jobs": [{"name": "analysis-s7-r-1-3", "driver": "local", "state": "created"}], "x_new": 1}
+
+    @pytest.mark.parametrize("kind", sorted(REQUEST_TYPES))
+    def test_a_request_goes_to_its_types_path_and_the_jobs_are_printed(
+        self, kind: str, run: Run, payload: Callable[..., Path], serve: Callable[..., Server]
+    ) -> None:
+        server = serve(201, self.MADE)
+        result = run("submit", kind, payload(kind), "--url", f"{server.url}/", "--token", "t.o.k")
+        assert (result.exit_code, result.stdout.split()) == (0, ["created", "local", "analysis-s7-r-1-3"])
+        ((path, headers, body),) = server.requests
+        assert path == PATHS[kind]
+        assert (headers["Authorization"], headers["Content-Type"]) == ("Bearer t.o.k", "application/json")
+        assert body == payload(kind).read_bytes()
+
+    def test_a_token_may_come_from_a_file_or_the_environment_or_not_at_all(
+        self, run: Run, payload: Callable[..., Path], serve: Callable[..., Server], tmp_path: Path
+    ) -> None:
+        server = serve(200, {"jobs": []})
+        (tmp_path / "token").write_text("f.i.le\n")
+        arguments = ("submit", "analysis", payload("analysis_run"), "--url", server.url)
+        assert run(*arguments, "--token", f"@{tmp_path}/token").exit_code == 0
+        assert run(*arguments, ORCHESTRATOR_TOKEN="e.n.v").exit_code == 0
+        assert run(*arguments).exit_code == 0
+        sent = [headers.get("Authorization") for _, headers, _ in server.requests]
+        assert sent == ["Bearer f.i.le", "Bearer e.n.v", None]
+
+    @pytest.mark.parametrize(
+        ("code", "status", "exit_code"),
+        [
+            ("malformed", 400, exit_codes.REFUSED),
+            ("unauthenticated", 401, exit_codes.REFUSED),
+            ("forbidden", 403, exit_codes.REFUSED),
+            ("conflict", 409, exit_codes.REFUSED),
+            ("too_large", 413, exit_codes.REFUSED),
+            ("unsupported_media_type", 415, exit_codes.REFUSED),
+            ("invalid", 422, exit_codes.REFUSED),
+            ("rejected", 422, exit_codes.REFUSED),
+            ("busy", 429, exit_codes.LATER),
+            ("internal", 500, exit_codes.DEFECT),
+            ("unavailable", 503, exit_codes.LATER),
+            ("timeout", 504, exit_codes.LATER),
+        ],
+    )
+    def test_a_refusal_has_its_exit_code(
+        self,
+        code: str,
+        status: int,
+        exit_code: int,
+        run: Run,
+        payload: Callable[..., Path],
+        serve: Callable[..., Server],
+    ) -> None:
+        problem = {"code": code, "detail": "it went wrong", "errors": [{"pointer": "/a", "message": "is b"}]}
+        server = serve(status, problem if code == "invalid" else {"code": code, "detail": "it went wrong"})
+        result = run("submit", "analysis", payload("analysis_run"), "--url", server.url)
+        assert (result.exit_code, result.stdout) == (exit_code, "")
+        assert ("  /a is b" if code == "invalid" else f"{code}: it went wrong") in result.stderr
+
+    @pytest.mark.parametrize("status", [200, 201, 400, 502])
+    @pytest.mark.parametrize(
+        "body", [b"", b"<html>hello</html>", b"[]", b"{}", b'{"code": 5}', b"\xff", b'{"jobs": [{}]}']
+    )
+    def test_an_answer_from_somebody_else_is_said_to_be_one(
+        self, status: int, body: bytes, run: Run, payload: Callable[..., Path], serve: Callable[..., Server]
+    ) -> None:
+        result = run("submit", "analysis", payload("analysis_run"), "--url", serve(status, body).url)
+        assert (result.exit_code, result.stdout) == (exit_codes.DEFECT, "")
+        assert "not from an Orchestrator" in result.stderr
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_the_token_does_not_follow_a_redirect(
+        self, status: int, run: Run, payload: Callable[..., Path], serve: Callable[..., Server]
+    ) -> None:
+        elsewhere = serve(200, self.MADE)
+        server = serve(status, Location=f"{elsewhere.url}/tasks/analysis")
+        result = run("submit", "analysis", payload("analysis_run"), "--url", server.url, "--token", "t.o.k")
+        assert result.exit_code == exit_codes.DEFECT
+        assert elsewhere.requests == []
+
+    def test_nobody_there_is_5(self, run: Run, payload: Callable[..., Path], serve: Callable[..., Server]) -> None:
+        server = serve(200)
+        server.stop()
+        result = run("submit", "analysis", payload("analysis_run"), "--url", server.url)
+        assert (result.exit_code, "unavailable" in result.stderr) == (exit_codes.LATER, True)
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            ["--url", "ftp://a"],
+            ["--url", "a"],
+            ["--url", "http://a", "--token", "@nowhere"],
+            ["--url", "http://a", "--token", "two\nlines"],
+        ],
+    )
+    def test_a_wrong_address_or_token_is_2(self, options: list[str], run: Run, payload: Callable[..., Path]) -> None:
+        result = run("submit", "analysis", payload("analysis_run"), *options)
+        assert result.exit_code == exit_codes.USAGE
+        assert "two" not in result.output
+
+    def test_the_paths_are_those_that_the_functions_serve(self) -> None:
+        kinds = (
+            analysis.Analysis,
+            autofix.Autofix,
+            transformer.Transformer,
+            ssh_verify.SshVerify,
+            cancel_check.CancelCheck,
+            commit.Commit,
+        )
+        assert {kind.request_type: kind.paths[0] for kind in kinds} == PATHS
+        assert {kind.request_type: kind.payload for kind in kinds} == REQUEST_TYPES
+
+
+class TestJobs:
+    @pytest.fixture
+    def local(self, tmp_path: Path, config_file: Callable[..., Path]) -> Path:
+        """A configuration of this host, whose one job has been cancelled before it came."""
+        directory = tmp_path / "jobs"
+        driver = LocalDriver(directory, parallelism=1, images={}, unseal=lambda _: {})
+        report = Report(request_type="cancel_check_run", run_id="c-1", path="/p", task="t", scope="s")
+        cancellation = Cancellation(name="analysis-s0-r-1-1", labels={}, report=report)
+        assert driver.cancel(cancellation, Deadline.after(10), tombstone=True) == "cancelled"
+        return config_file(driver="local", local={"directory": str(directory)})
+
+    def test_none_are_said_to_be_none(self, run: Run, config_file: Callable[..., Path]) -> None:
+        result = run("jobs", "list", "--config", config_file())
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "There are no jobs.\n")
+
+    @pytest.mark.parametrize("command", [["show"], ["logs"], ["cancel"]])
+    def test_one_that_is_not_there_is_4(self, command: list[str], run: Run, config_file: Callable[..., Path]) -> None:
+        result = run("jobs", *command, "analysis-s0-r-9-1", "--config", config_file())
+        assert (result.exit_code, result.stdout) == (exit_codes.REFUSED, "")
+        assert "there is no job analysis-s0-r-9-1" in result.stderr
+
+    def test_a_list_has_age_state_driver_and_name(self, run: Run, local: Path) -> None:
+        result = run("jobs", "list", "--config", local)
+        assert (result.exit_code, result.stderr) == (0, "")
+        (age, *rest) = result.stdout.split()
+        assert age.endswith("s")
+        assert rest == ["cancelled", "local", "analysis-s0-r-1-1"]
+
+    def test_one_is_shown_with_reason_and_code(self, run: Run, local: Path) -> None:
+        result = run("jobs", "show", "analysis-s0-r-1-1", "--config", local)
+        shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+        assert (shown["name"], shown["state"], shown["code"]) == ("analysis-s0-r-1-1", "cancelled", "5000")
+        assert shown["meaning"] == "The run was cancelled."
+
+    def test_cancelling_again_is_no_error(self, run: Run, local: Path) -> None:
+        result = run("jobs", "cancel", "analysis-s0-r-1-1", "--config", local)
+        assert (result.exit_code, result.stderr) == (0, "")
+
+    def test_a_bad_configuration_is_3(self, run: Run, config_file: Callable[..., Path]) -> None:
+        assert run("jobs", "list", "--config", config_file(nonsense=1)).exit_code == exit_codes.CONFIGURATION
+
+
+def test_the_answer_of_the_functions_can_be_read() -> None:
+    """What functions/http.py writes, and what is read here, are one type."""
+    from runner.cli.requests import Answer
+    from runner.jobs import Placed
+
+    placed = Placed(name="a", driver="b", state="exists")
+    assert msgspec.json.decode(msgspec.json.encode({"jobs": (placed,)}), type=Answer).jobs == (placed,)
