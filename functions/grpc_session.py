@@ -77,9 +77,7 @@ class TooManyFrames(Exception):
 class Session(H2Protocol):
     """A connection. `in_hand` counts the calls it carries; `ended` is called with it once, when it is lost."""
 
-    def __init__(
-        self, handler: AbstractHandler, in_hand: Callable[[], int], ended: Callable[[Session], None]
-    ) -> None:
+    def __init__(self, handler: AbstractHandler, in_hand: Callable[[], int], ended: Callable[[Session], None]) -> None:
         super().__init__(handler, CONFIGURATION, _H2)
         self._in_hand = in_hand
         self._ended = ended

@@ -15,7 +15,7 @@ from pathlib import Path
 from runner.drivers import Driver
 from runner.jobs import Unseal
 from runner.publisher import HttpPublisher
-from runner.settings import Config, DriverName
+from runner.settings import Config, DriverName, LocalImage
 from runner.sidecar import Sidecar
 from runner.tokens import Signer
 from runner.tracker import Tracker
@@ -53,7 +53,9 @@ def _local(config: Config, unseal: Unseal) -> Driver:
     from runner.drivers.local import LocalDriver
 
     local = config.local
-    return LocalDriver(Path(local.directory), parallelism=local.parallelism, images=local.images, unseal=unseal)
+    # Trying a key takes this host's own sh, git and ssh, where the configuration has nothing else for it.
+    images = {"ssh-verify": LocalImage(), **local.images}
+    return LocalDriver(Path(local.directory), parallelism=local.parallelism, images=images, unseal=unseal)
 
 
 def _kubernetes(config: Config, unseal: Unseal) -> Driver:

@@ -23,21 +23,21 @@ EXIT_CODES = {
     14: "something else failed; see the log",
 }
 
-# Fixed text: the request fills $1 (the remote), $2 (a login or nothing) and $3 (a port or nothing) only, and git's own
-# shell reads those from the environment too. ssh wants the key in a file that no other user can read; /dev/null as its
-# config keeps the image's out of it.
+# Fixed text: the request fills $1 (a login or nothing), $2 (a port or nothing) and REMOTE_URL only, and git's own shell
+# reads those from the environment too. ssh wants the key in a file that no other user can read; /dev/null as its config
+# keeps the image's out of it.
 SCRIPT = r"""
 umask 077
 SSH_DIRECTORY=$(mktemp -d) || exit 14
 trap 'rm -rf "$SSH_DIRECTORY"' EXIT
 printf '%s\n' "$SSH_PRIVATE_KEY" > "$SSH_DIRECTORY/id"
 printf '%s\n' "$KNOWN_HOSTS" > "$SSH_DIRECTORY/known_hosts"
-SSH_LOGIN=$2 SSH_PORT=$3
+SSH_LOGIN=$1 SSH_PORT=$2
 export SSH_DIRECTORY SSH_LOGIN SSH_PORT GIT_TERMINAL_PROMPT=0 GIT_ALLOW_PROTOCOL=ssh:file LC_ALL=C
 export GIT_SSH_COMMAND='ssh -F /dev/null -i "$SSH_DIRECTORY/id" -o IdentitiesOnly=yes -o BatchMode=yes \
 -o ConnectTimeout=30 -o StrictHostKeyChecking="$HOST_KEYS" -o UserKnownHostsFile="$SSH_DIRECTORY/known_hosts" \
 ${SSH_LOGIN:+-l "$SSH_LOGIN"} ${SSH_PORT:+-p "$SSH_PORT"}'
-git ls-remote -q -- "$1" HEAD > /dev/null 2> "$SSH_DIRECTORY/err"
+git ls-remote -q -- "$REMOTE_URL" HEAD > /dev/null 2> "$SSH_DIRECTORY/err"
 code=$?
 cat "$SSH_DIRECTORY/err" >&2
 [ "$code" = 0 ] && { echo "the key opens the repository"; exit 0; }
@@ -86,8 +86,9 @@ def _container(request: SshVerifyRun, config: Config, private_key: Text) -> Cont
         name="ssh-verify",
         image=config.ssh_verify.image or containers.image(config, "coat", "latest"),
         command=COMMAND,
-        args=(SecretRef(name="REMOTE_URL"), meta.user, str(meta.port) if meta.port else ""),
+        args=(meta.user, str(meta.port) if meta.port else ""),
         env=(
+            ("REMOTE_URL", SecretRef(name="REMOTE_URL")),
             ("SSH_PRIVATE_KEY", private_key),
             ("HOST_KEYS", _CHECKING[config.ssh_verify.host_keys]),
             ("KNOWN_HOSTS", config.ssh_verify.known_hosts),

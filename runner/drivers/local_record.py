@@ -210,6 +210,8 @@ def is_name(name: str) -> bool:
 def programs(job: JobSpec, root: str, images: Mapping[str, LocalImage], host: Mapping[str, str]) -> tuple[Program, ...]:
     """The job's containers, init first. `host` is what programs see of this host's environment.
 
+    An entry may be named after a container as well: ssh-verify runs a script of ours in coat's image.
+
     Raises Rejected for an image that nothing stands for.
     """
     seconds = {"init": job.deadlines.clone, "main": job.deadlines.run}
@@ -219,7 +221,7 @@ def programs(job: JobSpec, root: str, images: Mapping[str, LocalImage], host: Ma
             role=role,
             name=container.name,
             image=container.image,
-            argv=_argv(container, image := stand_in(container.image, images)),
+            argv=_argv(container, image := images.get(container.name) or stand_in(container.image, images)),
             env=_environment(job, container, image, root, host),
             directory=f"{root}{CODE}",
             seconds=seconds[role],

@@ -93,11 +93,10 @@ def test_a_signal_that_means_nothing_here_does_not_keep_a_worker_busy(one: Pool)
     worker = min(one.workers())
     for number in (signal.SIGUSR1, signal.SIGWINCH):
         os.kill(worker, number)
-    spent, until = cpu_seconds(worker), time.monotonic() + 1
-    while time.monotonic() < until:  # of which a worker that waits for work needs next to nothing
-        one.answers()
-        time.sleep(0.1)
-    assert cpu_seconds(worker) - spent < 0.3
+    spent, ours = cpu_seconds(worker), time.process_time()
+    while time.process_time() - ours < 0.5:  # if it were busy, it would get as much of the machine as we do
+        pass
+    assert cpu_seconds(worker) - spent < 0.1
 
 
 def test_without_file_descriptors_a_worker_waits_until_there_are_some(one: Pool) -> None:
@@ -148,11 +147,15 @@ def test_workers_without_a_master_finish_what_they_have_in_hand_and_a_new_pool_n
 ) -> None:
     made = pool(workers=2, threads=2)
     orphans, asked = made.workers(), made.occupy(4)
+    for orphan in orphans:
+        stop(orphan)  # so that they still listen when the new pool comes
     os.kill(made.process.pid, signal.SIGKILL)
     made.process.ended()
     made.start()
-    assert made.workers().isdisjoint(orphans)
     assert made.run("meanwhile") in made.workers()
+    assert made.workers().isdisjoint(orphans)
+    for orphan in orphans:
+        os.kill(orphan, signal.SIGCONT)
     assert not any(future.done() for future in asked)
     made.release()
     assert {future.result() for future in asked} == orphans

@@ -64,13 +64,14 @@ def run(tmp_path: Path) -> Callable[..., Trial]:
             "HOME": str(scratch),
             "TMPDIR": str(scratch),
             "NOTES": str(notes),
+            "REMOTE_URL": remote,
             "SSH_PRIVATE_KEY": KEY,
             "HOST_KEYS": "accept-new",
             "KNOWN_HOSTS": "git.example ssh-ed25519 AAAA",
             **variables,
         }
         done = subprocess.run(
-            [*COMMAND, remote, login, port], env=environment, cwd=scratch, capture_output=True, text=True, timeout=60
+            [*COMMAND, login, port], env=environment, cwd=scratch, capture_output=True, text=True, timeout=60
         )
         assert list(scratch.iterdir()) == [], "the key is left behind, or something was started"
         seen = notes / "arguments"
@@ -237,8 +238,9 @@ class TestJob:
             name="ssh-verify",
             image="registry.example/coat:latest",
             command=("/bin/sh", "-c", SCRIPT, "ssh-verify"),
-            args=(SecretRef(name="REMOTE_URL"), "git", "2222"),
+            args=("git", "2222"),
             env=(
+                ("REMOTE_URL", SecretRef(name="REMOTE_URL")),
                 ("SSH_PRIVATE_KEY", SecretRef(name="SSH_PRIVATE_KEY")),
                 ("HOST_KEYS", "accept-new"),
                 ("KNOWN_HOSTS", ""),
@@ -266,7 +268,7 @@ class TestJob:
 
     def test_no_user_and_no_port_leave_both_to_the_url(self, config: Config) -> None:
         bare = changed("ssh_verify_run", "/ssh_meta", {"remote_url": "git@git.example:code"})
-        assert the_job(bare, config).main.args == (SecretRef(name="REMOTE_URL"), "", "")
+        assert the_job(bare, config).main.args == ("", "")
 
     def test_no_key_is_no_secret(self, config: Config) -> None:
         made = the_job(changed("ssh_verify_run", "/keys", {}), config)

@@ -1,0 +1,40 @@
+"""What the composition root puts together, run as the configuration says."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runner import composition
+from runner.commands import plan
+from runner.drivers import Deadline
+from runner.jobs import JobSpec
+from runner.outcomes import Observation
+from runner.payloads import SshVerifyRun, Terms, decode
+from runner.settings import Config
+
+
+def test_a_key_is_tried_by_this_host_s_own_programs(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    """Nobody listens there: exit code 12 says that the server cannot be reached, so git and ssh have really run."""
+    local = {"directory": str(tmp_path), "images": {"coat": {"command": ["/bin/false"]}}}
+    config = make_config(driver="local", sidecar={}, local=local)
+    document = {"run_id": "v-1", "ssh_meta": {"remote_url": "ssh://git@127.0.0.1:1/a/b.git"}, "keys": {}}
+    request = decode(json.dumps(document).encode(), SshVerifyRun, Terms(runner_id="", public_key=""))
+    (job,) = plan(request, config)
+    assert isinstance(job, JobSpec)
+    driver = composition.drivers(config)["local"]
+    driver.submit(job, Deadline.after(5))
+
+    assert _ended(driver.observe, job.name).main_exit == 12
+
+
+def _ended(observe: Callable[[], object], name: str) -> Observation:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        for seen in observe():  # type: ignore[attr-defined]
+            if seen.name == name and seen.ended:
+                return seen  # type: ignore[no-any-return]
+        time.sleep(0.05)
+    raise AssertionError(f"{name} did not end")
