@@ -15,8 +15,8 @@ help: ## this list
 demo: $(READY) ## run a real analysis and autofix on this host, from nothing, and show the result (PROTOCOL=grpc, PROTOCOL=amqp)
 	$(BIN)/python -m examples.demo --protocol $(PROTOCOL)
 
-test: $(READY) ## run all tests
-	$(BIN)/python -m pytest
+test: $(READY) ## run all tests (ARGS="-k local" for some)
+	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(READY) ## style, types and import contracts
 	$(BIN)/ruff check .

@@ -24,10 +24,11 @@ def until(driver: Driver, name: str, reached: Callable[[Observation], object], s
 
 
 def printed(driver: Driver, name: str, container: str = "") -> str:
-    """The log, once it has come: the last lines of a container take a moment after its end."""
-    end = time.monotonic() + 5
-    while not (text := driver.logs(name, container)) and time.monotonic() < end:
-        time.sleep(0.1)
+    """The log, once it has come: the last lines of a container, or a part of them, take a moment after its end."""
+    end, text, before = time.monotonic() + 8, "", None
+    while (not text or text != before) and time.monotonic() < end:
+        before, text = text, driver.logs(name, container)
+        time.sleep(0.3)
     return text
 
 

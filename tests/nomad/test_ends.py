@@ -101,7 +101,9 @@ HOSTILE = [
     "a\nb\t\"'\\",
     "",
 ]
-ECHO = 'for each in "$@"; do printf "[%s]" "$each"; done; printf "[%s]" "$HOSTILE_0" "$HOSTILE_13"'
+# Nomad's docker driver follows a container's log from the side, and can miss what one prints that ends at once.
+LINGER = "; sleep 1"
+ECHO = 'for each in "$@"; do printf "[%s]" "$each"; done; printf "[%s]" "$HOSTILE_0" "$HOSTILE_13"' + LINGER
 
 
 @pytest.mark.parametrize("driver_name", ["docker", "raw_exec"])
@@ -119,13 +121,13 @@ def test_hostile_strings_arrive_as_those_characters(
 
 def test_a_large_argument_arrives_whole(docker: NomadDriver, image: str) -> None:
     text = "${x}é" * 20_000  # bytes: 120,000
-    wanted = job(image, 'printf "%s" "$1" | wc -c', args=[text])
+    wanted = job(image, 'printf "%s" "$1" | wc -c' + LINGER, args=[text])
     docker.submit(wanted, Deadline.after(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
     assert printed(docker, wanted.name).strip() == str(len(text.encode()))
 
 
-WHO = "id -u; id -g; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status"
+WHO = "id -u; id -g; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status" + LINGER
 
 
 def test_containers_have_our_user_and_no_privileges(docker: NomadDriver, image: str) -> None:
@@ -152,7 +154,7 @@ def test_all_containers_share_the_contract_s_directories_and_may_write_there(doc
     places = " ".join(each.split()[1] for each in DIRECTORIES)
     make = f'for each in {places}; do echo "$each" > "$each/made" || exit 1; done'
     take = f'for each in {places}; do cat "$each/made" && rm "$each/made" && mkdir "$each/mine" || exit 1; done'
-    wanted = job(image, f"{take}; touch /toolbox/marvin", init=make)
+    wanted = job(image, f"{take}; touch /toolbox/marvin{LINGER}", init=make)
     docker.submit(_contract(wanted), Deadline.after(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
     assert printed(docker, wanted.name).split() == places.split()
@@ -163,7 +165,7 @@ def test_credentials_come_from_the_variable_that_the_configuration_names(
 ) -> None:
     nomad.put("var/nomad/jobs", {"Items": {"credentials": "several\nlines\n"}})
     driver = make_driver(taskDriver="docker", credentialsVariable="nomad/jobs")
-    wanted = _contract(job(image, "cat /credentials/credentials"))
+    wanted = _contract(job(image, f"cat /credentials/credentials{LINGER}"))
     driver.submit(wanted, Deadline.after(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
     assert printed(driver, wanted.name) == "several\nlines\n"

@@ -268,10 +268,11 @@ def test_connection_closed_by_an_operator(stand: Stand, analysis: Callable[..., 
 def test_a_deleted_queue_is_made_and_consumed_again(
     stand: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
-    stand.consumer(QUEUE_TYPE=queue_type)
+    consumer = stand.consumer(QUEUE_TYPE=queue_type)
     with stand.channel() as channel:
         channel.queue_delete(stand.queue())
-    eventually(lambda: stand.depth(stand.queue()) == 0, "it is there again")
+    again = f'"consuming {stand.queue()}"'
+    eventually(lambda: consumer.said().count(again) == 2, "it is there again, bound and consumed", 30)
     stand.publish([analysis()])
     accepted(stand, 1)
 
