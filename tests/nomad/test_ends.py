@@ -101,8 +101,9 @@ HOSTILE = [
     "a\nb\t\"'\\",
     "",
 ]
-# Nomad's docker driver follows a container's log from the side, and can miss what one prints that ends at once.
-LINGER = "; sleep 1"
+# Nomad's docker driver follows a container's log from the side. It can miss what one prints that ends at once, and a
+# last line that has no end.
+LINGER = "; echo; sleep 1"
 ECHO = 'for each in "$@"; do printf "[%s]" "$each"; done; printf "[%s]" "$HOSTILE_0" "$HOSTILE_13"' + LINGER
 
 
@@ -116,7 +117,7 @@ def test_hostile_strings_arrive_as_those_characters(
     driver = make_driver(taskDriver=driver_name)
     driver.submit(wanted, Deadline.after(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
-    assert printed(driver, wanted.name) == "".join(f"[{each}]" for each in [*HOSTILE, HOSTILE[0], HOSTILE[13]])
+    assert printed(driver, wanted.name) == "".join(f"[{each}]" for each in [*HOSTILE, HOSTILE[0], HOSTILE[13]]) + "\n"
 
 
 def test_a_large_argument_arrives_whole(docker: NomadDriver, image: str) -> None:
@@ -135,7 +136,7 @@ def test_containers_have_our_user_and_no_privileges(docker: NomadDriver, image: 
     docker.submit(wanted, Deadline.after(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
     for container in ("coat", "marvin"):
-        user, group, *privileges = printed(docker, wanted.name, container).split("\n")
+        user, group, *privileges = printed(docker, wanted.name, container).splitlines()
         assert (user, group) == ("1000", "3000")
         assert [each.split()[1].strip("0") for each in privileges if each] == ["", "", "1"]
 
@@ -168,7 +169,7 @@ def test_credentials_come_from_the_variable_that_the_configuration_names(
     wanted = _contract(job(image, f"cat /credentials/credentials{LINGER}"))
     driver.submit(wanted, Deadline.after(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
-    assert printed(driver, wanted.name) == "several\nlines\n"
+    assert printed(driver, wanted.name) == "several\nlines\n\n"
 
 
 def test_an_image_that_is_not_there_is_unavailable_by_its_name(docker: NomadDriver) -> None:
