@@ -29,8 +29,8 @@ def verify(authorization: str, terms: Terms, now: float) -> None:
         return
     claims = _claims(_token(authorization), terms.public_key)
     expires = claims.get("exp")
-    # PyJWT would take a string as well; RFC 7519 (4.1.4) wants a number.
-    if isinstance(expires, bool) or not isinstance(expires, int | float) or not expires + LEEWAY > now:
+    # PyJWT would take a string as well; RFC 7519 (4.1.4) wants a number. Put so that NaN is expired, too.
+    if not isinstance(expires, int | float) or not expires + LEEWAY > now:
         raise Unauthenticated("the token has expired, or says nothing of when; send a fresh one")
     if claims.get("runner_id") != terms.runner_id:
         raise Forbidden("the token's runner_id is not this runner's; check runner.id in the configuration")

@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 
 from runner.client import Client
-from tests.bench import grpc_load, kubernetes, load, rabbitmq, stack
+from tests.bench import clusters, grpc_load, load, rabbitmq, stack
 from tests.bench.figures import Figure
 from tests.conftest import make_key_pair
 
@@ -152,7 +152,8 @@ MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "grpc": grpc,
     "amqp": amqp,
     "cold-start": cold_start,
-    "kubernetes": kubernetes.measure,
+    "kubernetes": clusters.kubernetes,
+    "nomad": clusters.nomad,
 }
 
 

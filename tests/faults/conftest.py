@@ -105,7 +105,7 @@ class Pool:
     def answers(self) -> int:
         """The pid of the worker that answers, 0 where none does."""
         try:
-            return self.client.ping(time.monotonic() + 5).pid
+            return self.client.ping(time.monotonic() + 1).pid
         except OrchestratorError:
             return 0
 

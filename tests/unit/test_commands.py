@@ -267,6 +267,11 @@ class TestAnalysis:
             *("--artifacts", secret("ARTIFACTS"), "--decrypt-remote-url", "false"),
         )
 
+    def test_submodules_are_cloned_only_where_the_request_says_so(self, installed: Config) -> None:
+        for kind, role in (("analysis_run", "init"), ("autofix_run", "init"), ("patcher_run", "main")):
+            made = of(changed(kind, "/vcs_meta/clone_submodules", False), installed)
+            assert flags(getattr(made, role))["--clone-submodules"] == "false"
+
     def test_artifacts_are_json_and_a_secret_since_their_urls_are_signed(self, installed: Config) -> None:
         value = job("analysis_run", installed).secrets["ARTIFACTS"]
         assert isinstance(value, Secret)

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.commands import plan
@@ -132,6 +132,11 @@ class TestTheModel:
 
 class TestValuesArriveAsWritten:
     @given(st.text() | st.text("$(){}AB"), st.dictionaries(st.text("AB"), st.text()))
+    @example("$(A)", {"A": "1"})
+    @example("$$(A)", {"A": "1"})
+    @example("$$$(A)", {"A": "1"})
+    @example("$$", {})
+    @example("$", {})
     def test_an_escaped_text_survives_expansion(self, text: str, variables: dict[str, str]) -> None:
         assert expand(literal(text), variables) == text
 

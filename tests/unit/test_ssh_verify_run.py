@@ -212,6 +212,8 @@ class TestWhatSshGets:
         ("ssh://127.0.0.1/x", "`touch pwned`", "`touch pwned`"),
         ("ssh://127.0.0.1/x", "'; touch pwned; '", "2; touch pwned"),
         ("ssh://127.0.0.1/x", "-oProxyCommand=touch pwned", "-oProxyCommand=touch pwned"),
+        ("ssh://127.0.0.1/x", "git -oProxyCommand=touch${IFS}pwned", ""),
+        ("ssh://127.0.0.1/x", "", "22 -oProxyCommand=touch${IFS}pwned"),
     ],
 )
 @pytest.mark.parametrize("real_ssh", [False, True])

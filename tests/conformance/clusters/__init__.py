@@ -22,14 +22,13 @@ ABILITIES: dict[str, frozenset[Ability]] = {
     # ends: a job comes to its end, by itself or played.
     # runs: its programs really run, see their arguments and environment, and are ended at the deadline.
     # shares: what one process has made, another sees.
-    # remembers: knows that a job has its secrets. Where we have no right to read them, a repeat brings them again
-    # until the job has begun.
+    # remembers: knows without asking whether a job has its secrets. Elsewhere a repeat may bring them again, in vain.
     # collects: ended jobs stay until the driver is told to remove them.
     "memory": frozenset({"ends", "remembers"}),
     "printer": frozenset({"ends", "remembers"}),
     "local": frozenset({"ends", "runs", "shares", "collects", "remembers"}),
     "kubernetes": frozenset({"ends", "runs", "shares"}),
-    "nomad": frozenset({"ends", "runs", "shares", "remembers"}),
+    "nomad": frozenset({"ends", "runs", "shares"}),
 }
 
 PATIENCE = 10.0

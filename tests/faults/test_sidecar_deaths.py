@@ -1,0 +1,97 @@
+"""The whole sidecar killed while it makes a job, on the local driver: one job, which runs once, whoever is alive."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner import payloads
+from runner.client import Client
+from runner.drivers.local import LocalDriver
+from runner.errors import OrchestratorError
+from runner.outcomes import classify
+from runner.payloads import AnalysisRun
+from tests.conformance.clusters.local import LocalCluster
+from tests.faults.conftest import OPEN
+from tests.processes import Process, Processes, eventually
+
+MOMENTS = [0.002, 0.008, 0.02]
+"""Seconds after a command was sent: before, while, and after its job is made."""
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> Any:
+    """The jobs' directory; whatever still works in it is ended afterwards."""
+    cluster = LocalCluster(tmp_path / "jobs")
+    yield cluster.driver
+    cluster.close()
+
+
+def test_killed_at_any_moment_its_successor_makes_of_the_repeat_one_job_that_runs_once(
+    processes: Processes,
+    tmp_path: Path,
+    write_config: Callable[..., Path],
+    sample: Callable[[str], dict[str, Any]],
+    jobs: LocalDriver,
+) -> None:
+    images = {"*": {"command": ["/bin/sh", "-c", "sleep 0.3; echo ran"]}}
+    local = {"directory": str(tmp_path / "jobs"), "images": images}
+    config = write_config(tmp_path, driver="local", local=local, sidecar={"workers": 2})
+    client = Client(str(tmp_path / "runner.sock"))
+    names = []
+    for number, moment in enumerate(MOMENTS):
+        sidecar = _ready(processes, config, client)
+        with ThreadPoolExecutor() as pool:
+            first = pool.submit(_analyse, client, sample("analysis"), f"run-{number}")
+            time.sleep(moment)
+            _kill(sidecar)
+            with suppress(OrchestratorError):
+                first.result()
+        successor = _ready(processes, config, client)
+        names.append(_analyse(client, sample("analysis"), f"run-{number}"))
+        _kill(successor)
+    for name in names:
+        outcome = eventually(lambda name=name: _end(jobs, name), f"{name} has ended")
+        assert outcome.reason == "succeeded"
+        assert jobs.logs(name, "marvin") == "ran\n"
+        assert jobs.logs(name, "coat") == "ran\n"
+
+
+def _ready(processes: Processes, config: Path, client: Client) -> Process:
+    def answers() -> bool:
+        with suppress(OrchestratorError):
+            return bool(client.ping(time.monotonic() + 1))
+        return False
+
+    started = processes.sidecar(config)
+    eventually(answers, "the sidecar answers", 30)
+    return started
+
+
+def _analyse(client: Client, sample: dict[str, Any], run_id: str) -> str:
+    request = payloads.decode(msgspec.json.encode(sample | {"run_id": run_id}), AnalysisRun, OPEN)
+    (placed,) = client.submit("analysis_run", request, time.monotonic() + 10, "trace")
+    assert placed.state in ("created", "exists")
+    return placed.name
+
+
+def _kill(sidecar: Process) -> None:
+    """Master and workers, at once. A job's own processes are no family of theirs."""
+    for pid in sidecar.family():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    sidecar.ended()
+
+
+def _end(jobs: LocalDriver, name: str) -> Any:
+    (seen,) = [seen for seen in jobs.observe() if seen.name == name]
+    return classify(seen)
