@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,11 @@ from runner.settings import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "examples"
+
+
+def pytest_configure() -> None:
+    """A shell starts a background job with SIGINT ignored, and its children inherit that; tests send it to theirs."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class KeyPair(msgspec.Struct, frozen=True):

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from runner.drivers import Deadline
+from runner.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program
@@ -49,3 +53,17 @@ def test_a_cancel_and_a_submit_at_the_same_time_leave_one_cancelled_job(cluster:
     for job in wanted:
         assert cluster.ended(job.name).cancelled
         assert cluster.submit(job) == "cancelled"
+
+
+@pytest.mark.needs("runs", "ends", "bounds")
+def test_no_more_jobs_run_at_once_than_may_and_all_come_to_their_turn(cluster: Cluster) -> None:
+    wanted = [cluster.job("sleep 0.2") for _ in range(3 * cluster.parallelism)]
+    drivers = [cluster.driver, cluster.another()]
+    for index, job in enumerate(wanted):
+        cluster.submit(job, drivers[index % 2])
+    until, most = time.monotonic() + cluster.end_seconds, 0
+    while waiting := [seen for seen in cluster.driver.observe() if classify(seen) is None]:
+        most = max(most, sum(seen.phase == "running" for seen in waiting))
+        assert time.monotonic() < until, f"{len(waiting)} never had their turn"
+    assert most == cluster.parallelism
+    assert {cluster.end(job).reason for job in wanted} == {"succeeded"}

@@ -47,18 +47,17 @@ def test_killed_at_any_moment_its_successor_makes_of_the_repeat_one_job_that_run
     local = {"directory": str(tmp_path / "jobs"), "images": images}
     config = write_config(tmp_path, driver="local", local=local, sidecar={"workers": 2})
     client = Client(str(tmp_path / "runner.sock"))
-    names = []
+    names, sidecar = [], _ready(processes, config, client)
     for number, moment in enumerate(MOMENTS):
-        sidecar = _ready(processes, config, client)
         with ThreadPoolExecutor() as pool:
             first = pool.submit(_analyse, client, sample("analysis"), f"run-{number}")
             time.sleep(moment)
             _kill(sidecar)
             with suppress(OrchestratorError):
                 first.result()
-        successor = _ready(processes, config, client)
+        sidecar = _ready(processes, config, client)
         names.append(_analyse(client, sample("analysis"), f"run-{number}"))
-        _kill(successor)
+    _kill(sidecar)
     for name in names:
         outcome = eventually(lambda name=name: _end(jobs, name), f"{name} has ended")
         assert outcome.reason == "succeeded"

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from runner.payloads import REQUEST_TYPES
 
 # No deadline for a single example: on a loaded machine it would only measure the machine.
-settings.register_profile("quick", deadline=None, max_examples=40, print_blob=True)
+settings.register_profile("quick", deadline=None, max_examples=25, print_blob=True)
 settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

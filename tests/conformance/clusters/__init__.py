@@ -16,17 +16,18 @@ from runner.outcomes import Observation, Outcome, classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, Unsealing
 
-Ability = Literal["ends", "runs", "shares", "collects", "remembers"]
+Ability = Literal["ends", "runs", "shares", "collects", "remembers", "bounds"]
 
 ABILITIES: dict[str, frozenset[Ability]] = {
     # ends: a job comes to its end, by itself or played.
     # runs: its programs really run, see their arguments and environment, and are ended at the deadline.
     # shares: what one process has made, another sees.
     # remembers: knows without asking whether a job has its secrets. Elsewhere a repeat may bring them again, in vain.
+    # bounds: runs no more jobs at once than it is told to (`parallelism`); elsewhere that is the cluster's business.
     # collects: ended jobs stay until the driver is told to remove them.
     "memory": frozenset({"ends", "remembers"}),
     "printer": frozenset({"ends", "remembers"}),
-    "local": frozenset({"ends", "runs", "shares", "collects", "remembers"}),
+    "local": frozenset({"ends", "runs", "shares", "collects", "remembers", "bounds"}),
     "kubernetes": frozenset({"ends", "runs", "shares"}),
     "nomad": frozenset({"ends", "runs", "shares"}),
 }
@@ -40,6 +41,7 @@ class Cluster(ABC):
 
     image: ClassVar[str] = "shell"
     """Holds /bin/sh."""
+    parallelism: ClassVar[int] = 0
     end_seconds: ClassVar[float] = 20.0
     """Within which a short job ends."""
 

@@ -18,12 +18,16 @@ from tests.conformance.clusters import Cluster
 class LocalCluster(Cluster):
     """Jobs run as this host's own processes."""
 
+    parallelism = 4
+
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         super().__init__()
 
     def another(self) -> LocalDriver:
-        return LocalDriver(self._directory, parallelism=4, images={"*": LocalImage()}, unseal=self.unsealing)
+        return LocalDriver(
+            self._directory, parallelism=self.parallelism, images={"*": LocalImage()}, unseal=self.unsealing
+        )
 
     def close(self) -> None:
         """Kill whatever works below the directory; a job's processes outlive their driver on purpose."""
