@@ -7,6 +7,7 @@ the path on the host instead. Arguments stay as they are.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -32,6 +33,7 @@ CODE, HOME, TOOLBOX, TEMPORARY = "/code", "/home/runner", "/toolbox", "/tmp"  # 
 
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _SPAN = 1 << 16
+_HOST_FAILS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 
 _File = TypeVar("_File", bound=Value)
 
@@ -179,10 +181,12 @@ class Records:
         return ""
 
     def _readable(self, name: str) -> Entry | None:
-        """The job, or None for what is no job. An error of the host's is raised: it must not make a job disappear."""
+        """The job, or None for what is no job. A failure of the host is raised: it must not make a job disappear."""
         try:
             entry = self.read(name)
-        except (ValueError, PermissionError, IsADirectoryError) as error:  # msgspec's errors are ValueErrors
+        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+            if isinstance(error, OSError) and error.errno in _HOST_FAILS:
+                raise
             self._say_once(name, error)
             return None
         if entry is None and os.path.exists(self.path(name)):
