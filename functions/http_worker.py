@@ -31,8 +31,9 @@ HEAD_SECONDS = 10.0
 READING_SECONDS = 12.0
 """Longer than any answer takes (DEADLINE_SECONDS), so that only who still reads is met."""
 
-SKIPPING_SECONDS = 0.01
-"""For the rest of a body that nobody wanted, which mostly came along with its head."""
+SKIPPING_SECONDS, SKIPPING_SECONDS_BUSY, SKIPPING_BYTES = 1.0, 0.01, 65536
+"""For the next piece of a body that nobody wanted, which mostly came along with its head: while at least half of the
+threads have nothing to do, and else."""
 
 CLOSING_SECONDS, CLOSING_BYTES = 2.0, 16 * 1024 * 1024
 """How long and how much a client may go on sending before it takes notice of its last answer."""
@@ -61,7 +62,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             del self._reading[conn]
 
     def _keepalive_after(self, conn: TConn, keepalive: bool) -> bool:
-        return bool(keepalive and conn.parser.finish_body(deadline=time.monotonic() + SKIPPING_SECONDS))
+        """In a thread: whether the connection can serve another request, once the rest of this one is skipped."""
+        if not keepalive:
+            return False
+        idle = 2 * len(self._reading) <= self.cfg.threads
+        conn.sock.settimeout(SKIPPING_SECONDS if idle else SKIPPING_SECONDS_BUSY)
+        return bool(conn.parser.finish_body(max_bytes=SKIPPING_BYTES))
 
     def finish_request(self, conn: TConn, done: Future[Any]) -> None:
         """On the loop: what becomes of the connection."""

@@ -23,6 +23,8 @@ from runner.settings import Config
 
 log = logging.getLogger("orchestrator.sidecar")
 
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in REQUEST_TYPES.items()}
+
 
 class Sidecar:
     """Answers one frame at a time, from as many threads as it is asked by."""
@@ -82,7 +84,7 @@ class Sidecar:
         deadline = Deadline(frame.deadline)
         if deadline.left <= 0:  # its caller has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
-        request = msgspec.json.decode(frame.request, type=REQUEST_TYPES[frame.request_type])
+        request = _DECODERS[frame.request_type].decode(frame.request)
         placed: list[Placed] = []
         for action in plan(request, self._config):
             deadline.check("placing the jobs")

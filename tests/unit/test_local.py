@@ -51,7 +51,7 @@ def processes(needle: str) -> list[int]:
 
 def arguments(process: int) -> str:
     try:
-        return Path(f"/proc/{process}/cmdline").read_text()
+        return Path(f"/proc/{process}/cmdline").read_text(errors="replace")
     except OSError:
         return ""
 
