@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -29,7 +30,7 @@ from runner.drivers.kubernetes_manifest import (
     tombstone_manifest,
 )
 from runner.drivers.kubernetes_observation import JobObject, JobPage, PodObject, PodPage, observation, shown_pod
-from runner.errors import Conflict, Rejected, Timeout, Unavailable
+from runner.errors import Conflict, OrchestratorError, Rejected, Timeout, Unavailable
 from runner.jobs import Cancellation, JobSpec, State, Unseal
 from runner.outcomes import Observation, Outcome
 from runner.settings import Config
@@ -39,6 +40,9 @@ CORE = "api/v1"
 PAGE = "500"
 LOOK_SECONDS = 30.0
 """For the whole of a listing, a log or a mark; commands bring their own deadline."""
+
+TAIL_LINES = 20
+"""Of a failed job's log, as evidence."""
 
 _OURS = "manager=runner"
 _OUR_PODS = "role in (analysis,autofix,transformer,patcher,ssh-verify)"
@@ -86,7 +90,17 @@ class KubernetesDriver:
             for pod in self._list(where, CORE, "pods", _OUR_PODS, PodPage, deadline):
                 pods[pod.job] = shown_pod(pods.get(pod.job), pod)
             for job in self._list(where, BATCH, "jobs", _OURS, JobPage, deadline):
-                yield observation(job, pods.get(job.metadata.name), self.name)
+                yield self._with_log(where, job, pods.get(job.metadata.name), deadline)
+
+    def _with_log(self, where: str, job: JobObject, pod: PodObject | None, deadline: Deadline) -> Observation:
+        """What is seen of a job; of one that failed and is still to be told of, with the end of its log."""
+        seen = observation(job, pod, self.name)
+        if pod is None or seen.phase != "failed" or seen.cancelled or seen.reported:
+            return seen
+        with suppress(OrchestratorError):  # evidence, if it is to be had
+            tail = self._log(where, pod, pod.talking, TAIL_LINES, deadline)
+            return msgspec.structs.replace(seen, log_tail=tail)
+        return seen
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """See Driver.mark_reported. Arms the Job's time-to-live: from now on Kubernetes may remove it."""

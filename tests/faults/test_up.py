@@ -13,7 +13,6 @@ from tests.faults.conftest import Everything
 from tests.faults.load import requests
 from tests.processes import Processes, children_of, eventually, free_port
 
-BACK_WITHIN = 5.0
 SIDECAR, HTTP = "runner serve", "functions.bundle:app"
 
 
@@ -26,7 +25,7 @@ def test_a_killed_sidecar_is_back_within_five_seconds_and_the_functions_stay(
     doomed = up.child(SIDECAR)
     workers = children_of(doomed)
     os.kill(doomed, signal.SIGKILL)
-    eventually(lambda: up.back_from(SIDECAR, doomed, workers), "it is back", BACK_WITHIN)
+    eventually(lambda: up.back_from(SIDECAR, doomed, workers), "it is back", up.back_within)
     assert up.door.post().status == 201
     assert [up.child(HTTP), *children_of(up.child(HTTP))] == functions
     assert set(load.stop()) <= {"201", "503"}
@@ -36,7 +35,7 @@ def test_a_killed_sidecar_is_back_within_five_seconds_and_the_functions_stay(
 def test_killed_functions_are_served_again_within_five_seconds(lasting_up: Everything) -> None:
     doomed, sidecar = lasting_up.child(HTTP), lasting_up.child(SIDECAR)
     os.kill(doomed, signal.SIGKILL)
-    eventually(lambda: lasting_up.back_from(HTTP, doomed, ()), "they are back", BACK_WITHIN)
+    eventually(lambda: lasting_up.back_from(HTTP, doomed, ()), "they are back", lasting_up.back_within)
     assert lasting_up.child(SIDECAR) == sidecar
 
 

@@ -27,14 +27,21 @@ from tests.conftest import ROOT
 
 T = TypeVar("T")
 ENDLESS = "sleep 1000"
+HELD = 'echo held; until [ -e "$CODE_PATH/released" ]; do sleep 0.01; done'
+"""A program that goes on until the test releases it."""
+
 DONE = Outcome(reason="succeeded", code=0, hmessage="The run finished.")
 
 
 def eventually(look: Callable[[], T | None], seconds: float = 15.0) -> T:
-    """What `look` gives as soon as it is something. It is asked again and again, for `seconds` at most."""
-    until = time.monotonic() + seconds
+    """What `look` gives as soon as it is something.
+
+    It is asked for that many seconds, and often enough that a machine which stood still meanwhile is no failure.
+    """
+    until, left = time.monotonic() + seconds, 100
     while not (found := look()):
-        assert time.monotonic() < until, "it never came"
+        left -= 1
+        assert left > 0 or time.monotonic() < until, "it never came"
         time.sleep(0.01)
     return found
 
@@ -111,6 +118,11 @@ class Host:
     def says(self, name: str, text: str) -> str:
         """The job's log, once it has that text in it."""
         return eventually(lambda: said if text in (said := self.driver.logs(name)) else "")
+
+    def release(self, name: str) -> None:
+        """Let a job whose program is HELD go on."""
+        self.says(name, "held")
+        self.file(name, "root", "code", "released").touch()
 
     def file(self, name: str, *parts: str) -> Path:
         return self.directory.joinpath(name, *parts)

@@ -216,7 +216,7 @@ def test_a_thousand_submits_of_a_hundred_names_from_four_processes_run_each_job_
     said = [process.communicate(timeout=60)[0].split() for process in started]
     assert sum(int(created) for _, created, _ in said) == 100
     assert sum(int(exists) for _, _, exists in said) == 900
-    eventually(lambda: all_ended(host, 100), 30)  # nobody looks: the shims have to find them all
+    eventually(lambda: all_ended(host, 100), 60)  # nobody looks: the shims have to find them all
     assert ran(host) == {f"job-{number}": 1 for number in range(100)}
     assert {seen.phase for seen in host.driver.observe()} == {"succeeded"}
     assert most_at_once(host.directory.parent / "diary") <= 3
@@ -232,7 +232,7 @@ def test_submitters_killed_at_any_moment_leave_jobs_that_run_once(make_host: Cal
             process.kill()
     for number in range(60):
         host.state(member(host, f"job-{number}"))
-    eventually(lambda: all_ended(host, 60), 30)
+    eventually(lambda: all_ended(host, 60), 60)
     assert ran(host) == {f"job-{number}": 1 for number in range(60)}
     assert most_at_once(host.directory.parent / "diary") <= 3
 
@@ -251,9 +251,11 @@ def test_shims_and_keepers_killed_at_any_moment_leave_no_job_without_an_end_and_
                     with suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
         submitted.result()
-    reasons = Counter(host.reason(name) for name in names)
-    assert set(reasons) == {"succeeded", "disrupted"}
+    # Who is hit as a child that has not become its program yet is a program that was killed.
+    ends = {name: (host.reason(name), host.seen(name).main_exit) for name in names}
+    assert {("succeeded", 0), ("disrupted", None)} <= set(ends.values())
+    assert set(ends.values()) <= {("succeeded", 0), ("disrupted", None), ("analyzer_failed", 137)}
     times = ran(host)
     assert max(times.values()) == 1
-    assert all(times[name] == 1 for name in names if host.reason(name) == "succeeded")
+    assert all(times[name] == 1 for name in names if ends[name] == ("succeeded", 0))
     eventually(lambda: not [each for each in processes(str(host.directory)) if each != os.getpid()])

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from runner.jobs import Secret
+from runner.drivers import Deadline
+from runner.jobs import JobSpec, Secret
 from runner.settings import LocalImage
 from tests.conformance.jobs import secret_ref
-from tests.unit.test_local import ENDLESS, Host, arguments, hosts
+from tests.unit.test_local import ENDLESS, HELD, Host, arguments, hosts
 
 
 @pytest.fixture
@@ -32,19 +35,18 @@ SECRET = "hunter2-and-nobody-knows"
 def test_none_is_in_any_process_arguments_or_file_while_the_job_runs_or_after(host: Host) -> None:
     name = host.submit(
         'test "$PASSWORD" = "$(printf %s hunter2; printf %s -and-nobody-knows)" || exit 3'
-        '; test "$1" = \'$(PASSWORD)\' || exit 4; echo "$PASSWORD"; echo go; read line < "$ORCHESTRATOR_ROOT/code/go"',
-        init='mkfifo "$CODE_PATH/go"',
+        '; test "$1" = \'$(PASSWORD)\' || exit 4; echo "$PASSWORD"; ' + HELD,
         args=[secret_ref("PASSWORD")],
         secrets={"PASSWORD": Secret(SECRET)},
     )
-    host.says(name, "go")
+    host.says(name, "held")
     shown = "".join(arguments(int(path.name)) for path in Path("/proc").glob("[0-9]*"))
     assert str(host.directory) in shown
     assert SECRET not in shown
     assert files_with(SECRET, host.directory) == []
-    host.file(name, "root", "code", "go").write_text("on\n")
+    host.release(name)
     assert host.reason(name) == "succeeded"
-    assert host.driver.logs(name) == "***\ngo\n"
+    assert host.driver.logs(name) == "***\nheld\n"
     assert files_with(SECRET, host.directory) == []
 
 
@@ -67,6 +69,22 @@ def test_they_go_with_a_job_that_never_begins(make_host: Callable[..., Host]) ->
     waiting = host.submit("true", secrets={"PASSWORD": Secret(SECRET)})
     host.cancel(waiting)
     assert files_with(SECRET, host.directory) == []
+
+
+def test_they_are_unsealed_once_however_many_submit_the_job_at_once(host: Host) -> None:
+    job = jobs.job("shell", secrets={"PASSWORD": Secret(SECRET)})
+    asked = []
+
+    def unseal(job: JobSpec) -> dict[str, str]:
+        asked.append(job.name)
+        time.sleep(0.05)  # so that all the others come meanwhile
+        return {"PASSWORD": SECRET}
+
+    drivers = [host.make_driver(unseal=unseal) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        states = list(pool.map(lambda driver: driver.submit(job, Deadline.after(15)), drivers))
+    assert sorted(states) == ["created"] + ["exists"] * 7
+    assert asked == [job.name]
 
 
 def test_modes_do_not_depend_on_the_umask(host: Host) -> None:

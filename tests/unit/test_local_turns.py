@@ -11,7 +11,7 @@ import pytest
 
 from runner.drivers import Deadline, local
 from tests.conformance import jobs
-from tests.unit.test_local import ENDLESS, Host, arguments, eventually, hosts, parent
+from tests.unit.test_local import ENDLESS, HELD, Host, arguments, eventually, hosts, parent
 
 
 @pytest.fixture
@@ -27,11 +27,10 @@ def host(make_host: Callable[..., Host]) -> Host:
 
 def test_the_oldest_job_comes_first(make_host: Callable[..., Host], tmp_path: Path) -> None:
     host = make_host(parallelism=1)
-    blocker = host.submit('read line < "$CODE_PATH/../go"', init='mkfifo "$ORCHESTRATOR_ROOT/go"')
+    blocker = host.submit(HELD)
     order = tmp_path / "order"
     names = [host.submit(f'echo {number} >> "{order}"', name=f"job-{9 - number}") for number in range(8)]
-    eventually(host.file(blocker, "root", "go").exists)
-    host.file(blocker, "root", "go").write_text("on\n")
+    host.release(blocker)
     for name in names:
         host.ended(name)
     assert order.read_text().split() == [str(number) for number in range(8)]
@@ -41,8 +40,9 @@ def test_no_more_run_at_once_than_allowed_and_all_that_is_allowed(
     make_host: Callable[..., Host], tmp_path: Path
 ) -> None:
     host, diary = make_host(parallelism=3), tmp_path / "diary"
+    three = f'until [ $(grep -c + "{diary}") -ge 3 ]; do sleep 0.01; done'
     for _ in range(20):
-        host.submit(f'echo + >> "{diary}"; sleep 0.05; echo - >> "{diary}"')
+        host.submit(f'echo + >> "{diary}"; {three}; sleep 0.01; echo - >> "{diary}"')
     for seen in host.driver.observe():
         host.ended(seen.name)
     assert most_at_once(diary) == 3
