@@ -14,6 +14,7 @@ import pytest
 from runner.drivers import Deadline
 from runner.jobs import JobSpec, Secret
 from runner.settings import LocalImage
+from tests.conformance import jobs
 from tests.conformance.jobs import secret_ref
 from tests.unit.test_local import ENDLESS, HELD, Host, arguments, hosts
 
