@@ -90,7 +90,7 @@ def remove(path: str) -> None:
 
     That is why every directory is moved up to the top before it is looked into. What is gone already is no error.
     """
-    if not os.path.isdir(path):
+    if os.path.islink(path) or not os.path.isdir(path):
         forget(path)
         return
     directories = [path]
@@ -235,6 +235,7 @@ def settle(path: str, now: float) -> bool:
     the job has ended, for whatever reason.
     """
     if os.path.exists(os.path.join(path, END)):
+        clear(path)
         return True
     if os.path.exists(os.path.join(path, BEGUN)):
         end(path, now, disrupted=True, message="the process that ran the job was killed, or the host went down")
@@ -248,18 +249,15 @@ def settle(path: str, now: float) -> bool:
 
 
 def end(path: str, now: float, **facts: Any) -> None:
-    """Write down how a job ended, for the first time. Its lock is held."""
+    """Write down how a job ended, for the first time, and drop what it needs no more. Its lock is held."""
     write_once(os.path.join(path, VERDICT), {"cancellation": None})
-    write(os.path.join(path, END), {"phase": "failed", "ended": now, **facts})
-    shed(path)
-
-
-def shed(path: str) -> None:
-    """Drop what an ended job needs no more: its secrets, and its working tree, which may hold keys as well.
-
-    A tree that can't be removed is no reason to say nothing of the end; it is tried again when the job goes.
-    """
     forget(os.path.join(path, SECRETS))
+    write(os.path.join(path, END), {"phase": "failed", "ended": now, **facts})
+    clear(path)
+
+
+def clear(path: str) -> None:
+    """Remove an ended job's working tree, which may be large and hold keys. What can't be removed goes with the job."""
     with suppress(OSError):
         remove(os.path.join(path, ROOT))
 

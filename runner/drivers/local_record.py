@@ -163,7 +163,7 @@ class Records:
     def settled(self, name: str, now: float) -> Entry | None:
         """The same, once the job has been ended where its end went unnoticed. None, said once, for what is no job."""
         entry = self._readable(name)
-        if entry and _may_have_ended(entry):
+        if entry and self._wants_a_look(entry):
             try:
                 with local_files.locked(self.path(name, local_files.LOCK)) as idle:
                     if idle:
@@ -179,6 +179,12 @@ class Records:
             with suppress(FileNotFoundError):
                 return mask(_tail(self.path(name, f"{each}.log"), lines))
         return ""
+
+    def _wants_a_look(self, entry: Entry) -> bool:
+        """Whether a job may have ended, or not been cleared up since. One that only waits is left for the shims."""
+        if entry.end:
+            return os.path.exists(self.path(entry.job.name, local_files.ROOT))
+        return entry.begun or entry.verdict is not None or local_files.expired(msgspec.structs.asdict(entry.job))
 
     def _readable(self, name: str) -> Entry | None:
         """The job, or None for what is no job. A failure of the host is raised: it must not make a job disappear."""
@@ -272,13 +278,6 @@ def is_due(entry: Entry, now: float, retention: float, orphan_age: float) -> boo
     if entry.end is None:
         return False
     return now >= (entry.reported.at + retention if entry.reported else entry.end.ended + orphan_age)
-
-
-def _may_have_ended(entry: Entry) -> bool:
-    """Whether a job is worth a look at its lock. One that only waits must be left for the shims."""
-    if entry.end:
-        return False
-    return entry.begun or entry.verdict is not None or local_files.expired(msgspec.structs.asdict(entry.job))
 
 
 def _tail(path: str, lines: int) -> str:

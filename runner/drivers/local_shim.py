@@ -111,7 +111,7 @@ def _work(path: str, lock: int) -> None:
         local_files.end(path, time.time(), **facts)
     except OSError as error:
         _say(path, error)
-        local_files.shed(path)  # which may be what fills the disk
+        local_files.clear(path)  # which may be what fills the disk
         local_files.end(path, time.time(), **facts)
     os.close(lock)
 

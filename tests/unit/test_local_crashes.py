@@ -93,13 +93,15 @@ def test_a_canceller_killed_at_any_step_leaves_a_job_that_is_cancelled_by_the_re
     assert host.driver.logs(job.name) == ""
 
 
-def test_a_canceller_killed_after_its_verdict_has_cancelled(host: Host) -> None:
-    job = jobs.job("shell", "echo it ran")
+@pytest.mark.parametrize("at", ["files.end", "files.write"])
+def test_a_canceller_killed_after_its_verdict_has_cancelled(host: Host, at: str) -> None:
+    job = jobs.job("shell", "echo it ran", secrets={"PASSWORD": Secret(SECRET)})
     host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
-    die(host, job.name, "files.end", doing="cancel")
+    die(host, job.name, at, doing="cancel")
     assert host.reason(job.name) == "cancelled"
     assert host.state(job) == "cancelled"
     assert host.driver.logs(job.name) == ""
+    assert files_with(SECRET, host.directory) == []
 
 
 def test_a_job_whose_shim_is_killed_is_disrupted_and_nothing_of_it_goes_on(host: Host) -> None:

@@ -201,6 +201,19 @@ def test_a_shim_killed_as_the_job_ends_has_not_said_how(
     assert host.cancel(name) == "exists"
 
 
+def test_a_shim_killed_before_it_has_cleared_up_leaves_that_to_the_next_look(
+    make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim = waiting_shim(tmp_path, "local_files.py", "        remove(os.path.join(path, ROOT))\n")
+    monkeypatch.setattr(local, "_SHIM", str(shim))
+    host = make_host()
+    name = host.submit("true")
+    eventually((tmp_path / "waiting").exists)
+    os.kill(host.shim_of(name), signal.SIGKILL)
+    assert host.reason(name) == "succeeded"
+    eventually(lambda: not host.driver.observe() or not host.file(name, "root").exists())
+
+
 def test_either_the_end_or_the_cancellation_was_first_and_everybody_says_the_same(host: Host) -> None:
     """The race itself, again and again: the answer to the cancel must be what is observed."""
     for _ in range(25):

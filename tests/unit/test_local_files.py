@@ -112,6 +112,15 @@ def test_a_tree_is_removed_but_not_what_it_points_to(tmp_path: Path) -> None:
     assert (precious / "kept").exists()
 
 
+def test_to_remove_a_link_is_not_to_remove_what_it_points_to(tmp_path: Path) -> None:
+    """A program can put a link where its tree was."""
+    (tmp_path / "precious" / "kept").mkdir(parents=True)
+    (tmp_path / "root").symlink_to(tmp_path / "precious")
+    local_files.remove(str(tmp_path / "root"))
+    assert os.listdir(tmp_path) == ["precious"]
+    assert (tmp_path / "precious" / "kept").exists()
+
+
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.touch()])
 def test_to_remove_a_file_or_nothing_is_no_error(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "file")
