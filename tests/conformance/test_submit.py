@@ -71,6 +71,7 @@ def test_secrets_are_unsealed_once_for_the_job_that_is_made(cluster: Cluster) ->
     assert cluster.unsealing.asked == {job.name: 1}
 
 
+@pytest.mark.needs("looks")
 def test_secrets_are_not_unsealed_where_no_job_is_made(cluster: Cluster) -> None:
     known, cancelled = cluster.job(fingerprint="one"), cluster.job(secrets=SECRETS)
     cluster.submit(known)

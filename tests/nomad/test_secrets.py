@@ -78,6 +78,13 @@ def test_no_secret_outlives_its_job(nomad: Nomad, driver: NomadDriver, end: str)
     assert NEEDLE not in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
 
 
+def test_secrets_of_a_job_that_was_cancelled_before_it_came_are_nowhere(nomad: Nomad, driver: NomadDriver) -> None:
+    wanted = _job("true")
+    driver.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+    assert driver.submit(wanted, Deadline.after(10)) == "cancelled"
+    assert NEEDLE not in json.dumps([nomad.get(f"var/nomad/jobs/{wanted.name}"), nomad.get("jobs")])
+
+
 def test_secrets_that_no_variable_holds_are_refused_and_leave_nothing(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = job("shell", secrets={"ARTIFACTS": Secret("x" * 70_000)})
     with pytest.raises(Rejected, match="65536"):

@@ -26,9 +26,11 @@ DESIGN = {
 
 
 def kinds(base: type[OrchestratorError] = OrchestratorError) -> Iterator[type[OrchestratorError]]:
+    """The errors that have a code of their own. One that only adds to another's meaning is the other to a client."""
     for kind in base.__subclasses__():
         if kind.__module__.startswith(("runner.", "functions.")):
-            yield kind
+            if "code" in vars(kind):
+                yield kind
             yield from kinds(kind)
 
 

@@ -30,6 +30,9 @@ ENDLESS = "sleep 1000"
 HELD = 'echo held; until [ -e "$CODE_PATH/released" ]; do sleep 0.01; done'
 """A program that goes on until the test releases it."""
 
+LIBC_SIGNALS = 0b11 << 31
+"""Signals 32 and 33, which glibc keeps for its threads: whoever started us may have ignored them, nobody can undo it."""
+
 DONE = Outcome(reason="succeeded", code=0, hmessage="The run finished.")
 
 
@@ -229,7 +232,8 @@ def test_signals_as_a_program_expects_them(make_host: Callable[..., Host]) -> No
     host = make_host(images={"*": looking})
     name = host.submit()
     host.ended(name)
-    assert {line.split()[1] for line in host.driver.logs(name).splitlines()} == {"0" * 16}
+    masks = [int(line.split()[1], 16) for line in host.driver.logs(name).splitlines()]
+    assert [mask & ~LIBC_SIGNALS for mask in masks] == [0, 0]
 
 
 def test_what_stands_for_its_image_is_run_with_the_container_s_arguments(make_host: Callable[..., Host]) -> None:

@@ -16,19 +16,20 @@ from runner.outcomes import Observation, Outcome, classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, Unsealing
 
-Ability = Literal["ends", "runs", "shares", "collects", "remembers", "bounds"]
+Ability = Literal["ends", "runs", "shares", "collects", "remembers", "looks", "bounds"]
 
 ABILITIES: dict[str, frozenset[Ability]] = {
     # ends: a job comes to its end, by itself or played.
     # runs: its programs really run, see their arguments and environment, and are ended at the deadline.
     # shares: what one process has made, another sees.
     # remembers: knows without asking whether a job has its secrets. Elsewhere a repeat may bring them again, in vain.
+    # looks: knows whether a job is there before its secrets are unsealed. Elsewhere that is tried first, and thrown away.
     # bounds: runs no more jobs at once than it is told to (`parallelism`); elsewhere that is the cluster's business.
     # collects: ended jobs stay until the driver is told to remove them.
-    "memory": frozenset({"ends", "remembers"}),
-    "printer": frozenset({"ends", "remembers"}),
-    "local": frozenset({"ends", "runs", "shares", "collects", "remembers", "bounds"}),
-    "kubernetes": frozenset({"ends", "runs", "shares"}),
+    "memory": frozenset({"ends", "remembers", "looks"}),
+    "printer": frozenset({"ends", "remembers", "looks"}),
+    "local": frozenset({"ends", "runs", "shares", "collects", "remembers", "looks", "bounds"}),
+    "kubernetes": frozenset({"ends", "runs", "shares", "looks"}),
     "nomad": frozenset({"ends", "runs", "shares"}),
 }
 
