@@ -96,7 +96,9 @@ def remove(path: str) -> None:
     directories = [path]
     for directory in directories:  # grows on the way
         os.chmod(directory, 0o700)
-        for entry in list(os.scandir(directory)):
+        with os.scandir(directory) as found:
+            entries = list(found)
+        for entry in entries:
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
                 continue

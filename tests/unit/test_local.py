@@ -31,7 +31,7 @@ HELD = 'echo held; until [ -e "$CODE_PATH/released" ]; do sleep 0.01; done'
 """A program that goes on until the test releases it."""
 
 LIBC_SIGNALS = 0b11 << 31
-"""Signals 32 and 33, which glibc keeps for its threads: whoever started us may have ignored them, nobody can undo it."""
+"""Signals 32 and 33, which glibc keeps for its threads: where whoever started us ignored them, nobody can undo it."""
 
 DONE = Outcome(reason="succeeded", code=0, hmessage="The run finished.")
 

@@ -23,7 +23,7 @@ ABILITIES: dict[str, frozenset[Ability]] = {
     # runs: its programs really run, see their arguments and environment, and are ended at the deadline.
     # shares: what one process has made, another sees.
     # remembers: knows without asking whether a job has its secrets. Elsewhere a repeat may bring them again, in vain.
-    # looks: knows whether a job is there before its secrets are unsealed. Elsewhere that is tried first, and thrown away.
+    # looks: knows whether a job is there before its secrets are unsealed. Elsewhere they may be unsealed in vain.
     # bounds: runs no more jobs at once than it is told to (`parallelism`); elsewhere that is the cluster's business.
     # collects: ended jobs stay until the driver is told to remove them.
     "memory": frozenset({"ends", "remembers", "looks"}),
