@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from runner.config import parse
 from runner.settings import Config
+from tests.processes import Processes
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "examples"
@@ -25,6 +26,14 @@ SAMPLES = ROOT / "examples"
 def pytest_configure() -> None:
     """A shell starts a background job with SIGINT ignored, and its children inherit that; tests send it to theirs."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Whatever one test starts, ended with it."""
+    started = Processes(tmp_path)
+    yield started
+    started.end()
 
 
 class KeyPair(msgspec.Struct, frozen=True):

@@ -26,13 +26,6 @@ from tests.processes import Process, Processes, children_of, eventually, free_po
 OPEN = Terms(runner_id="", public_key="")
 
 
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    started = Processes(tmp_path)
-    yield started
-    started.end()
-
-
 @pytest.fixture(scope="module")
 def lasting_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     """For what the tests of a module share."""

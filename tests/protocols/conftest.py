@@ -161,19 +161,19 @@ def _path(pointer: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+def lasting_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     started = Processes(tmp_path_factory.mktemp("log"))
     yield started
     started.end()
 
 
 @pytest.fixture(scope="session")
-def serve_grpc(processes: Processes) -> Callable[..., tuple[int, Process]]:
+def serve_grpc(lasting_processes: Processes) -> Callable[..., tuple[int, Process]]:
     """A gRPC server, listening: `serve_grpc(socket, ORCHESTRATOR_GRPC_CONCURRENCY="1")`."""
 
     def start(socket_path: Path, **environment: str) -> tuple[int, Process]:
         port = free_port()
-        process = processes.python(
+        process = lasting_processes.python(
             *("-m", "functions.grpc"),
             ORCHESTRATOR_GRPC_BIND=f"127.0.0.1:{port}",
             ORCHESTRATOR_SOCKET=str(socket_path),
@@ -188,11 +188,11 @@ def serve_grpc(processes: Processes) -> Callable[..., tuple[int, Process]]:
 
 @pytest.fixture(scope="session")
 def obedient_sidecar(
-    processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
+    lasting_processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
 ) -> tuple[Path, Process]:
     """A sidecar with the memory driver that does as a run's id says: its socket, and itself."""
     directory = tmp_path_factory.mktemp("s")
-    process = processes.sidecar(write_config(directory), "tests.obedient_sidecar")
+    process = lasting_processes.sidecar(write_config(directory), "tests.obedient_sidecar")
     eventually((directory / "runner.sock").exists, "the sidecar listens")
     return directory / "runner.sock", process
 
@@ -213,9 +213,9 @@ def grpc_port(grpc_server: tuple[int, Process]) -> int:
 
 
 @pytest.fixture(scope="session")
-def http_door(processes: Processes, obedient_socket: Path, token: Callable[..., str]) -> HttpDoor:
+def http_door(lasting_processes: Processes, obedient_socket: Path, token: Callable[..., str]) -> HttpDoor:
     port = free_port()
-    processes.gunicorn("functions.bundle:app", port, obedient_socket)
+    lasting_processes.gunicorn("functions.bundle:app", port, obedient_socket)
     eventually(lambda: _ready(port), "the bundle is ready", 30)
     return HttpDoor(port, token())
 
@@ -245,11 +245,11 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
-def amqp_door(broker: Broker, processes: Processes, obedient_sidecar: tuple[Path, Process]) -> Door:
+def amqp_door(broker: Broker, lasting_processes: Processes, obedient_sidecar: tuple[Path, Process]) -> Door:
     from tests.protocols.amqp_stand import AmqpDoor, Stand
 
     socket_path, sidecar = obedient_sidecar
-    stand = Stand(broker, processes, socket_path.parent)
+    stand = Stand(broker, lasting_processes, socket_path.parent)
     stand.sidecars.append(sidecar)
     # What is to come later must not come while other cases are judged.
     return AmqpDoor(stand, stand.consumer(DELAYS="3600"))

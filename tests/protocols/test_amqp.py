@@ -8,7 +8,7 @@ import random
 import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,6 @@ pytestmark = pytest.mark.timeout(240)
 
 VCS = {"remote_url": "https://example.org/a/b.git", "checkout_oid": "7d8dd9f8f0b1d1c7aaafda6f4adde8ca13db185c"}
 SIZES = {"version": "dev", "cpu_limit": "100", "memory_limit": "64"}
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    started = Processes(tmp_path)
-    yield started
-    started.end()
 
 
 @pytest.fixture

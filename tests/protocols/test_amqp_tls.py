@@ -63,13 +63,6 @@ def guarded(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    started = Processes(tmp_path)
-    yield started
-    started.end()
-
-
-@pytest.fixture
 def stand(guarded: Guarded, processes: Processes, tmp_path: Path, write_config: Callable[..., Path]) -> Stand:
     stand = Stand(guarded.broker, processes, write_config(tmp_path).parent)
     stand.start_sidecar()
