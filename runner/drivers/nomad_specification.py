@@ -45,6 +45,8 @@ _PREPARE = (
     ' && ln -sfn "$NOMAD_SECRETS_DIR/credentials" credentials && cd code && exec "$@"'
 )
 
+_BEFORE_A_BRACE = re.compile(r"[$%]+(?=\{)")
+
 Specification = dict[str, Any]
 
 
@@ -87,7 +89,9 @@ def argument(text: str) -> str:
     HCL takes `$${` for `${`, but reads `$$${` in its own way; so every `$` or `%` before a brace is made by an
     interpolation of its own.
     """
-    return re.sub(r"[$%]+(?=\{)", lambda run: "".join(f'${{"{sign}"}}' for sign in run[0]), text)
+    if "{" not in text:  # as most
+        return text
+    return _BEFORE_A_BRACE.sub(lambda run: "".join(f'${{"{sign}"}}' for sign in run[0]), text)
 
 
 def variable(text: str) -> str:
@@ -152,7 +156,8 @@ def _task(job: JobSpec, container: Container, config: Config) -> Specification:
 
 def _docker(job: JobSpec, container: Container) -> Specification:
     words = [*container.command, *container.args]
-    exact = _exact(job, words)
+    altered = _altered(job, words)
+    exact = _exact(words, altered)
     entry, rest = (words[:1], words[1:]) if exact is None else (["/bin/sh", "-c", f'{exact}exec "$@"', "sh"], words)
     return {
         "User": f"{_USER}:{_GROUP}",
@@ -164,7 +169,7 @@ def _docker(job: JobSpec, container: Container) -> Specification:
             "security_opt": ["no-new-privileges"],
             "volumes": [f"{_source(job, volume)}:{volume.path}" for volume in job.volumes],
         },
-        "Env": _environment(job, container, words),
+        "Env": _environment(container, words, altered),
     }
 
 
@@ -173,7 +178,8 @@ def _on_node(job: JobSpec, container: Container, config: Config) -> Specificatio
     shown = image.secret_arguments == "expand"  # noqa: S105  (no password)
     args = [each if shown or isinstance(each, str) else f"$({each.name})" for each in container.args]
     words = [*(image.command or container.command), *args]
-    script = (_exact(job, words) or "") + _PREPARE
+    altered = _altered(job, words)
+    script = (_exact(words, altered) or "") + _PREPARE
     return {
         **({"User": config.nomad.user} if config.nomad.user else {}),
         "Config": {"command": "/bin/sh", "args": ["-c", argument(script), "sh", *map(_word, words)]},
@@ -182,7 +188,7 @@ def _on_node(job: JobSpec, container: Container, config: Config) -> Specificatio
             "HOME": f"{_ROOT}/home/runner",
             "CODE_PATH": f"{_ROOT}/code",
             "TMPDIR": f"{_ROOT}/tmp",  # noqa: S108  (below the allocation)
-            **{name: _inside(job, value) for name, value in _environment(job, container, words).items()},
+            **{name: _inside(job, value) for name, value in _environment(container, words, altered).items()},
         },
     }
 
@@ -213,9 +219,8 @@ def _text(job: JobSpec, word: Text) -> str:
     return secret.reveal() if isinstance(secret, Secret) else ""
 
 
-def _exact(job: JobSpec, words: list[Text]) -> str | None:
+def _exact(words: list[Text], altered: list[int]) -> str | None:
     """Shell text that puts the words that HCL would alter back from the environment; None where there are none."""
-    altered = _altered(job, words)
     if not altered:
         return None
     named = (_name(words[n], n) if n in altered else f"{{{n + 1}}}" for n in range(len(words)))
@@ -227,10 +232,10 @@ def _name(word: Text, n: int) -> str:
     return word.name if isinstance(word, SecretRef) else f"ORCHESTRATOR_WORD_{n}"
 
 
-def _environment(job: JobSpec, container: Container, words: list[Text]) -> dict[str, str]:
+def _environment(container: Container, words: list[Text], altered: list[int]) -> dict[str, str]:
     """All that is no secret; the template brings the rest."""
     plain = {name: value for name, value in container.env if isinstance(value, str)}
-    spelled = {_name(word, n): word for n in _altered(job, words) if isinstance(word := words[n], str)}
+    spelled = {_name(word, n): word for n in altered if isinstance(word := words[n], str)}
     return {name: variable(value) for name, value in {**plain, **spelled}.items()}
 
 
