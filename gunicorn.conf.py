@@ -5,7 +5,23 @@ Everything may be set from the environment; a flag on gunicorn's command line wi
 
 import os
 
+from gunicorn.glogging import Logger
+
 from runner import logs
+
+
+class AskedForLogger(Logger):
+    """Writes an access log where one is asked for (--access-logfile).
+
+    gunicorn's own takes `logconfig_dict` for such a wish, and puts together a line for each request, for nobody.
+    """
+
+    def access(self, resp, req, environ, request_time):
+        if self.cfg.accesslog:
+            super().access(resp, req, environ, request_time)
+
+
+logger_class = AskedForLogger
 
 bind = os.environ.get("ORCHESTRATOR_HTTP_BIND", "127.0.0.1:8080")
 worker_class = "functions.http_worker.PatientWorker"  # gthread, safe from slow clients

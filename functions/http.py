@@ -15,7 +15,7 @@ import falcon
 import msgspec
 
 from functions.function import DEADLINE_SECONDS, Function, request_id
-from runner.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
+from runner.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client, bound_receiving
 from runner.errors import TABLE, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
 from runner.struct_types import learn_struct_types
@@ -114,20 +114,16 @@ def _body(req: falcon.Request, deadline: float) -> bytes:
 def _read(req: falcon.Request, stream: Any, deadline: float) -> bytes:
     connection = req.env.get("gunicorn.socket")
     received = bytearray()
-    try:
-        while chunk := _chunk(stream, connection, deadline):
-            received += chunk
-            if len(received) > MAX_BODY:
-                raise TooLarge(f"the body has more than {MAX_BODY} bytes")
-    finally:
-        if connection is not None:
-            connection.settimeout(None)
+    while chunk := _chunk(stream, connection, deadline):
+        received += chunk
+        if len(received) > MAX_BODY:
+            raise TooLarge(f"the body has more than {MAX_BODY} bytes")
     return bytes(received)
 
 
 def _chunk(stream: Any, connection: Any, deadline: float) -> bytes:
     if connection is not None:
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        bound_receiving(connection, max(deadline - time.monotonic(), 0.001))
     try:
         chunk: bytes = stream.read(65536)
     except Exception as error:  # a timeout, a broken connection, or whatever gunicorn's parser says of broken chunks

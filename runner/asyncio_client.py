@@ -58,8 +58,7 @@ class AsyncioClient:
     async def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
         loop = asyncio.get_running_loop()
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connect(connection, self._path)
+            with connect(self._path) as connection:
                 async with asyncio.timeout(deadline - time.monotonic()):
                     await loop.sock_sendall(connection, request)
                     return frames.decode_reply(await _receive_frame(loop, connection))

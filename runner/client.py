@@ -69,11 +69,9 @@ class Client:
 
     def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
         try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connect(connection, self._path)
+            with connect(self._path) as connection:
                 connection.setblocking(True)
                 send(connection, request, deadline)
-                bound_waits(connection, deadline - time.monotonic())
                 return frames.decode_reply(receive_frame(connection, deadline))
         except (TimeoutError, BlockingIOError) as error:  # the latter is what SO_SNDTIMEO makes of a full socket
             raise Timeout("the runner did not answer within the deadline; repeat the request") from error
@@ -96,17 +94,23 @@ def expect(reply: frames.Reply, expected: type[F]) -> F:
     return reply
 
 
-def connect(connection: socket.socket, path: str) -> None:
-    """Connect at once or not at all, and leave the socket non-blocking.
+def connect(path: str) -> socket.socket:
+    """A connection, made at once or not at all, that does not block.
 
     A full backlog is EAGAIN to a socket that does not block (connect(2)): that is Busy. Raises OSError otherwise.
     """
-    connection.setblocking(False)
+    # Non-blocking from its birth: each change of mode later is a system call that lets go of the interpreter's lock.
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         connection.connect(path)
+        refuse_stranger(connection)
     except BlockingIOError as error:
+        connection.close()
         raise Busy("every worker is occupied and the queue is full; repeat the request") from error
-    refuse_stranger(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def explain(error: OSError, path: str) -> str:
@@ -125,15 +129,30 @@ def bound_waits(connection: socket.socket, seconds: float) -> None:
 
     Raises TimeoutError where nothing is left.
     """
+    bound_receiving(connection, seconds)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
+
+
+def bound_receiving(connection: socket.socket, seconds: float) -> None:
+    """Let no receive wait longer than that. Raises TimeoutError where nothing is left.
+
+    A receive that waits so long raises BlockingIOError. Unlike `settimeout`, which sets the socket's mode as well, it
+    never lets go of the interpreter's lock, for which a dozen threads stand in line.
+    """
     if seconds <= 0:
         raise TimeoutError
-    wait = _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000) or 1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, wait)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, wait)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+
+
+def _timeval(seconds: float) -> bytes:
+    return _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000) or 1)
 
 
 def send(connection: socket.socket, data: bytes, deadline: float) -> None:
-    """All of `data`, most often in one piece. sendall would begin to wait anew with each piece."""
+    """All of `data`, most often in one piece, and bound whatever is received after it.
+
+    sendall would begin to wait anew with each piece.
+    """
     rest = memoryview(data)
     while rest:
         bound_waits(connection, deadline - time.monotonic())
