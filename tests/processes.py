@@ -115,10 +115,12 @@ class Processes:
         arguments = ("serve", "--config", str(config)) if module == "runner" else (str(config), *more)
         return self.python("-m", module, *arguments)
 
-    def gunicorn(self, app: str, port: int, socket_path: Path, *, workers: int = 1, threads: int = 8) -> Process:
+    def gunicorn(
+        self, app: str, port: int, socket_path: Path, *flags: str, workers: int = 1, threads: int = 8
+    ) -> Process:
         """gunicorn as it is deployed."""
         return self.python(
-            *("-m", "gunicorn", "-c", "gunicorn.conf.py", app),
+            *("-m", "gunicorn", "-c", "gunicorn.conf.py", app, *flags),
             ORCHESTRATOR_HTTP_BIND=f"127.0.0.1:{port}",
             ORCHESTRATOR_HTTP_WORKERS=str(workers),
             ORCHESTRATOR_HTTP_THREADS=str(threads),

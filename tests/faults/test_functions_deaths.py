@@ -45,13 +45,17 @@ def test_a_request_whose_function_died_succeeds_when_it_is_repeated_and_made_one
     assert gunicorn.children() != [worker]
 
 
-def test_without_file_descriptors_functions_recover(served: tuple[Door, Process], worker: int) -> None:
+def test_without_file_descriptors_who_knocks_waits_and_nothing_is_lost(
+    served: tuple[Door, Process], worker: int
+) -> None:
     opened, gunicorn = served
     before = limit_open_files(worker, lowest_free_descriptor(worker))
-    opened.get("/livez")  # is lost, or waits for the worker's successor
-    if worker in gunicorn.children():
+    with Connection(opened.port) as waiting:
+        waiting.send(head("GET", "/livez"))
+        assert not waiting.hears(0.5)
         limit_open_files(worker, before)
-    assert eventually(opened.ready, "they recovered")
+        assert waiting.answer().status == 200
+    assert gunicorn.children() == [worker]
 
 
 def test_a_function_that_cannot_reach_the_sidecar_for_want_of_descriptors_is_unavailable(

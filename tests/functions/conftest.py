@@ -47,9 +47,9 @@ def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
 def serve(processes: Processes) -> Callable[..., Server]:
     """A server: `serve("functions.bundle:app", socket)`."""
 
-    def start(app: str, socket_path: Path) -> Server:
+    def start(app: str, socket_path: Path, *flags: str) -> Server:
         port = free_port()
-        return Server(port, processes.gunicorn(app, port, socket_path))
+        return Server(port, processes.gunicorn(app, port, socket_path, *flags))
 
     return start
 

@@ -80,6 +80,25 @@ def test_half_a_head_and_then_the_end_is_the_end(beset: Server) -> None:
         assert connection.at_end()
 
 
+def test_whoever_comes_while_there_are_as_many_connections_as_may_be_waits_until_one_ends(
+    serve: Callable[..., Server], sidecar_socket: Path
+) -> None:
+    server, whole = serve("functions.analysis:app", sidecar_socket, "--worker-connections", "10"), head("GET", "/livez")
+    eventually(server.ready, "it is ready")
+    with ExitStack() as stack:
+        first, *others = (stack.enter_context(Connection(server.port)) for _ in range(10))
+        for each in others:
+            each.send(whole[:10])
+        assert first.ask(whole).status == 200
+        late = [stack.enter_context(Connection(server.port)) for _ in range(3)]
+        for each in late:
+            each.send(whole)
+        assert not any(each.hears(0.3) for each in late)
+        for each in others:
+            each.half_close()
+        assert [each.answer().status for each in late] == [200] * 3
+
+
 def test_told_to_stop_a_function_serves_whoever_is_connected_and_waits_for_nobody_long(
     serve: Callable[..., Server], sidecar_socket: Path
 ) -> None:
