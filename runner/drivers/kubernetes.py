@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from runner.drivers import Deadline
-from runner.drivers.kubernetes_api import MERGE_PATCH, Answer, ApiServer, Unsettled, collection, pauses, refuse
+from runner.drivers.exchange import Unsettled, pauses
+from runner.drivers.kubernetes_api import MERGE_PATCH, Answer, ApiServer, collection, refuse
 from runner.drivers.kubernetes_manifest import (
     CANCELLED,
     FINGERPRINT,
@@ -41,6 +42,9 @@ PAGE = "500"
 LOOK_SECONDS = 30.0
 """For the whole of a listing, a log or a mark; commands bring their own deadline."""
 
+FIRST_PAUSE = 0.1
+"""Seconds until an unsettled request is looked into again; later pauses grow."""
+
 TAIL_LINES = 20
 """Of a failed job's log, as evidence."""
 
@@ -56,7 +60,7 @@ class KubernetesDriver:
     def __init__(self, config: Config, *, unseal: Unseal, api: ApiServer | None = None) -> None:
         self._config = config
         self._unseal = unseal
-        self._api = api or ApiServer(config.cluster, connections=config.sidecar.threads)
+        self._api = api or ApiServer(config.cluster)
         self._pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
 
     def __repr__(self) -> str:
@@ -70,7 +74,7 @@ class KubernetesDriver:
         known = created or self._get(where, job.name, deadline)
         if known is None:
             raise Unavailable(f"{job.name} vanished while it was being created; repeat the request")
-        state = "created" if created else _repeat(known, job)
+        state = "created" if created else _repeat(known, job, manifest)
         if state != "cancelled" and not known.begun:
             self._put_secret(where, job, known, deadline)
         return state
@@ -139,7 +143,7 @@ class KubernetesDriver:
     def _create(self, where: str, manifest: Mapping[str, Any], deadline: Deadline) -> JobObject | None:
         """The Job if we made it (or must assume that we did), None where the name was taken already."""
         name = manifest["metadata"]["name"]
-        for _ in pauses(deadline):
+        for _ in pauses(deadline, FIRST_PAUSE):
             try:
                 answer = self._api.call("POST", collection(BATCH, where, "jobs"), deadline, body=manifest)
                 refuse(answer, f"create jobs in namespace {where}")
@@ -177,7 +181,7 @@ class KubernetesDriver:
     ) -> Answer:
         """A request that may be repeated without harm, repeated until it has an answer or the deadline comes."""
         doubt: Unsettled | None = None
-        for _ in pauses(deadline):
+        for _ in pauses(deadline, FIRST_PAUSE):
             try:
                 answer = self._api.call(method, path, deadline, body=body, media=media)
             except Unsettled as error:
@@ -190,7 +194,7 @@ class KubernetesDriver:
 
     def _cancel_in(self, where: str, cancellation: Cancellation, deadline: Deadline, tombstone: bool) -> State | None:
         """One write under the job's name: a patch of what is there, else, if wanted, a tombstone."""
-        for _ in pauses(deadline):
+        for _ in pauses(deadline, FIRST_PAUSE):
             known = self._get(where, cancellation.name, deadline)
             if known is None:
                 if not tombstone:
@@ -245,10 +249,12 @@ class KubernetesDriver:
         return list(dict.fromkeys(namespace(self._config, pool) for pool in self._pools))
 
 
-def _repeat(known: JobObject, job: JobSpec) -> State:
-    """What a second submit finds."""
+def _repeat(known: JobObject, job: JobSpec, manifest: Mapping[str, Any]) -> State:
+    """What a submit finds under a taken name. It may be our own Job: a request can be sent twice on its way."""
     if known.cancelled:
         return "cancelled"
+    if _same_attempt(known, manifest):
+        return "created"
     if known.metadata.annotations.get(FINGERPRINT) != job.fingerprint:
         raise Conflict(f"{job.name} exists already and was made from a different request; a new run needs a new run_id")
     return "exists"

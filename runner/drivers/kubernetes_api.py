@@ -1,39 +1,31 @@
-"""HTTP to one API server: credentials and TLS by the official client, requests and bodies by us.
+"""HTTP to one API server: credentials and addresses by the official client, requests and bodies by us.
 
-The official client finds the cluster (in a pod, or by a kubeconfig), verifies its CA, runs credential plugins, follows
-proxies and rereads an in-cluster token. Its typed calls cost several times the request itself, have no default timeout
-and no bound for a whole answer, so requests go straight through its connection pool.
+The official client finds the cluster (in a pod, or by a kubeconfig), runs credential plugins, rereads an in-cluster
+token and says which CA, certificate and proxy apply. Its own requests cost several times as much, have no default
+timeout and no bound for a whole answer, so ours go another way (`runner.drivers.exchange`).
 
 What an answer means is decided by `refuse`; a silence is `Unsettled`, for the driver to settle.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-import random
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-import urllib3
-from kubernetes.client import ApiClient, Configuration
+from kubernetes.client import Configuration
+from kubernetes.client.rest import should_bypass_proxies
 from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
 from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
 
 from runner.drivers import Deadline
+from runner.drivers.exchange import Exchange, Route, Unsettled
 from runner.errors import Busy, Rejected, Unavailable
 from runner.settings import Kubernetes
-
-log = logging.getLogger("orchestrator.kubernetes")
-
-CONNECT_SECONDS = 3.0
-READ_SECONDS = 8.0
-"""For the first byte of an answer, and between two pieces of it; the deadline bounds the whole."""
 
 CREDENTIAL_SECONDS = 60.0
 """How long credentials from a kubeconfig are used before its token files are read again (as in client-go)."""
@@ -43,10 +35,9 @@ TOKEN_SECONDS = 10.0
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"  # RFC 7396
-
-
-class Unsettled(Unavailable):
-    """The request may or may not have been applied: reset, timed out, or answered with a 5xx."""
+METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
+"""What we want to hear of what we wrote: its metadata alone, as client-go's metadata client asks for it. So no Secret
+comes back, and a Job in half the bytes. (API servers before 1.15 send the whole object all the same.)"""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -72,19 +63,19 @@ class _Status(msgspec.Struct):
 class ApiServer:
     """One API server, from any number of threads. Opens connections when first used, so after the fork."""
 
-    def __init__(self, settings: Kubernetes, *, connections: int = 32, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, settings: Kubernetes, *, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
-        self._connections = connections
         self._environ = environ
+        self._exchange = Exchange("the API server", "the CA in the kubeconfig")
         self._loading = threading.Lock()
         self._loaded_at = 0.0
         self._token = ""
         self._token_until = 0.0
         self._configuration: Configuration | None = None
-        self._pool: urllib3.PoolManager | None = None
+        self._route: Route | None = None
 
     def __repr__(self) -> str:
-        return f"ApiServer({self._configuration.host if self._configuration else 'not connected yet'})"
+        return f"ApiServer({self._route.url if self._route else 'not connected yet'})"
 
     def call(
         self,
@@ -109,53 +100,43 @@ class ApiServer:
     def _send(
         self, method: str, path: str, deadline: Deadline, body: Any, query: Mapping[str, str] | None, media: str
     ) -> Answer:
-        deadline.check(f"asking the API server ({method} {path})")
-        configuration, pool = self._connected()
-        url = f"{configuration.host}{path}{'?' + urlencode(query) if query else ''}"
-        with _our_errors(configuration.host):
-            response = pool.request(
-                method,
-                url,
-                body=None if body is None else msgspec.json.encode(body),
-                headers=self._headers(configuration, media),
-                timeout=urllib3.Timeout(
-                    connect=min(CONNECT_SECONDS, deadline.left), read=min(READ_SECONDS, deadline.left)
-                ),
-                retries=False,
-                redirect=False,
-                preload_content=False,
-            )
-            content = _read(response, deadline)
-        return Answer(response.status, content, _retry_after(response))
+        configuration, route = self._connected()
+        reply = self._exchange.request(
+            route,
+            method,
+            f"{path}?{urlencode(query)}" if query else path,
+            deadline,
+            body=None if body is None else msgspec.json.encode(body),
+            headers=self._headers(configuration, JSON if method == "GET" else METADATA, media),
+        )
+        return Answer(reply.status, reply.body, reply.retry_after)
 
-    def _headers(self, configuration: Configuration, media: str) -> dict[str, str]:
+    def _headers(self, configuration: Configuration, accepted: str, media: str) -> list[str]:
         if time.monotonic() > self._token_until:
             # Asking the client for its token makes it look at the clock, its files and every proxy variable anew.
             self._token = configuration.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
             self._token_until = time.monotonic() + TOKEN_SECONDS
-        authorization = {"Authorization": self._token} if self._token else {}
-        return {"Accept": JSON, "Content-Type": media, "User-Agent": "orchestrator", **authorization}
+        authorization = [f"Authorization: {self._token}"] if self._token else []
+        return [f"Accept: {accepted}", f"Content-Type: {media}", *authorization]
 
-    def _connected(self) -> tuple[Configuration, urllib3.PoolManager]:
-        if self._pool is None or time.monotonic() - self._loaded_at > CREDENTIAL_SECONDS:
+    def _connected(self) -> tuple[Configuration, Route]:
+        if self._route is None or time.monotonic() - self._loaded_at > CREDENTIAL_SECONDS:
             self._load(older_than=time.monotonic() - CREDENTIAL_SECONDS)
         assert self._configuration is not None
-        assert self._pool is not None
-        return self._configuration, self._pool
+        assert self._route is not None
+        return self._configuration, self._route
 
     def _load(self, older_than: float) -> None:
-        """Read the credentials, unless another thread has done so meanwhile; keep the connections where it can be."""
+        """Read the credentials, unless another thread has done so meanwhile. The same route keeps its connections."""
         with self._loading:
-            if self._pool is not None and self._loaded_at > older_than:
+            if self._route is not None and self._loaded_at > older_than:
                 return
-            fresh = self._read_configuration()
-            if self._pool is None or _identity(fresh) != _identity(self._configuration):
-                self._pool = ApiClient(fresh).rest_client.pool_manager
-            self._configuration, self._loaded_at, self._token_until = fresh, time.monotonic(), 0.0
+            self._configuration = self._read_configuration()
+            self._route = _route(self._configuration)
+            self._loaded_at, self._token_until = time.monotonic(), 0.0
 
     def _read_configuration(self) -> Configuration:
         configuration = Configuration()
-        configuration.connection_pool_maxsize = self._connections
         try:
             if self._settings.kubeconfig or SERVICE_HOST_ENV_NAME not in self._environ:
                 load_kube_config(
@@ -174,51 +155,19 @@ class ApiServer:
         return configuration
 
 
-def _identity(configuration: Configuration | None) -> tuple[Any, ...]:
-    """What a connection depends on; a token is sent with each request instead."""
-    names = ("host", "ssl_ca_cert", "cert_file", "key_file", "verify_ssl", "tls_server_name", "proxy")
-    files = ("ssl_ca_cert", "cert_file", "key_file")
-    changed = tuple(_changed_at(getattr(configuration, name, None)) for name in files)
-    return (*(getattr(configuration, name, None) for name in names), *changed)
-
-
-def _changed_at(path: str | None) -> float:
-    try:
-        return os.stat(path).st_mtime if path else 0.0
-    except OSError:
-        return 0.0
-
-
-@contextmanager
-def _our_errors(host: str) -> Iterator[None]:
-    try:
-        yield
-    except (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError) as error:
-        raise Unavailable(f"the API server {host} cannot be reached: {error}") from error
-    except urllib3.exceptions.SSLError as error:
-        raise Unavailable(f"TLS with the API server {host} failed: {error}; check the CA in the kubeconfig") from error
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise Unsettled(f"the API server {host} did not answer: {error}") from error
-
-
-def _read(response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
-    """The whole body, however slowly it drips, within the deadline."""
-    pieces = bytearray()
-    try:
-        while piece := response.read1(1 << 20):
-            pieces += piece
-            if deadline.left <= 0:
-                raise Unsettled("the API server's answer did not end within the deadline")
-    except BaseException:
-        response.close()  # the connection is in the middle of an answer
-        raise
-    response.release_conn()
-    return bytes(pieces)
-
-
-def _retry_after(response: urllib3.BaseHTTPResponse) -> int | None:
-    value = response.headers.get("Retry-After", "")
-    return min(int(value), 3600) if value.isascii() and value.isdigit() else None
+def _route(configuration: Configuration) -> Route:
+    """What the official client has found out; a token is sent with each request instead."""
+    bypassed = should_bypass_proxies(configuration.host, configuration.no_proxy or "")
+    return Route(
+        url=configuration.host.rstrip("/"),
+        ca_file=configuration.ssl_ca_cert or "",
+        cert_file=configuration.cert_file or "",
+        key_file=configuration.key_file or "",
+        verify=configuration.verify_ssl,
+        server_name=configuration.tls_server_name or "",
+        proxy="" if bypassed else configuration.proxy or "",
+        proxy_headers=tuple(f"{name}: {value}" for name, value in (configuration.proxy_headers or {}).items()),
+    )
 
 
 def refuse(answer: Answer, doing: str) -> None:
@@ -247,16 +196,3 @@ def collection(group: str, namespace: str, kind: str, *names: str) -> str:
     return "/".join(
         ("", group, "namespaces", quote(namespace, safe=""), kind, *(quote(name, safe="") for name in names))
     )
-
-
-def pauses(deadline: Deadline) -> Iterator[None]:
-    """Try, pause, try again until the deadline: 0.1 s at first, doubled up to 2 s, with jitter."""
-    pause = 0.1
-    while True:
-        yield
-        pause = min(pause * 2, 2.0)
-        # S311: jitter is no secret
-        wait = pause * random.uniform(0.5, 1.0)  # noqa: S311
-        if deadline.left <= wait:
-            return
-        time.sleep(wait)

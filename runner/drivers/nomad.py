@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from runner.drivers import Deadline, nomad_record
-from runner.drivers.nomad_api import Agent, Unsettled, pauses
+from runner.drivers.exchange import Unsettled, pauses
+from runner.drivers.nomad_api import Agent
 from runner.drivers.nomad_look import LOOK_SECONDS, Look, Memory, log
 from runner.drivers.nomad_namespace import Namespace
 from runner.drivers.nomad_observation import JobStub
@@ -44,7 +45,7 @@ class NomadDriver:
     def __init__(self, config: Config, *, unseal: Unseal, agent: Agent | None = None) -> None:
         self._config = config
         self._unseal = unseal
-        self._agent = agent or Agent(config.nomad, connections=config.sidecar.threads)
+        self._agent = agent or Agent(config.nomad)
         pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
         names = dict.fromkeys(namespace(config, pool) for pool in pools or [config.default_pool])
         self._namespaces = [Namespace(self._agent, name) for name in names]
@@ -115,7 +116,7 @@ class NomadDriver:
 def _settled(step: Callable[[], _Found | None], deadline: Deadline, doing: str) -> _Found:
     """What the step gives. Repeated while it gives None (somebody was faster) or its answer leaves it open."""
     doubt: Unsettled | None = None
-    for _ in pauses(deadline):
+    for _ in pauses(deadline, first=0.05):
         try:
             if (found := step()) is not None:
                 return found

@@ -1,45 +1,37 @@
 """HTTP to one Nomad agent: addresses, parameters and TLS settings by python-nomad, over a session of ours.
 
 python-nomad's own session verifies no certificate unless told to, follows proxies and a .netrc from the environment,
-takes a token along a redirect, bounds no answer, and costs several times the request itself. So it is given ours,
-which does none of this; and paths whose parts are quoted, which its typed calls don't do.
+takes a token along a redirect, bounds no answer, and costs several times as much. So it is given ours, which does none
+of this (`runner.drivers.exchange`); and paths whose parts are quoted, which its typed calls don't do.
 
 What an answer means is decided by `refuse`; a silence is `Unsettled`, for the driver to settle.
 """
 
 from __future__ import annotations
 
-import random
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-import urllib3
 from nomad.api.base import Requester
 from nomad.api.exceptions import BaseNomadException
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
 from runner.drivers import Deadline
+from runner.drivers.exchange import Exchange, Reply, Route, Unsettled
 from runner.errors import Busy, Rejected, Unavailable
 from runner.settings import Nomad
 
-CONNECT_SECONDS = 3.0
-READ_SECONDS = 8.0
-"""For the first byte of an answer, and between two pieces of it; the deadline bounds the whole."""
+_NEXT_PAGE = "x-nomad-nexttoken"
 
 _DENIED = re.compile(r"Permission denied$|ACL token (not found|expired)$")
 # Nomad answers 500 to whatever its handlers return as an error, so its words must tell what will never be taken.
 _NEVER = re.compile(r"\d+ errors? occurred|in nonexistent|[Vv]alidation|is not allowed|namespace .* does not exist")
-
-
-class Unsettled(Unavailable):
-    """The request may or may not have been applied: reset, timed out, or answered with a 5xx."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -75,14 +67,14 @@ class Answer(msgspec.Struct, frozen=True):
 class Agent:
     """One Nomad agent, from any number of threads. Opens connections when first used, so after the fork."""
 
-    def __init__(self, settings: Nomad, *, connections: int = 32) -> None:
+    def __init__(self, settings: Nomad) -> None:
         self._settings = settings
         self._reading = threading.Lock()
         self._token: str | None = None
         self._requester = _Requester(
             address=settings.address.rstrip("/"),
             region=settings.region or None,
-            session=_Session(settings, connections),
+            session=_Session(settings),
         )
 
     def __repr__(self) -> str:
@@ -113,18 +105,9 @@ class Agent:
     def _send(
         self, method: str, path: str, deadline: Deadline, body: Any, query: Mapping[str, str] | None, token: str
     ) -> Answer:
-        deadline.check(f"asking Nomad ({method} {path})")
         headers = {"X-Nomad-Token": token} if token else {}
         content = None if body is None else msgspec.json.encode(body)
-        where = f"Nomad at {self._settings.address}"
-        try:
-            return self._requester.send(method, path, query or {}, content, headers, deadline)
-        except SSLError as error:
-            raise Unavailable(f"TLS with {where} failed: {error}; check nomad.caFile") from error
-        except (NewConnectionError, ConnectTimeoutError) as error:
-            raise Unavailable(f"{where} cannot be reached: {error}") from error
-        except (HTTPError, OSError) as error:
-            raise Unsettled(f"{where} did not answer: {error}") from error
+        return self._requester.send(method, path, query or {}, content, headers, deadline)
 
     def _read_token(self, refused: str | None) -> str:
         """The token in the file, read unless another thread has done so since `refused` was."""
@@ -162,14 +145,13 @@ class _Requester(Requester):  # type: ignore[misc]  # python-nomad is not typed
 class _Session:
     """What python-nomad needs of a session, and no more."""
 
-    def __init__(self, settings: Nomad, connections: int) -> None:
-        self._pool = urllib3.PoolManager(
-            maxsize=connections,
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=settings.ca_file or None,
-            cert_file=settings.cert_file or None,
-            key_file=settings.key_file or None,
-            retries=False,
+    def __init__(self, settings: Nomad) -> None:
+        self._exchange = Exchange("Nomad", "nomad.caFile")
+        self._route = Route(
+            url=settings.address.rstrip("/"),
+            ca_file=settings.ca_file,
+            cert_file=settings.cert_file,
+            key_file=settings.key_file,
         )
 
     def get(self, **request: Any) -> Answer:
@@ -192,51 +174,25 @@ class _Session:
         data: bytes | None = None,
         **_: Any,
     ) -> Answer:
-        """The whole answer, however slowly it drips, within the deadline."""
-        response = self._pool.request(
+        given = (f"{name}: {value}" for name, value in (headers or {}).items())
+        reply = self._exchange.request(
+            self._route,
             method,
-            f"{url}?{urlencode(params)}",
+            f"{url.removeprefix(self._route.url)}?{urlencode(params)}",
+            timeout,
             body=data,
-            headers={"User-Agent": "orchestrator", **(headers or {})},
-            timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, timeout.left), read=min(READ_SECONDS, timeout.left)),
-            redirect=False,
-            preload_content=False,
+            headers=["Content-Type: application/json", *given],
+            wanted=("date", _NEXT_PAGE) if method == "GET" else (),
         )
-        content = _read(response, timeout)
-        return Answer(
-            response.status,
-            content,
-            _now(response),
-            _retry_after(response),
-            response.headers.get("X-Nomad-NextToken", ""),
-        )
+        return Answer(reply.status, reply.body, _now(reply), reply.retry_after, reply.headers.get(_NEXT_PAGE, ""))
 
 
-def _read(response: urllib3.BaseHTTPResponse, deadline: Deadline) -> bytes:
-    pieces = bytearray()
-    try:
-        while piece := response.read1(1 << 20):
-            pieces += piece
-            if deadline.left <= 0:
-                raise Unsettled("Nomad's answer did not end within the deadline")
-    except BaseException:
-        response.close()  # the connection is in the middle of an answer
-        raise
-    response.release_conn()
-    return bytes(pieces)
-
-
-def _now(response: urllib3.BaseHTTPResponse) -> float:
+def _now(reply: Reply) -> float:
     """The agent's clock: times in jobs are by the servers' clocks, which ours may be minutes away from."""
     try:
-        return parsedate_to_datetime(response.headers["Date"]).timestamp()
+        return parsedate_to_datetime(reply.headers["date"]).timestamp()
     except (KeyError, ValueError, TypeError):
         return time.time()
-
-
-def _retry_after(response: urllib3.BaseHTTPResponse) -> int | None:
-    value = response.headers.get("Retry-After", "")
-    return min(int(value), 3600) if value.isascii() and value.isdigit() else None
 
 
 def refuse(answer: Answer, doing: str) -> None:
@@ -263,16 +219,3 @@ def quoted(*names: str) -> str:
     if not {"", ".", ".."}.isdisjoint(names):
         raise Rejected(f"there can be no job of the name {names[-1]!r}")
     return "/".join(quote(name, safe="") for name in names)
-
-
-def pauses(deadline: Deadline) -> Iterator[None]:
-    """Try, pause, try again until the deadline: 0.05 s at first, doubled up to 2 s, with jitter."""
-    pause = 0.05
-    while True:
-        yield
-        pause = min(pause * 2, 2.0)
-        # S311: jitter is no secret
-        wait = pause * random.uniform(0.5, 1.0)  # noqa: S311
-        if deadline.left <= wait:
-            return
-        time.sleep(wait)
