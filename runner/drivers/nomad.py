@@ -156,7 +156,7 @@ class _Attempt:
         if record.cancelled:
             return "cancelled"
         if (known := self._where.job(name, self._deadline)) is not None:
-            return self._found(known.fingerprint or record.fingerprint, record)
+            return self._found(known, record)
         if record.nonce == self._nonce:  # our write was applied after all
             return self._register()
         if record.fingerprint != self._job.fingerprint and record.reported != "deleted":
@@ -176,20 +176,20 @@ class _Attempt:
 
     def _register(self) -> State | None:
         name = self._job.name
-        if self._where.register(specification(self._job, self._config), self._deadline):
+        if self._where.register(specification(self._job, self._config, self._nonce), self._deadline):
             return "created"
         known, record = self._where.job(name, self._deadline), self._where.record(name, self._deadline)
         if known is None:
             return None
         if record and record.nonce == self._nonce and known.fingerprint != self._job.fingerprint:
             self._where.drop(name, record.index, self._deadline)  # a job without a Variable, and none of ours
-        return self._found(known.fingerprint, record)
+        return self._found(known)
 
-    def _found(self, fingerprint: str, record: Record | None) -> State:
+    def _found(self, known: JobStub, record: Record | None = None) -> State:
         """A job is there: made by this very attempt, or by another of the same request, or by another request."""
-        if fingerprint != self._job.fingerprint:
+        if (known.fingerprint or (record and record.fingerprint)) != self._job.fingerprint:
             raise _conflict(self._job.name)
-        return "created" if record and record.nonce == self._nonce else "exists"
+        return "created" if known.nonce == self._nonce else "exists"
 
     def _opened(self) -> dict[str, str]:
         if not self._items:

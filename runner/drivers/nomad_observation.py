@@ -53,6 +53,11 @@ class JobStub(_Object, frozen=True):
         return (self.meta or {}).get(nomad_record.FINGERPRINT, "")
 
     @property
+    def nonce(self) -> str:
+        """Of the attempt that registered it."""
+        return (self.meta or {}).get(nomad_record.NONCE, "")
+
+    @property
     def ended(self) -> bool:
         """Whether nothing of it will be started any more. What was stopped may still be ending."""
         return self.status == "dead"

@@ -50,8 +50,8 @@ _BEFORE_A_BRACE = re.compile(r"[$%]+(?=\{)")
 Specification = dict[str, Any]
 
 
-def specification(job: JobSpec, config: Config) -> Specification:
-    """The job. It names its secrets by reference only."""
+def specification(job: JobSpec, config: Config, nonce: str = "") -> Specification:
+    """The job. It names its secrets by reference only; `nonce` tells whose registration it was."""
     nomad = config.nomad
     pool = config.pools.get(job.pool, PoolSettings())
     return {
@@ -64,7 +64,7 @@ def specification(job: JobSpec, config: Config) -> Specification:
         "Datacenters": list(pool.datacenters or nomad.datacenters),
         "NodePool": pool.node_pool or nomad.node_pool,
         "Constraints": _constraints(config, pool),
-        "Meta": _meta(job),
+        "Meta": _meta(job, nonce),
         "TaskGroups": [
             {
                 "Name": GROUP,
@@ -106,12 +106,13 @@ def image_on_node(config: Config, image: str) -> LocalImage:
     return next((images[glob] for glob in images if fnmatchcase(name, glob)), LocalImage())
 
 
-def _meta(job: JobSpec) -> dict[str, str]:
+def _meta(job: JobSpec, nonce: str) -> dict[str, str]:
     return {
         **job.labels,
         **job.pod_labels,
         nomad_record.FINGERPRINT: job.fingerprint,
         nomad_record.POOL: job.pool,
+        nomad_record.NONCE: nonce,
         nomad_record.REPORT: nomad_record.encode(job.report),
         DEADLINES: nomad_record.encode(job.deadlines),
         MAIN: job.main.name,

@@ -67,6 +67,20 @@ class Cut(Agent):
         return super().call(method, path, deadline, **rest)
 
 
+class Held(Agent):
+    """Waits with its registrations until it may."""
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.at_it, self.may = threading.Event(), threading.Event()
+
+    def call(self, method: str, path: str, deadline: Deadline, **rest: Any) -> Any:
+        if (method, path) == ("POST", "jobs"):
+            self.at_it.set()
+            assert self.may.wait(20)
+        return super().call(method, path, deadline, **rest)
+
+
 @pytest.fixture
 def config(nomad: Nomad, make_config: Callable[..., Config]) -> Config:
     return nomad.config(make_config)
@@ -88,6 +102,24 @@ def test_killed_between_variable_and_job_the_repeat_makes_the_job(
 
     assert driver.submit(wanted, Deadline.after(10)) == "created"
     assert outcome(driver, wanted.name).reason == "succeeded"
+
+
+def test_of_one_that_was_held_up_and_one_that_took_over_only_the_one_that_registered_made_the_job(
+    nomad: Nomad, config: Config
+) -> None:
+    """The name has passed to the second, whose registration then finds the first's job."""
+    wanted, agents = job("shell"), (Held(config.nomad), Held(config.nomad))
+    with ThreadPoolExecutor(2) as callers:
+        states = []
+        for agent in agents:
+            driver = NomadDriver(config, unseal=lambda _: {"TOKEN": "t"}, agent=agent)
+            states.append(callers.submit(driver.submit, wanted, Deadline.after(20)))
+            assert agent.at_it.wait(10), "the second waits a second, then takes the name over"
+        for agent, state in zip(agents, states, strict=True):
+            agent.may.set()
+            state.result()
+    assert [state.result() for state in states] == ["created", "exists"]
+    assert [each["ID"] for each in nomad.get("jobs")] == [wanted.name]
 
 
 def test_killed_between_variable_and_job_and_never_repeated_it_is_owed_as_deleted_and_the_name_is_free_again(
