@@ -1,0 +1,139 @@
+"""How we come to a real API server: in a pod and outside, by each kind of credentials, and through a proxy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+
+from runner.drivers import Deadline
+from runner.drivers.kubernetes import KubernetesDriver
+from runner.errors import Unavailable
+from tests.cluster.certificates import Authority
+from tests.kubernetes.jobs import analysis, until
+from tests.kubernetes.namespaces import ROOT, Namespace, unseal
+from tests.scripted_server import Conversation, scripted_server
+
+Sample = Callable[[str], dict[str, Any]]
+
+EXECUTED = """#!/bin/sh
+echo >> {runs}
+printf '{{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {{"token": "%s"}}}}' \\
+  "$(cat {token})"
+"""
+
+IN_A_POD = """
+set -e
+mount -t tmpfs none /run
+mkdir -p /run/secrets/kubernetes.io/serviceaccount
+cd /run/secrets/kubernetes.io/serviceaccount
+cp "$TOKEN" token && cp "$CA" ca.crt && printf %s "$NAMESPACE" > namespace
+cd "$ROOT" && exec "$PYTHON" -m runner jobs list --config "$CONFIG"
+"""
+
+
+def driver_of(namespace: Namespace, user: dict[str, Any], **cluster: str) -> KubernetesDriver:
+    """Whoever such a kubeconfig says we are."""
+    path = namespace.kubeconfig()
+    document = yaml.safe_load(path.read_text())
+    document["users"][0]["user"] = user
+    document["clusters"][0]["cluster"] |= cluster
+    path.write_text(yaml.safe_dump(document))
+    kubernetes = {"namespace": namespace.name, "kubeconfig": str(path)}
+    return KubernetesDriver(namespace.make_config(driver="kubernetes", kubernetes=kubernetes), unseal=unseal)
+
+
+def test_a_credential_plugin_is_run_and_run_again_once_its_token_is_refused(
+    namespace: Namespace, tmp_path: Path, sample: Sample
+) -> None:
+    runs, plugin = tmp_path / "runs", tmp_path / "plugin"
+    plugin.write_text(EXECUTED.format(runs=runs, token=namespace.token_file))
+    plugin.chmod(0o755)
+    version = "client.authentication.k8s.io/v1"
+    driver = driver_of(namespace, {"exec": {"apiVersion": version, "command": str(plugin), "interactiveMode": "Never"}})
+    for name in ("first", "second"):
+        assert driver.submit(analysis(namespace.config(), sample, name), Deadline.after(10)) == "created"
+    assert runs.read_text() == "\n", "a plugin is not run for each request"
+
+    namespace.kubectl("delete", "serviceaccount", "orchestrator")  # every token of before is worthless
+    namespace.kubectl("apply", "-f", str(ROOT / "deploy" / "kubernetes" / "rbac.yaml"))
+    until(lambda: _refused(driver), what="the API server to forget the old token")
+    namespace.token_file.write_text(namespace.token())
+    assert driver.submit(analysis(namespace.config(), sample, "third"), Deadline.after(10)) == "created"
+
+
+def _refused(driver: KubernetesDriver) -> bool:
+    try:
+        driver.check()
+    except Unavailable as error:
+        return "credentials" in error.detail
+    return False
+
+
+def test_a_client_certificate_says_who_we_are(namespace: Namespace, sample: Sample) -> None:
+    pair = Authority(namespace.access.ca.parent, "").issue(f"visitor-{namespace.name}")
+    driver = driver_of(namespace, {"client-certificate": str(pair.certificate), "client-key": str(pair.key)})
+    binding = ("--role=orchestrator", f"--user=visitor-{namespace.name}")
+    namespace.kubectl("create", "rolebinding", "visitor", *binding)
+    assert driver.submit(analysis(namespace.config(), sample, "certified"), Deadline.after(10)) == "created"
+
+
+def test_in_a_pod_the_service_account_is_used(namespace: Namespace, tmp_path: Path, sample: Sample) -> None:
+    """A mount namespace of its own, so that the files are where a pod has them."""
+    job = analysis(namespace.config(), sample, "seen-from-a-pod")
+    namespace.driver().submit(job, Deadline.after(10))
+    config = namespace.config()
+    path = tmp_path / "orchestrator.yaml"
+    document = {
+        "runner": {"id": config.runner.id, "privateKey": config.runner.private_key},
+        "deepsource": {"host": config.deepsource.host, "publicKey": config.deepsource.public_key},
+        "driver": "kubernetes",
+        "kubernetes": {"namespace": namespace.name},
+    }
+    path.write_text(yaml.safe_dump(document))
+    server = urlsplit(namespace.access.url)
+    environment = {
+        "KUBERNETES_SERVICE_HOST": str(server.hostname),
+        "KUBERNETES_SERVICE_PORT": str(server.port),
+        "TOKEN": str(namespace.token_file),
+        "CA": str(namespace.access.ca),
+        "NAMESPACE": namespace.name,
+        "ROOT": str(ROOT),
+        "PYTHON": sys.executable,
+        "CONFIG": str(path),
+    }
+    command = ("unshare", "--mount", "/bin/sh", "-c", IN_A_POD)
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert job.name in done.stdout
+
+
+class TestAProxy:
+    @pytest.mark.parametrize("named_by", ["the kubeconfig", "the environment"])
+    def test_is_gone_through(
+        self, namespace: Namespace, sample: Sample, monkeypatch: pytest.MonkeyPatch, named_by: str
+    ) -> None:
+        user = {"token": namespace.token_file.read_text()}
+        with scripted_server(Conversation.lead_on) as proxy:
+            monkeypatch.setenv("NO_PROXY", "")
+            if named_by == "the environment":
+                monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+                driver = driver_of(namespace, user)
+            else:
+                driver = driver_of(namespace, user, **{"proxy-url": proxy.url})
+            assert driver.submit(analysis(namespace.config(), sample, "proxied"), Deadline.after(10)) == "created"
+        assert {(asked.method, asked.path) for asked in proxy.asked} == {
+            ("CONNECT", urlsplit(namespace.access.url).netloc)
+        }
+
+    def test_is_passed_by_where_no_proxy_says_so(self, namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+        monkeypatch.setenv("NO_PROXY", str(urlsplit(namespace.access.url).hostname))
+        driver_of(namespace, {"token": namespace.token_file.read_text()}).check()
