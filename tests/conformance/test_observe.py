@@ -87,6 +87,7 @@ def test_logs_are_the_last_lines_of_the_main_container(cluster: Cluster) -> None
 def test_logs_of_what_is_not_there_are_refused_by_name(cluster: Cluster) -> None:
     job, unknown = cluster.job(Program(endless=True)), new_name()
     cluster.submit(job)
+    cluster.running(job)  # before that, nothing is there of which something could be missing
     with pytest.raises(Rejected, match=unknown):
         cluster.driver.logs(unknown)
     with pytest.raises(Rejected, match="sidecar"):
