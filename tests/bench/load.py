@@ -16,6 +16,7 @@ CONNECTIONS = 16
 _SCRIPT = """
 wrk.method = "POST"
 wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer {token}"
 local before, after = [==[{before}]==], [==[{after}]==]
 local sent, runs = 0, {runs}
 local seed = string.format("%08x", os.time() % 4294967296)
@@ -36,11 +37,18 @@ def require_wrk() -> None:
 
 
 def requests_per_second(
-    url: str, seconds: int, work: Path, *, runs: int = 0, connections: int = CONNECTIONS, pool: str = ""
+    url: str,
+    seconds: int,
+    work: Path,
+    *,
+    runs: int = 0,
+    connections: int = CONNECTIONS,
+    pool: str = "",
+    token: str = "",
 ) -> float:
     """wrk against `url`; every answer must be a success. `runs` bounds how many different runs are asked for."""
     script = work / "load.lua"
-    script.write_text(_script(runs, pool))
+    script.write_text(_script(runs, pool, token))
     command = ("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "15s", "-s", str(script), url)
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     match = re.search(r"^BENCH (\d+) (\d+) (\d+)$", printed, re.MULTILINE)
@@ -49,9 +57,9 @@ def requests_per_second(
     return int(match[1]) / (int(match[2]) / 1e6)
 
 
-def _script(runs: int, pool: str) -> str:
+def _script(runs: int, pool: str, token: str) -> str:
     sample = json.loads((ROOT / "examples" / "analysis.json").read_text())
     meta = {"resource_pool": pool} if pool else sample["_meta"]
     before, after = json.dumps({**sample, "run_id": "@", "_meta": meta}).split("@", 1)
-    values = {"before": before, "after": after, "runs": str(runs)}
-    return re.sub(r"\{(before|after|runs)\}", lambda match: values[match[1]], _SCRIPT)
+    values = {"before": before, "after": after, "runs": str(runs), "token": token}
+    return re.sub(r"\{(before|after|runs|token)\}", lambda match: values[match[1]], _SCRIPT)
