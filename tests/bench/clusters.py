@@ -88,8 +88,9 @@ def _sections(work: Path, driver: str, atlas: KeyPair, pools: Mapping[str, objec
     return {
         "runner": {"id": "bench", "privateKey": make_key_pair().private},
         "deepsource": {"host": "http://127.0.0.1:9", "publicKey": atlas.public},
-        "http": {"bind": f"127.0.0.1:{stack.free_port()}"},
-        "sidecar": {"socket": str(work / f"{driver}.sock")},
+        # As many in hand as the bare client has; one process each, since the cluster has the same two cores.
+        "http": {"bind": f"127.0.0.1:{stack.free_port()}", "workers": 1, "threads": CONNECTIONS},
+        "sidecar": {"socket": str(work / f"{driver}.sock"), "workers": 1, "threads": CONNECTIONS},
         "tracker": {"intervalSeconds": 3600},  # listing thousands of jobs is no part of accepting one
         "driver": driver,
         "pools": dict(pools),
