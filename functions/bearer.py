@@ -43,7 +43,9 @@ def _token(authorization: str) -> str:
     return token.strip()
 
 
+@lru_cache(maxsize=64)
 def _claims(token: str, public_key: str) -> dict[str, Any]:
+    """What a token says, once it is known whose it is, which never changes; whether it still holds may change."""
     import jwt  # not at start: an idle function, or one behind no token, never needs it
 
     try:

@@ -63,6 +63,17 @@ def test_a_good_token_opens(sign: Sign, terms: Terms) -> None:
     verify(f"Bearer {sign(GOOD)}", terms, NOW)
 
 
+def test_a_token_that_has_opened_opens_no_longer_than_it_should(sign: Sign, terms: Terms, runner_keys: KeyPair) -> None:
+    """Its signature is looked at once; its time, its runner and atlas's key each time anew."""
+    token = sign(GOOD)
+    verify(f"Bearer {token}", terms, NOW)
+    assert refused(token, terms, NOW + 60 + LEEWAY)
+    assert refused(token, Terms(runner_id="runner-1", public_key=runner_keys.public))
+    with pytest.raises(Forbidden):
+        verify(f"Bearer {token}", Terms(runner_id="runner-2", public_key=terms.public_key), NOW)
+    verify(f"Bearer {token}", terms, NOW)
+
+
 @pytest.mark.parametrize("form", ["bearer {}", "BEARER {}", "Bearer  {}", "Bearer {} "])
 def test_the_scheme_is_read_loosely(form: str, sign: Sign, terms: Terms) -> None:
     verify(form.format(sign(GOOD)), terms, NOW)
