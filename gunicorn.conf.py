@@ -41,6 +41,11 @@ limit_request_line = 2048
 limit_request_fields = 64
 limit_request_field_size = 16384
 
+# No header of a proxy's changes what a request means here, whoever sends it: not its scheme, not its path.
+forwarded_allow_ips = "*"
+secure_scheme_headers = {}
+forwarder_headers = ""
+
 # Two instances on one host would fight over gunicorn's default control socket, and nobody here uses it.
 control_socket_disable = True
 proc_name = "orchestrator-functions"

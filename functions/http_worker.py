@@ -15,7 +15,8 @@ Here all threads wait on one epoll, and each takes what comes next:
 3. Whoever reads a body after `READING_SECONDS` finds the connection at its end.
 4. A body that nobody wanted to read is skipped if it is there, and else ends the connection.
 5. Nobody ever waits for a client to close.
-6. Told to stop, a worker lets in who has knocked and closes the door, where gunicorn's own leaves it open to nobody.
+6. An answer is sent in one piece: gunicorn sends its head first, and so wakes its client twice.
+7. Told to stop, a worker lets in who has knocked and closes the door, where gunicorn's own leaves it open to nobody.
 
 In here: the worker class, for `gunicorn.conf.py` alone. No function imports it, nor gunicorn.
 """
@@ -28,6 +29,7 @@ import select
 import socket
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -73,8 +75,15 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def init_process(self) -> None:
         """After the fork; returns when the worker ends."""
+        # Each look at a setting goes through gunicorn's description of it, fifty times a request. None changes now.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         self._epoll = select.epoll()
         Worker.init_process(self)  # gthread's own would make a thread pool and a poller besides
+
+    def load_wsgi(self) -> None:
+        """The application, which is to answer in one piece."""
+        super().load_wsgi()
+        self.wsgi: Any = _in_one_piece(self.wsgi)
 
     def handle_exit(self, _signal: int, _frame: Any) -> None:
         """SIGTERM. The main thread has been woken by its wake-up pipe."""
@@ -246,6 +255,41 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._connections.discard(conn)
         conn.close()
         self._open_again()
+
+
+class _Gathering:
+    """Takes what gunicorn sends of an answer; and is its body, which gunicorn closes once all has been sent."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._pieces: list[bytes] = []
+        self._body: Any = ()
+
+    def of(self, body: Iterable[bytes]) -> _Gathering:
+        self._body = body
+        return self
+
+    def sendall(self, piece: bytes) -> None:
+        self._pieces.append(piece)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        try:
+            self._sock.sendall(b"".join(self._pieces))
+        finally:
+            if hasattr(self._body, "close"):
+                self._body.close()
+
+
+def _in_one_piece(app: Any) -> Any:
+    def answer(environ: dict[str, Any], start_response: Any) -> _Gathering:
+        response = start_response.__self__  # gunicorn's own, which sends by `sock`
+        response.sock = gathering = _Gathering(response.sock)
+        return gathering.of(app(environ, start_response))
+
+    return answer
 
 
 def _has_more(conn: TConn) -> bool:

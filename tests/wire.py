@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -86,6 +87,11 @@ class Connection:
             return not self._received and self._socket.recv(1) == b""
         except ConnectionResetError:
             return True
+
+    def segments(self) -> int:
+        """How many segments with data have come so far (tcpi_data_segs_in of struct tcp_info, linux/tcp.h)."""
+        (count,) = struct.unpack_from("I", self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 152)
+        return int(count)
 
     def ask(self, data: bytes) -> Answer:
         self.send(data)

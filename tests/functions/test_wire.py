@@ -114,6 +114,24 @@ def test_requests_sent_without_waiting_are_answered_in_order(
     assert names == [f"analysis-s0-{each['run_id']}-1" for each in bodies]
 
 
+def test_an_answer_comes_in_one_piece(bundle: Server, known: dict[str, str], body: bytes) -> None:
+    with Connection(bundle.port) as connection:
+        for count, asked in enumerate((request("POST", PATH, body, known), request("POST", PATH), head("GET", "/")), 1):
+            connection.ask(asked)
+            assert connection.segments() == count
+
+
+def test_no_header_of_a_proxys_changes_what_a_request_means(bundle: Server) -> None:
+    """gunicorn would believe whoever is on this host: that the application is elsewhere, and that this is TLS."""
+    headers = {"SCRIPT_NAME": "/tasks", "PATH_INFO": "/livez", "X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on"}
+    with Connection(bundle.port) as connection:
+        for name, value in headers.items():
+            assert connection.ask(head("GET", "/livez", {name: value})).status == 200
+        assert connection.ask(head("GET", "/tasks", {"SCRIPT_NAME": "/tasks"})).status == 404
+        contradicting = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "off"}
+        assert connection.ask(head("GET", "/livez", contradicting)).status == 200
+
+
 def test_a_client_that_has_said_all_still_gets_its_answer(bundle: Server, known: dict[str, str], body: bytes) -> None:
     with Connection(bundle.port) as connection:
         connection.send(request("POST", PATH, body, known))
