@@ -175,9 +175,10 @@ def refuse(answer: Answer, doing: str) -> None:
 
     `doing` is what we wanted, like "create jobs in namespace x".
     """
-    status, message = answer.status, answer.message
+    status = answer.status
     if status < 400 or status in (404, 409):
         return
+    message = answer.message
     if status == 429:
         raise Busy(f"the API server is throttling: {message}", retry_after=answer.retry_after)
     if status >= 500:

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -178,7 +179,7 @@ class _Session:
         reply = self._exchange.request(
             self._route,
             method,
-            f"{url.removeprefix(self._route.url)}?{urlencode(params)}",
+            f"{url.removeprefix(self._route.url)}?{_encoded(tuple(params.items()))}",
             timeout,
             body=data,
             headers=["Content-Type: application/json", *given],
@@ -187,11 +188,18 @@ class _Session:
         return Answer(reply.status, reply.body, _now(reply), reply.retry_after, reply.headers.get(_NEXT_PAGE, ""))
 
 
+@lru_cache(maxsize=64)
+def _encoded(query: tuple[tuple[str, str], ...]) -> str:
+    """The few queries that are asked all the time."""
+    return urlencode(query)
+
+
 def _now(reply: Reply) -> float:
     """The agent's clock: times in jobs are by the servers' clocks, which ours may be minutes away from."""
+    said = reply.headers.get("date")
     try:
-        return parsedate_to_datetime(reply.headers["date"]).timestamp()
-    except (KeyError, ValueError, TypeError):
+        return parsedate_to_datetime(said).timestamp() if said else time.time()
+    except (ValueError, TypeError):
         return time.time()
 
 
@@ -200,9 +208,10 @@ def refuse(answer: Answer, doing: str) -> None:
 
     `doing` names the capability that it takes, like "list-jobs in namespace x".
     """
-    status, message = answer.status, answer.message
+    status = answer.status
     if status < 300 or status in (404, 409):
         return
+    message = answer.message
     if status == 429:
         raise Busy(f"Nomad is throttling: {message}", retry_after=answer.retry_after)
     if answer.denied:

@@ -31,6 +31,12 @@ NONCE = "orchestrator_nonce"
 MAX_BYTES = 65536
 """Of a Variable's keys and values together (nomad/structs/variables.go); the names of ours are part of it."""
 
+_LINE = 256
+"""More than a template's line has besides the value."""
+
+_LONGEST = 6
+"""Bytes of a character, as JSON may have to write it (``\\u003c``); no more of it in UTF-8."""
+
 PREFIX = "nomad/jobs/"
 
 
@@ -113,9 +119,11 @@ def closed(record: Record) -> dict[str, str]:
 
 def refuse_oversized(name: str, items: Mapping[str, str]) -> None:
     """Raises Rejected for more than Nomad keeps, or renders: a template's line is read into 64 KiB as well."""
+    if _LONGEST * sum(map(len, (*items, *items.values()))) + _LINE <= MAX_BYTES:  # as most
+        return
     size = sum(len(key.encode()) + len(value.encode()) for key, value in items.items())
     line = max(len(msgspec.json.encode(value)) + 5 * sum(map(value.count, "<>&")) for value in items.values())
-    if max(size, line + 256) > MAX_BYTES:
+    if max(size, line + _LINE) > MAX_BYTES:
         raise Rejected(f"the secrets of {name} have {max(size, line)} bytes; a Nomad Variable holds {MAX_BYTES}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 from urllib.parse import unquote
 
 import msgspec
@@ -115,6 +116,7 @@ def _port_fits(port: str) -> bool:
     return not port or 1 <= int(port) <= 65535
 
 
+@lru_cache(maxsize=256)
 def _is_metadata_service(host: str) -> bool:
     name = host.strip("[]").rstrip(".")
     if name in _METADATA_NAMES:
