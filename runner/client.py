@@ -13,6 +13,8 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -72,8 +74,8 @@ class Client:
             with connect(self._path) as connection:
                 connection.setblocking(True)
                 send(connection, request, deadline)
-                return frames.decode_reply(receive_frame(connection, deadline))
-        except (TimeoutError, BlockingIOError) as error:  # the latter is what SO_SNDTIMEO makes of a full socket
+                return frames.decode_reply(receive_frame(partial(receive, connection, deadline)))
+        except (TimeoutError, BlockingIOError) as error:  # the latter is what the kernel makes of a wait too long
             raise Timeout("the runner did not answer within the deadline; repeat the request") from error
         except OSError as error:
             raise Unavailable(explain(error, self._path)) from error
@@ -124,24 +126,19 @@ def explain(error: OSError, path: str) -> str:
     return f"the runner cannot be reached at the moment ({error}); repeat the request"
 
 
-def bound_waits(connection: socket.socket, seconds: float) -> None:
-    """Let no send or receive wait longer than that: the kernel's own timeouts, which need no poll(2) before each call.
-
-    Raises TimeoutError where nothing is left.
-    """
-    bound_receiving(connection, seconds)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(seconds))
-
-
 def bound_receiving(connection: socket.socket, seconds: float) -> None:
     """Let no receive wait longer than that. Raises TimeoutError where nothing is left.
 
-    A receive that waits so long raises BlockingIOError. Unlike `settimeout`, which sets the socket's mode as well, it
-    never lets go of the interpreter's lock, for which a dozen threads stand in line.
+    A receive that waits so long raises BlockingIOError. Unlike `settimeout`, which sets the socket's mode as well and
+    polls before each call, it never lets go of the interpreter's lock, for which a dozen threads stand in line.
     """
+    _bound(connection, socket.SO_RCVTIMEO, seconds)
+
+
+def _bound(connection: socket.socket, option: int, seconds: float) -> None:
     if seconds <= 0:
         raise TimeoutError
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(seconds))
+    connection.setsockopt(socket.SOL_SOCKET, option, _timeval(seconds))
 
 
 def _timeval(seconds: float) -> bytes:
@@ -149,43 +146,38 @@ def _timeval(seconds: float) -> bytes:
 
 
 def send(connection: socket.socket, data: bytes, deadline: float) -> None:
-    """All of `data`, most often in one piece, and bound whatever is received after it.
-
-    sendall would begin to wait anew with each piece.
-    """
+    """All of `data`, most often in one piece. sendall would begin to wait anew with each piece."""
     rest = memoryview(data)
     while rest:
-        bound_waits(connection, deadline - time.monotonic())
+        _bound(connection, socket.SO_SNDTIMEO, deadline - time.monotonic())
         rest = rest[connection.send(rest) :]
 
 
-def receive_frame(connection: socket.socket, deadline: float) -> bytes:
-    """The body of one frame; most arrive in one piece.
+def receive(connection: socket.socket, deadline: float, size: int) -> bytes:
+    """What comes next, at most so many bytes; empty at the end."""
+    bound_receiving(connection, deadline - time.monotonic())
+    return connection.recv(size)
 
-    Raises Unavailable where the other side ends early, TimeoutError where it is silent too long.
+
+def receive_frame(receive: Callable[[int], bytes]) -> bytes:
+    """The body of one frame; most arrive in one piece. `receive` waits for bytes, at most as many as it is told.
+
+    Raises Unavailable where the other side ends early, and what `receive` raises.
     """
-    received = _receive(connection, 65536)
+    received = _some(receive, 65536)
     while len(received) < frames.HEADER.size:
-        received += _receive_more(connection, frames.HEADER.size - len(received), deadline)
+        received += _some(receive, frames.HEADER.size - len(received))
     end = frames.HEADER.size + frames.length(received[: frames.HEADER.size])
     if len(received) >= end:
         return received[frames.HEADER.size : end]
     pieces = bytearray(received)
     while len(pieces) < end:
-        pieces += _receive_more(connection, min(end - len(pieces), 1 << 20), deadline)
+        pieces += _some(receive, min(end - len(pieces), 1 << 20))
     return bytes(pieces[frames.HEADER.size :])
 
 
-def _receive_more(connection: socket.socket, size: int, deadline: float) -> bytes:
-    bound_waits(connection, deadline - time.monotonic())
-    return _receive(connection, size)
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    try:
-        received = connection.recv(size)
-    except BlockingIOError as error:  # what SO_RCVTIMEO makes of a silence
-        raise TimeoutError from error
+def _some(receive: Callable[[int], bytes], size: int) -> bytes:
+    received = receive(size)
     if not received:
         raise Unavailable("the runner went away while it had the request in hand; repeat the request")
     return received

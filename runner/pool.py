@@ -3,10 +3,11 @@
 gunicorn has supervised pre-forked workers for years: it replaces the dead, rereads the configuration on SIGHUP, and on
 SIGTERM removes the socket and waits for what is in hand. The worker here adds the rest.
 
-How load is spread and bounded: every thread of every worker waits in accept(2) on the one socket they share. The
-kernel wakes whoever has waited longest, so no worker is favoured; threads that are occupied wait for nothing; and
-when all are, connections queue in the socket's backlog, which is as long as `sidecar.queue` says. A connection over
-that fails at once on the client's side, as `busy`.
+How load is spread and bounded: a worker has a greenlet for each command that it may have in hand (`sidecar.threads`;
+`runner.drivers.waiting` says why no threads). One that is free waits at the door, the socket that all workers share,
+and whichever worker runs first takes the next connection, and one only. When all are occupied, connections queue in
+the socket's backlog, which is as long as `sidecar.queue` says. A connection over that fails at once on the client's
+side, as `busy`.
 """
 
 from __future__ import annotations
@@ -15,22 +16,25 @@ import errno
 import gc
 import logging
 import os
-import select
 import signal
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gevent
+from gevent.lock import Semaphore
+from gevent.socket import wait_read, wait_write
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
 from runner import exit_codes, frames, logs
-from runner.client import bound_waits, peer, receive_frame, refuse_stranger
+from runner.client import peer, receive_frame, refuse_stranger
+from runner.drivers import waiting
 from runner.errors import OrchestratorError, Unavailable
 from runner.settings import Config
 from runner.sidecar import Sidecar
@@ -41,8 +45,8 @@ log = logging.getLogger("orchestrator.pool")
 EXCHANGE_SECONDS = 5.0
 """For a client to send its frame after connecting, and to take its reply; both sides are on this host."""
 
-_ACCEPT_SECONDS = 0.25
-"""How long a thread waits in accept before it looks whether the worker is to stop."""
+_NO_FILES_SECONDS = 0.25
+"""Until the next try to accept, where no more files can be opened."""
 
 _BUILD_PAUSE = 1.0
 """Seconds until the next attempt, where a worker could not be built for a reason that may pass."""
@@ -54,7 +58,7 @@ _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 
 
 class PoolWorker(Worker):  # type: ignore[misc]
-    """One process of the pool: a thread for each command in hand."""
+    """One process of the pool: a greenlet for each command in hand."""
 
     alive: bool
 
@@ -65,6 +69,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
         gc.freeze()
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
         try:
+            waiting.cooperate(self.cfg.threads)
             self.sidecar: Sidecar = self.app.build()
         except (OSError, Unavailable) as error:
             # A full disk or an absent cluster is no reason to give up, as the arbiter does for any other failure here.
@@ -77,60 +82,116 @@ class PoolWorker(Worker):  # type: ignore[misc]
         """Serve until told to stop, or until the arbiter is gone; then finish what is in hand."""
         listener = self.sockets[0].sock
         bound = _identity(listener.getsockname())
-        listener.setblocking(True)
-        bound_waits(listener, _ACCEPT_SECONDS)
-        threads = [
-            threading.Thread(target=self._serve, args=(listener,), name=f"command-{number}", daemon=True)
-            for number in range(self.cfg.threads)
-        ]
-        for thread in threads:
-            thread.start()
+        listener.setblocking(False)
+        self._door = _Door(listener)
+        commands = [gevent.spawn(self._serve) for _ in range(self.cfg.threads)]
         while self.alive and os.getppid() == self.ppid:
             self.notify()
-            if select.select([self.PIPE[0]], [], [], 1.0)[0]:
+            if _ready(wait_read, self.PIPE[0], 1.0):
                 os.read(self.PIPE[0], 4096)  # a byte for each signal: left there, it would wake us for ever
         self.alive = False
-        if os.getppid() != self.ppid or _identity(listener.getsockname()) == bound:
-            # The arbiter was killed: who waits is to be refused, not to wait for nobody. Or we are being replaced:
-            # the socket goes on, and who waits is for others.
-            listener.close()
-        self._finish(threads)
+        # Where the arbiter was killed, who waits is to be refused, not to wait for nobody. And where we are being
+        # replaced, the socket goes on, and who waits is for others.
+        self._door.close(now=os.getppid() != self.ppid or _identity(listener.getsockname()) == bound)
+        self._finish(commands)
 
-    def _finish(self, threads: list[threading.Thread]) -> None:
+    def _finish(self, commands: list[gevent.Greenlet]) -> None:
         until = time.monotonic() + self.cfg.graceful_timeout
-        for thread in threads:
-            while thread.is_alive() and time.monotonic() < until:
-                self.notify()
-                thread.join(0.2)
+        while time.monotonic() < until and len(gevent.joinall(commands, timeout=0.2)) < len(commands):
+            self.notify()
 
-    def _serve(self, listener: socket.socket) -> None:
-        """Accept and answer. Where the arbiter has closed the door, what still queues before it counts as in hand."""
-        while True:
-            stopping = not self.alive
-            try:
-                connection, _ = listener.accept()
-            except BlockingIOError:
-                if stopping:
-                    return
-            except OSError as error:
-                if listener.fileno() < 0:
-                    return
-                if error.errno not in (errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    raise
-                log.error("no connection could be accepted: %s; raise the limit on open files", error)
-                time.sleep(_ACCEPT_SECONDS)
-            else:
-                with connection:
-                    self._exchange(connection)
+    def _serve(self) -> None:
+        """Answer one connection after the other."""
+        while connection := self._door.next():
+            with connection:
+                self._exchange(connection)
 
     def _exchange(self, connection: socket.socket) -> None:
+        until = time.monotonic() + EXCHANGE_SECONDS
         try:
             refuse_stranger(connection)
-            bound_waits(connection, EXCHANGE_SECONDS)
-            reply = self.sidecar.answer(receive_frame(connection, time.monotonic() + EXCHANGE_SECONDS))
-            connection.sendall(frames.encode(reply))
+            body = receive_frame(partial(_receive, connection, until))
+            _send(connection, frames.encode(self.sidecar.answer(body)))
         except (OSError, OrchestratorError) as error:
             log.warning("a function went away or is none of ours: %s", error)
+
+
+class _Door:
+    """Where connections come in, each to one greenlet."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._watcher = gevent.get_hub().loop.io(listener.fileno(), 1)
+        self._turn = Semaphore()  # if all waited for the socket, each connection would wake them all
+        self._open = True
+        self._waiting: gevent.Greenlet | None = None
+
+    def next(self) -> socket.socket | None:
+        """The next connection, once there is one; None for no more."""
+        with self._turn:
+            while True:
+                try:
+                    return self._listener.accept()[0]
+                except BlockingIOError:
+                    if not self._open:
+                        return None
+                    self._wait()
+                except OSError as error:
+                    if self._listener.fileno() < 0:
+                        return None
+                    if error.errno not in (errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                        raise
+                    log.error("no connection could be accepted: %s; raise the limit on open files", error)
+                    gevent.sleep(_NO_FILES_SECONDS)
+
+    def close(self, *, now: bool) -> None:
+        """Let nobody in any more, or only who waits already. Where the arbiter has closed the socket, these are all."""
+        self._open = False
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._watcher.stop()
+            gevent.get_hub().loop.run_callback(waiting.switch)
+        if now:
+            self._listener.close()
+
+    def _wait(self) -> None:
+        """Until somebody comes, or the door is closed. Unlike gevent's own waits, with no timer for each."""
+        self._waiting = gevent.getcurrent()
+        self._watcher.start(self._waiting.switch)
+        try:
+            gevent.get_hub().switch()
+        finally:
+            self._watcher.stop()
+            self._waiting = None
+
+
+def _ready(how: Callable[..., None], number: int, seconds: float) -> bool:
+    """Give way until the file is ready, or for so long. False where it is not ready."""
+    try:
+        how(number, timeout=seconds, timeout_exc=TimeoutError())
+    except TimeoutError:
+        return False
+    return True
+
+
+def _receive(connection: socket.socket, until: float, size: int) -> bytes:
+    while True:
+        try:
+            return connection.recv(size, socket.MSG_DONTWAIT)
+        except BlockingIOError:  # seldom: a frame comes with its connection
+            if not _ready(wait_read, connection.fileno(), max(until - time.monotonic(), 0)):
+                raise TimeoutError from None
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    until = time.monotonic() + EXCHANGE_SECONDS
+    rest = memoryview(data)
+    while rest:
+        try:
+            rest = rest[connection.send(rest, socket.MSG_DONTWAIT) :]
+        except BlockingIOError:
+            if not _ready(wait_write, connection.fileno(), max(until - time.monotonic(), 0)):
+                raise TimeoutError from None
 
 
 class Pool(BaseApplication):  # type: ignore[misc]

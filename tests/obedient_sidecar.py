@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runner import config as configuration
 from runner import logs
-from runner.drivers import Deadline
+from runner.drivers import Deadline, waiting
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Problem, revive
 from runner.jobs import JobSpec, State
@@ -42,9 +42,9 @@ class ObedientDriver(MemoryDriver):
         order, _, operand = job.report.run_id.partition("-")
         operand = operand.partition("-")[0]
         if order == "wait":
-            time.sleep(int(operand) / 1000)
+            waiting.pause(int(operand) / 1000)
         while order == "hold" and self._directory and not (self._directory / "release").exists():
-            time.sleep(0.01)
+            waiting.pause(0.01)
         if order == "raise" and operand == "defect":
             raise RuntimeError("as ordered")
         if order == "raise":

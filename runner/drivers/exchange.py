@@ -4,7 +4,7 @@ libcurl takes a third of the CPU that urllib3 takes for a request, and gives up 
 whole of it instead of at every read and write. It is told to take nothing from the environment (no proxy, no .netrc),
 to follow no redirect, and to verify certificates.
 
-Each thread keeps a connection of its own. Where that turns out to be closed, libcurl opens another and sends the
+Connections are kept; no two threads share one. Where one turns out to be closed, libcurl opens another and sends the
 request again, a POST as well, and cannot be told not to (CURLOPT_FRESH_CONNECT aside). So whoever writes must know
 their own earlier write when they meet it.
 """
@@ -23,7 +23,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pycurl
 
-from runner.drivers import Deadline
+from runner.drivers import Deadline, waiting
+from runner.drivers.transfers import transfers
 from runner.errors import Unavailable
 
 CONNECT_SECONDS = 3.0
@@ -127,10 +128,27 @@ class Exchange:
         """
         deadline.check(f"asking {self._server} ({method} {path.partition('?')[0]})")
         _refuse_unsendable(headers)
-        url, handle = self._handle(route)
+        known = self._known(route)
+        handle = known.take()
+        try:
+            return self._ask(known, handle, method, path, deadline, body, headers, wanted)
+        finally:
+            known.give_back(handle)
+
+    def _ask(
+        self,
+        known: _Known,
+        handle: Any,
+        method: str,
+        path: str,
+        deadline: Deadline,
+        body: bytes | None,
+        headers: Sequence[str],
+        wanted: Sequence[str],
+    ) -> Reply:
         content: list[bytes] = []
         lines: list[bytes] = []
-        handle.setopt(pycurl.URL, url + path)
+        handle.setopt(pycurl.URL, known.url + path)
         if body is None:
             handle.setopt(pycurl.HTTPGET, 1)
         else:
@@ -142,9 +160,9 @@ class Exchange:
         # Each line of a head would be a call into the interpreter, for which its lock has to be had.
         handle.setopt(pycurl.HEADERFUNCTION, lines.append if wanted else None)
         try:
-            handle.perform()
+            known.transfers.perform(handle)
         except pycurl.error as error:
-            raise self._our_error(handle, route, error) from error
+            raise self._our_error(handle, known.route, error) from error
         return Reply(
             handle.getinfo(pycurl.RESPONSE_CODE),
             b"".join(content),
@@ -152,12 +170,14 @@ class Exchange:
             _headers(lines, wanted),
         )
 
-    def _handle(self, route: Route) -> tuple[str, Any]:
-        """This thread's own, with its connection; and the URL to ask it for."""
+    def _known(self, route: Route) -> _Known:
+        """This thread's handles for the route, with their connections."""
         known: _Known | None = getattr(self._local, "known", None)
         if known is None or not known.leads(route):
+            if known is not None:
+                known.transfers.retire()
             known = self._local.known = _Known(route)
-        return known.url, known.handle
+        return known
 
     def _our_error(self, handle: Any, route: Route, error: pycurl.error) -> Unavailable:
         code, detail = error.args[0], handle.errstr() or error.args[1]
@@ -170,18 +190,27 @@ class Exchange:
 
 
 class _Known:
-    """A thread's handle, with the connection that it keeps."""
+    """A thread's handles for a route, with the connections that they keep; as many as it had requests at once."""
 
     def __init__(self, route: Route) -> None:
-        self._route = route
+        self.route = route
+        self.url, self._there = route.called()
+        self.transfers = transfers()
         self._written = route.written()
         self._until = time.monotonic() + FILES_SECONDS
-        self.url, there = route.called()
-        self.handle = _new_handle(route, there)
+        self._idle: list[Any] = []
+
+    def take(self) -> Any:
+        """A handle that nobody uses."""
+        return self._idle.pop() if self._idle else _new_handle(self.route, self._there)
+
+    def give_back(self, handle: Any) -> None:
+        """For the next request."""
+        self._idle.append(handle)
 
     def leads(self, route: Route) -> bool:
         """Whether it still does what the route asks for. libcurl itself would keep a CA for a day."""
-        if self._route is not route and self._route != route:
+        if self.route is not route and self.route != route:
             return False
         if time.monotonic() > self._until:
             self._until = time.monotonic() + FILES_SECONDS
@@ -256,4 +285,4 @@ def pauses(deadline: Deadline, first: float) -> Iterator[None]:
         wait = pause * random.uniform(0.5, 1.0)  # noqa: S311
         if deadline.left <= wait:
             return
-        time.sleep(wait)
+        waiting.pause(wait)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner.drivers import Clock, Deadline, local_files, local_record
+from runner.drivers import Clock, Deadline, local_files, local_record, waiting
 from runner.drivers.local_record import End, Entry, JobFile, Records, Verdict, is_due, is_name
 from runner.errors import Busy, Conflict, Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, State, Unseal
@@ -80,6 +80,9 @@ class LocalDriver:
 
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit. Raises Rejected for an image that nothing on this host stands for."""
+        return waiting.offload(self._submit, job, deadline)
+
+    def _submit(self, job: JobSpec, deadline: Deadline) -> State:
         _refuse_path(job.name)
         with self._errors(f"creating {job.name}"):
             while True:
@@ -93,6 +96,9 @@ class LocalDriver:
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
+        return waiting.offload(self._cancel, cancellation, deadline, tombstone)
+
+    def _cancel(self, cancellation: Cancellation, deadline: Deadline, tombstone: bool) -> State | None:
         name = cancellation.name
         _refuse_path(name)
         with self._errors(f"cancelling {name}"):
@@ -134,6 +140,9 @@ class LocalDriver:
 
     def check(self) -> None:
         """See Driver.check."""
+        waiting.offload(self._check)
+
+    def _check(self) -> None:
         if not self._images:
             raise Rejected("nothing on this host stands for any image; set local.images")
         if shutil.which(self._python) is None:

@@ -102,8 +102,8 @@ def test_a_signal_that_means_nothing_here_does_not_keep_a_worker_busy(one: Pool)
 def test_without_file_descriptors_a_worker_waits_until_there_are_some(one: Pool) -> None:
     worker = min(one.workers())
     before = limit_open_files(worker, lowest_free_descriptor(worker))
-    eventually(lambda: "no connection could be accepted" in one.process.said(), "the worker starves")
     waiting = one.begin("starved")
+    eventually(lambda: "no connection could be accepted" in one.process.said(), "the worker starves")
     limit_open_files(worker, before)
     assert waiting.result() == worker
 

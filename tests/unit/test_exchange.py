@@ -6,12 +6,14 @@ import os
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import gevent
 import pytest
 
-from runner.drivers import Deadline, exchange
+from runner.drivers import Deadline, exchange, waiting
 from runner.drivers.exchange import Exchange, Reply, Route, Unsettled, pauses
 from runner.errors import Timeout, Unavailable
 from tests.cluster.certificates import Authority, Pair
@@ -20,9 +22,30 @@ from tests.scripted_server import Conversation, ScriptedServer, scripted_server
 SECRET = "s3cr3t-token"
 
 
+class InGreenlets(Exchange):
+    """Each request in a greenlet, as a worker of the sidecar's pool makes them."""
+
+    def request(self, *args: Any, **named: Any) -> Reply:
+        asked = gevent.spawn(super().request, *args, **named)
+        gevent.wait([asked])
+        reply: Reply = asked.get()
+        return reply
+
+
 @pytest.fixture
-def asking() -> Exchange:
-    return Exchange("the server", "server.caFile")
+def cooperating() -> Iterator[None]:
+    """In this thread greenlets wait, as in a worker of the sidecar's pool."""
+    waiting.cooperate(threads=2)
+    yield
+    del waiting._here.hub
+
+
+@pytest.fixture(params=["thread", "greenlet"])
+def asking(request: pytest.FixtureRequest) -> Exchange:
+    if request.param == "thread":
+        return Exchange("the server", "server.caFile")
+    request.getfixturevalue("cooperating")
+    return InGreenlets("the server", "server.caFile")
 
 
 def ask(asking: Exchange, url: str, *, seconds: float = 5.0, **route: object) -> Reply:
@@ -374,6 +397,103 @@ class TestAProxy:
             with pytest.raises(Unavailable, match="407") as caught:
                 ask(asking, "https://cluster.internal:6443", proxy=url)
             assert SECRET not in str(caught.value) + repr(Route(url="https://x", proxy=url))
+
+
+@pytest.mark.usefixtures("cooperating")
+class TestGreenlets:
+    def test_ask_at_once_each_over_a_connection_that_the_next_may_have(self) -> None:
+        together = threading.Barrier(16)
+
+        def script(conversation: Conversation) -> None:
+            while True:
+                asked = conversation.hear()
+                if not asked.path.startswith("/alone"):
+                    together.wait(5)
+                conversation.answer(body=asked.path.encode())
+
+        asking = Exchange("the server", "server.caFile")
+        with scripted_server(script) as server:
+            for turn in ("first", "second"):
+                asked = [gevent.spawn(_path, asking, server.url, f"/{turn}/{number}") for number in range(16)]
+                gevent.joinall(asked)
+                assert [each.value for each in asked] == [f"/{turn}/{number}".encode() for number in range(16)]
+                assert gevent.spawn(_path, asking, server.url, f"/alone/{turn}").get() == f"/alone/{turn}".encode()
+            assert server.connections == 16
+
+    def test_have_each_their_own_deadline(self) -> None:
+        def script(conversation: Conversation) -> None:
+            conversation.hear()
+            conversation.wait(20)
+
+        asking = Exchange("the server", "server.caFile")
+        began = time.monotonic()
+        with scripted_server(script) as server:
+            asked = {seconds: gevent.spawn(_seconds, asking, server.url, seconds) for seconds in (0.9, 0.3, 0.6)}
+            gevent.joinall(list(asked.values()))
+        for seconds, each in asked.items():
+            assert seconds <= each.value - began < seconds + 0.25
+
+    def test_that_wait_for_an_answer_get_it_over_a_route_that_is_none_any_more(
+        self, here: ScriptedServer, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Whoever has begun ends in peace; the connections end with the last of them."""
+        monkeypatch.setattr(exchange, "FILES_SECONDS", 0.0)
+        ca = tmp_path / "ca.pem"
+        ca.write_bytes(authority.pair.certificate.read_bytes())
+        ended = threading.Event()
+
+        def script(conversation: Conversation) -> None:
+            conversation.hear()
+            if conversation.number == 1:
+                conversation.wait(20)  # and is given up
+            if conversation.number == 2:
+                conversation.wait(0.5)
+            conversation.answer()
+            if conversation.number == 2:
+                with pytest.raises(EOFError):
+                    conversation.hear()
+                ended.set()
+
+        asking = Exchange("the server", "server.caFile")
+        with scripted_server(script) as server:
+            given_up = gevent.spawn(ask, asking, server.url, ca_file=str(ca))
+            gevent.sleep(0.1)
+            given_up.kill()
+            slow = gevent.spawn(ask, asking, server.url, ca_file=str(ca))
+            gevent.sleep(0.1)
+            os.utime(ca, (1, 1))
+            assert gevent.spawn(ask, asking, server.url, ca_file=str(ca)).get().status == 200
+            assert not slow.ready()
+            assert slow.get().status == 200
+            assert ended.wait(5), "the old connection was closed"
+
+    def test_let_each_other_go_on_while_they_pause_or_wait_for_what_blocks(self) -> None:
+        done: list[str] = []
+
+        def wait(how: Callable[[float], None], seconds: float) -> None:
+            how(seconds)
+            done.append(f"{how.__name__} {seconds}")
+
+        def block(seconds: float) -> None:
+            waiting.offload(time.sleep, seconds)
+
+        plans = [(waiting.pause, 0.3), (block, 0.2), (waiting.pause, 0.1), (block, 0.4)]
+        gevent.joinall([gevent.spawn(wait, how, seconds) for how, seconds in plans])
+        assert done == ["pause 0.1", "block 0.2", "pause 0.3", "block 0.4"]
+
+    def test_are_told_what_went_wrong_in_what_blocks(self) -> None:
+        with pytest.raises(KeyError, match="why"):
+            gevent.spawn(waiting.offload, {}.__getitem__, "why").get()
+
+
+def _path(asking: Exchange, url: str, path: str) -> bytes:
+    return asking.request(Route(url=url), "GET", path, Deadline.after(5)).body
+
+
+def _seconds(asking: Exchange, url: str, seconds: float) -> float:
+    with pytest.raises(Unsettled):
+        ask(asking, url, seconds=seconds)
+    return time.monotonic()
 
 
 class TestPauses:
