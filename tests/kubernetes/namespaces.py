@@ -13,9 +13,11 @@ import msgspec
 import yaml
 
 from runner.drivers.kubernetes import KubernetesDriver
+from runner.errors import Unavailable
 from runner.jobs import JobSpec
 from runner.settings import Config
 from tests.cluster import KubernetesAccess
+from tests.kubernetes.jobs import until
 
 ROOT = Path(__file__).resolve().parents[2]
 RBAC = ROOT / "deploy" / "kubernetes" / "rbac.yaml"
@@ -90,6 +92,21 @@ class Namespace(msgspec.Struct):
 
     def token(self) -> str:
         return self.kubectl("create", "token", "orchestrator", "--duration=1h").strip()
+
+    def renew_token(self, driver: KubernetesDriver) -> None:
+        """Another one in the token file, once the driver has been refused for the one before."""
+        self.kubectl("delete", "serviceaccount", "orchestrator")  # every token of before is worthless
+        self.kubectl("apply", "-f", str(RBAC))
+        until(lambda: _refused(driver), what="the API server to forget the old token")
+        self.token_file.write_text(self.token())
+
+
+def _refused(driver: KubernetesDriver) -> bool:
+    try:
+        driver.check()
+    except Unavailable as error:
+        return "credentials" in error.detail
+    return False
 
 
 def unseal(job: JobSpec) -> dict[str, str]:

@@ -15,9 +15,8 @@ import yaml
 
 from runner.drivers import Deadline
 from runner.drivers.kubernetes import KubernetesDriver
-from runner.errors import Unavailable
 from tests.cluster.certificates import Authority
-from tests.kubernetes.jobs import analysis, until
+from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import ROOT, Namespace, unseal
 from tests.scripted_server import Conversation, scripted_server
 
@@ -62,19 +61,8 @@ def test_a_credential_plugin_is_run_and_run_again_once_its_token_is_refused(
         assert driver.submit(analysis(namespace.config(), sample, name), Deadline.after(10)) == "created"
     assert runs.read_text() == "\n", "a plugin is not run for each request"
 
-    namespace.kubectl("delete", "serviceaccount", "orchestrator")  # every token of before is worthless
-    namespace.kubectl("apply", "-f", str(ROOT / "deploy" / "kubernetes" / "rbac.yaml"))
-    until(lambda: _refused(driver), what="the API server to forget the old token")
-    namespace.token_file.write_text(namespace.token())
+    namespace.renew_token(driver)
     assert driver.submit(analysis(namespace.config(), sample, "third"), Deadline.after(10)) == "created"
-
-
-def _refused(driver: KubernetesDriver) -> bool:
-    try:
-        driver.check()
-    except Unavailable as error:
-        return "credentials" in error.detail
-    return False
 
 
 def test_a_client_certificate_says_who_we_are(namespace: Namespace, sample: Sample) -> None:

@@ -16,7 +16,7 @@ import pytest
 from runner.drivers import Deadline
 from runner.drivers.kubernetes_manifest import SECRET
 from runner.drivers.printer import render
-from runner.errors import Busy, Conflict, Rejected, Unavailable
+from runner.errors import Busy, Conflict, Rejected
 from runner.jobs import SecretRef
 from runner.outcomes import classify
 from tests.kubernetes.jobs import analysis, seen, shell, until
@@ -164,21 +164,9 @@ def test_a_queued_job_waits_for_its_queue(namespace: Namespace, sample: Sample) 
 def test_a_rotated_token_is_followed_without_a_restart(namespace: Namespace, sample: Sample) -> None:
     driver = namespace.driver()
     driver.submit(analysis(namespace.config(), sample, "before"), Deadline.after(10))
-    namespace.kubectl("delete", "serviceaccount", "orchestrator")  # every token of before is worthless
-    namespace.kubectl("apply", "-f", str(ROOT / "deploy" / "kubernetes" / "rbac.yaml"))
-    until(lambda: _refused(driver), what="the API server to forget the old token")
-
-    namespace.token_file.write_text(namespace.token())
+    namespace.renew_token(driver)
 
     assert driver.submit(analysis(namespace.config(), sample, "after"), Deadline.after(10)) == "created"
-
-
-def _refused(driver: Any) -> bool:
-    try:
-        driver.check()
-    except Unavailable as error:
-        return "credentials" in error.detail
-    return False
 
 
 def test_reasons_come_from_what_the_node_saw(namespace: Namespace, shell_image: str, sample: Sample) -> None:
