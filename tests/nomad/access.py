@@ -82,15 +82,10 @@ class Nomad:
         """Remove a job and its name, as the garbage collection would, or an operator."""
         self.delete(f"job/{name}", purge="true")
 
-    def clear(self) -> None:
-        """Remove all jobs and names, and have Nomad forget what it remembers of them."""
+    def close(self) -> None:
         for job in self.get("jobs"):
             self.purge(job["ID"])
         for variable in self.get("vars"):
             self.delete(f"var/{variable['Path']}")
-        self.put("system/gc", {})
-
-    def close(self) -> None:
-        self.clear()
         self.revoke()
         self.delete(f"acl/policy/{self.namespace}")
