@@ -152,8 +152,8 @@ MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "grpc": grpc,
     "amqp": amqp,
     "cold-start": cold_start,
-    "kubernetes": clusters.kubernetes,
     "nomad": clusters.nomad,
+    "kubernetes": clusters.kubernetes,  # after it, since Kubernetes takes minutes to remove what was made
 }
 
 
