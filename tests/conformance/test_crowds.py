@@ -57,7 +57,7 @@ def test_a_cancel_and_a_submit_at_the_same_time_leave_one_cancelled_job(cluster:
 
 @pytest.mark.needs("runs", "ends", "bounds")
 def test_no_more_jobs_run_at_once_than_may_and_all_come_to_their_turn(cluster: Cluster) -> None:
-    wanted = [cluster.job("sleep 0.2") for _ in range(3 * cluster.parallelism)]
+    wanted = [cluster.job("sleep 0.5") for _ in range(3 * cluster.parallelism)]
     drivers = [cluster.driver, cluster.another()]
     for index, job in enumerate(wanted):
         cluster.submit(job, drivers[index % 2])
