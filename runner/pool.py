@@ -147,10 +147,10 @@ class _Door:
     def close(self, *, now: bool) -> None:
         """Let nobody in any more, or only who waits already. Where the arbiter has closed the socket, these are all."""
         self._open = False
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
+        waiter, self._waiting = self._waiting, None
+        if waiter is not None:
             self._watcher.stop()
-            gevent.get_hub().loop.run_callback(waiting.switch)
+            gevent.get_hub().loop.run_callback(waiter.switch)
         if now:
             self._listener.close()
 
