@@ -29,7 +29,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -260,14 +260,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 class _Gathering:
     """Takes what gunicorn sends of an answer; and is its body, which gunicorn closes once all has been sent."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, body: Any) -> None:
         self._sock = sock
-        self._pieces: list[bytes] = []
-        self._body: Any = ()
-
-    def of(self, body: Iterable[bytes]) -> _Gathering:
         self._body = body
-        return self
+        self._pieces: list[bytes] = []
 
     def sendall(self, piece: bytes) -> None:
         self._pieces.append(piece)
@@ -285,9 +281,10 @@ class _Gathering:
 
 def _in_one_piece(app: Any) -> Any:
     def answer(environ: dict[str, Any], start_response: Any) -> _Gathering:
-        response = start_response.__self__  # gunicorn's own, which sends by `sock`
-        response.sock = gathering = _Gathering(response.sock)
-        return gathering.of(app(environ, start_response))
+        body = app(environ, start_response)
+        response = start_response.__self__  # gunicorn's own, which sends by `sock`, and nothing before it has the body
+        response.sock = gathering = _Gathering(response.sock, body)
+        return gathering
 
     return answer
 

@@ -74,7 +74,7 @@ class Client:
             with connect(self._path) as connection:
                 connection.setblocking(True)
                 send(connection, request, deadline)
-                return frames.decode_reply(receive_frame(partial(receive, connection, deadline)))
+                return frames.decode_reply(receive_frame(partial(_receive, connection, deadline)))
         except (TimeoutError, BlockingIOError) as error:  # the latter is what the kernel makes of a wait too long
             raise Timeout("the runner did not answer within the deadline; repeat the request") from error
         except OSError as error:
@@ -153,7 +153,7 @@ def send(connection: socket.socket, data: bytes, deadline: float) -> None:
         rest = rest[connection.send(rest) :]
 
 
-def receive(connection: socket.socket, deadline: float, size: int) -> bytes:
+def _receive(connection: socket.socket, deadline: float, size: int) -> bytes:
     """What comes next, at most so many bytes; empty at the end."""
     bound_receiving(connection, deadline - time.monotonic())
     return connection.recv(size)

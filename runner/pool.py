@@ -21,6 +21,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,8 @@ class PoolWorker(Worker):  # type: ignore[misc]
         commands = [gevent.spawn(self._serve) for _ in range(self.cfg.threads)]
         while self.alive and os.getppid() == self.ppid:
             self.notify()
-            if _ready(wait_read, self.PIPE[0], 1.0):
+            with suppress(TimeoutError):
+                wait_read(self.PIPE[0], timeout=1.0, timeout_exc=TimeoutError())
                 os.read(self.PIPE[0], 4096)  # a byte for each signal: left there, it would wake us for ever
         self.alive = False
         # Where the arbiter was killed, who waits is to be refused, not to wait for nobody. And where we are being
@@ -165,22 +167,12 @@ class _Door:
             self._waiting = None
 
 
-def _ready(how: Callable[..., None], number: int, seconds: float) -> bool:
-    """Give way until the file is ready, or for so long. False where it is not ready."""
-    try:
-        how(number, timeout=seconds, timeout_exc=TimeoutError())
-    except TimeoutError:
-        return False
-    return True
-
-
 def _receive(connection: socket.socket, until: float, size: int) -> bytes:
     while True:
         try:
             return connection.recv(size, socket.MSG_DONTWAIT)
         except BlockingIOError:  # seldom: a frame comes with its connection
-            if not _ready(wait_read, connection.fileno(), max(until - time.monotonic(), 0)):
-                raise TimeoutError from None
+            _give_way(wait_read, connection, until)
 
 
 def _send(connection: socket.socket, data: bytes) -> None:
@@ -190,8 +182,12 @@ def _send(connection: socket.socket, data: bytes) -> None:
         try:
             rest = rest[connection.send(rest, socket.MSG_DONTWAIT) :]
         except BlockingIOError:
-            if not _ready(wait_write, connection.fileno(), max(until - time.monotonic(), 0)):
-                raise TimeoutError from None
+            _give_way(wait_write, connection, until)
+
+
+def _give_way(wait: Callable[..., None], connection: socket.socket, until: float) -> None:
+    """Until the connection is ready. Raises TimeoutError where it is not by then."""
+    wait(connection.fileno(), timeout=max(until - time.monotonic(), 0), timeout_exc=TimeoutError())
 
 
 class Pool(BaseApplication):  # type: ignore[misc]

@@ -17,6 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -129,46 +130,30 @@ class Exchange:
         deadline.check(f"asking {self._server} ({method} {path.partition('?')[0]})")
         _refuse_unsendable(headers)
         known = self._known(route)
-        handle = known.take()
-        try:
-            return self._ask(known, handle, method, path, deadline, body, headers, wanted)
-        finally:
-            known.give_back(handle)
-
-    def _ask(
-        self,
-        known: _Known,
-        handle: Any,
-        method: str,
-        path: str,
-        deadline: Deadline,
-        body: bytes | None,
-        headers: Sequence[str],
-        wanted: Sequence[str],
-    ) -> Reply:
         content: list[bytes] = []
         lines: list[bytes] = []
-        handle.setopt(pycurl.URL, known.url + path)
-        if body is None:
-            handle.setopt(pycurl.HTTPGET, 1)
-        else:
-            handle.setopt(pycurl.POSTFIELDS, body)
-        handle.setopt(pycurl.CUSTOMREQUEST, method)
-        handle.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
-        handle.setopt(pycurl.TIMEOUT_MS, max(int(deadline.left * 1000), 1))
-        handle.setopt(pycurl.WRITEFUNCTION, content.append)
-        # Each line of a head would be a call into the interpreter, for which its lock has to be had.
-        handle.setopt(pycurl.HEADERFUNCTION, lines.append if wanted else None)
-        try:
-            known.transfers.perform(handle)
-        except pycurl.error as error:
-            raise self._our_error(handle, known.route, error) from error
-        return Reply(
-            handle.getinfo(pycurl.RESPONSE_CODE),
-            b"".join(content),
-            min(handle.getinfo(pycurl.RETRY_AFTER), 3600) or None,
-            _headers(lines, wanted),
-        )
+        with known.handle() as handle:
+            handle.setopt(pycurl.URL, known.url + path)
+            if body is None:
+                handle.setopt(pycurl.HTTPGET, 1)
+            else:
+                handle.setopt(pycurl.POSTFIELDS, body)
+            handle.setopt(pycurl.CUSTOMREQUEST, method)
+            handle.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
+            handle.setopt(pycurl.TIMEOUT_MS, max(int(deadline.left * 1000), 1))
+            handle.setopt(pycurl.WRITEFUNCTION, content.append)
+            # Each line of a head would be a call into the interpreter, for which its lock has to be had.
+            handle.setopt(pycurl.HEADERFUNCTION, lines.append if wanted else None)
+            try:
+                known.transfers.perform(handle)
+            except pycurl.error as error:
+                raise self._our_error(handle, route, error) from error
+            return Reply(
+                handle.getinfo(pycurl.RESPONSE_CODE),
+                b"".join(content),
+                min(handle.getinfo(pycurl.RETRY_AFTER), 3600) or None,
+                _headers(lines, wanted),
+            )
 
     def _known(self, route: Route) -> _Known:
         """This thread's handles for the route, with their connections."""
@@ -200,13 +185,14 @@ class _Known:
         self._until = time.monotonic() + FILES_SECONDS
         self._idle: list[Any] = []
 
-    def take(self) -> Any:
-        """A handle that nobody uses."""
-        return self._idle.pop() if self._idle else _new_handle(self.route, self._there)
-
-    def give_back(self, handle: Any) -> None:
-        """For the next request."""
-        self._idle.append(handle)
+    @contextmanager
+    def handle(self) -> Iterator[Any]:
+        """A handle that nobody else uses meanwhile."""
+        handle = self._idle.pop() if self._idle else _new_handle(self.route, self._there)
+        try:
+            yield handle
+        finally:
+            self._idle.append(handle)
 
     def leads(self, route: Route) -> bool:
         """Whether it still does what the route asks for. libcurl itself would keep a CA for a day."""
