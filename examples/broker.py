@@ -79,7 +79,7 @@ class Broker:
         until = time.monotonic() + START_SECONDS
         while not self._takes_connections():
             if time.monotonic() > until or self._server.poll() is not None:
-                raise TimeoutError(f"the broker did not start; see {self.directory / 'output'}")
+                raise TimeoutError(f"the broker did not start: {(self.directory / 'output').read_text()[-500:]}")
             time.sleep(0.1)
 
     def kill(self) -> None:

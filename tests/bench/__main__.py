@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -186,17 +187,36 @@ def _write_config(work: Path, name: str, **sections: object) -> Path:
     return path
 
 
-def main(names: list[str]) -> int:
+def main() -> int:
+    names = _parser().parse_args().names
     load.require_wrk()
     kept = True
     with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as directory:
         for name in names or MEASURES:
-            print(f"{name}: {(MEASURES[name].__doc__ or '').strip()}", flush=True)
+            print(f"{name}: {MEASURES[name].__doc__}", flush=True)
             for figure in MEASURES[name](Path(directory)):
                 print(f"  {figure}", flush=True)
                 kept = kept and figure.kept
     return 0 if kept else 1
 
 
+def _parser() -> argparse.ArgumentParser:
+    listed = "\n".join(f"  {name:<11} {measure.__doc__}" for name, measure in MEASURES.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description="Measure, print each figure with its bound, exit 1 where one is missed. Needs a quiet machine.",
+        epilog=f"measures:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", type=_known, help="a measure; else all of them")
+    return parser
+
+
+def _known(name: str) -> str:
+    if name not in MEASURES:
+        raise argparse.ArgumentTypeError(f"there is no measure {name!r}; there are {', '.join(MEASURES)}")
+    return name
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

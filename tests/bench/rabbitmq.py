@@ -13,7 +13,7 @@ from typing import Any
 
 import pika
 
-from examples.broker import Broker
+from examples.broker import Broker, BrokerMissing, install
 from tests.bench import stack
 
 BACKLOG, FIRST, LAST = 12_000, 11_000, 500
@@ -23,6 +23,10 @@ BACKLOG, FIRST, LAST = 12_000, 11_000, 500
 @contextmanager
 def broker(work: Path) -> Iterator[Broker]:
     """One of our own."""
+    try:
+        install()
+    except BrokerMissing as error:
+        sys.exit(f"this measure needs a broker: {error}")
     started = Broker(work / "broker")
     try:
         started.start()
