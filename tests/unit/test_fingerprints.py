@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.commands import plan
+from runner.commands.fingerprints import fingerprint
 from runner.errors import OrchestratorError
 from runner.jobs import JobSpec
 from runner.payloads import REQUEST_TYPES, decode
+from runner.payloads.analysis_run import Artifact
 from runner.settings import Config
 from tests.unit.documents import OPEN, places, put, read, whole
 
@@ -151,12 +154,26 @@ def test_a_field_that_atlas_adds_does_not_count(kind: str) -> None:
     assert fingerprints(kind, {**whole(kind), "x_new_field": 1}) == fingerprints(kind, whole(kind))
 
 
+@pytest.mark.parametrize("kind", RUNS)
+def test_a_field_that_we_add_does_not_count_until_it_is_sent(kind: str) -> None:
+    payload = REQUEST_TYPES[kind]
+    fields = [("x_text", str, ""), ("x_many", tuple[str, ...], ()), ("x_part", Artifact, Artifact()), ("x", int, 0)]
+    longer = msgspec.defstruct(payload.__name__, fields, bases=(payload,), frozen=True, kw_only=True)
+
+    def of(type_: type[Any], **more: Any) -> str:
+        return fingerprint(kind, msgspec.json.decode(json.dumps({**whole(kind), **more}), type=type_))
+
+    assert of(longer) == of(longer, x_text="", x_part={}, x=0) == of(payload)
+    others = [of(longer, x_text="a"), of(longer, x_many=[""]), of(longer, x_part={"key": "a"}), of(longer, x=1)]
+    assert len({of(payload), *others}) == 5
+
+
 PINNED = {
-    "analysis_run": "0277f297b8f37a2e2c46c31500443a4f",
-    "autofix_run": "f0ab8f548ec555df6ff5db0487503dc8",
-    "transformer_run": "f838edf8dbfcf54a864e324b7f356412",
-    "patcher_run": "43d977a4d2e75e45935735735b834a44",
-    "ssh_verify_run": "e35764b9c25c8759a85c0274876f055f",
+    "analysis_run": "26641e638a1459ec322377f514286663",
+    "autofix_run": "7f02afd30775bce69a2b1fb123019c25",
+    "transformer_run": "457cf97ad9d2a1226c2be31b3b8ca745",
+    "patcher_run": "4b3b0160e70a824b2e00e9a2f1b0eaeb",
+    "ssh_verify_run": "edfd231c96be420493b0536d83cc4e3a",
 }
 
 
