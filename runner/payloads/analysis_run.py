@@ -22,6 +22,7 @@ from runner.payloads.fields import (
     OptionalOid,
     Payload,
     RelativePath,
+    RepositoryPath,
     Serial,
     Text,
     Url,
@@ -56,7 +57,7 @@ class DiffMetaCommit(Payload, frozen=True):
     """A commit of the change under analysis, with the paths it touches."""
 
     commit_oid: Oid
-    paths: tuple[RelativePath, ...] = ()
+    paths: tuple[RepositoryPath, ...] = ()
 
 
 class Check(Payload, frozen=True):

@@ -15,7 +15,7 @@ from runner.payloads.fields import (
     MemoryLimit,
     Number,
     Payload,
-    RelativePath,
+    RepositoryPath,
     Serial,
     VcsMeta,
 )
@@ -49,7 +49,7 @@ class Span(Payload, frozen=True):
 class Occurrence(Payload, frozen=True):
     """Where an issue was found."""
 
-    path: RelativePath = ""
+    path: RepositoryPath = ""
     position: Span = Span()
 
 

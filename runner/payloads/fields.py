@@ -74,6 +74,17 @@ RelativePath = Annotated[
         description="a relative path of at most 4096 characters, without '..' or control characters",
     ),
 ]
+RepositoryPath = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(?!/)(?!(?:(?s:.)*/)?\.\.(?:/|\Z))[^\x00]{0,4096}\Z",
+        description="a relative path of at most 4096 characters, without '..' or NUL",
+    ),
+]
+"""Of a file in the code under analysis, which whoever pushes may call as git lets him, `-x` and line breaks included.
+
+Only for what is written into a document: refused, one such file would keep its whole repository from being analysed.
+"""
 Text = Annotated[
     str,
     Meta(pattern=r"\A[^\x00]{0,131072}\Z", description="text of at most 131072 characters, without NUL"),

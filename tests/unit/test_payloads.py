@@ -145,6 +145,9 @@ BRANCH = ("", "main", "feature/ü-$(X)", "x" * 255), ("x" * 256, "-x", "--upload
 PATH = ("", "a", "a/b", "..a", "a../b", "a/..b", "x" * 4096), (
     "/", "/a", "..", "../a", "a/..", "a/../b", "-a", "a\n", "a\0", "\u202e", "x" * 4097, "a/b/..", 5,
 )  # fmt: skip
+REPOSITORY_PATH = (*PATH[0], "-a", "--x", "a\n/b", "\u202e"), (
+    "/", "/a", "..", "../a", "a/..", "a/../b", "a\n/../b", "a\n/..", "a\0", "x" * 4097, 5,
+)  # fmt: skip
 URL = ("", "https://a/b?c=d", "s3://bucket/key", "https://a/" + "x" * 8000), (
     "a", "//a", "https:/a", "https://", "https://a b", "https://a\n", "-x://a", "https://" + "x" * 8193, 5,
 )  # fmt: skip
@@ -200,7 +203,7 @@ BOUNDS: list[tuple[str, str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = [
     ("analysis_run", f"{CHECK}/artifacts/0/url", URL),
     ("analysis_run", f"{CHECK}/artifacts/0/metadata/reporter", LINE),
     ("analysis_run", f"{CHECK}/diff_meta_commits/0/commit_oid", OID),
-    ("analysis_run", f"{CHECK}/diff_meta_commits/0/paths/0", PATH),
+    ("analysis_run", f"{CHECK}/diff_meta_commits/0/paths/0", REPOSITORY_PATH),
     ("analysis_run", f"{CHECK}/analyzer_meta/name", IMAGE),
     ("analysis_run", f"{CHECK}/analyzer_meta/version", TAG),
     ("analysis_run", f"{CHECK}/analyzer_meta/cpu_limit", CPU),
@@ -220,7 +223,7 @@ BOUNDS: list[tuple[str, str, tuple[tuple[Any, ...], tuple[Any, ...]]]] = [
     ("autofix_run", "/autofixer/autofix_meta/memory_limit", MEMORY),
     ("autofix_run", "/autofixer/autofix_meta/cache_version", NUMBER),
     ("autofix_run", "/autofixer/autofixes/0/issue_code", LINE),
-    ("autofix_run", "/autofixer/autofixes/0/occurrences/0/path", PATH),
+    ("autofix_run", "/autofixer/autofixes/0/occurrences/0/path", REPOSITORY_PATH),
     ("autofix_run", "/autofixer/autofixes/0/occurrences/0/position/begin/line", NUMBER),
     ("autofix_run", "/autofixer/autofixes/0/occurrences/0/position/end/column", NUMBER),
     ("transformer_run", "/run_id", ID),
