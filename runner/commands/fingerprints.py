@@ -2,7 +2,8 @@
 
 atlas repeats a task until it is accepted, and a repeat may carry a fresh clone token, a freshly signed download URL
 or another trace id. So whatever is a credential, and everything in `_meta` but the pool, stays out of the hash. So do
-zero values: else the next version of ours, with a field more, would not know the tasks of this one again.
+defaults (`Payload` is encoded without them): else the next version of ours, with a field more, would not know the tasks
+of this one again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import msgspec
 
 from runner.payloads import remotes
 from runner.payloads.analysis_run import Check
-from runner.payloads.fields import Keys, Payload
+from runner.payloads.fields import Keys
 
 _encoder = msgspec.json.Encoder(order="deterministic")
 
@@ -22,16 +23,8 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 def fingerprint(request_type: str, task: Any) -> str:
     """A hash of `task` (a request, or the part of one that a single job is for), as 32 hexadecimal digits."""
     bare = {name: _BARE[name](getattr(task, name)) for name in task.__struct_fields__ if name in _BARE}
-    encoded = _encoder.encode([request_type, _said(msgspec.structs.replace(task, **bare))])
+    encoded = _encoder.encode([request_type, msgspec.structs.replace(task, **bare)])
     return sha256(encoded).hexdigest()[:32]
-
-
-def _said(part: Any) -> Any:
-    """A payload without the fields that hold a zero value, which is as good as none (`runner.payloads`)."""
-    if isinstance(part, Payload):
-        fields = ((name, _said(getattr(part, name))) for name in part.__struct_fields__)
-        return {name: value for name, value in fields if value}
-    return [_said(element) for element in part] if isinstance(part, tuple) else part
 
 
 def _without_credentials(part: Any) -> Any:

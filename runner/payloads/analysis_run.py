@@ -22,6 +22,7 @@ from runner.payloads.fields import (
     OptionalOid,
     Payload,
     RelativePath,
+    Relayed,
     RepositoryPath,
     Serial,
     Text,
@@ -30,7 +31,7 @@ from runner.payloads.fields import (
 )
 
 
-class Artifact(Payload, frozen=True):
+class Artifact(Relayed, frozen=True):
     """A file that coat fetches for the analyzer. `url` may be signed, so it counts as a secret."""
 
     key: RelativePath = ""

@@ -15,6 +15,7 @@ from runner.payloads.fields import (
     MemoryLimit,
     Number,
     Payload,
+    Relayed,
     RepositoryPath,
     Serial,
     VcsMeta,
@@ -32,28 +33,28 @@ class AutofixMeta(Payload, frozen=True):
     cache_version: Number = 0
 
 
-class Coordinate(Payload, frozen=True):
+class Coordinate(Relayed, frozen=True):
     """A place in a file: line from 1, column as the analyzer counts it."""
 
     line: Number = 0
     column: Number = 0
 
 
-class Span(Payload, frozen=True):
+class Span(Relayed, frozen=True):
     """From one place to another."""
 
     begin: Coordinate = Coordinate()
     end: Coordinate = Coordinate()
 
 
-class Occurrence(Payload, frozen=True):
+class Occurrence(Relayed, frozen=True):
     """Where an issue was found."""
 
     path: RepositoryPath = ""
     position: Span = Span()
 
 
-class Autofix(Payload, frozen=True):
+class Autofix(Relayed, frozen=True):
     """One issue with all the places to fix it in."""
 
     issue_code: Line = ""

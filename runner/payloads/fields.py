@@ -16,8 +16,12 @@ _SECRET = frozenset({"remote_url", "url", "analysis_context_url", "private", "in
 """Fields whose values no log and no traceback may show."""
 
 
-class Payload(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all payload structs: immutable, silent about fields that atlas may add, and about secrets."""
+class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of all payload structs: immutable, silent about fields that atlas may add, and about secrets.
+
+    Encoded without the fields that have their defaults, so that a field more changes no fingerprint of who does not
+    send it.
+    """
 
     def __repr__(self) -> str:
         shown = (
@@ -26,6 +30,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
             if (value := getattr(self, name)) not in ("", (), {}, None)
         )
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Relayed(Payload, frozen=True, omit_defaults=False):
+    """Base of what goes on to an image, which gets all of its fields."""
 
 
 # C0 and C1 controls, line separators, and the marks that reorder what a person reads (Unicode TR 9).

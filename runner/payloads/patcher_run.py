@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec import field
 
-from runner.payloads.fields import Document, Id, Keys, Line, Number, Payload, Serial, VcsMeta
+from runner.payloads.fields import Document, Id, Keys, Line, Number, Payload, Relayed, Serial, VcsMeta
 
 
-class PatchArtifacts(Payload, frozen=True):
+class PatchArtifacts(Relayed, frozen=True):
     """Where the patches are: a key in the object storage, and the ids of each file's patches."""
 
     key: Line = ""

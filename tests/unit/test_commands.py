@@ -277,6 +277,11 @@ class TestAnalysis:
         assert isinstance(value, Secret)
         assert json.loads(value.reveal()) == whole("analysis_run")["checks"][0]["artifacts"]
 
+    def test_what_an_artifact_does_not_say_is_said_to_be_empty(self, installed: Config) -> None:
+        value = of(changed("analysis_run", "/checks/0/artifacts", [{}]), installed).secrets["ARTIFACTS"]
+        assert isinstance(value, Secret)
+        assert json.loads(value.reveal()) == [{"key": "", "url": "", "metadata": {}}]
+
     def test_no_artifacts_are_an_empty_list(self, installed: Config) -> None:
         made = of(changed("analysis_run", "/checks/0/artifacts", []), installed)
         assert made.init is not None
@@ -411,6 +416,13 @@ class TestAutofix:
         }
         assert issues == whole("autofix_run")["autofixer"]["autofixes"]
 
+    def test_what_an_issue_does_not_say_is_said_to_be_empty(self, installed: Config) -> None:
+        made = of(changed("autofix_run", "/autofixer/autofixes", [{"occurrences": [{}]}]), installed)
+        toml = tomllib.loads(zstd.decompress(base64.b64decode(flags(made.main)["--autofix"])).decode())
+        nowhere = {"line": 0, "column": 0}
+        occurrence = {"path": "", "position": {"begin": nowhere, "end": nowhere}}
+        assert json.loads(toml["autofix_issues"]) == [{"issue_code": "", "occurrences": [occurrence]}]
+
     def test_it_is_compressed_at_the_contracts_level(self, installed: Config) -> None:
         packed = base64.b64decode(flags(job("autofix_run", installed).main)["--autofix"])
         assert packed == zstd.compress(zstd.decompress(packed), level=15)
@@ -450,6 +462,10 @@ class TestTransformer:
 
 
 class TestPatcher:
+    def test_artifacts_that_are_not_there_are_said_to_be_empty(self, installed: Config) -> None:
+        made = flags(of(changed("patcher_run", "/artifacts", {}), installed).main)
+        assert json.loads(made["--artifacts"]) == {"key": "", "patch_ids": {}}
+
     def test_coats_flags(self, installed: Config) -> None:
         made = flags(job("patcher_run", installed).main)
         assert json.loads(made.pop("--artifacts")) == whole("patcher_run")["artifacts"]
