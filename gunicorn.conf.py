@@ -24,7 +24,7 @@ class AskedForLogger(Logger):
 logger_class = AskedForLogger
 
 bind = os.environ.get("ORCHESTRATOR_HTTP_BIND", "127.0.0.1:8080")
-worker_class = "functions.http_worker.PatientWorker"  # gthread, safe from slow clients
+worker_class = "functions.http_worker.PatientWorker"
 workers = int(os.environ.get("ORCHESTRATOR_HTTP_WORKERS", "2"))
 threads = int(os.environ.get("ORCHESTRATOR_HTTP_THREADS", "8"))
 
@@ -50,13 +50,3 @@ forwarder_headers = ""
 control_socket_disable = True
 proc_name = "orchestrator-functions"
 logconfig_dict = logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO"))
-
-
-def post_fork(_server, worker):
-    """Give each worker a core of its own: unpinned gthread workers chase each other around the machine.
-
-    Only where there are cores for all; with fewer, pinning would leave two workers on one while another idles.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) >= workers > 1 and os.environ.get("ORCHESTRATOR_HTTP_PIN") == "1":
-        os.sched_setaffinity(0, {cores[(worker.age - 1) % len(cores)]})

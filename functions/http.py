@@ -15,7 +15,7 @@ import falcon
 import msgspec
 
 from functions.function import DEADLINE_SECONDS, Function, request_id
-from runner.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client, bound_receiving
+from runner.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 from runner.errors import TABLE, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
 from runner.struct_types import learn_struct_types
@@ -123,7 +123,7 @@ def _read(req: falcon.Request, stream: Any, deadline: float) -> bytes:
 
 def _chunk(stream: Any, connection: Any, deadline: float) -> bytes:
     if connection is not None:
-        bound_receiving(connection, max(deadline - time.monotonic(), 0.001))
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
     try:
         chunk: bytes = stream.read(65536)
     except Exception as error:  # a timeout, a broken connection, or whatever gunicorn's parser says of broken chunks

@@ -1,9 +1,9 @@
 """The sidecar's client: one command, one connection, one answer within the deadline.
 
 A connection for each command costs about 0.1 ms more than a kept one, and buys what a pool of kept ones cannot give:
-the kernel hands each connection to whichever worker thread has waited longest, so the load spreads evenly whoever
-connects, and a worker that dies takes along only the commands in its hands. The socket's own backlog is the bounded
-queue: when it is full, connecting fails at once, and that is `busy`.
+whichever worker runs first takes the next connection, so the load spreads evenly whoever connects, and a worker that
+dies takes along only the commands in its hands. The socket's own backlog is the bounded queue: when it is full,
+connecting fails at once, and that is `busy`.
 """
 
 from __future__ import annotations
@@ -11,15 +11,12 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import threading
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 import msgspec
 
-from runner import frames
+from runner import frames, waiting
 from runner.errors import Busy, Internal, Timeout, Unavailable
 from runner.jobs import Placed
 from runner.payloads import Request, Terms
@@ -30,7 +27,6 @@ TERMS_LIFETIME = 5.0
 """Seconds for which the terms are remembered: so long until a changed configuration reaches every function."""
 
 _PEER = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
-_TIMEVAL = struct.Struct("ll")  # seconds, microseconds: struct timeval of SO_RCVTIMEO and SO_SNDTIMEO in socket(7)
 F = TypeVar("F")
 
 
@@ -40,7 +36,6 @@ class Client:
     def __init__(self, path: str) -> None:
         self._path = path
         self._terms: tuple[float, Terms] | None = None
-        self._asking = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Client({self._path!r})"
@@ -57,14 +52,9 @@ class Client:
         """The terms on which requests are taken, at most `TERMS_LIFETIME` old."""
         known = self._terms
         if known is None or time.monotonic() > known[0]:
-            with self._asking:
-                known = self._terms
-                if known is None or time.monotonic() > known[0]:
-                    known = self._terms = (time.monotonic() + TERMS_LIFETIME, self._ask_terms(deadline))
+            terms = self._call(frames.AskTerms(), frames.TheTerms, deadline).terms
+            known = self._terms = (time.monotonic() + TERMS_LIFETIME, terms)
         return known[1]
-
-    def _ask_terms(self, deadline: float) -> Terms:
-        return self._call(frames.AskTerms(), frames.TheTerms, deadline).terms
 
     def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
         return expect(self._exchange(frames.encode(frame), deadline), expected)
@@ -72,10 +62,11 @@ class Client:
     def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
         try:
             with connect(self._path) as connection:
-                connection.setblocking(True)
-                send(connection, request, deadline)
-                return frames.decode_reply(receive_frame(partial(_receive, connection, deadline)))
-        except (TimeoutError, BlockingIOError) as error:  # the latter is what the kernel makes of a wait too long
+                if waiting.hub() is None:
+                    connection.setblocking(True)
+                waiting.send(connection, request, deadline)
+                return frames.decode_reply(receive_frame(connection, deadline))
+        except TimeoutError as error:
             raise Timeout("the runner did not answer within the deadline; repeat the request") from error
         except OSError as error:
             raise Unavailable(explain(error, self._path)) from error
@@ -126,58 +117,25 @@ def explain(error: OSError, path: str) -> str:
     return f"the runner cannot be reached at the moment ({error}); repeat the request"
 
 
-def bound_receiving(connection: socket.socket, seconds: float) -> None:
-    """Let no receive wait longer than that. Raises TimeoutError where nothing is left.
+def receive_frame(connection: socket.socket, until: float) -> bytes:
+    """The body of one frame; most arrive in one piece.
 
-    A receive that waits so long raises BlockingIOError. Unlike `settimeout`, which sets the socket's mode as well and
-    polls before each call, it never lets go of the interpreter's lock, for which a dozen threads stand in line.
+    Raises Unavailable where the other side ends early, TimeoutError where the frame is not there by then.
     """
-    _bound(connection, socket.SO_RCVTIMEO, seconds)
-
-
-def _bound(connection: socket.socket, option: int, seconds: float) -> None:
-    if seconds <= 0:
-        raise TimeoutError
-    connection.setsockopt(socket.SOL_SOCKET, option, _timeval(seconds))
-
-
-def _timeval(seconds: float) -> bytes:
-    return _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000) or 1)
-
-
-def send(connection: socket.socket, data: bytes, deadline: float) -> None:
-    """All of `data`, most often in one piece. sendall would begin to wait anew with each piece."""
-    rest = memoryview(data)
-    while rest:
-        _bound(connection, socket.SO_SNDTIMEO, deadline - time.monotonic())
-        rest = rest[connection.send(rest) :]
-
-
-def _receive(connection: socket.socket, deadline: float, size: int) -> bytes:
-    """What comes next, at most so many bytes; empty at the end."""
-    bound_receiving(connection, deadline - time.monotonic())
-    return connection.recv(size)
-
-
-def receive_frame(receive: Callable[[int], bytes]) -> bytes:
-    """The body of one frame; most arrive in one piece. `receive` waits for bytes, at most as many as it is told.
-
-    Raises Unavailable where the other side ends early, and what `receive` raises.
-    """
-    received = _some(receive, 65536)
+    received = _some(connection, 65536, until)
     while len(received) < frames.HEADER.size:
-        received += _some(receive, frames.HEADER.size - len(received))
+        received += _some(connection, frames.HEADER.size - len(received), until)
     end = frames.HEADER.size + frames.length(received[: frames.HEADER.size])
     if len(received) >= end:
         return received[frames.HEADER.size : end]
     pieces = bytearray(received)
     while len(pieces) < end:
-        pieces += _some(receive, min(end - len(pieces), 1 << 20))
+        pieces += _some(connection, min(end - len(pieces), 1 << 20), until)
     return bytes(pieces[frames.HEADER.size :])
 
 
-def _some(receive: Callable[[int], bytes], size: int) -> bytes:
-    received = receive(size)
+def _some(connection: socket.socket, size: int, until: float) -> bytes:
+    received = waiting.receive(connection, size, until)
     if not received:
         raise Unavailable("the runner went away while it had the request in hand; repeat the request")
     return received

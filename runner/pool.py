@@ -4,7 +4,7 @@ gunicorn has supervised pre-forked workers for years: it replaces the dead, rere
 SIGTERM removes the socket and waits for what is in hand. The worker here adds the rest.
 
 How load is spread and bounded: a worker has a greenlet for each command that it may have in hand (`sidecar.threads`;
-`runner.drivers.waiting` says why no threads). One that is free waits at the door, the socket that all workers share,
+`runner.waiting` says why no threads). One that is free waits at the door, the socket that all workers share,
 and whichever worker runs first takes the next connection, and one only. When all are occupied, connections queue in
 the socket's backlog, which is as long as `sidecar.queue` says. A connection over that fails at once on the client's
 side, as `busy`.
@@ -22,20 +22,17 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gevent
 from gevent.lock import Semaphore
-from gevent.socket import wait_read, wait_write
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
-from runner import exit_codes, frames, logs
+from runner import exit_codes, frames, logs, waiting
 from runner.client import peer, receive_frame, refuse_stranger
-from runner.drivers import waiting
 from runner.errors import OrchestratorError, Unavailable
 from runner.settings import Config
 from runner.sidecar import Sidecar
@@ -89,7 +86,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
         while self.alive and os.getppid() == self.ppid:
             self.notify()
             with suppress(TimeoutError):
-                wait_read(self.PIPE[0], timeout=1.0, timeout_exc=TimeoutError())
+                waiting.until_ready(self.PIPE[0], waiting.READ, time.monotonic() + 1.0)
                 os.read(self.PIPE[0], 4096)  # a byte for each signal: left there, it would wake us for ever
         self.alive = False
         # Where the arbiter was killed, who waits is to be refused, not to wait for nobody. And where we are being
@@ -112,8 +109,9 @@ class PoolWorker(Worker):  # type: ignore[misc]
         until = time.monotonic() + EXCHANGE_SECONDS
         try:
             refuse_stranger(connection)
-            body = receive_frame(partial(_receive, connection, until))
-            _send(connection, frames.encode(self.sidecar.answer(body)))
+            body = receive_frame(connection, until)
+            reply = frames.encode(self.sidecar.answer(body))
+            waiting.send(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
         except (OSError, OrchestratorError) as error:
             log.warning("a function went away or is none of ours: %s", error)
 
@@ -165,29 +163,6 @@ class _Door:
         finally:
             self._watcher.stop()
             self._waiting = None
-
-
-def _receive(connection: socket.socket, until: float, size: int) -> bytes:
-    while True:
-        try:
-            return connection.recv(size, socket.MSG_DONTWAIT)
-        except BlockingIOError:  # seldom: a frame comes with its connection
-            _give_way(wait_read, connection, until)
-
-
-def _send(connection: socket.socket, data: bytes) -> None:
-    until = time.monotonic() + EXCHANGE_SECONDS
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[connection.send(rest, socket.MSG_DONTWAIT) :]
-        except BlockingIOError:
-            _give_way(wait_write, connection, until)
-
-
-def _give_way(wait: Callable[..., None], connection: socket.socket, until: float) -> None:
-    """Until the connection is ready. Raises TimeoutError where it is not by then."""
-    wait(connection.fileno(), timeout=max(until - time.monotonic(), 0), timeout_exc=TimeoutError())
 
 
 class Pool(BaseApplication):  # type: ignore[misc]

@@ -109,6 +109,7 @@ class Http(Section, frozen=True):
     bind: Bind = "127.0.0.1:8080"
     workers: Count = 2
     threads: Count = 8
+    """Tasks in hand for each worker."""
     allow_unauthenticated: bool = False
     """Take requests without a token. Only for a network that nobody else is on."""
 
@@ -171,7 +172,7 @@ class Sidecar(Section, frozen=True):
     threads: Count = 16
     """Commands in hand for each worker."""
     queue: Count = 64
-    """Commands that may wait for a free thread; one more is answered `busy`."""
+    """Commands that may wait for a worker; one more is answered `busy`."""
 
 
 class Remotes(Section, frozen=True):

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 
 from runner import config as configuration
-from runner import logs
-from runner.drivers import Deadline, waiting
+from runner import logs, waiting
+from runner.drivers import Deadline
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Problem, revive
 from runner.jobs import JobSpec, State

@@ -132,6 +132,13 @@ class Processes:
             process.end()
 
 
+def listens(pid: int) -> bool:
+    """Whether the process listens on a TCP socket (proc(5): state 0A of net/tcp, and the sockets among its files)."""
+    lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    listening = {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "0A"}
+    return bool(listening & {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()})
+
+
 def children_of(parent: int) -> list[int]:
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):

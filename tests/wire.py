@@ -39,8 +39,10 @@ class Answer(msgspec.Struct, frozen=True):
 class Connection:
     """One TCP connection."""
 
-    def __init__(self, port: int, *, patience: float = 20.0) -> None:
+    def __init__(self, port: int, *, patience: float = 20.0, buffer: int = 0) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
+        if buffer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._received = b""
 
@@ -80,6 +82,10 @@ class Connection:
         if not received:
             raise EOFError
         self._received += received
+
+    def received_so_far(self) -> bytes:
+        """What has arrived and was not asked for yet."""
+        return self._received + self._socket.recv(1 << 20, socket.MSG_PEEK)
 
     def at_end(self) -> bool:
         """The other side has closed, and said nothing more."""

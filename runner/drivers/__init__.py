@@ -46,7 +46,7 @@ class Deadline(msgspec.Struct, frozen=True):
 class Driver(Protocol):
     """What every driver does. All methods may be called from several threads and several processes at once.
 
-    `submit`, `cancel` and `check` wait as `runner.drivers.waiting` has it. They all raise our errors only: Conflict,
+    `submit`, `cancel` and `check` wait as `runner.waiting` has it. They all raise our errors only: Conflict,
     Rejected, Busy, Unavailable, Timeout.
     """
 

@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 import msgspec
 import pycurl
 
-from runner.drivers import Deadline, waiting
+from runner import waiting
+from runner.drivers import Deadline
 from runner.drivers.transfers import transfers
 from runner.errors import Unavailable
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import msgspec
 
-from runner.drivers import Clock, Deadline, local_files, local_record, waiting
+from runner import waiting
+from runner.drivers import Clock, Deadline, local_files, local_record
 from runner.drivers.local_record import End, Entry, JobFile, Records, Verdict, is_due, is_name
 from runner.errors import Busy, Conflict, Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, State, Unseal

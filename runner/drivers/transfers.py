@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pycurl
 
-from runner.drivers import waiting
+from runner import waiting
 
 
 class Transfers(Protocol):

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from tests.processes import listens
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -67,13 +69,10 @@ def grpc_server(log: Path, socket_path: Path, workers: int = 2) -> Iterator[int]
 
 
 def await_listener(pid: int, seconds: float = 20) -> None:
-    """Until the process listens on a TCP socket (proc(5): state 0A of net/tcp, and the socket among its files)."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with suppress(OSError):
-            lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-            listening = {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "0A"}
-            if listening & {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()}:
+            if listens(pid):
                 return
         time.sleep(0.05)
     raise TimeoutError(f"process {pid} did not listen within {seconds} s")

@@ -35,6 +35,16 @@ def body(payload: Payload) -> bytes:
     return json.dumps(payload()).encode()
 
 
+def test_a_task_of_megabytes_is_carried_out(bundle: Server, headers: dict[str, str], payload: Payload) -> None:
+    task = payload("autofix_run")
+    occurrence = {"path": "src/a.py", "position": {"begin": {"line": 1, "column": 2}, "end": {"line": 3, "column": 4}}}
+    task["autofixer"]["autofixes"] = [{"issue_code": "PYL-1", "occurrences": [occurrence] * 25_000}]
+    body = json.dumps(task).encode()
+    assert len(body) > 2_000_000
+    with Connection(bundle.port) as connection:
+        assert connection.ask(request("POST", "/tasks/autofix", body, headers)).status == 201
+
+
 @pytest.mark.parametrize("size", [1, 7, 1024, 100_000])
 def test_a_chunked_body_is_read_whatever_its_chunks(
     bundle: Server, chunked_headers: dict[str, str], body: bytes, size: int

@@ -17,6 +17,7 @@ HEAVY = (
     "pamqp",
     "yaml",
     "gunicorn",
+    "gevent",
     "jwt",
     "cryptography",
     "runner.drivers",

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.functions.conftest import Server
-from tests.processes import eventually
-from tests.wire import Connection, head
+from tests.processes import eventually, listens
+from tests.wire import Connection, head, request
 
 MANY = 250
-"""More than there are threads, by far."""
+"""More than have their turn at once, by far."""
+
+TURNS = 8
+"""So many have it at once."""
 
 AT_ONCE = 2.0
 
@@ -72,6 +80,39 @@ def test_a_head_that_comes_byte_by_byte_is_served_in_the_end(beset: Server) -> N
         assert connection.ask(head("GET", "/livez")).status == 200
 
 
+def test_a_kept_connection_may_pause(beset: Server) -> None:
+    whole = head("GET", "/livez")
+    with Connection(beset.port) as connection:
+        refused = connection.ask(request("POST", "/tasks/analysis", b"{}"))
+        assert (refused.status, refused.headers["connection"]) == (401, "keep-alive")
+        assert not connection.hears(2.2)
+        connection.send(whole[:10])
+        assert not connection.hears(1.2)
+        assert connection.ask(whole[10:]).status == 200
+
+
+def test_a_body_that_nobody_wants_is_not_waited_for(beset: Server) -> None:
+    with Connection(beset.port) as connection:
+        assert connection.ask(head("POST", "/tasks/analysis", {"Content-Length": 1000})).status == 401
+        assert connection.hears(6)
+        assert connection.at_end()
+
+
+def test_the_end_is_said_at_once_and_waited_for_by_nobody(beset: Server) -> None:
+    with Connection(beset.port) as connection:
+        assert connection.ask(head("GET", "/livez", {"Connection": "close"})).status == 200
+        assert connection.hears(1.5)
+        assert connection.at_end()
+
+
+def test_whoever_sends_on_and_on_after_the_last_answer_is_cut_off(beset: Server) -> None:
+    with Connection(beset.port) as connection:
+        endless = head("POST", "/tasks/analysis", {"Content-Length": 1 << 40, "Connection": "close"})
+        assert connection.ask(endless).status == 401
+        with pytest.raises(ConnectionError):
+            connection.send(bytes(64 * 1024 * 1024))
+
+
 def test_half_a_head_and_then_the_end_is_the_end(beset: Server) -> None:
     with Connection(beset.port) as connection:
         connection.send(b"GET /livez HTTP/1.1\r\nHost")
@@ -99,21 +140,82 @@ def test_whoever_comes_while_there_are_as_many_connections_as_may_be_waits_until
         assert [each.answer().status for each in late] == [200] * 3
 
 
+def test_a_slow_runner_delays_no_health_check(
+    obedient: Server, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
+) -> None:
+    known = {"Authorization": f"Bearer {token()}"}
+    with ExitStack() as stack:
+        waiting = [stack.enter_context(Connection(obedient.port)) for _ in range(TURNS + 1)]
+        for each in waiting:
+            run = sample("analysis") | {"run_id": f"wait-1500-{uuid.uuid4()}"}
+            each.send(request("POST", "/tasks/analysis", json.dumps(run).encode(), known))
+        assert not waiting[0].hears(0.5)
+        assert (obedient.get("/livez").status, obedient.get("/readyz").status) == (200, 200)
+        assert not any(each.hears(0) for each in waiting)
+        assert [each.answer().status for each in waiting] == [201] * (TURNS + 1)
+
+
+def test_a_client_that_sends_without_waiting_leaves_others_their_turn(beset: Server) -> None:
+    whole, many = head("GET", "/livez"), 2000
+    with Connection(beset.port) as greedy, Connection(beset.port) as modest:
+        greedy.send(whole * many)
+        assert greedy.answer().status == 200
+        assert modest.ask(whole).status == 200
+        waiting = greedy.received_so_far()
+        assert b"HTTP" in waiting
+        assert waiting.count(b"HTTP") < many - 1
+        assert [greedy.answer().status for _ in range(many - 1)] == [200] * (many - 1)
+
+
+def test_a_client_that_takes_no_answers_delays_nobody_and_gets_them_in_the_end(beset: Server) -> None:
+    nowhere, many = head("GET", "/nowhere"), 15_000
+    with Connection(beset.port, buffer=65536) as deaf, ThreadPoolExecutor() as pool:
+        sending = pool.submit(deaf.send, nowhere * many)
+        eventually(deaf.received_so_far, "it is answered")
+        time.sleep(0.5)  # until nothing more fits between us
+        assert beset.get("/livez").status == 200
+        assert [deaf.answer().status for _ in range(many)] == [404] * many
+        sending.result()
+
+
 def test_told_to_stop_a_function_serves_whoever_is_connected_and_waits_for_nobody_long(
-    serve: Callable[..., Server], sidecar_socket: Path
+    serve: Callable[..., Server],
+    sidecar_socket: Path,
+    payload: Callable[..., dict[str, Any]],
+    token: Callable[..., str],
 ) -> None:
     server, whole = serve("functions.analysis:app", sidecar_socket), head("GET", "/livez")
     eventually(server.ready, "it is ready")
     with ExitStack() as stack:
-        new, begun, kept, silent = (stack.enter_context(Connection(server.port)) for _ in range(4))
+        new, begun, kept, silent, sending = (stack.enter_context(Connection(server.port)) for _ in range(5))
         begun.send(whole[:10])
+        task = request(
+            "POST", "/tasks/analysis", json.dumps(payload()).encode(), {"Authorization": f"Bearer {token()}"}
+        )
+        sending.send(task[:-10])
         assert kept.ask(whole).status == 200
         server.process.signal(signal.SIGTERM)
         eventually(lambda: not _takes_connections(server), "the door is closed")
         answers = [new.ask(whole), begun.ask(whole[10:]), kept.ask(whole)]
         assert [(answer.status, answer.headers["connection"]) for answer in answers] == [(200, "close")] * 3
         assert silent.at_end()
+        assert sending.ask(task[-10:]).status == 201
         assert server.process.ended(10) == 0
+
+
+def test_told_to_stop_a_function_serves_whoever_has_knocked(serve: Callable[..., Server], sidecar_socket: Path) -> None:
+    server, whole = serve("functions.analysis:app", sidecar_socket), head("GET", "/livez")
+    eventually(server.ready, "it is ready")
+    (worker,) = server.process.children()
+    os.kill(worker, signal.SIGSTOP)
+    with ExitStack() as stack:
+        knocking = [stack.enter_context(Connection(server.port)) for _ in range(20)]
+        for each in knocking:
+            each.send(whole)
+        server.process.signal(signal.SIGTERM)
+        eventually(lambda: not listens(server.process.pid), "its master has closed the door")
+        os.kill(worker, signal.SIGCONT)
+        assert [each.answer().status for each in knocking] == [200] * 20
 
 
 def _takes_connections(server: Server) -> bool:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.functions.conftest import Server
+from tests.processes import Processes, free_port
 from tests.wire import Connection, chunked, head, request
 
 PATH = "/tasks/analysis"
@@ -130,6 +132,15 @@ def test_no_header_of_a_proxys_changes_what_a_request_means(bundle: Server) -> N
         assert connection.ask(head("GET", "/tasks", {"SCRIPT_NAME": "/tasks"})).status == 404
         contradicting = {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "off"}
         assert connection.ask(head("GET", "/livez", contradicting)).status == 200
+
+
+def test_tls_is_left_to_the_ingress(processes: Processes, sidecar_socket: Path) -> None:
+    some = "gunicorn.conf.py"  # it has to be there
+    refusing = processes.gunicorn(
+        "functions.analysis:app", free_port(), sidecar_socket, "--certfile", some, "--keyfile", some
+    )
+    assert refusing.ended(10) == 1
+    assert "let the ingress end it" in refusing.log.read_text()
 
 
 def test_a_client_that_has_said_all_still_gets_its_answer(bundle: Server, known: dict[str, str], body: bytes) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 import gevent
 import pytest
 
-from runner.drivers import Deadline, exchange, waiting
+from runner import waiting
+from runner.drivers import Deadline, exchange
 from runner.drivers.exchange import Exchange, Reply, Route, Unsettled, pauses
 from runner.errors import Timeout, Unavailable
 from tests.cluster.certificates import Authority, Pair
