@@ -25,22 +25,24 @@ GROWTH_REQUESTS = 100_000
 
 
 def http(work: Path) -> Iterator[Figure]:
-    """Requests a second through everything, against a function that only decodes and answers."""
+    """Requests a second through everything, against gunicorn's own worker and a function that decodes and answers."""
     rates: dict[str, list[float]] = {"baseline": [], "unsigned": [], "signed": []}
-    unsigned = (sys.executable, "-m", "tests.bench.unsigned")
     with (
-        _sidecar(work, "signed", (sys.executable, "-m", "runner", "serve", "--config")) as signed_socket,
-        _sidecar(work, "unsigned", unsigned) as unsigned_socket,
+        _sidecar(work, "signed") as signed_socket,
+        _sidecar(work, "unsigned", "unsigned") as unsigned_socket,
     ):
         apps = {
-            "baseline": ("tests.bench.baseline:app", signed_socket),
+            # Our worker is part of what is measured: in it, the baseline would be faster by a third.
+            "baseline": ("tests.bench.baseline:app", signed_socket, "--worker-class", "gthread"),
             "unsigned": ("functions.analysis:app", unsigned_socket),
             "signed": ("functions.analysis:app", signed_socket),
         }
         for _ in range(ROUNDS):
-            for name, (app, path) in apps.items():
+            for name, (app, path, *flags) in apps.items():
                 port = stack.free_port()
-                with stack.gunicorn(app, port, work / "log", path):
+                with stack.gunicorn(app, port, work / "log", path, *flags) as pid:
+                    if flags:
+                        stack.give_each_a_core(stack.tree(pid)[1:])
                     url = f"http://127.0.0.1:{port}/tasks/analysis"
                     load.requests_per_second(url, 1, work)
                     rates[name].append(load.requests_per_second(url, SECONDS, work))
@@ -103,10 +105,9 @@ def cold_start(_work: Path) -> Iterator[Figure]:
 def grpc(work: Path) -> Iterator[Figure]:
     """gRPC calls a second beside HTTP's requests: the same payloads, sidecar and number of processes."""
     rates: dict[tuple[str, str], list[float]] = {}
-    unsigned = (sys.executable, "-m", "tests.bench.unsigned")
     with (
-        _sidecar(work, "signed", (sys.executable, "-m", "runner", "serve", "--config")) as signed_socket,
-        _sidecar(work, "unsigned", unsigned) as unsigned_socket,
+        _sidecar(work, "signed") as signed_socket,
+        _sidecar(work, "unsigned", "unsigned") as unsigned_socket,
     ):
         sockets = {"with a token signed for each job": signed_socket, "without tokens": unsigned_socket}
         for _ in range(ROUNDS):
@@ -130,8 +131,7 @@ def grpc(work: Path) -> Iterator[Figure]:
 def amqp(work: Path) -> Iterator[Figure]:
     """RabbitMQ messages a second from the queue to acceptance, beside HTTP's requests."""
     rates: dict[str, list[float]] = {"http": [], "classic": [], "quorum": []}
-    serve = (sys.executable, "-m", "runner", "serve", "--config")
-    with _sidecar(work, "amqp", serve) as socket_path, rabbitmq.broker(work) as broker:
+    with _sidecar(work, "amqp") as socket_path, rabbitmq.broker(work) as broker:
         for _ in range(ROUNDS):
             port = stack.free_port()
             with stack.gunicorn("functions.analysis:app", port, work / "log", socket_path):
@@ -159,11 +159,11 @@ MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
 
 
 @contextmanager
-def _sidecar(work: Path, name: str, command: tuple[str, ...]) -> Iterator[Path]:
+def _sidecar(work: Path, name: str, *mode: str) -> Iterator[Path]:
     """A sidecar with the memory driver, ready; gives its socket."""
-    path = _write_config(work, name)
     socket_path = work / f"{name}.sock"
-    with stack.process((*command, str(path)), work / "log", {"ORCHESTRATOR_LOG_LEVEL": "WARNING"}):
+    command = (sys.executable, "-m", "tests.bench.sidecar", str(_write_config(work, name)), *mode)
+    with stack.process(command, work / "log", {"ORCHESTRATOR_LOG_LEVEL": "WARNING"}):
         until = time.monotonic() + 20
         while not socket_path.exists():
             if time.monotonic() > until:

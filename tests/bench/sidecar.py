@@ -1,4 +1,9 @@
-"""The sidecar as it is, but with result tokens that are not signed: `python -m tests.bench.unsigned CONFIG`."""
+"""The sidecar as it is deployed, but with the memory driver: `python -m tests.bench.sidecar CONFIG [unsigned]`.
+
+It has as many processes as a sidecar has by default, and each a memory driver of its own, which no configuration may
+ask for. Here it may be: every request is for a new run, so neither has to know the other's jobs. Unsigned, its result
+tokens are not signed.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +11,15 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
+
+from runner import composition
 from runner import config as configuration
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import JobSpec
 from runner.pool import Pool
 from runner.settings import Config
+from runner.settings import Sidecar as Settings
 from runner.sidecar import Sidecar
 
 
@@ -18,10 +27,18 @@ def _unseal(job: JobSpec) -> dict[str, str]:
     return dict.fromkeys(job.secrets, "unsigned")
 
 
-def _build(config: Config) -> Sidecar:
+def _unsigned(config: Config) -> Sidecar:
     return Sidecar(config, {"memory": MemoryDriver(unseal=_unseal)})
 
 
+def main(path: Path, *mode: str) -> None:
+    def load() -> Config:
+        config = configuration.load(path, os.environ)
+        sidecar = msgspec.structs.replace(config.sidecar, workers=Settings().workers)
+        return msgspec.structs.replace(config, sidecar=sidecar)
+
+    Pool(load=load, build=_unsigned if mode else composition.sidecar, preload=composition.preload).run()
+
+
 if __name__ == "__main__":
-    path = Path(sys.argv.pop())
-    Pool(load=lambda: configuration.load(path, os.environ), build=_build, preload=lambda _: None).run()
+    main(Path(sys.argv[1]), *sys.argv[2:])
