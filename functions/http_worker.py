@@ -146,13 +146,13 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """Whoever is next, if somebody is."""
         try:
             accepted, address = listener.accept()
+            sock = _Socket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+            conn = _Connection(self.cfg, sock, address, listener.getsockname())
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                 self.log.error("no connection could be accepted: %s; raise the limit on open files", error)
                 gevent.sleep(_NO_FILES_SECONDS)
             return False
-        sock = _Socket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-        conn = _Connection(self.cfg, sock, address, listener.getsockname())
         self._connections.add(conn)
         gevent.spawn(self._serve, conn)
         return True
@@ -242,7 +242,10 @@ class _Socket(socket.socket):
         return waiting.receive(self, size, math.inf if self._seconds is None else time.monotonic() + self._seconds)
 
     def sendall(self, data: Any, _flags: int = 0) -> None:
-        waiting.send(self, data, time.monotonic() + SENDING_SECONDS)
+        try:
+            waiting.send(self, data, time.monotonic() + SENDING_SECONDS)
+        except TimeoutError as error:  # gunicorn would take it for a fault of ours
+            raise BrokenPipeError(errno.EPIPE, "the client does not take its answer") from error
 
     def setblocking(self, flag: bool) -> None:
         """gunicorn asks for it again and again: it always blocks its greenlet, and never the thread."""

@@ -114,6 +114,8 @@ class PoolWorker(Worker):  # type: ignore[misc]
             waiting.send(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
         except (OSError, OrchestratorError) as error:
             log.warning("a function went away or is none of ours: %s", error)
+        except Exception:
+            log.exception("a command was not answered for a reason of ours")
 
 
 class _Door:

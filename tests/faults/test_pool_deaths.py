@@ -54,6 +54,13 @@ def test_a_killed_worker_takes_only_the_commands_in_its_hands_along(two: Pool) -
     assert all(isinstance(error, Unavailable) for error in lost.values())
 
 
+def test_a_defect_that_nobody_foresaw_costs_the_command_and_no_more(one: Pool) -> None:
+    for number in range(5):  # one more than it has in hand at once
+        with pytest.raises(Unavailable, match="went away"):
+            one.run(f"silence-{number}")
+    assert {one.run(f"after-{number}") for number in range(5)} == one.workers()
+
+
 def test_the_pool_is_whole_again_within_two_seconds(two: Pool) -> None:
     before = two.workers()
     os.kill(min(before), signal.SIGKILL)
