@@ -74,23 +74,14 @@ class Process:
 
     def family(self) -> set[int]:
         """The living processes that descend from it, whoever has adopted them since; itself included."""
-        found = set()
-        for directory in Path("/proc").glob("[0-9]*"):
-            with suppress(OSError):
-                if f"{MARK}={self.mark}".encode() in (directory / "environ").read_bytes():
-                    found.add(int(directory.name))
-        return found
+        return marked(self.mark)
 
     def said(self) -> str:
         return self.log.read_text()
 
     def end(self) -> None:
         """Kill it with all its family. The stopped are killed as well: SIGKILL needs no consent."""
-        while family := self.family():
-            for pid in family:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.005)
+        kill_marked(self.mark)
         self._child.wait(10)
 
 
@@ -130,6 +121,25 @@ class Processes:
     def end(self) -> None:
         for process in reversed(self._started):
             process.end()
+
+
+def marked(mark: str) -> set[int]:
+    """The living processes that were started with that mark, and their descendants."""
+    found = set()
+    for directory in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{MARK}={mark}".encode() in (directory / "environ").read_bytes():
+                found.add(int(directory.name))
+    return found
+
+
+def kill_marked(mark: str) -> None:
+    """Kill them until there is none."""
+    while living := marked(mark):
+        for pid in living:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)
 
 
 def listens(pid: int) -> bool:

@@ -36,14 +36,14 @@ class Server(msgspec.Struct, frozen=True):
         return False
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
     started = Processes(tmp_path_factory.mktemp("log"))
     yield started
     started.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def serve(processes: Processes) -> Callable[..., Server]:
     """A server: `serve("functions.bundle:app", socket)`."""
 
@@ -54,7 +54,7 @@ def serve(processes: Processes) -> Callable[..., Server]:
     return start
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def sidecar_socket(
     processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
 ) -> Path:
@@ -64,7 +64,7 @@ def sidecar_socket(
     return directory / "runner.sock"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def servers(serve: Callable[..., Server], sidecar_socket: Path) -> dict[str, Server]:
     """One function alone, and all of them; both wait for the same sidecar."""
     started = {name: serve(f"functions.{name}:app", sidecar_socket) for name in ("analysis", "bundle")}
@@ -73,7 +73,7 @@ def servers(serve: Callable[..., Server], sidecar_socket: Path) -> dict[str, Ser
     return started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def obedient(
     processes: Processes,
     serve: Callable[..., Server],
@@ -95,7 +95,7 @@ class Slow(msgspec.Struct, frozen=True):
     seconds: float
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def slowly(
     obedient: Server, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
 ) -> Iterator[dict[str, Future[Slow]]]:
@@ -128,7 +128,7 @@ def _send_slowly(port: int, first: bytes, again: bytes) -> Slow:
         return Slow(answer, time.monotonic() - began)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def bundle(servers: dict[str, Server]) -> Server:
     return servers["bundle"]
 

@@ -216,6 +216,7 @@ def test_told_to_stop_a_function_serves_whoever_has_knocked(serve: Callable[...,
         eventually(lambda: not listens(server.process.pid), "its master has closed the door")
         os.kill(worker, signal.SIGCONT)
         assert [each.answer().status for each in knocking] == [200] * 20
+        assert server.process.ended(10) == 0
 
 
 def _takes_connections(server: Server) -> bool:

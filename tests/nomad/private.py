@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
 from tests.cluster import NomadAccess
 from tests.cluster.errors import ClusterError
 from tests.cluster.rest import Rest
+from tests.processes import MARK, kill_marked
 
 HTTP, RPC, SERF, CLIENT_HTTP = 23646, 23647, 23648, 23649
 _COMMON = """
@@ -38,6 +41,7 @@ class PrivateNomad:
     def __init__(self, access: NomadAccess, directory: Path) -> None:
         self._nomad = access.nomad
         self._directory = directory
+        self._mark = uuid.uuid4().hex
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
         self.url = f"http://127.0.0.1:{HTTP}"
         self.rest = Rest(self.url, access.ca, ())
@@ -62,8 +66,14 @@ class PrivateNomad:
         self.rest(f"/v1/node/{node}/drain", {"DrainSpec": {"Deadline": -1}})
 
     def close(self) -> None:
-        for name in list(self._agents)[::-1]:
-            self.kill(name)
+        """Agents and jobs, those of agents killed before included; and what the clients have mounted for the jobs."""
+        kill_marked(self._mark)
+        for agent in self._agents.values():
+            agent.wait()
+        mounts = (line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines())
+        for mount in mounts:
+            if Path(mount).is_relative_to(self._directory):
+                subprocess.run(["umount", mount], check=True)
 
     def _start(self, name: str, role: str, http: int, rpc: int, serf: int) -> None:
         data = self._directory / name
@@ -72,7 +82,7 @@ class PrivateNomad:
         file.write_text(_COMMON.format(name=name, data=data, http=http, rpc=rpc, serf=serf) + role)
         with (self._directory / f"{name}.log").open("ab") as log:
             command = [str(self._nomad), "agent", f"-config={file}"]
-            self._agents[name] = subprocess.Popen(command, stdout=log, stderr=log)
+            self._agents[name] = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, MARK: self._mark})
 
     def _await(self, ready: Any, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
