@@ -18,7 +18,7 @@ from runner.errors import Busy, Timeout
 from tests.faults.conftest import Door, Pool
 from tests.processes import Process, eventually
 
-AT_ONCE = 0.5
+AT_ONCE = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_whatever_its_size_a_command_that_nobody_takes_is_a_timeout_at_its_deadl
     began = time.monotonic()
     with pytest.raises(Timeout):
         narrow.client._call(frame, frames.Accepted, began + 0.5)
-    assert 0.5 <= time.monotonic() - began < 0.9
+    assert 0.5 <= time.monotonic() - began < 2
     narrow.release()
     wait(in_hand)
 
