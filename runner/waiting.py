@@ -18,6 +18,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
 _P = ParamSpec("_P")
@@ -25,6 +26,9 @@ _T = TypeVar("_T")
 
 READ, WRITE = 1, 2
 """What a socket is to be ready for, in the words of gevent's loop."""
+
+_LOOK_SECONDS = 0.02
+"""How often a greenlet looks whether a thread is done."""
 
 _TIMEVAL = struct.Struct("ll")  # seconds, microseconds: struct timeval of SO_RCVTIMEO and SO_SNDTIMEO in socket(7)
 
@@ -61,6 +65,29 @@ def offload(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
         return work(*args, **kwargs)
     done: _T = hub().threadpool.apply(work, args, kwargs)
     return done
+
+
+def begin(work: Callable[[], _T]) -> Callable[[float], _T]:
+    """Have a thread of its own do `work`, which may take any time, and even hang.
+
+    What this gives waits for what `work` gives, in any thread or greenlet and as often as one likes. It raises
+    TimeoutError where there is nothing by then (on the monotonic clock); the work goes on all the same.
+    """
+    done: Future[_T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    def wait(until: float) -> _T:
+        while hub() is not None and not done.done() and time.monotonic() < until:
+            pause(_LOOK_SECONDS)
+        return done.result(max(until - time.monotonic(), 0))
+
+    threading.Thread(target=run, daemon=True).start()
+    return wait
 
 
 def until_ready(number: int, event: int, until: float = math.inf) -> None:

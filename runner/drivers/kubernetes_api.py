@@ -9,29 +9,35 @@ What an answer means is decided by `refuse`; a silence is `Unsettled`, for the d
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
+import yaml
 from kubernetes.client import Configuration
 from kubernetes.client.rest import should_bypass_proxies
-from kubernetes.config import ConfigException, load_incluster_config, load_kube_config
+from kubernetes.config import ConfigException, load_incluster_config
 from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
+from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigLoader, KubeConfigMerger
 
+from runner import waiting
 from runner.drivers import Deadline
 from runner.drivers.exchange import Exchange, Route, Unsettled
 from runner.errors import Busy, Rejected, Unavailable
 from runner.settings import Kubernetes
 
-CREDENTIAL_SECONDS = 60.0
-"""How long credentials from a kubeconfig are used before its token files are read again (as in client-go)."""
+log = logging.getLogger("orchestrator.kubernetes")
 
-TOKEN_SECONDS = 10.0
-"""How long a token is used before the client is asked whether it has expired; a refused one is renewed at once."""
+CREDENTIAL_SECONDS = 60.0
+"""How long credentials are used before they are read again (as client-go does with token files)."""
+
+_TOKEN = ("BearerToken", "authorization")
+"""The names by which the official client keeps a token: of a kubeconfig, and of a pod."""
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"  # RFC 7396
@@ -60,22 +66,35 @@ class _Status(msgspec.Struct):
     message: str = ""
 
 
+class _Access(msgspec.Struct, frozen=True):
+    """Where the API server is and who we are to it, as one reading had it."""
+
+    route: Route
+    token: str
+    """The value of the header Authorization; empty where certificates say who we are."""
+
+    def __repr__(self) -> str:
+        return f"_Access({self.route})"
+
+
 class ApiServer:
-    """One API server, from any number of threads. Opens connections when first used, so after the fork."""
+    """One API server, from any number of threads and greenlets. Opens connections when first used, so after the fork.
+
+    Credentials are read in a thread of their own, since a plugin may take its time. Nobody waits for it but who has
+    none yet, or whose were refused.
+    """
 
     def __init__(self, settings: Kubernetes, *, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environ = environ
         self._exchange = Exchange("the API server", "the CA in the kubeconfig")
-        self._loading = threading.Lock()
-        self._loaded_at = 0.0
-        self._token = ""
-        self._token_until = 0.0
-        self._configuration: Configuration | None = None
-        self._route: Route | None = None
+        self._lock = threading.Lock()  # never held while anything is waited for
+        self._access: _Access | None = None
+        self._due = 0.0
+        self._reading: Callable[[float], _Access] | None = None
 
     def __repr__(self) -> str:
-        return f"ApiServer({self._route.url if self._route else 'not connected yet'})"
+        return f"ApiServer({self._access.route.url if self._access else 'not connected yet'})"
 
     def call(
         self,
@@ -91,68 +110,102 @@ class ApiServer:
 
         Raises Unsettled where there is no whole answer, Unavailable where no request can have been made.
         """
-        answer = self._send(method, path, deadline, body, query, media)
+        access = self._access or self._other_than(None, deadline)
+        if time.monotonic() > self._due:
+            self._read_again()
+        target = f"{path}?{urlencode(query)}" if query else path
+        content = None if body is None else msgspec.json.encode(body)
+        answer = self._send(access, method, target, deadline, content, media)
         if answer.status == 401:
-            self._load(older_than=time.monotonic())
-            answer = self._send(method, path, deadline, body, query, media)
+            access = self._other_than(access, deadline)
+            answer = self._send(access, method, target, deadline, content, media)
         return answer
 
     def _send(
-        self, method: str, path: str, deadline: Deadline, body: Any, query: Mapping[str, str] | None, media: str
+        self, access: _Access, method: str, target: str, deadline: Deadline, content: bytes | None, media: str
     ) -> Answer:
-        configuration, route = self._connected()
-        reply = self._exchange.request(
-            route,
-            method,
-            f"{path}?{urlencode(query)}" if query else path,
-            deadline,
-            body=None if body is None else msgspec.json.encode(body),
-            headers=self._headers(configuration, JSON if method == "GET" else METADATA, media),
-        )
+        headers = [f"Accept: {JSON if method == 'GET' else METADATA}", f"Content-Type: {media}"]
+        if access.token:
+            headers.append(f"Authorization: {access.token}")
+        reply = self._exchange.request(access.route, method, target, deadline, body=content, headers=headers)
         return Answer(reply.status, reply.body, reply.retry_after)
 
-    def _headers(self, configuration: Configuration, accepted: str, media: str) -> list[str]:
-        if time.monotonic() > self._token_until:
-            # Asking the client for its token makes it look at the clock, its files and every proxy variable anew.
-            self._token = configuration.get_api_key_with_prefix("BearerToken", alias="authorization") or ""
-            self._token_until = time.monotonic() + TOKEN_SECONDS
-        authorization = [f"Authorization: {self._token}"] if self._token else []
-        return [f"Accept: {accepted}", f"Content-Type: {media}", *authorization]
+    def _other_than(self, refused: _Access | None, deadline: Deadline) -> _Access:
+        """What is read anew, or has been since those were read. Raises Unavailable where that fails or takes too long.
 
-    def _connected(self) -> tuple[Configuration, Route]:
-        if self._route is None or time.monotonic() - self._loaded_at > CREDENTIAL_SECONDS:
-            self._load(older_than=time.monotonic() - CREDENTIAL_SECONDS)
-        assert self._configuration is not None
-        assert self._route is not None
-        return self._configuration, self._route
-
-    def _load(self, older_than: float) -> None:
-        """Read the credentials, unless another thread has done so meanwhile. The same route keeps its connections."""
-        with self._loading:
-            if self._route is not None and self._loaded_at > older_than:
-                return
-            self._configuration = self._read_configuration()
-            self._route = _route(self._configuration)
-            self._loaded_at, self._token_until = time.monotonic(), 0.0
-
-    def _read_configuration(self) -> Configuration:
-        configuration = Configuration()
+        It may be the same again, where nothing has changed.
+        """
+        with self._lock:
+            if self._access is not None and self._access is not refused:
+                return self._access
+            reading = self._begin()
         try:
-            if self._settings.kubeconfig or SERVICE_HOST_ENV_NAME not in self._environ:
-                load_kube_config(
-                    self._settings.kubeconfig or None,
-                    context=self._settings.context or None,
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-            else:
-                load_incluster_config(configuration)
-        except (ConfigException, OSError, ValueError, KeyError, TypeError) as error:
+            return reading(deadline.at)
+        except TimeoutError as error:
             raise Unavailable(
-                f"no usable credentials for Kubernetes ({type(error).__name__}: {error}); in a pod, mount a service"
-                " account's token; elsewhere, set kubernetes.kubeconfig"
+                "no credentials for Kubernetes yet: the kubeconfig's credential plugin takes too long; try"
+                " `kubectl get --raw /version` with the same kubeconfig"
             ) from error
-        return configuration
+
+    def _read_again(self) -> None:
+        """For those who come later; what is there is used until then."""
+        with self._lock:
+            if time.monotonic() > self._due:
+                self._begin()
+
+    def _begin(self) -> Callable[[float], _Access]:
+        """The reading that is under way, or one that begins now."""
+        self._due = time.monotonic() + CREDENTIAL_SECONDS
+        if self._reading is None:
+            self._reading = waiting.begin(self._read)
+        return self._reading
+
+    def _read(self) -> _Access:
+        access = self._access
+        try:
+            access = _read_access(self._settings, self._environ)
+        except Unavailable as error:
+            if access is not None:
+                log.warning("%s; those read before are used as long as the API server takes them", error)
+            raise
+        finally:
+            with self._lock:
+                self._reading, self._access = None, access
+        return access
+
+
+def _read_access(settings: Kubernetes, environ: Mapping[str, str]) -> _Access:
+    """Raises Unavailable where there are no credentials that can be used."""
+    configuration = Configuration()
+    try:
+        if settings.kubeconfig or SERVICE_HOST_ENV_NAME not in environ:
+            _read_kubeconfig(configuration, settings)
+        else:
+            load_incluster_config(configuration)
+        # The client would read files and run the plugin once more, at a moment of its own choice.
+        configuration.refresh_api_key_hook = None
+        return _Access(_route(configuration), configuration.get_api_key_with_prefix(*_TOKEN) or "")
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
+        raise Unavailable(
+            f"no usable credentials for Kubernetes ({type(error).__name__}: {' '.join(str(error).split())}); in a pod,"
+            " mount a service account's token; elsewhere, set kubernetes.kubeconfig"
+        ) from error
+
+
+def _read_kubeconfig(configuration: Configuration, settings: Kubernetes) -> None:
+    """What `load_kube_config` does; which only logs that a plugin failed, and leaves us to be refused as nobody."""
+    path = settings.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
+    document = KubeConfigMerger(path).config
+    if document is None:
+        raise ConfigException(f"there is no kubeconfig at {path}")
+    loader = KubeConfigLoader(document, active_context=settings.context or None)
+    loader.load_and_set(configuration)
+    name = loader.current_context["context"].get("user")
+    user = document["users"].get_with_name(name, safe=True) if name else None
+    if user and "exec" in user["user"] and not (configuration.api_key or configuration.cert_file):
+        raise ConfigException(
+            f"the credential plugin of the kubeconfig's user {name} gave neither a token nor a certificate, see the log"
+        )
 
 
 def _route(configuration: Configuration) -> Route:
