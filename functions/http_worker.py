@@ -56,9 +56,6 @@ CLOSING_SECONDS, CLOSING_BYTES = 2.0, 16 * 1024 * 1024
 _TICK_SECONDS, _STOPPING_TICK_SECONDS = 1.0, 0.05
 """How often we look whose time is over."""
 
-_NO_FILES_SECONDS = 0.25
-"""Until the next try to accept, where no more files can be opened."""
-
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]
     """See above."""
@@ -144,15 +141,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def _let_in(self, listener: Any) -> bool:
         """Whoever is next, if somebody is."""
-        try:
-            accepted, address = listener.accept()
-            sock = _Socket(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
-            conn = _Connection(self.cfg, sock, address, listener.getsockname())
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self.log.error("no connection could be accepted: %s; raise the limit on open files", error)
-                gevent.sleep(_NO_FILES_SECONDS)
+        accepted = waiting.accept(listener)
+        if accepted is None:
             return False
+        plain, address = accepted
+        sock = _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        conn = _Connection(self.cfg, sock, address, listener.getsockname())
         self._connections.add(conn)
         gevent.spawn(self._serve, conn)
         return True

@@ -12,7 +12,6 @@ side, as `busy`.
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import os
@@ -42,9 +41,6 @@ log = logging.getLogger("orchestrator.pool")
 
 EXCHANGE_SECONDS = 5.0
 """For a client to send its frame after connecting, and to take its reply; both sides are on this host."""
-
-_NO_FILES_SECONDS = 0.25
-"""Until the next try to accept, where no more files can be opened."""
 
 _BUILD_PAUSE = 1.0
 """Seconds until the next attempt, where a worker could not be built for a reason that may pass."""
@@ -131,20 +127,13 @@ class _Door:
     def next(self) -> socket.socket | None:
         """The next connection, once there is one; None for no more."""
         with self._turn:
-            while True:
-                try:
-                    return self._listener.accept()[0]
-                except BlockingIOError:
-                    if not self._open:
-                        return None
-                    self._wait()
-                except OSError as error:
-                    if self._listener.fileno() < 0:
-                        return None
-                    if error.errno not in (errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                        raise
-                    log.error("no connection could be accepted: %s; raise the limit on open files", error)
-                    gevent.sleep(_NO_FILES_SECONDS)
+            while self._listener.fileno() >= 0:
+                if accepted := waiting.accept(self._listener):
+                    return accepted[0]
+                if not self._open:
+                    break
+                self._wait()
+            return None
 
     def close(self, *, now: bool) -> None:
         """Let nobody in any more, or only who waits already. Where the arbiter has closed the socket, these are all."""

@@ -12,6 +12,8 @@ whatever blocks without `offload` keeps every other greenlet waiting.
 
 from __future__ import annotations
 
+import errno
+import logging
 import math
 import socket
 import struct
@@ -21,6 +23,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar
 
+log = logging.getLogger("orchestrator.waiting")
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -29,6 +33,9 @@ READ, WRITE = 1, 2
 
 _LOOK_SECONDS = 0.02
 """How often a greenlet looks whether a thread is done."""
+
+_NO_FILES_SECONDS = 0.25
+"""Until the next try to accept, where no more files can be opened."""
 
 _TIMEVAL = struct.Struct("ll")  # seconds, microseconds: struct timeval of SO_RCVTIMEO and SO_SNDTIMEO in socket(7)
 
@@ -112,6 +119,22 @@ def until_ready(number: int, event: int, until: float = math.inf) -> None:
         if timer is not None:
             timer.stop()
             timer.close()
+
+
+def accept(listener: socket.socket) -> tuple[socket.socket, Any] | None:
+    """Whoever is next at a listener that doesn't block, with their address; None where nobody is, or can be let in.
+
+    The latter is said, and followed by a pause: a listener stays ready for as long as no file can be opened.
+    """
+    try:
+        return listener.accept()
+    except (BlockingIOError, ConnectionAbortedError):
+        return None
+    except OSError as error:
+        advice = "; raise the limit on open files" if error.errno in (errno.EMFILE, errno.ENFILE) else ""
+        log.error("no connection could be accepted: %s%s", error, advice)
+        pause(_NO_FILES_SECONDS)
+        return None
 
 
 def receive(connection: socket.socket, size: int, until: float) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.functions.conftest import Server
-from tests.processes import eventually, listens
+from tests.processes import eventually, limit_open_files, listens, lowest_free_descriptor
 from tests.wire import Connection, head, request
 
 MANY = 250
@@ -217,6 +217,20 @@ def test_told_to_stop_a_function_serves_whoever_has_knocked(serve: Callable[...,
         os.kill(worker, signal.SIGCONT)
         assert [each.answer().status for each in knocking] == [200] * 20
         assert server.process.ended(10) == 0
+
+
+def test_without_file_descriptors_a_function_waits_until_there_are_some(
+    serve: Callable[..., Server], sidecar_socket: Path
+) -> None:
+    server = serve("functions.analysis:app", sidecar_socket)
+    eventually(server.ready, "it is ready")
+    (worker,) = server.process.children()
+    before = limit_open_files(worker, lowest_free_descriptor(worker))
+    with Connection(server.port) as starved:
+        starved.send(head("GET", "/livez"))
+        eventually(lambda: "no connection could be accepted" in server.process.said(), "the worker starves")
+        limit_open_files(worker, before)
+        assert starved.answer().status == 200
 
 
 def _takes_connections(server: Server) -> bool:
