@@ -16,6 +16,9 @@ from runner.settings import Config, Protocol
 
 BROKER_VARIABLE = "ORCHESTRATOR_AMQP_URL"
 
+NOMAD_CONNECTIONS = 100
+"""From one address, unless its `limits.http_max_conns_per_client` says otherwise (Nomad agent configuration)."""
+
 config_option = click.option(
     "--config",
     "path",
@@ -82,15 +85,24 @@ def _missing_variables(config: Config) -> Iterator[str]:
 
 def _summary(config: Config) -> list[str]:
     protected = "no token needed" if config.http.allow_unauthenticated else "tokens of the control plane"
-    pools = list(dict.fromkeys([config.default_pool, *config.pools]))
+    pools = config.pool_names()
     return [
         "The configuration is good.",
         f"  we are          {config.runner.id}, for atlas at {config.atlas_url}",
         f"  requests        {', '.join(_door(config, protocol) for protocol in config.protocols)} ({protected})",
-        f"  sidecar         {config.sidecar.workers} workers of {config.sidecar.threads} threads"
+        f"  sidecar         {config.sidecar.workers} workers, each with {config.sidecar.threads} commands in hand,"
         f" at {config.sidecar.socket}",
         *(f"  pool {pool:<10} {_where(config, pool)}{_note(config, pool)}" for pool in pools),
+        *_advice(config),
     ]
+
+
+def _advice(config: Config) -> Iterator[str]:
+    """What is no error here, and will be one elsewhere."""
+    most = config.sidecar.workers * config.sidecar.threads + 1  # the tracker's
+    if most > NOMAD_CONNECTIONS and "nomad" in map(config.driver_of, config.pool_names()):
+        yield f"  beware          of {most} connections to Nomad: it takes {NOMAD_CONNECTIONS} from one address,"
+        yield "                  unless you raise its limits.http_max_conns_per_client"
 
 
 def _door(config: Config, protocol: Protocol) -> str:

@@ -256,6 +256,18 @@ class TestCheckConfig:
         result = run("check-config", "--config", config_file(http={"allowUnauthenticated": True}))
         assert "(no token needed)" in result.stdout
 
+    @pytest.mark.parametrize(("threads", "advised"), [(49, False), (50, True)])
+    def test_more_connections_than_nomad_takes_are_mentioned(
+        self, run: Run, config_file: Callable[..., Path], threads: int, advised: bool
+    ) -> None:
+        """The tracker has one as well."""
+        sidecar = {"workers": 2, "threads": threads}
+        nomad = {"driver": "nomad", "nomad": {"address": "https://nomad.example:4646"}}
+        result = run("check-config", "--config", config_file(sidecar=sidecar, **nomad))
+        assert (result.exit_code, "http_max_conns_per_client" in result.stdout) == (0, advised)
+        elsewhere = run("check-config", "--config", config_file(sidecar=sidecar))
+        assert "http_max_conns_per_client" not in elsewhere.stdout
+
     def test_every_error_is_named_as_a_person_writes_the_key(self, run: Run, config_file: Callable[..., Path]) -> None:
         path = config_file(http={"workers": 0}, pools={"a/b": {"drivr": "x"}}, deepsource={})
         result = run("check-config", "--config", path)
