@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from runner.config import parse
 from runner.settings import Config
+from tests import cluster
 from tests.processes import Processes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +29,32 @@ SAMPLES = ROOT / "examples"
 def pytest_configure() -> None:
     """A shell starts a background job with SIGINT ignored, and its children inherit that; tests send it to theirs."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def real_servers(request: pytest.FixtureRequest) -> cluster.Cluster:
+    """The real Kubernetes and Nomad, running. Skips where they cannot run; with CI=true that is an error.
+
+    To build them takes ten minutes, once: no test's time, and not behind the reader's back.
+    """
+    reason = cluster.missing()
+    if reason and os.environ.get("CI") == "true":
+        pytest.fail(f"CI must prove the drivers on real servers: {reason}")
+    if reason:
+        pytest.skip(reason)
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with _clock_stopped(), capture.global_and_fixture_disabled():
+        return cluster.up()
+
+
+@contextmanager
+def _clock_stopped() -> Iterator[None]:
+    """What happens here does not count towards the timeout of the test (which pytest-timeout has set as this timer)."""
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, left)
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from tests.acceptance import images
 from tests.acceptance.registry import registry
 from tests.acceptance.remotes import PASSWORD, USER, Repository, SshKey, make_repository, ssh_server
 from tests.bench import stack
-from tests.clusters import require_cluster
 from tests.conftest import KeyPair
 from tests.examples.git_server import git_server
 from tests.kubernetes.namespaces import Namespace
@@ -68,24 +67,19 @@ def _checked(run: Run, runs: Runs) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def servers() -> cluster.Cluster:
-    return require_cluster()
-
-
-@pytest.fixture(scope="session")
 def world(
-    servers: cluster.Cluster,
+    real_servers: cluster.Cluster,
     tmp_path_factory: pytest.TempPathFactory,
     runner_keys: KeyPair,
     atlas_keys: KeyPair,
 ) -> Iterator[World]:
     work = tmp_path_factory.mktemp("acceptance")
-    host = servers.kubernetes.host
+    host = real_servers.kubernetes.host
     repository = make_repository(work)
     key = SshKey.make(work / "key")
     runs = Runs()
-    nomad = Nomad(servers.nomad, work)
-    namespace = Namespace.create(servers.kubernetes, work, lambda **_: parse("{}", {}))
+    nomad = Nomad(real_servers.nomad, work)
+    namespace = Namespace.create(real_servers.kubernetes, work, lambda **_: parse("{}", {}))
     built = images.build()
     with (
         registry(built) as registry_host,

@@ -8,13 +8,12 @@ import pytest
 
 from runner.settings import Config
 from tests import cluster
-from tests.clusters import require_cluster
 from tests.kubernetes.namespaces import Namespace
 
 
 @pytest.fixture(scope="session")
-def access() -> cluster.KubernetesAccess:
-    return require_cluster().kubernetes
+def access(real_servers: cluster.Cluster) -> cluster.KubernetesAccess:
+    return real_servers.kubernetes
 
 
 @pytest.fixture

@@ -11,14 +11,13 @@ import pytest
 from runner.drivers.nomad import NomadDriver
 from runner.settings import Config
 from tests import cluster
-from tests.clusters import require_cluster
 from tests.conformance.jobs import Unsealing
 from tests.nomad.access import Nomad
 
 
 @pytest.fixture(scope="session")
-def access() -> cluster.NomadAccess:
-    return require_cluster().nomad
+def access(real_servers: cluster.Cluster) -> cluster.NomadAccess:
+    return real_servers.nomad
 
 
 @pytest.fixture

@@ -9,8 +9,7 @@ import pytest
 
 from runner.drivers.kubernetes import KubernetesDriver
 from runner.settings import Config
-from tests import cluster as servers
-from tests.clusters import require_cluster
+from tests import cluster
 from tests.conformance.clusters import Cluster
 from tests.kubernetes.namespaces import Namespace
 
@@ -31,9 +30,9 @@ class KubernetesCluster(Cluster):
 
 @contextmanager
 def opened(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
-    access = require_cluster().kubernetes
-    shell = servers.image("shell")
-    servers.load_into_kubernetes(shell)
+    access = request.getfixturevalue("real_servers").kubernetes
+    shell = cluster.image("shell")
+    cluster.load_into_kubernetes(shell)
     make_config = request.getfixturevalue("make_config")
     namespace = Namespace.create(access, request.getfixturevalue("tmp_path"), make_config)
     try:

@@ -9,7 +9,6 @@ import pytest
 
 from runner.drivers.nomad import NomadDriver
 from runner.settings import Config
-from tests.clusters import require_cluster
 from tests.conformance.clusters import Cluster
 from tests.nomad.access import Nomad
 
@@ -29,7 +28,7 @@ class NomadCluster(Cluster):
 
 @contextmanager
 def opened(request: pytest.FixtureRequest) -> Iterator[NomadCluster]:
-    nomad = Nomad(require_cluster().nomad, request.getfixturevalue("tmp_path"))
+    nomad = Nomad(request.getfixturevalue("real_servers").nomad, request.getfixturevalue("tmp_path"))
     try:
         yield NomadCluster(nomad.config(request.getfixturevalue("make_config")))
     finally:
