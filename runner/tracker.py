@@ -5,7 +5,10 @@
 It looks at everything that is there, again and again, and keeps nothing that matters: what is owed is what has ended
 and is not marked. So it may be killed at any moment and started anywhere; at worst a result is sent twice, under the
 same id. One that atlas does not take is tried for ever, with growing pauses. A driver that fails does not stop the
-others.
+others, and no result keeps us from looking: what was seen is dealt with once all has been seen, who has waited longest
+first, for as long as a round may take.
+
+What it has seen and then is no longer there, unreported, was removed by somebody: that is told as well.
 
 Two trackers on one host would only double the work, so the second waits for the first's lock.
 """
@@ -39,6 +42,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
 COLLECT_SECONDS = 60.0
 """Between two clean-ups."""
 
+ROUND_SECONDS = 30.0
+"""For sending results, before we look again: an atlas that hangs takes ten of these for each."""
+
 LOG_LINES = 20
 """Of a failed job's log, as evidence."""
 
@@ -51,10 +57,14 @@ class Publisher(Protocol):
 
 
 class Owed(msgspec.Struct):
-    """A result that atlas has not taken yet: how often it was tried, and when it is due again."""
+    """What atlas has not taken yet: the end as it was seen, how often it was tried, and when it is due again."""
 
+    seen: Observation
+    outcome: Outcome
+    due: float
     tries: int = 0
-    due: float = 0.0
+    missing: bool = False
+    """Whether it is there no more."""
 
 
 class Tracker:
@@ -69,17 +79,15 @@ class Tracker:
         orphan_age: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._watches = {name: _Watch(driver, publisher, clock) for name, driver in drivers.items()}
         self._drivers = drivers
-        self._publisher = publisher
         self._retention = retention
         self._orphan_age = orphan_age
         self._clock = clock
-        self._owed: dict[str, Owed] = {}
-        self._hints: dict[str, Observation] = {}
         self._collected = float("-inf")
 
     def __repr__(self) -> str:
-        return f"Tracker({', '.join(self._drivers)}; {len(self._owed)} results owed)"
+        return f"Tracker({', '.join(map(repr, self._watches.values()))})"
 
     def run(self, stop: threading.Event, interval: float) -> None:
         """Rounds until told to stop; `interval` seconds apart."""
@@ -89,44 +97,83 @@ class Tracker:
 
     def round(self) -> None:
         """Look at every job once and do what is due."""
-        for name, driver in self._drivers.items():
+        for name, watch in self._watches.items():
             try:
-                self._look(driver)
+                watch.look()
             except OrchestratorError as error:
-                log.warning("the jobs of %s cannot be seen at the moment: %s", name, error.detail)
+                log.warning("not all jobs of %s can be seen at the moment: %s", name, error.detail)
             except Exception:
-                log.exception("a round over %s failed for a reason of ours", name)
+                log.exception("a look at %s failed for a reason of ours", name)
+            watch.tell()
         if self._clock() - self._collected >= COLLECT_SECONDS:
             self._collected = self._clock()
             self._collect()
 
-    def _look(self, driver: Driver) -> None:
-        seen_now = set()
-        for seen in driver.observe():
-            seen_now.add(seen.name)
-            if not seen.reported:
-                self._consider(driver, seen)
-        self._forget({name for name, hint in self._hints.items() if hint.driver == driver.name} - seen_now)
+    def _collect(self) -> None:
+        for name, driver in self._drivers.items():
+            try:
+                driver.collect(self._retention, self._orphan_age)
+            except OrchestratorError as error:
+                log.warning("%s could not be cleaned up: %s", name, error.detail)
+            except Exception:
+                log.exception("cleaning up %s failed for a reason of ours", name)
 
-    def _consider(self, driver: Driver, seen: Observation) -> None:
-        """One job that has not been reported."""
+
+class _Watch:
+    """What is known of one driver's jobs, and owed."""
+
+    def __init__(self, driver: Driver, publisher: Publisher, clock: Callable[[], float]) -> None:
+        self._driver = driver
+        self._publisher = publisher
+        self._clock = clock
+        self._hints: dict[str, Observation] = {}
+        self._owed: dict[str, Owed] = {}
+
+    def __repr__(self) -> str:
+        return f"{self._driver.name}: {len(self._owed)} results owed"
+
+    def look(self) -> None:
+        """Note every job. What was there and is not any more, once all has been seen, was removed by somebody."""
+        reported, others = set(), set()
+        for seen in self._driver.observe():
+            if seen.reported:
+                reported.add(seen.name)
+            else:
+                others.add(seen.name)
+                self._note(seen)
+        for name in reported - others:  # by another tracker
+            self._forget(name)
+        for name in {*self._hints, *self._owed} - others:
+            self._note_missing(name)
+
+    def tell(self) -> None:
+        """Tell atlas what is due, who has waited longest first, until the round is over."""
+        began = self._clock()
+        due = [(owed.due, name) for name, owed in self._owed.items() if owed.due <= began]
+        for _, name in sorted(due):
+            if self._clock() - began > ROUND_SECONDS:
+                break
+            self._try(name)
+
+    def _note(self, seen: Observation) -> None:
+        owed = self._owed.get(seen.name)
+        if owed and owed.missing:  # a new job under the old name
+            self._forget(seen.name)
+        elif owed:  # with time evidence goes, and none comes
+            return
         outcome = classify(self._with_hint(seen))
         if outcome is None:
             self._hints[seen.name] = seen
-            return
-        owed = self._owed.setdefault(seen.name, Owed())
-        if self._clock() < owed.due:
-            return
-        try:
-            self._report(driver, seen, outcome)
-        except OrchestratorError as error:
-            owed.tries += 1
-            # S311: jitter is no secret
-            pause = min(FIRST_PAUSE * 2 ** min(owed.tries, 20), LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
-            owed.due = self._clock() + pause
-            log.warning("%s: %s; next try in %.0f s", seen.name, error.detail, pause)
         else:
-            self._forget({seen.name})
+            self._owed[seen.name] = Owed(seen, outcome, due=self._clock())
+
+    def _note_missing(self, name: str) -> None:
+        if name not in self._owed:
+            seen = msgspec.structs.replace(self._hints[name], phase="gone", ended=time.time())
+            outcome = classify(seen)
+            assert outcome is not None
+            self._owed[name] = Owed(seen, outcome, due=self._clock())
+        self._owed[name].missing = True
 
     def _with_hint(self, seen: Observation) -> Observation:
         """A cluster may take the evidence away with the pod when time runs out: use what was seen while it waited."""
@@ -140,37 +187,47 @@ class Tracker:
             unschedulable=seen.unschedulable or (hint.unschedulable if hint.phase == "waiting" else ""),
         )
 
-    def _report(self, driver: Driver, seen: Observation, outcome: Outcome) -> None:
-        told = self._with_log(driver, seen, outcome)
-        body = result(seen, told)
+    def _try(self, name: str) -> None:
+        owed = self._owed[name]
+        try:
+            self._report(owed)
+        except OrchestratorError as error:
+            log.warning("%s: %s; next try in %.0f s", name, error.detail, self._postpone(owed))
+        except Exception:
+            log.exception("%s could not be told for a reason of ours; next try in %.0f s", name, self._postpone(owed))
+        else:
+            self._forget(name)
+
+    def _postpone(self, owed: Owed) -> float:
+        owed.tries += 1
+        # S311: jitter is no secret
+        pause: float = min(FIRST_PAUSE * 2 ** min(owed.tries, 20), LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
+        owed.due = self._clock() + pause
+        return pause
+
+    def _report(self, owed: Owed) -> None:
+        name = owed.seen.name
+        told = self._with_log(owed)
+        body = result(owed.seen, told)
         if body is not None:
-            self._publisher.publish(seen.name, body)
-        driver.mark_reported(seen.name, outcome)
+            self._publisher.publish(name, body)
+        if not owed.missing:  # else there is nothing to mark, and a new job of that name must not be
+            self._driver.mark_reported(name, owed.outcome)
         sent = "published by us" if body else "published by the job"
-        logs.journal("ended", job=seen.name, reason=outcome.reason, code=outcome.code, result=sent)
+        logs.journal("ended", job=name, reason=owed.outcome.reason, code=owed.outcome.code, result=sent)
 
-    def _with_log(self, driver: Driver, seen: Observation, outcome: Outcome) -> Outcome:
+    def _with_log(self, owed: Owed) -> Outcome:
         """The last lines that a failed job printed, masked, as evidence."""
-        err = outcome.err
-        if outcome.code not in (0, 5000) and not seen.log_tail:
+        err = owed.outcome.err
+        if owed.outcome.code not in (0, 5000) and not owed.seen.log_tail and not owed.missing:
             with suppress(OrchestratorError):
-                if tail := driver.logs(seen.name, lines=LOG_LINES):
+                if tail := self._driver.logs(owed.seen.name, lines=LOG_LINES):
                     err = f"{err}\nlast lines of the log:\n{tail}".strip()
-        return msgspec.structs.replace(outcome, err=mask(err))
+        return msgspec.structs.replace(owed.outcome, err=mask(err))
 
-    def _forget(self, names: set[str]) -> None:
-        for name in names:
-            self._owed.pop(name, None)
-            self._hints.pop(name, None)
-
-    def _collect(self) -> None:
-        for name, driver in self._drivers.items():
-            try:
-                driver.collect(self._retention, self._orphan_age)
-            except OrchestratorError as error:
-                log.warning("%s could not be cleaned up: %s", name, error.detail)
-            except Exception:
-                log.exception("cleaning up %s failed for a reason of ours", name)
+    def _forget(self, name: str) -> None:
+        self._owed.pop(name, None)
+        self._hints.pop(name, None)
 
 
 @contextmanager

@@ -9,12 +9,12 @@ exceptions become ours, with the cause chained.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
 
 import msgspec
 
-from runner.errors import Timeout
+from runner.errors import OrchestratorError, Timeout
 from runner.jobs import Cancellation, JobSpec, State
 from runner.outcomes import Observation, Outcome
 
@@ -41,6 +41,21 @@ class Deadline(msgspec.Struct, frozen=True):
         """Raises Timeout once the deadline has passed."""
         if self.left <= 0:
             raise Timeout(f"the deadline passed while {doing}; repeat the request")
+
+
+_Place = TypeVar("_Place")
+
+
+def each_of(places: Iterable[_Place], look: Callable[[_Place], Iterator[Observation]]) -> Iterator[Observation]:
+    """What is seen at each place. One that cannot be seen does not hide the others; its error comes at the end."""
+    trouble: OrchestratorError | None = None
+    for place in places:
+        try:
+            yield from look(place)
+        except OrchestratorError as error:
+            trouble = error
+    if trouble is not None:
+        raise trouble
 
 
 class Driver(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from runner.drivers import Deadline
+from runner.drivers import Deadline, each_of
 from runner.drivers.exchange import Unsettled, pauses
 from runner.drivers.kubernetes_api import MERGE_PATCH, Answer, ApiServer, collection, refuse
 from runner.drivers.kubernetes_manifest import (
@@ -88,13 +88,17 @@ class KubernetesDriver:
 
     def observe(self) -> Iterator[Observation]:
         """See Driver.observe."""
+        yield from each_of(self._namespaces(), self._observe)
+
+    def _observe(self, where: str) -> Iterator[Observation]:
+        """The jobs first: a job ends after its pod, so one that has ended is never shown with a pod that still runs."""
         deadline = Deadline.after(LOOK_SECONDS)
-        for where in self._namespaces():
-            pods: dict[str, PodObject] = {}
-            for pod in self._list(where, CORE, "pods", _OUR_PODS, PodPage, deadline):
-                pods[pod.job] = shown_pod(pods.get(pod.job), pod)
-            for job in self._list(where, BATCH, "jobs", _OURS, JobPage, deadline):
-                yield self._with_log(where, job, pods.get(job.metadata.name), deadline)
+        jobs = list(self._list(where, BATCH, "jobs", _OURS, JobPage, deadline))
+        pods: dict[str, PodObject] = {}
+        for pod in self._list(where, CORE, "pods", _OUR_PODS, PodPage, deadline):
+            pods[pod.job] = shown_pod(pods.get(pod.job), pod)
+        for job in jobs:
+            yield self._with_log(where, job, pods.get(job.metadata.name), deadline)
 
     def _with_log(self, where: str, job: JobObject, pod: PodObject | None, deadline: Deadline) -> Observation:
         """What is seen of a job; of one that failed and is still to be told of, with the end of its log."""

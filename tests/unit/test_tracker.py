@@ -24,7 +24,7 @@ from runner.publisher import HttpPublisher
 from runner.results import Result, result
 from runner.settings import Config
 from runner.tokens import Signer
-from runner.tracker import LONGEST_PAUSE, Tracker, only_one
+from runner.tracker import LONGEST_PAUSE, ROUND_SECONDS, Tracker, only_one
 from tests.conftest import KeyPair
 
 Sample = Callable[[str], dict[str, Any]]
@@ -262,6 +262,146 @@ def test_evidence_that_goes_with_the_pod_is_remembered(world: World) -> None:
     tracker.round()
 
     assert told[0].reason == "image_unavailable"
+
+
+def test_a_job_that_somebody_deletes_is_told_of(world: World, sample: Sample) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.tracker.round()
+    world.driver.lose(job.name)
+    world.inbox.refusing = True
+    world.tracker.round()
+    world.inbox.refusing = False
+    for _ in range(3):
+        world.now += LONGEST_PAUSE
+        world.tracker.round()
+
+    (sent,) = world.inbox.taken
+    assert sent.body["kwargs"]["run_id"] == sample("analysis")["run_id"]
+    assert sent.body["kwargs"]["status"]["code"] == 5109
+
+
+def test_an_end_that_atlas_has_not_taken_is_kept_when_its_job_is_deleted(world: World, sample: Sample) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.tracker.round()
+    world.driver.finish(job.name, main_exit=1)
+    world.inbox.refusing = True
+    world.tracker.round()
+    world.driver.lose(job.name)
+    world.tracker.round()
+    world.inbox.refusing = False
+    world.now += LONGEST_PAUSE
+    world.tracker.round()
+
+    assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5107]
+
+
+def test_a_deleted_job_that_is_asked_for_again_is_followed_to_its_own_end(world: World, sample: Sample) -> None:
+    """What was owed of the first is not told, and does not pass for the second's end."""
+    job = world.submit("analysis_run", sample("analysis"))
+    world.tracker.round()
+    world.driver.lose(job.name)
+    world.inbox.refusing = True
+    world.tracker.round()
+    world.submit("analysis_run", sample("analysis"))
+    world.inbox.refusing = False
+    world.now += LONGEST_PAUSE
+    world.tracker.round()
+    assert world.inbox.taken == []
+    assert not world.reported(job.name)
+
+    world.driver.finish(job.name, main_exit=1)
+    world.tracker.round()
+    assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5107]
+    assert world.reported(job.name)
+
+
+def test_a_job_made_anew_while_the_deletion_is_told_is_not_marked(world: World, sample: Sample) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.tracker.round()
+    world.driver.lose(job.name)
+    take = world.inbox.publish
+
+    def publish(name: str, result: Result) -> None:
+        world.submit("analysis_run", sample("analysis"))
+        take(name, result)
+
+    world.inbox.publish = publish  # type: ignore[method-assign]
+    world.tracker.round()
+
+    assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5109]
+    assert not world.reported(job.name)
+
+
+def test_what_another_tracker_has_told_is_not_missed_when_it_goes(world: World, sample: Sample) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.tracker.round()
+    world.driver.finish(job.name, main_exit=1)
+    Tracker({"memory": world.driver}, Inbox(), retention=1, orphan_age=1).round()
+    world.tracker.round()
+    world.driver.lose(job.name)
+    world.tracker.round()
+
+    assert world.inbox.tries == 0
+
+
+def test_jobs_are_not_taken_for_deleted_where_not_all_could_be_seen(world: World, sample: Sample) -> None:
+    class Flaky(MemoryDriver):
+        blind = False
+
+        def observe(self) -> list[Observation]:
+            if self.blind:
+                raise Unavailable("no answer")
+            return super().observe()
+
+    world.driver = Flaky(unseal=lambda _: {})
+    world.submit("analysis_run", sample("analysis"))
+    tracker = Tracker({"memory": world.driver}, world.inbox, retention=1, orphan_age=1)
+    for world.driver.blind in (False, True, False):
+        tracker.round()
+
+    assert world.inbox.tries == 0
+
+
+def test_one_end_that_cannot_be_told_for_a_reason_of_ours_does_not_stop_the_others(
+    world: World, sample: Sample, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = world.submit("analysis_run", sample("analysis"))
+    second = world.submit("analysis_run", {**sample("analysis"), "run_id": "z"})
+    take, broken = world.inbox.publish, first.name
+
+    def publish(name: str, result: Result) -> None:
+        if name == broken:
+            raise ZeroDivisionError
+        take(name, result)
+
+    world.inbox.publish = publish  # type: ignore[method-assign]
+    for job in (first, second):
+        world.driver.finish(job.name, main_exit=1)
+    world.tracker.round()
+
+    assert not world.reported(first.name)
+    assert world.reported(second.name)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_an_atlas_that_hangs_keeps_nobody_from_looking_or_from_being_told(world: World, sample: Sample) -> None:
+    """Each result takes as long as the round may; who has waited longest comes first, so everyone has their turn."""
+    names = []
+    for run_id in "abc":
+        names.append(world.submit("analysis_run", {**sample("analysis"), "run_id": run_id}).name)
+        world.driver.finish(names[-1], main_exit=1)
+    tried: list[str] = []
+
+    def publish(name: str, result: Result) -> None:
+        tried.append(name)
+        world.now += ROUND_SECONDS + 1
+        raise Unavailable("atlas did not answer")
+
+    world.inbox.publish = publish  # type: ignore[method-assign]
+    for _ in names:
+        world.tracker.round()
+
+    assert sorted(tried) == names
 
 
 def test_a_second_tracker_on_the_host_waits_for_the_first(tmp_path: Any) -> None:
