@@ -24,6 +24,12 @@ from urllib.parse import urlsplit
 HANG_SECONDS = 30.0
 DRIP_SECONDS = 0.02
 
+CONTENDED = (
+    rb'{"kind":"Status","status":"Failure","code":409,"reason":"Conflict","message":"Operation cannot be fulfilled on'
+    rb' resourcequotas \"all\": the object has been modified; please apply your changes to the latest version"}'
+)
+"""What Kubernetes answers where a quota's count kept being changed by others."""
+
 FAULTS = ("reset-before", "reset-after", "hang-before", "hang-after", "throttle", "fail-before", "fail-after", "drip")
 
 
@@ -78,6 +84,8 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.draw(self.command)
         if fault == "throttle":
             self._answer(429, b'{"message":"slow down"}', {"Retry-After": "1"})
+        elif fault == "contend":
+            self._answer(409, CONTENDED, {})
         elif fault == "fail-before":
             self._answer(500, self.server.failure.encode(), {})
         elif fault in ("reset-before", "hang-before"):

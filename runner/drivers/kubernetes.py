@@ -157,8 +157,10 @@ class KubernetesDriver:
                 continue
             if answer.status == 404:
                 raise Rejected(f"the namespace {where} does not exist: {answer.message}")
-            if answer.status == 409:
+            if answer.taken:
                 return None
+            if answer.status == 409:
+                continue
             return msgspec.json.decode(answer.body, type=JobObject)
         raise Unavailable(f"the API server left open whether {name} exists; repeat the request")
 
@@ -177,8 +179,14 @@ class KubernetesDriver:
     def _put_secret(self, where: str, job: JobSpec, owner: JobObject, deadline: Deadline) -> None:
         name = owner.metadata.annotations.get(SECRET, "")
         manifest = secret_manifest(job, self._config, self._unseal(job), name=name, owner_uid=owner.metadata.uid)
-        answer = self._patient("POST", collection(CORE, where, "secrets"), deadline, manifest)
-        refuse(answer, f"create secrets in namespace {where}")
+        for _ in pauses(deadline, FIRST_PAUSE):
+            answer = self._patient("POST", collection(CORE, where, "secrets"), deadline, manifest)
+            refuse(answer, f"create secrets in namespace {where}")
+            if answer.status == 404:
+                raise Rejected(f"the namespace {where} does not exist any more: {answer.message}")
+            if answer.status != 409 or answer.taken:
+                return
+        raise Unavailable(f"the secret of {job.name} could not be made yet: {answer.message}; repeat the request")
 
     def _patient(
         self, method: str, path: str, deadline: Deadline, body: Any = None, media: str = "application/json"

@@ -56,14 +56,29 @@ class Answer(msgspec.Struct, frozen=True):
     @property
     def message(self) -> str:
         """The API server's own words (the `message` of a Status)."""
+        return self._told.message or f"HTTP {self.status}"
+
+    @property
+    def taken(self) -> bool:
+        """Whether there is an object of that name already.
+
+        A create is answered with 409 also where the namespace's quota was being used by others at that moment: that
+        says nothing of the name (`Conflict` instead of `AlreadyExists`; plugin/resourcequota/controller.go of the
+        API server, 1.34).
+        """
+        return self.status == 409 and self._told.reason == "AlreadyExists"
+
+    @property
+    def _told(self) -> _Status:
         try:
-            return msgspec.json.decode(self.body, type=_Status).message or f"HTTP {self.status}"
+            return msgspec.json.decode(self.body, type=_Status)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            return f"HTTP {self.status}"
+            return _Status()
 
 
 class _Status(msgspec.Struct):
     message: str = ""
+    reason: str = ""
 
 
 class _Access(msgspec.Struct, frozen=True):

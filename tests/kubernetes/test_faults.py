@@ -27,7 +27,7 @@ FAILURE = '{"kind":"Status","status":"Failure","message":"etcdserver: leader cha
 POOLS = {"queued": {"queueName": "nobody"}}
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", [*FAULTS, "contend"])
 def test_200_submits_make_exactly_200_jobs(
     namespace: Namespace, access: Any, sample: Callable[[str], Any], fault: str
 ) -> None:
