@@ -333,6 +333,11 @@ class Config(Section, frozen=True):
         settings = self.pools.get(pool)
         return (settings.driver if settings else None) or self.default_driver
 
+    def queued(self, pool: str) -> bool:
+        """Whether a queue may hold a pool's jobs for as long as it likes."""
+        settings = self.pools.get(pool)
+        return bool(settings and settings.queue_name)
+
     def pool_names(self) -> tuple[str, ...]:
         """Every pool that a request can come to, the default one first."""
         return tuple(dict.fromkeys((self.default_pool, *self.pools)))

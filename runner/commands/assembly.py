@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from runner.commands import containers, names
 from runner.jobs import Container, Deadlines, JobSpec, Report, Secret, TokenGrant
 from runner.settings import Config
 
 TOKEN_GRACE = 900
 """Seconds that a result token outlives its job's deadline: clocks differ, and publishing takes time."""
+
+HELD_SECONDS = 7 * 24 * 3600
+"""More for a job that its pool's queue may hold: its deadline counts from the moment at which the queue admits it."""
 
 
 def deadlines(config: Config, run: int) -> Deadlines:
@@ -38,11 +43,12 @@ def job(
 ) -> JobSpec:
     """The job, once all its arguments are known to fit."""
     containers.refuse_oversized((init, main) if init else (main,), secrets)
+    pool = config.pool(requested_pool)
     analyzer = {"analyzer": names.label_value(report.analyzer)} if report.analyzer else {}
     return JobSpec(
         name=name,
         fingerprint=fingerprint,
-        pool=config.pool(requested_pool),
+        pool=pool,
         labels=labels(name),
         pod_labels={"application": name, "role": role, **analyzer},
         init=init,
@@ -50,8 +56,14 @@ def job(
         volumes=containers.volumes(config),
         deadlines=deadlines(config, run),
         report=report,
-        secrets=secrets,
+        secrets={secret: _lasting(each) for secret, each in secrets.items()} if config.queued(pool) else secrets,
     )
+
+
+def _lasting(secret: Secret | TokenGrant) -> Secret | TokenGrant:
+    if isinstance(secret, TokenGrant):
+        return msgspec.structs.replace(secret, lifetime=secret.lifetime + HELD_SECONDS)
+    return secret
 
 
 def labels(name: str) -> dict[str, str]:

@@ -76,8 +76,15 @@ class JobObject(_Object, frozen=True):
 
     @property
     def ended(self) -> Condition | None:
-        """The condition that ended it."""
-        return _condition(self.status.conditions, "Complete") or _condition(self.status.conditions, "Failed")
+        """The condition that ended it.
+
+        A suspended Job has no deadline that could end it. So one that was cancelled while a queue held it is over as it
+        is: no pod will come of it, whatever the queue does.
+        """
+        conditions = self.status.conditions
+        over = _condition(conditions, "Complete") or _condition(conditions, "Failed")
+        held = self.cancelled and self.spec.suspend and not self.status.active
+        return over or (_condition(conditions, "Suspended") if held else None)
 
 
 class Terminated(_Object, frozen=True):

@@ -200,6 +200,21 @@ class TestEveryJob:
             assert of(request, installed).pool == pool
         assert of(read(kind, {**whole(kind), "_meta": None}), installed).pool == "default"
 
+    @pytest.mark.parametrize("kind", sorted(set(RUNS) - {"ssh_verify_run"}))
+    def test_a_token_outlasts_the_queue_that_may_hold_its_job(
+        self, kind: str, make_config: Callable[..., Config]
+    ) -> None:
+        config = make_config(pools={"held": {"queueName": "batch"}, "free": {}})
+        held, free = (
+            next(
+                secret.lifetime
+                for secret in of(read(kind, {**whole(kind), "_meta": {"resource_pool": pool}}), config).secrets.values()
+                if isinstance(secret, TokenGrant)
+            )
+            for pool in ("held", "free")
+        )
+        assert held - free == 7 * 24 * 3600
+
     @pytest.mark.parametrize("kind", RUNS)
     def test_no_secret_is_anywhere_but_among_the_secrets(self, kind: str, installed: Config) -> None:
         made = job(kind, installed)
