@@ -78,7 +78,9 @@ class Driver(Protocol):
         """Stop the job of that name for good.
 
         `cancelled` once it is being stopped (or was before), `exists` where it had already ended by itself. Where
-        there is no such job: None, or with `tombstone` a mark under its name that a late submit then finds.
+        there is no such job: None, or with `tombstone` a mark under its name that a late submit then finds. A mark is
+        no job: it says nothing of the other places at which the job may yet arrive, so whoever cancels again makes
+        sure that there is one at each of them.
         """
 
     def observe(self) -> Iterable[Observation]:

@@ -208,9 +208,9 @@ class KubernetesDriver:
         """One write under the job's name: a patch of what is there, else, if wanted, a tombstone."""
         for _ in pauses(deadline, FIRST_PAUSE):
             known = self._get(where, cancellation.name, deadline)
+            if (known is None or known.tombstone) and not tombstone:
+                return None
             if known is None:
-                if not tombstone:
-                    return None
                 if self._create(where, self._tombstone(where, cancellation), deadline):
                     return "cancelled"
                 continue

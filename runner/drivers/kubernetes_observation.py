@@ -70,6 +70,11 @@ class JobObject(_Object, frozen=True):
         return CANCELLED in self.metadata.annotations
 
     @property
+    def tombstone(self) -> bool:
+        """Whether it is no job, but the mark of one that was cancelled before it came."""
+        return FINGERPRINT not in self.metadata.annotations
+
+    @property
     def begun(self) -> bool:
         """Whether a pod has started, so that its Secret must be there."""
         return bool(self.status.ready or self.status.succeeded or self.status.failed or self.ended)

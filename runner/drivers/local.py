@@ -105,7 +105,8 @@ class LocalDriver:
         with self._errors(f"cancelling {name}"):
             while True:
                 deadline.check(f"cancelling {name}")
-                if self._records.read(name):
+                entry = self._records.read(name)
+                if entry and (entry.job.containers or tombstone):
                     return self._stop(cancellation)
                 if not tombstone:
                     return None

@@ -59,10 +59,10 @@ class MemoryDriver:
         deadline.check(f"cancelling {cancellation.name}")
         with self._lock:
             record = self._records.get(cancellation.name)
-            if record is None:
+            if record is None or record.job is None:
                 if not tombstone:
                     return None
-                record = Record(self._tombstone(cancellation))
+                record = record or Record(self._tombstone(cancellation))
             elif not record.seen.cancelled and record.seen.ended is not None:
                 return "exists"
             elif not record.seen.cancelled:

@@ -18,10 +18,10 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from runner.drivers import Deadline, nomad_record
+from runner.drivers import Deadline, each_of, nomad_record
 from runner.drivers.exchange import Unsettled, pauses
 from runner.drivers.nomad_api import Agent
-from runner.drivers.nomad_look import LOOK_SECONDS, Look, Memory, log
+from runner.drivers.nomad_look import LOOK_SECONDS, Look, Memory, log, restored
 from runner.drivers.nomad_namespace import Namespace
 from runner.drivers.nomad_observation import JobStub
 from runner.drivers.nomad_record import Record
@@ -70,11 +70,10 @@ class NomadDriver:
     def observe(self) -> Iterator[Observation]:
         """See Driver.observe. Ends what is overdue, and what a crash has left half-ended."""
         seen: set[str] = set()
-        for where in self._namespaces:
-            for each in Look(self.name, where, self._memory).observations():
-                if each.name not in seen:  # the marks of one cancellation stand in every namespace
-                    seen.add(each.name)
-                    yield each
+        for each in each_of(self._namespaces, lambda where: Look(self.name, where, self._memory).observations()):
+            if each.name not in seen:  # the marks of one cancellation stand in every namespace
+                seen.add(each.name)
+                yield each
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """See Driver.mark_reported."""
@@ -210,15 +209,21 @@ def _cancel(
     name = cancellation.name
     record = where.record(name, deadline)
     job = where.job(name, deadline)
+    if record is None and job is not None:
+        restored(where, job, deadline)
+        return None
+    index = record.index if record else 0
+    if job is None and record and record.reported == "deleted":
+        record = None  # the name is free again, and a late submit would take it
+    if job is None and not tombstone and (record is None or record.open or not record.fingerprint):
+        return (None,)
     if record is not None and record.cancelled:
         _stop(where, job, deadline)
         return ("cancelled",)
     if (record and (record.reported or record.ended)) or (job and job.ended):
         return ("exists",)
-    if job is None and not tombstone:
-        return (None,)
     items = nomad_record.closed(nomad_record.cancelled(record, cancellation))
-    if not where.write(name, items, record.index if record else 0, deadline):
+    if not where.write(name, items, index, deadline):
         return None
     _stop(where, job or where.job(name, deadline), deadline)
     return ("cancelled",)
@@ -226,13 +231,17 @@ def _cancel(
 
 def _mark(where: Namespace, name: str, outcome: Outcome, deadline: Deadline) -> bool:
     """One try at a mark; False where somebody was faster."""
-    record = where.record(name, deadline)
-    if record is None and (job := where.job(name, deadline)):  # somebody has removed its Variable
-        record = Record(fingerprint=job.fingerprint)
+    record = where.record(name, deadline) or _restored(where, name, deadline)
     if record is None or record.reported or not (record.fingerprint or record.cancelled):
         return True
     items = nomad_record.closed(nomad_record.reported(record, outcome))
     return where.write(name, items, record.index, deadline)
+
+
+def _restored(where: Namespace, name: str, deadline: Deadline) -> Record | None:
+    """The record of a job whose Variable somebody has removed, if there is such a job."""
+    job = where.job(name, deadline)
+    return restored(where, job, deadline) if job else None
 
 
 def _stop(where: Namespace, job: JobStub | None, deadline: Deadline) -> None:

@@ -24,6 +24,7 @@ from runner.drivers.nomad_observation import (
 )
 from runner.drivers.nomad_record import Ended, Record, Variable
 from runner.errors import Rejected
+from runner.jobs import Report
 from runner.outcomes import Observation
 
 LOOK_SECONDS = 30.0
@@ -115,9 +116,15 @@ class Look:
     def _end_overdue(self, job: JobStub) -> Record | None:
         """Close the record of a job whose time is up. None where it is not, or somebody was faster."""
         ended = overdue(job, self._now)
-        record = self._where.record(job.id, self._deadline) if ended else None
-        if ended is None or record is None or not record.open:
+        if ended is None:
+            return None
+        record = self._where.record(job.id, self._deadline)
+        if record is None:
+            record = restored(self._where, job, self._deadline)
+        elif not record.open:
             return record
+        if record is None:
+            return None
         if ended.unschedulable:
             told = shortage(self._where.evaluations(job.id, self._deadline))
             ended = Ended(unschedulable=told or ended.unschedulable)
@@ -166,6 +173,18 @@ class Look:
                 record = None
             known = self._memory.records[key] = (record.index if record else variable.modify_index, record)
         return known[1]
+
+
+def restored(where: Namespace, job: JobStub, deadline: Deadline) -> Record | None:
+    """The record of a job whose Variable somebody has removed, written anew; None where somebody was faster.
+
+    It is only the first write: a Variable that was never changed is that of a job that goes on, and is not looked at.
+    """
+    meta = job.meta or {}
+    report = nomad_record.decode(meta.get(nomad_record.REPORT), Report)
+    record = Record(fingerprint=job.fingerprint, pool=meta.get(nomad_record.POOL, ""), report=report)
+    where.write(job.id, nomad_record.closed(record), 0, deadline)
+    return where.record(job.id, deadline)
 
 
 def log(where: Namespace, job: JobStub, container: str, lines: int, deadline: Deadline) -> str:

@@ -69,6 +69,15 @@ def test_a_job_that_waits_or_runs_is_stopped_and_ends_as_cancelled(cluster: Clus
     assert seen.report == job.report
 
 
+def test_the_mark_of_a_cancelled_name_is_not_taken_for_its_job(cluster: Cluster) -> None:
+    """Or a cancel that could not lay its marks everywhere would not be completed by the next."""
+    name = new_name()
+    cluster.cancel(name)
+    assert cluster.cancel(name, tombstone=False) is None
+    assert cluster.cancel(name) == "cancelled"
+    assert cluster.submit(cluster.job(name=name)) == "cancelled"
+
+
 @pytest.mark.needs("ends")
 def test_a_running_job_is_stopped_and_ends_as_cancelled(cluster: Cluster) -> None:
     job = cluster.job(ENDLESS)
@@ -126,7 +135,7 @@ def test_an_instance_that_is_new_knows_of_the_cancellation(cluster: Cluster) -> 
     name = new_name()
     cluster.cancel(name)
     other = cluster.another()
-    assert other.cancel(jobs.cancellation(name), Deadline.after(PATIENCE), tombstone=False) == "cancelled"
+    assert other.cancel(jobs.cancellation(name), Deadline.after(PATIENCE), tombstone=True) == "cancelled"
     assert other.submit(cluster.job(name=name), Deadline.after(PATIENCE)) == "cancelled"
 
 

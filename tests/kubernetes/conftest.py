@@ -25,6 +25,14 @@ def namespace(
     made.delete()
 
 
+@pytest.fixture
+def other_namespace(namespace: Namespace) -> Iterator[Namespace]:
+    """A second one on the same cluster."""
+    made = Namespace.create(namespace.access, namespace.work, namespace.make_config)
+    yield made
+    made.delete()
+
+
 @pytest.fixture(scope="session")
 def shell_image(access: cluster.KubernetesAccess) -> str:
     """A small Debian, where a line of shell will do."""

@@ -14,11 +14,13 @@ import msgspec
 import pytest
 
 from runner.drivers import Deadline
+from runner.drivers.kubernetes import KubernetesDriver
 from runner.drivers.kubernetes_manifest import SECRET
 from runner.drivers.printer import render
 from runner.errors import Busy, Conflict, Rejected
-from runner.jobs import SecretRef
+from runner.jobs import SecretRef, State
 from runner.outcomes import classify
+from tests.conformance.jobs import cancellation
 from tests.kubernetes.jobs import analysis, seen, shell, until
 from tests.kubernetes.namespaces import ROOT, Namespace
 
@@ -159,6 +161,65 @@ def test_a_queued_job_waits_for_its_queue(namespace: Namespace, sample: Sample) 
     (made,) = namespace.objects("jobs")
     assert made["spec"]["suspend"] is True
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
+
+
+def test_a_queued_job_that_is_cancelled_has_ended_whatever_its_queue_does(namespace: Namespace, sample: Sample) -> None:
+    """A suspended Job has no deadline; where its queue never admits it, nothing else would end it."""
+    pools = {"queued": {"queueName": "nobody"}}
+    driver = namespace.driver(pools=pools)
+    job = analysis(namespace.config(pools=pools), sample, "held", pool="queued")
+    driver.submit(job, Deadline.after(10))
+    assert driver.cancel(cancellation(job.name), Deadline.after(10), tombstone=False) == "cancelled"
+    until(lambda: seen(driver, job.name).ended, seconds=10, what="the end of the cancelled job")
+    outcome = classify(seen(driver, job.name))
+    assert outcome is not None
+    assert outcome.reason == "cancelled"
+    assert driver.submit(job, Deadline.after(10)) == "cancelled"
+
+    namespace.kubectl("patch", "job", job.name, "--type=merge", "-p", '{"spec": {"suspend": false}}')
+    until(lambda: namespace.objects("jobs")[0]["status"].get("conditions", [{}])[-1].get("type") == "Failed")
+    assert not namespace.objects("pods")
+
+
+def test_a_cancel_that_came_into_one_namespace_only_is_completed_by_the_next(
+    namespace: Namespace, other_namespace: Namespace, sample: Sample
+) -> None:
+    subject = {"kind": "ServiceAccount", "name": "orchestrator", "namespace": namespace.name}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "orchestrator"}
+    other_namespace.apply(
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "elsewhere"},
+            "roleRef": role,
+            "subjects": [subject],
+        }
+    )
+    full = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "full"}}
+    other_namespace.apply({**full, "spec": {"hard": {"count/jobs.batch": "0"}}})
+    until(lambda: other_namespace.objects("resourcequota")[0].get("status", {}).get("hard"), what="the quota")
+    pools = {"elsewhere": {"namespace": other_namespace.name}}
+    driver = namespace.driver(pools=pools)
+    late = analysis(namespace.config(pools=pools), sample, "late", pool="elsewhere")
+    with pytest.raises(Busy):
+        _cancel_as_the_sidecar_does(driver, late.name)
+    assert len(namespace.objects("jobs")) == 1
+
+    other_namespace.kubectl("delete", "resourcequota", "full")
+    until(lambda: _accepts(driver, late.name), what="the quota to be gone")
+    assert driver.submit(late, Deadline.after(10)) == "cancelled"
+
+
+def _accepts(driver: KubernetesDriver, name: str) -> bool:
+    try:
+        return _cancel_as_the_sidecar_does(driver, name) == "cancelled"
+    except Busy:
+        return False
+
+
+def _cancel_as_the_sidecar_does(driver: KubernetesDriver, name: str) -> State | None:
+    stopped = driver.cancel(cancellation(name), Deadline.after(10), tombstone=False)
+    return stopped or driver.cancel(cancellation(name), Deadline.after(10), tombstone=True)
 
 
 def test_a_rotated_token_is_followed_without_a_restart(namespace: Namespace, sample: Sample) -> None:

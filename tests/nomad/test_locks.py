@@ -17,7 +17,7 @@ from runner.drivers.nomad_api import Agent
 from runner.drivers.nomad_namespace import Namespace
 from runner.drivers.nomad_specification import specification
 from runner.errors import Conflict
-from runner.jobs import JobSpec
+from runner.jobs import Deadlines, JobSpec
 from runner.outcomes import Outcome
 from runner.settings import Config
 from tests.conformance.jobs import POOL, Program, cancellation, job, new_name
@@ -222,3 +222,57 @@ def test_somebody_else_s_job_of_that_name_is_a_conflict_and_left_alone(nomad: No
         driver.submit(wanted, Deadline.after(5))
     assert nomad.get("vars") == []
     assert find(driver, wanted.name) is None
+
+
+def test_the_name_of_a_job_that_was_told_of_as_deleted_can_be_cancelled(nomad: Nomad, driver: NomadDriver) -> None:
+    """The name is free again then, so a late repeat of the request would take it."""
+    wanted = job("shell", Program(endless=True))
+    driver.submit(wanted, Deadline.after(10))
+    until(driver, wanted.name, lambda seen: seen.phase == "running")
+    nomad.purge(wanted.name)
+    driver.mark_reported(wanted.name, outcome(driver, wanted.name))
+
+    assert driver.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=False) is None
+    assert driver.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=True) == "cancelled"
+    seen = find(driver, wanted.name)
+    assert seen is not None
+    assert (seen.reported, seen.cancellation) == (False, cancellation(wanted.name).report)
+    assert driver.submit(wanted, Deadline.after(10)) == "cancelled"
+    assert nomad.get("jobs") == []
+
+
+class TestAVariableThatSomebodyHasRemoved:
+    """The job's own Meta has what is needed to write it anew."""
+
+    def test_does_not_keep_the_job_from_being_told_of_once(self, nomad: Nomad, driver: NomadDriver) -> None:
+        wanted = job("shell", Program(exit_code=3))
+        driver.submit(wanted, Deadline.after(10))
+        ended = outcome(driver, wanted.name)
+        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        assert outcome(driver, wanted.name) == ended
+        driver.mark_reported(wanted.name, ended)
+        seen = find(driver, wanted.name)
+        assert seen is not None
+        assert (seen.reported, seen.report) == (True, wanted.report)
+
+    def test_does_not_keep_the_job_from_being_ended_when_its_time_is_up(
+        self, nomad: Nomad, driver: NomadDriver
+    ) -> None:
+        wanted = job("shell", Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=3))
+        driver.submit(wanted, Deadline.after(10))
+        until(driver, wanted.name, lambda seen: seen.phase == "running")
+        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        assert outcome(driver, wanted.name).reason == "timed_out"
+        assert nomad.get(f"job/{wanted.name}")["Stop"]
+
+    def test_does_not_keep_the_job_from_being_cancelled(self, nomad: Nomad, driver: NomadDriver) -> None:
+        wanted = job("shell", Program(endless=True))
+        driver.submit(wanted, Deadline.after(10))
+        until(driver, wanted.name, lambda seen: seen.phase == "running")
+        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        assert driver.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=False) == "cancelled"
+        assert outcome(driver, wanted.name).reason == "cancelled"
+        seen = find(driver, wanted.name)
+        assert seen is not None
+        assert seen.cancellation == cancellation(wanted.name).report
+        assert nomad.get(f"job/{wanted.name}")["Stop"]
