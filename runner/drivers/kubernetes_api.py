@@ -150,6 +150,7 @@ class ApiServer:
 
         It may be the same again, where nothing has changed.
         """
+        deadline.check("reading the credentials for Kubernetes")
         with self._lock:
             if self._access is not None and self._access is not refused:
                 return self._access
