@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 import socket
 import struct
+import threading
 import time
+from collections.abc import Callable
 from typing import TypeVar
 
 import msgspec
@@ -36,6 +38,8 @@ class Client:
     def __init__(self, path: str) -> None:
         self._path = path
         self._terms: tuple[float, Terms] | None = None
+        self._lock = threading.Lock()  # never held while anything is waited for
+        self._pinging: Callable[[float], frames.Pong] | None = None
 
     def __repr__(self) -> str:
         return f"Client({self._path!r})"
@@ -45,8 +49,23 @@ class Client:
         return self._call(submission(request_type, request, deadline, trace_id), frames.Accepted, deadline).jobs
 
     def ping(self, deadline: float) -> frames.Pong:
-        """Raises Unavailable unless the sidecar and its drivers are ready."""
-        return self._call(frames.Ping(deadline=deadline), frames.Pong, deadline)
+        """Raises Unavailable unless the sidecar and its drivers are ready.
+
+        To say so they ask their clusters; so one at a time asks, and whoever comes meanwhile hears the same.
+        """
+        with self._lock:
+            pinging = self._pinging = self._pinging or waiting.begin(lambda: self._ping(deadline))
+        try:
+            return pinging(deadline)
+        except TimeoutError as error:
+            raise Timeout("the runner did not answer within the deadline; repeat the request") from error
+
+    def _ping(self, deadline: float) -> frames.Pong:
+        try:
+            return self._call(frames.Ping(deadline=deadline), frames.Pong, deadline)
+        finally:
+            with self._lock:
+                self._pinging = None
 
     def terms(self, deadline: float) -> Terms:
         """The terms on which requests are taken, at most `TERMS_LIFETIME` old."""

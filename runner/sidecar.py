@@ -56,6 +56,7 @@ class Sidecar:
             return self._submit(frame)
         if isinstance(frame, frames.Ping):
             for driver in self._drivers.values():
+                Deadline(frame.deadline).check("asking the clusters")  # its caller has gone
                 driver.check()
             return frames.Pong(drivers=tuple(self._drivers), pid=os.getpid())
         return frames.TheTerms(terms=self._terms)
