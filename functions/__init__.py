@@ -4,3 +4,6 @@ In here: the request types' functions, the ways in (HTTP here; others beside it)
 validates and hands over to the sidecar; it may import `runner.payloads`, `runner.client` and the errors they raise,
 nothing else of the runner. Not in here: anything that knows a cluster, or the configuration file.
 """
+
+ARRIVED = "orchestrator.arrived"
+"""In a WSGI environment: when the request's head arrived (on the monotonic clock), where its server knows."""

@@ -14,9 +14,10 @@ from typing import Any
 import falcon
 import msgspec
 
+from functions import ARRIVED
 from functions.function import DEADLINE_SECONDS, Function, request_id
 from runner.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
-from runner.errors import TABLE, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
+from runner.errors import TABLE, Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
 from runner.struct_types import learn_struct_types
 
@@ -36,7 +37,9 @@ class TaskResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
         """One request, to its answer."""
-        deadline = time.monotonic() + DEADLINE_SECONDS
+        deadline = req.env.get(ARRIVED, time.monotonic()) + DEADLINE_SECONDS
+        if deadline < time.monotonic():
+            raise Busy(f"all who could answer it have been busy for {DEADLINE_SECONDS:.0f} s; repeat the request")
         self._function.authenticate(req.get_header("Authorization", default=""), deadline)
         _refuse_other_media(req)
         jobs = self._function.accept(_body(req, deadline), deadline, req.context.request_id)

@@ -8,9 +8,10 @@ from greenlet to greenlet, as `runner.waiting` has it:
                                                                               └─▶ the rest is skipped ─▶ close
 
 1. A request has its turn when its head has arrived: `threads` have at once, which bounds what the bodies take of memory
-   and what waits for the sidecar. Whoever asks for the health of the process needs no turn.
+   and what waits for the sidecar. Whoever has none after `TURN_SECONDS` is refused as busy. Whoever asks for the health
+   of the process needs no turn.
 2. Whoever is late finds the connection at its end: with a head after `HEAD_SECONDS`, with a body after
-   `READING_SECONDS`, with the next request after the time that is kept alive.
+   `READING_SECONDS`, with the next request after the time that is kept alive. Whatever still comes is no request.
 3. A body that nobody wanted to read is skipped if it is there, and else ends the connection.
 4. Nobody ever waits for a client to close.
 5. An answer is sent in one piece: gunicorn sends its head first, and so wakes its client twice.
@@ -28,7 +29,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from typing import Any
 
 import gevent
@@ -36,13 +37,20 @@ from gevent.lock import Semaphore
 from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
+from functions import ARRIVED
 from runner import waiting
 
 HEAD_SECONDS = 10.0
 """For a head to arrive, from its first byte on."""
 
+TURN_SECONDS = 10.0
+"""As long as any answer may take (DEADLINE_SECONDS), which counts from the head's arrival."""
+
 READING_SECONDS = 12.0
-"""Longer than any answer takes (DEADLINE_SECONDS), so that only who still reads is met."""
+"""From the head's arrival; longer than any answer takes, so that only who still reads is met."""
+
+READS_IN_A_ROW = 4
+"""A client that sends faster than it is read never keeps us waiting: after so many others go on."""
 
 SKIPPING_SECONDS, SKIPPING_BYTES = 1.0, 65536
 """For the next piece of a body that nobody wanted, which mostly came along with its head."""
@@ -168,9 +176,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """One request, once it has come. False where the connection is to end."""
         self._idle.add(conn)
         try:
-            if not conn.has_more():
+            if conn.has_more():
+                waiting.give_way(conn.sock.fileno())
+            else:
                 conn.until = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
                 waiting.until_ready(conn.sock.fileno(), waiting.READ)
+                conn.sock.reads = 0
             conn.until = time.monotonic() + HEAD_SECONDS
             return self.handle(conn) is True
         finally:
@@ -180,9 +191,18 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """A request whose head has arrived, to its answer."""
         self._idle.discard(conn)
         conn.until = math.inf
-        with self._turns if req.method == "POST" else nullcontext():
-            conn.until = time.monotonic() + READING_SECONDS
+        conn.sock.arrived = arrived = time.monotonic()
+        if req.method != "POST":
+            conn.until = arrived + READING_SECONDS
             return super().handle_request(req, conn)
+        has_turn = self._turns.acquire(timeout=TURN_SECONDS)
+        try:
+            conn.sock.arrived = arrived if has_turn else -math.inf  # too long ago for anything to be done about it
+            conn.until = arrived + READING_SECONDS
+            return super().handle_request(req, conn)
+        finally:
+            if has_turn:
+                self._turns.release()
 
     def _keepalive_after(self, conn: _Connection, keepalive: bool) -> bool:
         """Whether the connection can serve another request, once the rest of this one is skipped."""
@@ -191,7 +211,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         if getattr(conn.parser.mesg.body.reader, "length", None) == 0:
             return True  # nothing is left of it
         conn.sock.settimeout(SKIPPING_SECONDS)
-        return bool(conn.parser.finish_body(max_bytes=SKIPPING_BYTES))
+        return bool(conn.parser.finish_body(max_bytes=SKIPPING_BYTES)) and not conn.ended
 
 
 class _Connection(TConn):  # type: ignore[misc]
@@ -202,6 +222,7 @@ class _Connection(TConn):  # type: ignore[misc]
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.until = math.inf
+        self.ended = False
         self.data_ready = True  # gthread need not wait for it
 
     def has_more(self) -> bool:
@@ -209,8 +230,14 @@ class _Connection(TConn):  # type: ignore[misc]
         return self.parser is not None and bool(self.parser.unreader.buf.getvalue())
 
     def end(self) -> None:
-        """Whoever reads, or will, finds the connection at its end."""
-        self.until = math.inf
+        """Whoever reads, or will, finds the connection at its end, and no other request is read from it.
+
+        For gunicorn, a body that was cut off is a body read to its end; and what arrives after the shutdown can still
+        be read (tcp(7) does not say so, Linux does).
+        """
+        self.until, self.ended = math.inf, True
+        if self.parser is not None and self.parser.mesg is not None:
+            self.parser.mesg.force_close()
         with suppress(OSError):  # its client was faster
             self.sock.shutdown(socket.SHUT_RD)
 
@@ -229,11 +256,26 @@ class _Socket(socket.socket):
     """One for which its greenlet waits, and the others go on; no longer than `settimeout` says."""
 
     _seconds: float | None = None
+    arrived = 0.0
+    """When the head of the request did that is being answered, on the monotonic clock."""
+    reads = 0
+    """Since it was last waited for."""
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         if flags:  # by `waiting` itself
             return super().recv(size, flags)
+        self.reads += 1
+        if self.reads > READS_IN_A_ROW:
+            self.reads = 0
+            waiting.give_way(self.fileno())
         return waiting.receive(self, size, math.inf if self._seconds is None else time.monotonic() + self._seconds)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        """gunicorn's "100 Continue"."""
+        if flags:  # by `waiting` itself
+            return super().send(data, flags)
+        self.sendall(data)
+        return len(data)
 
     def sendall(self, data: Any, _flags: int = 0) -> None:
         try:
@@ -277,6 +319,7 @@ class _Gathering:
 
 def _in_one_piece(app: Any) -> Any:
     def answer(environ: dict[str, Any], start_response: Any) -> _Gathering:
+        environ[ARRIVED] = environ["gunicorn.socket"].arrived
         body = app(environ, start_response)
         response = start_response.__self__  # gunicorn's own, which sends by `sock`, and nothing before it has the body
         response.sock = gathering = _Gathering(response.sock, body)

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, ParamSpec, TypeVar
 
 log = logging.getLogger("orchestrator.waiting")
@@ -119,6 +120,15 @@ def until_ready(number: int, event: int, until: float = math.inf) -> None:
         if timer is not None:
             timer.stop()
             timer.close()
+
+
+def give_way(number: int) -> None:
+    """Let the others go on, for a greenlet that finds the socket of that number ready again and again.
+
+    A pause of no length would not do: gevent has such callbacks run before it looks at any socket.
+    """
+    with suppress(TimeoutError):
+        until_ready(number, READ, 0)
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, Any] | None:

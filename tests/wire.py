@@ -7,6 +7,7 @@ import select
 import socket
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -82,6 +83,25 @@ class Connection:
         if not received:
             raise EOFError
         self._received += received
+
+    def answers_to_the_end(self) -> list[Answer]:
+        """All that come until the other side closes."""
+        answers = []
+        with suppress(EOFError, ConnectionError):
+            while True:
+                answers.append(self.answer())
+        return answers
+
+    def drain(self) -> None:
+        """Take what comes, and forget it, until the connection ends."""
+        with suppress(OSError):
+            while self._socket.recv(1 << 20):
+                pass
+
+    def abort(self) -> None:
+        """End it for whoever sends or receives in another thread."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def received_so_far(self) -> bytes:
         """What has arrived and was not asked for yet."""

@@ -74,16 +74,19 @@ def servers(serve: Callable[..., Server], sidecar_socket: Path) -> dict[str, Ser
 
 
 @pytest.fixture(scope="package")
-def obedient(
-    processes: Processes,
-    serve: Callable[..., Server],
-    tmp_path_factory: pytest.TempPathFactory,
-    write_config: Callable[..., Path],
-) -> Server:
-    """A function whose sidecar is slow or fails as it is told, see `tests.obedient_sidecar`."""
+def obedient_socket(
+    processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
+) -> Path:
+    """A sidecar that is slow or fails as it is told, see `tests.obedient_sidecar`."""
     directory = tmp_path_factory.mktemp("s")
     processes.sidecar(write_config(directory), "tests.obedient_sidecar")
-    server = serve("functions.analysis:app", directory / "runner.sock")
+    return directory / "runner.sock"
+
+
+@pytest.fixture(scope="package")
+def obedient(serve: Callable[..., Server], obedient_socket: Path) -> Server:
+    """A function with that sidecar."""
+    server = serve("functions.analysis:app", obedient_socket)
     eventually(server.ready, "it is ready", 30)
     return server
 
@@ -112,10 +115,11 @@ def slowly(
         "a slow runner": (request("POST", path, slow_run, known), b""),
     }
     with ThreadPoolExecutor() as pool:
-        yield {name: pool.submit(_send_slowly, obedient.port, *way) for name, way in ways.items()}
+        yield {name: pool.submit(send_slowly, obedient.port, *way) for name, way in ways.items()}
 
 
-def _send_slowly(port: int, first: bytes, again: bytes) -> Slow:
+def send_slowly(port: int, first: bytes, again: bytes) -> Slow:
+    """Send `first`, and `again` now and then until there is an answer."""
     began = time.monotonic()
     with Connection(port) as connection:
         connection.send(first)

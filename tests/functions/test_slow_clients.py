@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import gevent
 import pytest
 
-from tests.functions.conftest import Server
+from functions import http_worker
+from runner import waiting
+from tests.functions.conftest import Server, send_slowly
 from tests.processes import eventually, limit_open_files, listens, lowest_free_descriptor
-from tests.wire import Connection, head, request
+from tests.wire import Answer, Connection, head, request
 
 MANY = 250
 """More than have their turn at once, by far."""
@@ -167,6 +172,65 @@ def test_a_client_that_sends_without_waiting_leaves_others_their_turn(beset: Ser
         assert [greedy.answer().status for _ in range(many - 1)] == [200] * (many - 1)
 
 
+@pytest.mark.parametrize(
+    ("known", "sent"),
+    [
+        (True, b"1\r\n \r\n" * 150_000),
+        (False, (b"1;a=" + b"x" * 8000 + b"\r\n \r\n") * 130),
+        (None, head("GET", "/livez") * 20_000),
+    ],
+    ids=["a body that is read", "one that is skipped", "requests"],
+)
+def test_a_client_that_sends_faster_than_it_is_read_delays_nobody(
+    beset: Server, token: Callable[..., str], known: bool | None, sent: bytes
+) -> None:
+    """Its socket is always ready, so nothing would ever be waited for."""
+    who = {"Authorization": f"Bearer {token()}"} if known else {}
+    stop = threading.Event()
+    with Connection(beset.port) as greedy, ThreadPoolExecutor() as pool:
+
+        def send() -> None:
+            with suppress(OSError):
+                if known is not None:
+                    greedy.send(head("POST", "/tasks/analysis", who | {"Transfer-Encoding": "chunked"}))
+                while not stop.is_set():
+                    greedy.send(sent)
+
+        sending, draining = pool.submit(send), pool.submit(greedy.drain)
+        time.sleep(0.5)
+        began = time.monotonic()
+        for _ in range(3):
+            assert beset.get("/livez").status == 200
+        took = time.monotonic() - began
+        stop.set()
+        greedy.abort()
+        sending.result()
+        draining.result()
+    assert took < AT_ONCE
+
+
+def test_a_client_that_takes_no_100_continue_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn sends it by `send`, on a socket that looks to it as if it blocked."""
+    monkeypatch.setattr(http_worker, "SENDING_SECONDS", 0.3)
+    told: list[Any] = []
+
+    def worker() -> None:
+        waiting.cooperate(threads=1)
+        near, far = socket.socketpair()
+        with far, http_worker._Socket(near.family, near.type, near.proto, fileno=near.detach()) as deaf:
+            other = gevent.spawn(gevent.sleep, 0.1)
+            try:
+                while deaf.send(bytes(1 << 20)):
+                    pass
+            except BrokenPipeError:
+                told.append(other.successful())
+
+    thread = threading.Thread(target=worker, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert told == [True]
+
+
 def test_a_client_that_takes_no_answers_delays_nobody_and_gets_them_in_the_end(beset: Server) -> None:
     nowhere, many = head("GET", "/nowhere"), 15_000
     with Connection(beset.port, buffer=65536) as deaf, ThreadPoolExecutor() as pool:
@@ -231,6 +295,55 @@ def test_without_file_descriptors_a_function_waits_until_there_are_some(
         eventually(lambda: "no connection could be accepted" in server.process.said(), "the worker starves")
         limit_open_files(worker, before)
         assert starved.answer().status == 200
+
+
+@pytest.fixture(scope="module")
+def drawn_out(
+    serve: Callable[..., Server], obedient_socket: Path, token: Callable[..., str]
+) -> Iterator[tuple[Future[Any], Future[Any]]]:
+    """Both of what follows, at the same time: each takes as long as patience does."""
+    known = {"Authorization": f"Bearer {token()}"}
+    free, taken = (serve("functions.analysis:app", obedient_socket, "--threads", each) for each in ("8", "2"))
+    for server in (free, taken):
+        eventually(server.ready, "it is ready")
+    with ThreadPoolExecutor() as pool:
+        yield pool.submit(_send_requests_as_a_body, free, known), pool.submit(_take_all_turns, taken, known)
+
+
+def _send_requests_as_a_body(server: Server, known: dict[str, Any]) -> list[list[Answer]]:
+    """What is answered where a body drips, and goes on after it has been given up: all of it looks like requests."""
+    piece, began = head("GET", "/nowhere"), time.monotonic()
+    with ExitStack() as stack:
+        dripping = [stack.enter_context(Connection(server.port)) for _ in range(6)]
+        for each in dripping:
+            each.send(head("POST", "/tasks/analysis", known | {"Content-Length": 60_000}))
+        while time.monotonic() < began + 13:
+            for each in dripping:
+                with suppress(ConnectionError):
+                    each.send(piece)
+            time.sleep(0.5 if time.monotonic() < began + 11.5 else 0.003)  # all in all it is no whole body
+        return [each.answers_to_the_end() for each in dripping]
+
+
+def _take_all_turns(server: Server, known: dict[str, Any]) -> list[tuple[int, float]]:
+    """Of more bodies that drip than have their turn at once, what is answered, and when."""
+    whole = head("POST", "/tasks/analysis", known | {"Content-Length": 60_000})
+    with ThreadPoolExecutor() as pool:
+        slow = [pool.submit(send_slowly, server.port, whole, b" ") for _ in range(6)]
+        return [(each.result().answer.status, each.result().seconds) for each in slow]
+
+
+def test_what_follows_a_body_that_was_cut_off_is_no_request(drawn_out: tuple[Future[Any], Future[Any]]) -> None:
+    for answers in drawn_out[0].result():
+        assert [(each.status, each.headers["connection"]) for each in answers] == [(504, "close")]
+
+
+def test_whoever_gets_no_turn_in_time_is_told_so_in_time(drawn_out: tuple[Future[Any], Future[Any]]) -> None:
+    """Or atlas would wait for one slow body after the other, and we work for those who have gone."""
+    answers = drawn_out[1].result()
+    assert sorted(status for status, _ in answers) == [429] * 4 + [504] * 2
+    assert max(seconds for status, seconds in answers if status == 429) < 11.5
+    assert max(seconds for _, seconds in answers) < 13
 
 
 def _takes_connections(server: Server) -> bool:
