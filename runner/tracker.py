@@ -79,7 +79,7 @@ class Tracker:
         orphan_age: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._watches = {name: _Watch(driver, publisher, clock) for name, driver in drivers.items()}
+        self._watches = {name: _Watch(driver, publisher, retention, clock) for name, driver in drivers.items()}
         self._drivers = drivers
         self._retention = retention
         self._orphan_age = orphan_age
@@ -122,10 +122,12 @@ class Tracker:
 class _Watch:
     """What is known of one driver's jobs, and owed."""
 
-    def __init__(self, driver: Driver, publisher: Publisher, clock: Callable[[], float]) -> None:
+    def __init__(self, driver: Driver, publisher: Publisher, retention: float, clock: Callable[[], float]) -> None:
         self._driver = driver
         self._publisher = publisher
+        self._retention = retention
         self._clock = clock
+        self._looked = float("-inf")
         self._hints: dict[str, Observation] = {}
         self._owed: dict[str, Owed] = {}
 
@@ -133,7 +135,12 @@ class _Watch:
         return f"{self._driver.name}: {len(self._owed)} results owed"
 
     def look(self) -> None:
-        """Note every job. What was there and is not any more, once all has been seen, was removed by somebody."""
+        """Note every job. What was there and is not any more, once all has been seen, was removed by somebody.
+
+        Unless we have not looked for so long that another tracker may have told of it, and the cluster let it go.
+        """
+        if self._clock() - self._looked >= self._retention:
+            self._hints.clear()
         reported, others = set(), set()
         for seen in self._driver.observe():
             if seen.reported:
@@ -145,6 +152,7 @@ class _Watch:
             self._forget(name)
         for name in {*self._hints, *self._owed} - others:
             self._note_missing(name)
+        self._looked = self._clock()
 
     def tell(self) -> None:
         """Tell atlas what is due, who has waited longest first, until the round is over."""
@@ -156,16 +164,22 @@ class _Watch:
             self._try(name)
 
     def _note(self, seen: Observation) -> None:
-        owed = self._owed.get(seen.name)
-        if owed and owed.missing:  # a new job under the old name
-            self._forget(seen.name)
-        elif owed:  # with time evidence goes, and none comes
-            return
         outcome = classify(self._with_hint(seen))
-        if outcome is None:
-            self._hints[seen.name] = seen
-        else:
+        if owed := self._owed.get(seen.name):
+            if outcome and seen.cancelled == owed.seen.cancelled and not owed.missing:
+                return  # the same end, seen again: with time evidence goes, and none comes
+            self._forget(seen.name)  # a new job under the old name, or its cancellation
+            outcome = classify(seen)
+        if outcome:
             self._owed[seen.name] = Owed(seen, outcome, due=self._clock())
+        elif not self._says_less(seen):
+            self._hints[seen.name] = seen
+
+    def _says_less(self, seen: Observation) -> bool:
+        """Whether it waits as before, and what kept it waiting is only out of sight: its pod may just be going."""
+        hint = self._hints.get(seen.name)
+        told = seen.image_error or seen.configuration_error or seen.unschedulable
+        return bool(hint and hint.phase == seen.phase == "waiting" and not told)
 
     def _note_missing(self, name: str) -> None:
         if name not in self._owed:

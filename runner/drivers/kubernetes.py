@@ -240,8 +240,8 @@ class KubernetesDriver:
                 proceed = ""
                 continue
             refuse(answer, f"list {kind} in namespace {where}")
-            if answer.status == 404:
-                return
+            if answer.status == 404:  # an empty namespace has an empty list, and one that is not there as well
+                raise Unavailable(f"what answers for the API server has no {kind} in {where}: {answer.message}")
             listed = msgspec.json.decode(answer.body, type=page)
             yield from listed.items
             proceed = listed.metadata.proceed

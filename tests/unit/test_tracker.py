@@ -17,7 +17,7 @@ from runner.commands import plan
 from runner.drivers import Deadline
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Unavailable
-from runner.jobs import Cancellation, JobSpec
+from runner.jobs import Cancellation, JobSpec, Report
 from runner.outcomes import Observation, Outcome
 from runner.payloads import REQUEST_TYPES, Terms, decode
 from runner.publisher import HttpPublisher
@@ -245,11 +245,12 @@ def test_a_driver_that_cannot_be_seen_does_not_stop_the_others(world: World, sam
 def test_evidence_that_goes_with_the_pod_is_remembered(world: World) -> None:
     """Kubernetes deletes the pod of a Job whose time is up, and with it why the pod never ran."""
     waiting = Observation(name="j", driver="d", pool="p", phase="waiting", created=0, image_error="ErrImagePull: no")
+    out_of_sight = Observation(name="j", driver="d", pool="p", phase="waiting", created=0)
     ended = Observation(name="j", driver="d", pool="p", phase="failed", created=0, ended=1, timed_out=True)
     told: list[Outcome] = []
 
     class Scripted(MemoryDriver):
-        script = [[waiting], [ended]]
+        script = [[waiting], [out_of_sight], [ended]]
 
         def observe(self) -> list[Observation]:
             return self.script.pop(0)
@@ -258,8 +259,8 @@ def test_evidence_that_goes_with_the_pod_is_remembered(world: World) -> None:
             told.append(outcome)
 
     tracker = Tracker({"d": Scripted(unseal=lambda _: {})}, world.inbox, retention=1, orphan_age=1)
-    tracker.round()
-    tracker.round()
+    for _ in range(3):
+        tracker.round()
 
     assert told[0].reason == "image_unavailable"
 
@@ -330,6 +331,57 @@ def test_a_job_made_anew_while_the_deletion_is_told_is_not_marked(world: World, 
 
     assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5109]
     assert not world.reported(job.name)
+
+
+def test_a_deleted_job_s_successor_is_told_of_in_its_place_even_where_it_has_ended_already(
+    world: World, sample: Sample
+) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.tracker.round()
+    world.driver.lose(job.name)
+    world.inbox.refusing = True
+    world.tracker.round()
+    world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    world.inbox.refusing = False
+    for _ in range(3):
+        world.now += LONGEST_PAUSE
+        world.tracker.round()
+
+    assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5107]
+    assert world.reported(job.name)
+
+
+@pytest.mark.parametrize("again", ["running", "cancelled"])
+def test_what_is_owed_is_not_told_of_what_has_taken_its_place(world: World, sample: Sample, again: str) -> None:
+    """Deleted and asked for again between two looks; or cancelled, after it was told of as deleted."""
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    world.inbox.refusing = True
+    world.tracker.round()
+    world.driver.lose(job.name)
+    world.submit("analysis_run", sample("analysis"))
+    if again == "cancelled":
+        report = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
+        cancellation = Cancellation(name=job.name, labels={}, report=report)
+        assert world.driver.cancel(cancellation, Deadline.after(5), tombstone=False) == "cancelled"
+    world.inbox.refusing = False
+    world.now += LONGEST_PAUSE
+    world.tracker.round()
+
+    assert [sent.path for sent in world.inbox.taken] == (["/cancelled"] if again == "cancelled" else [])
+    assert world.reported(job.name) == (again == "cancelled")
+
+
+def test_whoever_has_not_looked_for_as_long_as_ends_are_kept_does_not_say_deleted(world: World, sample: Sample) -> None:
+    """Another tracker may have told of them meanwhile."""
+    job = world.submit("analysis_run", sample("analysis"))
+    world.tracker.round()
+    world.driver.lose(job.name)
+    world.now += 1
+    world.tracker.round()
+
+    assert world.inbox.tries == 0
 
 
 def test_what_another_tracker_has_told_is_not_missed_when_it_goes(world: World, sample: Sample) -> None:
