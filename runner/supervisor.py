@@ -142,7 +142,7 @@ class Running:
         """Note a death and when to start again."""
         steady = time.monotonic() - self.started > STEADY_SECONDS
         self.deaths = 1 if steady else self.deaths + 1
-        pause = min(FIRST_PAUSE * 2 ** (self.deaths - 1), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(self.deaths - 1, 20), LONGEST_PAUSE)
         self.due = time.monotonic() + pause
         self.process = None
         log.error("%s ended with %s; starting it again in %.1f s", self.child.name, code, pause)
