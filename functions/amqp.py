@@ -86,6 +86,8 @@ class Door:
         for error in ended:
             if isinstance(error, Exception):
                 raise error
+        if not stop.is_set():
+            raise RuntimeError("a part of the door has ended, though nobody asked it to")
 
     async def _consume(self, connection: AbstractConnection) -> None:
         """Only once there is somewhere for messages to go that are not accepted."""

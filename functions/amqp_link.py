@@ -107,7 +107,10 @@ async def first_of(work: Awaitable[None], *ends: Awaitable[object]) -> None:
     for task in done:
         if task.cancelled():
             raise ConnectionError("closed")
-        if error := task.exception():
+        error = task.exception()
+        if isinstance(error, asyncio.CancelledError):  # how aiormq says that the broker has fallen silent
+            raise ConnectionError("the other side has not been heard of for too long") from error
+        if error:
             raise error
     raise ConnectionError("closed by the other side")
 

@@ -81,6 +81,15 @@ class Outlet:
             await self._channel.basic_publish(
                 body, exchange=exchange, routing_key=verdict.history.queue, properties=properties, mandatory=True
             )
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise ConnectionError("closed while the message was on its way") from error
+        except Exception as error:
+            if type(error) is Exception:  # how aiormq says that the other side has closed
+                raise ConnectionError("closed while the message was on its way") from error
+            raise
         finally:
             self._under_way.discard(identity)
 
