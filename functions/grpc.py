@@ -178,9 +178,7 @@ class Door:
 
     def _session(self) -> Session:
         calls = Calls(self._service)
-        session = Session(calls, calls.in_hand, self._sessions.discard)
-        self._sessions.add(session)
-        return session
+        return Session(calls, began=self._sessions.add, ended=self._sessions.discard)
 
 
 def _others(health: Health) -> dict[str, Handler]:

@@ -89,6 +89,8 @@ class Calls(AbstractHandler):
     def __init__(self, service: Service) -> None:
         self._service = service
         self._in_hand = 0
+        self.answered = 0
+        """Unary calls that have been, whatever the answer was."""
         self._tasks: dict[Stream, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
@@ -147,6 +149,7 @@ class Calls(AbstractHandler):
                     await _end(stream, first + trailers(error, head.request_id))
                 else:
                     await _succeed(stream, head.request_id, message)
+            self.answered += 1
         except TimeoutError:
             log.info("a client did not take its answer; its stream is reset")
             if stream.closable:

@@ -3,7 +3,9 @@
 h2 itself bounds the header table, CONTINUATION frames and the streams open at once. What it leaves to us:
 
 - a client that opens and resets streams, or pings, or changes settings without end (CVE-2023-44487, CVE-2019-9512 and
-  their like) has an allowance for such frames, which refills; over it, the connection is ended with ENHANCE_YOUR_CALM;
+  their like) has an allowance for whatever is no part of a call, which refills with time and with each call that is
+  answered; over it, the connection is ended with ENHANCE_YOUR_CALM;
+- a client that says goodbye has its calls answered, and closes the connection itself (RFC 9113, 6.8);
 - headers over `MAX_HEADERS` are answered by the call, and over four times as much end the connection, since the state
   of their compression is lost with them (RFC 9113, 10.5.1);
 - a frame over the bound ends the connection when its length has come, not its last byte;
@@ -20,13 +22,13 @@ import socket
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from grpclib.config import Configuration
 from grpclib.protocol import AbstractHandler, EventsProcessor, H2Protocol
 from h2.config import H2Configuration
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, PingReceived, PriorityUpdated, RemoteSettingsChanged, StreamReset
+from h2.events import DataReceived, Event, RequestReceived, StreamEnded, TrailersReceived
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
@@ -40,7 +42,13 @@ MAX_HEADERS = 16 * 1024
 """Bytes of a call's headers, counted as HTTP/2 does (RFC 9113, 6.5.2); a token of atlas's has a few hundred."""
 
 ALLOWANCE, ALLOWANCE_PER_SECOND = 1000.0, 100.0
-"""Frames that cost us and bring nothing: at once, and refilled. Clients that measure their bandwidth ping often."""
+"""Frames that cost us and bring nothing: at once, and refilled."""
+
+ALLOWANCE_PER_CALL = 8.0
+"""Clients that measure their bandwidth ping with each answer, and open their window for the next."""
+
+SLICE = 8192
+"""Bytes that are looked at before the allowance is: at most 910 frames, some 30 ms."""
 
 UNREAD_SECONDS = 30
 """For which a peer may leave what we sent unacknowledged, and a closed connection may linger."""
@@ -68,7 +76,20 @@ _H2 = H2Configuration(
     normalize_outbound_headers=False,
 )
 
-_IDLE_FRAMES = (StreamReset, PingReceived, RemoteSettingsChanged, PriorityUpdated)
+_OF_A_CALL = (RequestReceived, DataReceived, TrailersReceived, StreamEnded)
+
+
+class Farewell(Event):
+    """The client opens no more streams. h2 would serve none of those that are open, so it is not told."""
+
+
+class CallsOfConnection(Protocol):
+    """What a connection must know of the calls that it carries."""
+
+    answered: int
+
+    def in_hand(self) -> int:
+        """Those that are not answered yet."""
 
 
 class TooManyFrames(Exception):
@@ -76,11 +97,14 @@ class TooManyFrames(Exception):
 
 
 class Session(H2Protocol):
-    """A connection. `in_hand` counts the calls it carries; `ended` is called with it once, when it is lost."""
+    """A connection. `began` is called with it once it is there, after any handshake, and `ended` when it is lost."""
 
-    def __init__(self, handler: AbstractHandler, in_hand: Callable[[], int], ended: Callable[[Session], None]) -> None:
-        super().__init__(handler, CONFIGURATION, _H2)
-        self._in_hand = in_hand
+    def __init__(
+        self, calls: CallsOfConnection, *, began: Callable[[Session], None], ended: Callable[[Session], None]
+    ) -> None:
+        super().__init__(cast(AbstractHandler, calls), CONFIGURATION, _H2)
+        self._calls = calls
+        self._began = began
         self._ended = ended
         self._drained = False
         self._transport: asyncio.Transport | None = None
@@ -102,21 +126,18 @@ class Session(H2Protocol):
         self._h2.update_settings(
             {SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS, SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADERS}
         )
-        self.processor = _Events(self.handler, self.connection)
+        self._h2._frame_dispatch_table[GoAwayFrame] = lambda _: ([], [Farewell()])
+        self.processor = _Events(self.handler, self.connection, self._calls)
         self.connection.flush()
+        self._began(self)
 
     def data_received(self, data: bytes) -> None:
         """Feed h2 and act on what it makes of it; end the connection in order where the client breaks the rules."""
-        if self.connection.is_closing():
-            return
         try:
-            events = self.connection.feed(data)
-            self._refuse_large_frames()
-            self.connection.flush()
-            for event in events:
-                self.processor.process(event)
-            if not self.connection.is_closing():
-                self.connection.flush()
+            for start in range(0, len(data), SLICE):
+                if self.connection.is_closing():
+                    return
+                self._act(data[start : start + SLICE])
         except TooManyFrames:
             self._say_goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
             self._end("too many frames that ask for nothing")
@@ -127,6 +148,15 @@ class Session(H2Protocol):
             log.exception("a connection failed for a reason of ours")
             self._end("an error of ours")
 
+    def _act(self, data: bytes) -> None:
+        events = self.connection.feed(data)
+        self._refuse_large_frames()
+        self.connection.flush()
+        for event in events:
+            self.processor.process(event)
+        if not self.connection.is_closing():
+            self.connection.flush()
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """The calls it carried are cancelled."""
         super().connection_lost(exc)
@@ -134,7 +164,7 @@ class Session(H2Protocol):
 
     def drain(self) -> None:
         """No new calls, please; said now where no call is in hand, else by `close`."""
-        if not self.connection.is_closing() and not self._in_hand():
+        if not self.connection.is_closing() and not self._calls.in_hand():
             self._say_goodbye(ErrorCodes.NO_ERROR)
             self._drained = True
 
@@ -168,26 +198,29 @@ class Session(H2Protocol):
 class _Events(EventsProcessor):
     """grpclib's, with the allowance, and deaf to frames of unknown types (RFC 9113, 5.5)."""
 
-    def __init__(self, handler: AbstractHandler, connection: Any) -> None:
+    def __init__(self, handler: AbstractHandler, connection: Any, calls: CallsOfConnection) -> None:
         super().__init__(handler, connection)
+        self._calls = calls
         self._left = ALLOWANCE
         self._counted = time.monotonic()
+        self._answered = 0
 
     def process(self, event: Event) -> None:
         """One event. Raises TooManyFrames."""
-        if isinstance(event, DataReceived):
-            if not event.flow_controlled_length:  # would be taken for the end of the message
-                return self._count()
-        elif isinstance(event, _IDLE_FRAMES):
+        if isinstance(event, DataReceived) and not event.flow_controlled_length:
+            # It would be taken for the end of the message. Where it is, another event says so.
+            return None if event.stream_ended else self._count()
+        if not isinstance(event, _OF_A_CALL):
             self._count()
-        elif event.__class__ not in getattr(self, "processors", ()):
+        if event.__class__ not in getattr(self, "processors", ()):
             return None
         return super().process(event)
 
     def _count(self) -> None:
-        now = time.monotonic()
-        self._left = min(ALLOWANCE, self._left + (now - self._counted) * ALLOWANCE_PER_SECOND) - 1
-        self._counted = now
+        now, answered = time.monotonic(), self._calls.answered
+        earned = (now - self._counted) * ALLOWANCE_PER_SECOND + (answered - self._answered) * ALLOWANCE_PER_CALL
+        self._left = min(ALLOWANCE, self._left + earned) - 1
+        self._counted, self._answered = now, answered
         if self._left < 0:
             raise TooManyFrames
 

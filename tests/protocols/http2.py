@@ -33,6 +33,7 @@ class Http2:
 
     def __init__(self, port: int, *, patience: float = 15.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         config = h2.config.H2Configuration(
             client_side=True, header_encoding="utf-8", validate_outbound_headers=False, normalize_outbound_headers=False
         )

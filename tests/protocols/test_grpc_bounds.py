@@ -6,6 +6,8 @@ import resource
 import socket
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,64 @@ def test_a_flood_of_pings_is_told_to_be_calm(grpc_port: int) -> None:
             if client.closed:
                 break
         assert client.until_closed()
+
+
+def _frame(kind: int, flags: int = 0, body: bytes = b"") -> bytes:
+    return len(body).to_bytes(3, "big") + bytes([kind, flags, 0, 0, 0, 0]) + body
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize(
+    "frame",
+    [_frame(0xEE), _frame(4, 1), _frame(6, 1, b"12345678"), _frame(8, 0, b"\0\0\0\1"), _frame(7, 0, bytes(8))],
+    ids=["unknown", "settings acknowledged", "ping acknowledged", "window update", "goodbye"],
+)
+def test_a_flood_of_whatever_is_no_call_delays_nobody_and_ends_its_connection(
+    grpc_port: int, authorized: tuple[str, str], frame: bytes
+) -> None:
+    with Http2(grpc_port) as flooding, Http2(grpc_port) as other, ThreadPoolExecutor() as pool:
+
+        def flood() -> None:
+            with suppress(OSError):
+                while True:
+                    flooding.socket.sendall(frame * 30_000)
+
+        sending = pool.submit(flood)
+        began = time.monotonic()
+        for _ in range(20):
+            stream = other.start(authorized)
+            other.send(stream, framed(b""), end=True)
+            assert other.answer(stream).status == "3"
+        assert time.monotonic() - began < 2
+        sending.result(10)
+
+
+@pytest.mark.usefixtures("others")
+@pytest.mark.parametrize("way", ["ping", "window", "empty end"])
+def test_a_client_may_ping_and_open_its_window_with_each_call(
+    grpc_port: int, authorized: tuple[str, str], way: str
+) -> None:
+    """As grpc-go and .NET do, on one connection for all their calls."""
+    with Http2(grpc_port) as client:
+        for _ in range(int(1.5 * ALLOWANCE)):
+            stream = client.start(authorized)
+            client.send(stream, framed(b""), end=way != "empty end")
+            if way == "empty end":
+                client.send(stream, b"", end=True)
+            assert client.answer(stream).status == "3"
+            if way == "ping":
+                client.ping()
+            elif way == "window":
+                client.socket.sendall(_frame(8, 0, b"\0\0\0\1") * 2)
+
+
+@pytest.mark.usefixtures("others")
+def test_a_client_that_says_goodbye_has_its_calls_answered(grpc_port: int, authorized: tuple[str, str]) -> None:
+    with Http2(grpc_port) as client:
+        stream = client.start(authorized)
+        client.socket.sendall(_frame(7, 0, bytes(8)))
+        client.send(stream, framed(b""), end=True)
+        assert client.answer(stream).status == "3"
 
 
 @pytest.mark.usefixtures("others")

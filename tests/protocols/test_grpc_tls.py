@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +129,18 @@ def test_files_that_are_no_good_end_it_with_the_code_for_configurations(
     process = processes.python("-m", "functions.grpc", **files | bad | bind)
     assert process.ended() == 3
     assert said in process.said()
+
+
+def test_a_handshake_that_fails_leaves_nothing_behind(
+    serve_grpc: Serve, obedient_socket: Path, files: dict[str, str]
+) -> None:
+    """A probe that only connects, a port scan, a client without TLS: an end in order must not stumble over them."""
+    port, process = serve_grpc(obedient_socket, **files)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            while connection.recv(4096):
+                pass
+    process.signal(signal.SIGTERM)
+    assert process.ended(10) == 0
+    assert "Traceback" not in process.said()
