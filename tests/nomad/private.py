@@ -45,6 +45,8 @@ class PrivateNomad:
         self._agents: dict[str, subprocess.Popen[bytes]] = {}
         self.url = f"http://127.0.0.1:{HTTP}"
         self.rest = Rest(self.url, access.ca, ())
+
+    def start_server(self) -> None:
         self._start("server", _SERVER, HTTP, RPC, SERF)
         self._await(lambda: self.rest("/v1/operator/keyring/keys"))
 
@@ -87,6 +89,8 @@ class PrivateNomad:
     def _await(self, ready: Any, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while True:
+            for name, agent in self._agents.items():  # another that has its port would answer in its place
+                assert agent.poll() is None, (self._directory / f"{name}.log").read_text()[-1000:]
             try:
                 if ready():
                     return

@@ -20,6 +20,7 @@ from tests.nomad.seen import outcome, printed, until
 def private(access: NomadAccess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrivateNomad]:
     nomad = PrivateNomad(access, tmp_path_factory.mktemp("nomad"))
     try:
+        nomad.start_server()
         nomad.start_client()
         yield nomad
     finally:
