@@ -44,6 +44,10 @@ class Inbox:
             raise Unavailable("atlas answered 500")
         self.taken.append(result)
 
+    def codes(self) -> list[int]:
+        """Of the failures, in the order in which they were taken."""
+        return [sent.body["kwargs"]["status"]["code"] for sent in self.taken]
+
 
 class World:
     """A memory driver, a tracker over it, and a clock that a test moves."""
@@ -265,12 +269,18 @@ def test_evidence_that_goes_with_the_pod_is_remembered(world: World) -> None:
     assert told[0].reason == "image_unavailable"
 
 
-def test_a_job_that_somebody_deletes_is_told_of(world: World, sample: Sample) -> None:
+def deleted_while_atlas_refuses(world: World, sample: Sample) -> JobSpec:
+    """A job that was seen, and then missed."""
     job = world.submit("analysis_run", sample("analysis"))
     world.tracker.round()
     world.driver.lose(job.name)
     world.inbox.refusing = True
     world.tracker.round()
+    return job
+
+
+def test_a_job_that_somebody_deletes_is_told_of(world: World, sample: Sample) -> None:
+    deleted_while_atlas_refuses(world, sample)
     world.inbox.refusing = False
     for _ in range(3):
         world.now += LONGEST_PAUSE
@@ -293,16 +303,12 @@ def test_an_end_that_atlas_has_not_taken_is_kept_when_its_job_is_deleted(world: 
     world.now += LONGEST_PAUSE
     world.tracker.round()
 
-    assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5107]
+    assert world.inbox.codes() == [5107]
 
 
 def test_a_deleted_job_that_is_asked_for_again_is_followed_to_its_own_end(world: World, sample: Sample) -> None:
     """What was owed of the first is not told, and does not pass for the second's end."""
-    job = world.submit("analysis_run", sample("analysis"))
-    world.tracker.round()
-    world.driver.lose(job.name)
-    world.inbox.refusing = True
-    world.tracker.round()
+    job = deleted_while_atlas_refuses(world, sample)
     world.submit("analysis_run", sample("analysis"))
     world.inbox.refusing = False
     world.now += LONGEST_PAUSE
@@ -312,7 +318,7 @@ def test_a_deleted_job_that_is_asked_for_again_is_followed_to_its_own_end(world:
 
     world.driver.finish(job.name, main_exit=1)
     world.tracker.round()
-    assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5107]
+    assert world.inbox.codes() == [5107]
     assert world.reported(job.name)
 
 
@@ -329,18 +335,14 @@ def test_a_job_made_anew_while_the_deletion_is_told_is_not_marked(world: World, 
     world.inbox.publish = publish  # type: ignore[method-assign]
     world.tracker.round()
 
-    assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5109]
+    assert world.inbox.codes() == [5109]
     assert not world.reported(job.name)
 
 
 def test_a_deleted_job_s_successor_is_told_of_in_its_place_even_where_it_has_ended_already(
     world: World, sample: Sample
 ) -> None:
-    job = world.submit("analysis_run", sample("analysis"))
-    world.tracker.round()
-    world.driver.lose(job.name)
-    world.inbox.refusing = True
-    world.tracker.round()
+    job = deleted_while_atlas_refuses(world, sample)
     world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
     world.inbox.refusing = False
@@ -348,7 +350,7 @@ def test_a_deleted_job_s_successor_is_told_of_in_its_place_even_where_it_has_end
         world.now += LONGEST_PAUSE
         world.tracker.round()
 
-    assert [sent.body["kwargs"]["status"]["code"] for sent in world.inbox.taken] == [5107]
+    assert world.inbox.codes() == [5107]
     assert world.reported(job.name)
 
 
