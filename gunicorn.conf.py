@@ -7,7 +7,7 @@ import os
 
 from gunicorn.glogging import Logger
 
-from runner import logs
+from runner.runtime import logs
 
 
 class AskedForLogger(Logger):
@@ -24,7 +24,7 @@ class AskedForLogger(Logger):
 logger_class = AskedForLogger
 
 bind = os.environ.get("ORCHESTRATOR_HTTP_BIND", "127.0.0.1:8080")
-worker_class = "functions.http_worker.PatientWorker"
+worker_class = "functions.http.worker.PatientWorker"
 workers = int(os.environ.get("ORCHESTRATOR_HTTP_WORKERS", "2"))
 threads = int(os.environ.get("ORCHESTRATOR_HTTP_THREADS", "8"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functions.function import Function
-from functions.http import application
+from functions.http.application import application
 from runner.payloads import AutofixRun
 
 

@@ -62,6 +62,6 @@ def _claims(token: str, public_key: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def _key(pem: str) -> Any:
-    from runner.keys import parse_public_key
+    from runner.security.keys import parse_public_key
 
     return parse_public_key(pem)

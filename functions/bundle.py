@@ -6,7 +6,7 @@ from functions.analysis import Analysis
 from functions.autofix import Autofix
 from functions.cancel_check import CancelCheck
 from functions.commit import Commit
-from functions.http import application
+from functions.http.application import application
 from functions.ssh_verify import SshVerify
 from functions.transformer import Transformer
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from functions import bearer
 from runner import payloads
-from runner.client import Client
 from runner.jobs import Placed
+from runner.sidecar.client import Client
 
 DEADLINE_SECONDS = 10.0
 """From the request's arrival to its answer. atlas gets an answer within 15 s whatever happens."""

@@ -17,7 +17,7 @@ HERE = Path(__file__).resolve().parent
 CONTRACT = "orchestrator/v1/tasks.proto"
 SNAPSHOT = HERE / "compatibility.binpb"
 CLIENT = HERE / "python" / "orchestrator_client" / "v1.py"
-SERVER = HERE.parent / "functions"
+SERVER = HERE.parent / "functions" / "grpc"
 
 
 def generate(into: Path) -> dict[Path, bytes]:
@@ -31,11 +31,11 @@ def generate(into: Path) -> dict[Path, bytes]:
     ]
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL if plugin.exists() else None)
     made = into / "orchestrator" / "v1"
-    classes = (made / "tasks_pb2.py").read_text().replace("orchestrator.v1.tasks_pb2", "functions.grpc_tasks_pb2")
+    classes = (made / "tasks_pb2.py").read_text().replace("orchestrator.v1.tasks_pb2", "functions.grpc.tasks_pb2")
     return {
         CLIENT: (made / "__init__.py").read_bytes(),
-        SERVER / "grpc_tasks_pb2.py": classes.encode(),
-        SERVER / "grpc_tasks_pb2.pyi": (made / "tasks_pb2.pyi").read_bytes(),
+        SERVER / "tasks_pb2.py": classes.encode(),
+        SERVER / "tasks_pb2.pyi": (made / "tasks_pb2.pyi").read_bytes(),
         SNAPSHOT: (into / "descriptors").read_bytes(),
     }
 

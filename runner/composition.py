@@ -12,13 +12,15 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from runner.drivers import Driver
+from runner.config.types import Config, DriverName, LocalImage
+from runner.drivers.driver import Driver
 from runner.jobs import Unseal
-from runner.publisher import HttpPublisher
-from runner.settings import Config, DriverName, LocalImage
-from runner.sidecar import Sidecar
-from runner.tokens import Signer
-from runner.tracker import Tracker
+from runner.security.tokens import Signer
+from runner.sidecar.server import Sidecar
+from runner.tracker.publisher import HttpPublisher
+from runner.tracker.tracker import Tracker
+
+_PACKAGES = frozenset({"kubernetes", "nomad", "local"})
 
 
 def sidecar(config: Config) -> Sidecar:
@@ -46,11 +48,11 @@ def tracker(config: Config) -> Tracker:
 def preload(config: Config) -> None:
     """Import what the workers need, before they are forked, so that they share its memory."""
     for name in config.drivers():
-        import_module(f"runner.drivers.{name}")
+        import_module(f"runner.drivers.{name}.driver" if name in _PACKAGES else f"runner.drivers.{name}")
 
 
 def _local(config: Config, unseal: Unseal) -> Driver:
-    from runner.drivers.local import LocalDriver
+    from runner.drivers.local.driver import LocalDriver
 
     local = config.local
     # Trying a key takes this host's own sh, git and ssh, where the configuration has nothing else for it.
@@ -59,7 +61,7 @@ def _local(config: Config, unseal: Unseal) -> Driver:
 
 
 def _kubernetes(config: Config, unseal: Unseal) -> Driver:
-    from runner.drivers.kubernetes import KubernetesDriver
+    from runner.drivers.kubernetes.driver import KubernetesDriver
 
     return KubernetesDriver(config, unseal=unseal)
 
@@ -71,7 +73,7 @@ def _memory(_config: Config, unseal: Unseal) -> Driver:
 
 
 def _nomad(config: Config, unseal: Unseal) -> Driver:
-    from runner.drivers.nomad import NomadDriver
+    from runner.drivers.nomad.driver import NomadDriver
 
     return NomadDriver(config, unseal=unseal)
 

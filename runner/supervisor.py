@@ -21,10 +21,10 @@ from pathlib import Path
 
 import msgspec
 
-from runner import exit_codes
-from runner.client import SOCKET_VARIABLE
-from runner.config import PATH_VARIABLE
-from runner.settings import Config, Rabbitmq
+from runner.config.loading import PATH_VARIABLE
+from runner.config.types import Config, Rabbitmq
+from runner.runtime import exit_codes
+from runner.sidecar.client import SOCKET_VARIABLE
 
 log = logging.getLogger("orchestrator.up")
 
@@ -99,7 +99,7 @@ def _grpc(config: Config, environment: Mapping[str, str]) -> list[Child]:
 
 
 def _rabbitmq(settings: Rabbitmq) -> dict[str, str]:
-    """The section as the variables that functions/amqp_settings.py reads."""
+    """The section as the variables that functions/amqp/settings.py reads."""
     queues = {name: {"queue": place.queue, "key": place.key} for name, place in settings.queues.items()}
     values = {
         "EXCHANGE": settings.exchange,

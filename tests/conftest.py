@@ -17,8 +17,8 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from runner.config import parse
-from runner.settings import Config
+from runner.config.loading import parse
+from runner.config.types import Config
 from tests import cluster
 from tests.processes import Processes
 

@@ -15,15 +15,16 @@ import sys
 import time
 from pathlib import Path
 
-from runner import config as configuration
-from runner import frames, logs, waiting
-from runner.drivers import Deadline
+from runner.config import loading as configuration
+from runner.config.types import Config
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Problem, revive
 from runner.jobs import JobSpec, State
-from runner.pool import Pool
-from runner.settings import Config
-from runner.sidecar import Sidecar
+from runner.runtime import logs, waiting
+from runner.runtime.clock import Deadline
+from runner.sidecar import frames
+from runner.sidecar.pool import Pool
+from runner.sidecar.server import Sidecar
 
 _wall_clock = time.time
 

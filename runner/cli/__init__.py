@@ -10,12 +10,12 @@ import sys
 
 import click
 
-from runner import exit_codes
 from runner.cli.configuration import check_config
 from runner.cli.jobs import jobs
 from runner.cli.processes import serve, track, up
 from runner.cli.requests import render, submit
 from runner.errors import OrchestratorError
+from runner.runtime import exit_codes
 
 _EXIT_CODES = {"internal": exit_codes.DEFECT} | dict.fromkeys(("busy", "unavailable", "timeout"), exit_codes.LATER)
 

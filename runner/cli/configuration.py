@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from runner import config as configuration
-from runner import exit_codes
+from runner.config import loading as configuration
+from runner.config.types import Config, Protocol
 from runner.errors import OrchestratorError
-from runner.settings import Config, Protocol
+from runner.runtime import exit_codes
 
 BROKER_VARIABLE = "ORCHESTRATOR_AMQP_URL"
 
@@ -64,7 +64,7 @@ def check_config(path: str | None) -> None:
 
 
 def _bad_keys(config: Config) -> Iterator[str]:
-    from runner.keys import parse_private_key, parse_public_key  # brings in the cryptography library
+    from runner.security.keys import parse_private_key, parse_public_key  # brings in the cryptography library
 
     parse: Callable[[str], object]
     for parse, pem in (

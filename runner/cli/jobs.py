@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import click
 
 from runner.cli.configuration import config_option, load_or_exit
-from runner.drivers import Deadline, Driver
+from runner.drivers.driver import Driver
 from runner.errors import Rejected
 from runner.jobs import Cancellation, Report
-from runner.outcomes import Observation, classify
+from runner.observation import Observation
+from runner.runtime.clock import Deadline
+from runner.tracker.outcomes import classify
 
 CANCEL_SECONDS = 15.0
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from runner import config as configuration
-from runner import exit_codes, logs
 from runner.cli.configuration import config_option, load_or_exit
+from runner.config import loading as configuration
+from runner.runtime import exit_codes, logs
 
 
 @click.command()
@@ -26,7 +26,7 @@ def serve(path: str | None) -> None:
     load_or_exit(path)  # says all that is wrong, where the pool would stop at a traceback
     from runner import composition
     from runner.errors import OrchestratorError
-    from runner.pool import Pool
+    from runner.sidecar.pool import Pool
 
     logging.config.dictConfig(logs.settings())
     located = configuration.locate(path, os.environ)
@@ -52,7 +52,7 @@ def track(path: str | None) -> None:
     """
     config = load_or_exit(path)
     from runner import composition
-    from runner.tracker import only_one
+    from runner.tracker.tracker import only_one
 
     logging.config.dictConfig(logs.settings())
     stop = threading.Event()

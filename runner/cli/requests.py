@@ -15,13 +15,14 @@ from typing import Any, NoReturn
 import click
 import msgspec
 
-from runner import config as configuration
-from runner import exit_codes, payloads
+from runner import payloads
 from runner.cli.configuration import config_option, load_or_exit
 from runner.commands import plan
+from runner.config import loading as configuration
+from runner.config.types import Config
 from runner.errors import Problem, Unavailable, revive
 from runner.jobs import Action, JobSpec, Placed
-from runner.settings import Config
+from runner.runtime import exit_codes
 
 PATHS = {
     "analysis_run": "/tasks/analysis",
@@ -82,7 +83,9 @@ def render(request_type: str, payload: Any, path: str | None, driver: str | None
 
 
 def _rendered(action: Action, config: Config, driver: str, reveal: bool) -> str:
-    from runner.drivers import kubernetes_manifest, nomad_rendering, printer
+    from runner.drivers import printer
+    from runner.drivers.kubernetes import manifest as kubernetes_manifest
+    from runner.drivers.nomad import rendering as nomad_rendering
 
     if isinstance(action, JobSpec):
         values = _values(action, config) if reveal else None
@@ -96,7 +99,7 @@ def _rendered(action: Action, config: Config, driver: str, reveal: bool) -> str:
 
 def _values(job: JobSpec, config: Config) -> dict[str, str]:
     from runner.jobs import Secret
-    from runner.tokens import Signer
+    from runner.security.tokens import Signer
 
     if config.runner.private_key:
         return Signer(config.runner.private_key, config.runner.id, time.time).unseal(job)

@@ -18,6 +18,7 @@ from runner.commands import (
     ssh_verify_run,
     transformer_run,
 )
+from runner.config.types import Config
 from runner.jobs import Action
 from runner.payloads import (
     AnalysisRun,
@@ -28,7 +29,6 @@ from runner.payloads import (
     SshVerifyRun,
     TransformerRun,
 )
-from runner.settings import Config
 
 _PLANS: dict[type[Request], Callable[[Any, Config], tuple[Action, ...]]] = {
     AnalysisRun: analysis_run.plan,

@@ -7,9 +7,9 @@ import rtoml
 
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
+from runner.config.types import Config
 from runner.jobs import JobSpec, Report, Resources, Secret, Text
 from runner.payloads.analysis_run import AnalysisRun, Check
-from runner.settings import Config
 
 
 def plan(request: AnalysisRun, config: Config) -> tuple[JobSpec, ...]:

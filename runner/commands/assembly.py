@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from runner.commands import containers, names
+from runner.config.types import Config
 from runner.jobs import Container, Deadlines, JobSpec, Report, Secret, TokenGrant
-from runner.settings import Config
 
 TOKEN_GRACE = 900
 """Seconds that a result token outlives its job's deadline: clocks differ, and publishing takes time."""

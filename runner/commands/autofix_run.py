@@ -10,9 +10,9 @@ import rtoml
 
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
+from runner.config.types import Config
 from runner.jobs import JobSpec, Report, Resources, Text
 from runner.payloads.autofix_run import AutofixRun
-from runner.settings import Config
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from runner.commands import analysis_run, assembly
+from runner.config.types import Config
 from runner.jobs import Cancellation, Report
 from runner.payloads.cancel_check_run import CancelCheckRun
-from runner.settings import Config
 
 
 def plan(request: CancelCheckRun, _config: Config) -> tuple[Cancellation, ...]:

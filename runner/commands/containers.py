@@ -9,10 +9,10 @@ from collections.abc import Mapping
 
 import msgspec
 
+from runner.config.types import Config
 from runner.errors import TooLarge
 from runner.jobs import Container, Report, Resources, Secret, SecretRef, Text, TokenGrant, Volume
 from runner.payloads.fields import Keys, VcsMeta
-from runner.settings import Config
 
 TIME_LIMIT = 1500
 """Seconds that the analyzer is told it has."""

@@ -6,9 +6,9 @@ import msgspec
 
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
+from runner.config.types import Config
 from runner.jobs import JobSpec, Report, Text
 from runner.payloads.patcher_run import PatcherRun
-from runner.settings import Config
 
 
 def plan(request: PatcherRun, config: Config) -> tuple[JobSpec, ...]:

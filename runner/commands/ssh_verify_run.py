@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
+from runner.config.types import Config
 from runner.jobs import Container, JobSpec, Report, Secret, SecretRef, Text, TokenGrant
 from runner.payloads.ssh_verify_run import SshVerifyRun
-from runner.settings import Config
 
 TIME_LIMIT = 120
 """Seconds for one ls-remote; a host that does not answer has failed."""

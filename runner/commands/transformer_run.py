@@ -6,9 +6,9 @@ import rtoml
 
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
+from runner.config.types import Config
 from runner.jobs import JobSpec, Report, Resources, Text
 from runner.payloads.transformer_run import TransformerRun
-from runner.settings import Config
 
 CHECK_SEQ = "1"
 

@@ -11,10 +11,10 @@ import time
 
 import msgspec
 
-from runner.drivers import Clock, Deadline
 from runner.errors import Conflict, Rejected
 from runner.jobs import Cancellation, JobSpec, State, Unseal
-from runner.outcomes import Observation, Outcome, Phase
+from runner.observation import Observation, Outcome, Phase
+from runner.runtime.clock import Clock, Deadline
 
 
 class Record(msgspec.Struct, frozen=True):

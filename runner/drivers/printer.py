@@ -7,11 +7,11 @@ from typing import TextIO
 
 import yaml
 
-from runner.drivers import Deadline
-from runner.drivers.kubernetes_manifest import Manifest, job_manifest, secret_manifest, tombstone_manifest
+from runner.config.types import Config
+from runner.drivers.kubernetes.manifest import Manifest, job_manifest, secret_manifest, tombstone_manifest
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import Cancellation, JobSpec, State, Unseal
-from runner.settings import Config
+from runner.runtime.clock import Deadline
 
 MASK = "***"
 OWNER = "00000000-0000-0000-0000-000000000000"

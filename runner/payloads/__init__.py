@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from runner.config.reading import read
 from runner.errors import Invalid, Problem, TooLarge
 from runner.payloads import analysis_run, remotes
 from runner.payloads.analysis_run import AnalysisRun
@@ -20,7 +21,6 @@ from runner.payloads.fields import Payload, Pool, RepositoryConfig
 from runner.payloads.patcher_run import PatcherRun
 from runner.payloads.ssh_verify_run import SshVerifyRun
 from runner.payloads.transformer_run import TransformerRun
-from runner.reading import read
 
 Request = AnalysisRun | AutofixRun | TransformerRun | SshVerifyRun | CancelCheckRun | PatcherRun
 

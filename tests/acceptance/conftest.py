@@ -18,7 +18,7 @@ from examples.atlas.orchestrator import Orchestrator
 from examples.atlas.runs import Run, Runs
 from examples.atlas.server import serving
 from examples.atlas.tokens import Verifier, signer
-from runner.config import parse
+from runner.config.loading import parse
 from tests import cluster
 from tests.acceptance import images
 from tests.acceptance.registry import registry

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import yaml
 
-from runner.client import Client
+from runner.sidecar.client import Client
 from tests.bench import clusters, grpc_load, load, rabbitmq, stack
 from tests.bench.figures import Figure
 from tests.conftest import make_key_pair

@@ -22,12 +22,12 @@ import msgspec
 import urllib3
 import yaml
 
-from runner.config import parse
-from runner.drivers import nomad_record
-from runner.drivers.kubernetes_manifest import job_manifest, secret_manifest
-from runner.drivers.nomad_specification import specification
+from runner.config.loading import parse
+from runner.config.types import Config
+from runner.drivers.kubernetes.manifest import job_manifest, secret_manifest
+from runner.drivers.nomad import record as nomad_record
+from runner.drivers.nomad.specification import specification
 from runner.jobs import JobSpec
-from runner.settings import Config
 from tests import cluster
 from tests.bench import load, stack
 from tests.bench.figures import Figure

@@ -20,7 +20,7 @@ import time
 from google.protobuf import json_format
 from hpack import Encoder
 
-from functions.grpc_tasks_pb2 import AnalysisRun
+from functions.grpc.tasks_pb2 import AnalysisRun
 from tests.bench.load import CONNECTIONS
 from tests.bench.stack import ROOT
 

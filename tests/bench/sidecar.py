@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 
 from runner import composition
-from runner import config as configuration
+from runner.config import loading as configuration
+from runner.config.types import Config
+from runner.config.types import Sidecar as Settings
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import JobSpec
-from runner.pool import Pool
-from runner.settings import Config
-from runner.settings import Sidecar as Settings
-from runner.sidecar import Sidecar
+from runner.sidecar.pool import Pool
+from runner.sidecar.server import Sidecar
 
 
 def _unseal(job: JobSpec) -> dict[str, str]:

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from runner.drivers import Deadline
 from runner.errors import Timeout
-from runner.outcomes import Observation, classify
+from runner.observation import Observation
+from runner.runtime.clock import Deadline
+from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import PATIENCE, Cluster
 from tests.conformance.jobs import Program, new_name

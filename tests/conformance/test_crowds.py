@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runner.drivers import Deadline
-from runner.outcomes import classify
+from runner.runtime.clock import Deadline
+from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.drivers import Deadline
+from runner.runtime.clock import Deadline
 from tests.conformance import jobs
 from tests.conformance.clusters import PATIENCE, Cluster
 from tests.conformance.jobs import Program

@@ -10,7 +10,7 @@ import pytest
 
 from runner.errors import Rejected
 from runner.jobs import Secret
-from runner.outcomes import Outcome
+from runner.observation import Outcome
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import POOL, Program, new_name
 from tests.processes import eventually

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from runner.drivers import Deadline
 from runner.errors import Conflict, Rejected, Timeout
 from runner.jobs import Secret, TokenGrant
+from runner.runtime.clock import Deadline
 from tests.conformance.clusters import PATIENCE, Cluster
 
 

@@ -23,10 +23,10 @@ from functions.function import Function
 from functions.ssh_verify import SshVerify
 from functions.transformer import Transformer
 from runner.cli import main
-from runner.config import parse
+from runner.config.loading import parse
+from runner.config.types import Config, Section
 from runner.errors import TABLE
 from runner.payloads import REQUEST_TYPES
-from runner.settings import Config, Section
 from tests.conftest import ROOT, KeyPair
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])

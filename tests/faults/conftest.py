@@ -18,9 +18,9 @@ import msgspec
 import pytest
 
 from runner import payloads
-from runner.client import Client
 from runner.errors import OrchestratorError
 from runner.payloads import AnalysisRun, Terms
+from runner.sidecar.client import Client
 from tests.processes import Process, Processes, children_of, eventually, free_port
 
 OPEN = Terms(runner_id="", public_key="")

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from runner import frames
 from runner.errors import Busy, Timeout
+from runner.sidecar import frames
 from tests.faults.conftest import Door, Pool
 from tests.processes import Process, eventually
 

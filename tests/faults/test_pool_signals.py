@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runner import exit_codes
+from runner.runtime import exit_codes
 from tests.faults.conftest import Pool
 from tests.faults.load import commands
 from tests.processes import Processes, eventually
@@ -126,7 +126,7 @@ def test_a_second_sidecar_on_the_same_socket_refuses_and_the_first_goes_on(stead
 def test_a_key_that_is_none_is_reported_on_sighup_and_the_old_one_stays(
     processes: Processes, tmp_path: Path, write_config: Callable[..., Path], document: dict[str, Any]
 ) -> None:
-    from runner.client import Client
+    from runner.sidecar.client import Client
 
     config = write_config(tmp_path)
     sidecar, client = processes.sidecar(config), Client(str(tmp_path / "runner.sock"))

@@ -15,11 +15,11 @@ import msgspec
 import pytest
 
 from runner import payloads
-from runner.client import Client
-from runner.drivers.local import LocalDriver
+from runner.drivers.local.driver import LocalDriver
 from runner.errors import OrchestratorError
-from runner.outcomes import classify
 from runner.payloads import AnalysisRun
+from runner.sidecar.client import Client
+from runner.tracker.outcomes import classify
 from tests.conformance.clusters.local import LocalCluster
 from tests.faults.conftest import OPEN
 from tests.processes import Process, Processes, eventually

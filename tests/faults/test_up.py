@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from runner import exit_codes
+from runner.runtime import exit_codes
 from tests.faults.conftest import Everything
 from tests.faults.load import requests
 from tests.processes import Processes, children_of, eventually, free_port

@@ -18,8 +18,8 @@ from typing import Any
 import gevent
 import pytest
 
-from functions import http_worker
-from runner import waiting
+from functions.http import worker as http_worker
+from runner.runtime import waiting
 from tests.functions.conftest import Server, send_slowly
 from tests.processes import eventually, limit_open_files, listens, lowest_free_descriptor
 from tests.wire import Answer, Connection, head, request

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from runner.settings import Config
+from runner.config.types import Config
 from tests import cluster
 from tests.kubernetes.namespaces import Namespace
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from runner.drivers import Deadline
-from runner.drivers.kubernetes import KubernetesDriver
-from runner.drivers.kubernetes_api import Answer, ApiServer
-from runner.settings import Config
+from runner.config.types import Config
+from runner.drivers.kubernetes.api import Answer, ApiServer
+from runner.drivers.kubernetes.driver import KubernetesDriver
+from runner.runtime.clock import Deadline
 
 
 class FatalApiServer(ApiServer):

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from runner.commands import plan
-from runner.drivers import Driver
+from runner.config.types import Config
+from runner.drivers.driver import Driver
 from runner.jobs import Container, JobSpec, Resources, Text
-from runner.outcomes import Observation
+from runner.observation import Observation
 from runner.payloads import AnalysisRun, Terms, decode
-from runner.settings import Config
 
 SMALL = Resources(cpu=50, memory=32)
 

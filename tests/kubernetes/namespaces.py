@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import yaml
 
-from runner.drivers.kubernetes import KubernetesDriver
+from runner.config.types import Config
+from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Unavailable
 from runner.jobs import JobSpec
-from runner.settings import Config
 from tests.cluster import KubernetesAccess
 from tests.kubernetes.jobs import until
 

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from runner.drivers import Deadline
-from runner.drivers.kubernetes import KubernetesDriver
+from runner.drivers.kubernetes.driver import KubernetesDriver
+from runner.runtime.clock import Deadline
 from tests.cluster.certificates import Authority
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import ROOT, Namespace, unseal

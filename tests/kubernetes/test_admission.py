@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.drivers import Deadline
-from runner.drivers.kubernetes import KubernetesDriver
-from runner.drivers.kubernetes_manifest import SECRET
+from runner.drivers.kubernetes.driver import KubernetesDriver
+from runner.drivers.kubernetes.manifest import SECRET
 from runner.drivers.printer import render
 from runner.errors import Busy, Conflict, Rejected
 from runner.jobs import SecretRef, State
-from runner.outcomes import classify
+from runner.runtime.clock import Deadline
+from runner.tracker.outcomes import classify
 from tests.conformance.jobs import cancellation
 from tests.kubernetes.jobs import analysis, seen, shell, until
 from tests.kubernetes.namespaces import ROOT, Namespace

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.drivers import Deadline
-from runner.drivers.kubernetes import KubernetesDriver
+from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Busy, Timeout, Unavailable
 from runner.jobs import JobSpec
+from runner.runtime.clock import Deadline
 from tests.faulty_proxy import FAULTS, faulty_proxy
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import Namespace

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from runner.drivers import Deadline
-from runner.drivers.kubernetes import KubernetesDriver
+from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Rejected
 from runner.jobs import Cancellation
-from runner.outcomes import Outcome
+from runner.observation import Outcome
+from runner.runtime.clock import Deadline
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import RBAC, Namespace
 

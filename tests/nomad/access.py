@@ -10,7 +10,7 @@ from typing import Any
 
 import urllib3
 
-from runner.settings import Config
+from runner.config.types import Config
 from tests.cluster import NomadAccess
 from tests.cluster.rest import Rest
 

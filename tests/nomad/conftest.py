@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from runner.drivers.nomad import NomadDriver
-from runner.settings import Config
+from runner.config.types import Config
+from runner.drivers.nomad.driver import NomadDriver
 from tests import cluster
 from tests.conformance.jobs import Unsealing
 from tests.nomad.access import Nomad

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from runner.drivers import Driver
-from runner.outcomes import Observation, Outcome, classify
+from runner.drivers.driver import Driver
+from runner.observation import Observation, Outcome
+from runner.tracker.outcomes import classify
 
 
 def find(driver: Driver, name: str) -> Observation | None:

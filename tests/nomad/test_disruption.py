@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from runner.drivers import Deadline
-from runner.drivers.nomad import NomadDriver
+from runner.config.types import Config
+from runner.drivers.nomad.driver import NomadDriver
 from runner.jobs import Deadlines, JobSpec
-from runner.settings import Config
+from runner.runtime.clock import Deadline
 from tests.cluster import NomadAccess
 from tests.conformance.jobs import Program, Unsealing, job
 from tests.nomad.private import PrivateNomad

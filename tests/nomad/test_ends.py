@@ -7,9 +7,9 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from runner.drivers import Deadline
-from runner.drivers.nomad import NomadDriver
+from runner.drivers.nomad.driver import NomadDriver
 from runner.jobs import Deadlines, JobSpec, Resources, Secret, SecretRef
+from runner.runtime.clock import Deadline
 from tests import cluster
 from tests.cluster import Directory, NomadAccess
 from tests.conformance.jobs import POOL, Program, job

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runner.drivers import Deadline
-from runner.drivers.nomad import NomadDriver
+from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Busy, Timeout, Unavailable
 from runner.jobs import JobSpec
+from runner.runtime.clock import Deadline
 from tests.conformance.jobs import POOL, cancellation, job, new_name
 from tests.faulty_proxy import FAULTS, faulty_proxy
 from tests.nomad.access import Nomad

@@ -11,15 +11,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.drivers import Deadline, nomad_record
-from runner.drivers.nomad import NomadDriver
-from runner.drivers.nomad_api import Agent
-from runner.drivers.nomad_namespace import Namespace
-from runner.drivers.nomad_specification import specification
+from runner.config.types import Config
+from runner.drivers.nomad import record as nomad_record
+from runner.drivers.nomad.api import Agent
+from runner.drivers.nomad.driver import NomadDriver
+from runner.drivers.nomad.namespace import Namespace
+from runner.drivers.nomad.specification import specification
 from runner.errors import Conflict
 from runner.jobs import Deadlines, JobSpec
-from runner.outcomes import Outcome
-from runner.settings import Config
+from runner.observation import Outcome
+from runner.runtime.clock import Deadline
 from tests.conformance.jobs import POOL, Program, cancellation, job, new_name
 from tests.nomad.access import Nomad
 from tests.nomad.seen import find, outcome, until
@@ -129,7 +130,7 @@ def test_killed_between_variable_and_job_and_never_repeated_it_is_owed_as_delete
     _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, Deadline.after(5)))
     assert find(driver, wanted.name) is None  # it may be on its way
 
-    monkeypatch.setattr("runner.drivers.nomad_look.LEFT_SECONDS", 0.0)
+    monkeypatch.setattr("runner.drivers.nomad.listing.LEFT_SECONDS", 0.0)
     time.sleep(1.1)  # the cluster's clock is told in whole seconds
     ended = outcome(driver, wanted.name)
     assert ended.reason == "deleted"

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.drivers import Deadline
-from runner.drivers.nomad import NomadDriver
+from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Rejected, Unavailable
-from runner.outcomes import Outcome
+from runner.observation import Outcome
+from runner.runtime.clock import Deadline
 from tests.conformance.jobs import Program, cancellation, job
 from tests.nomad.access import POLICY, Nomad
 from tests.nomad.seen import outcome

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from runner.drivers import Deadline
-from runner.drivers.nomad import NomadDriver
+from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Rejected
 from runner.jobs import Secret, SecretRef
-from runner.outcomes import Outcome
+from runner.observation import Outcome
+from runner.runtime.clock import Deadline
 from tests.conformance.jobs import Program, cancellation, job
 from tests.nomad.access import Nomad
 from tests.nomad.seen import outcome, printed, until

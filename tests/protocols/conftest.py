@@ -25,7 +25,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from examples.broker import Broker, BrokerMissing, install
-from functions import grpc_tasks_pb2 as messages
+from functions.grpc import tasks_pb2 as messages
 from tests.processes import Process, Processes, eventually, free_port
 from tests.wire import Connection, head, request
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from functions import amqp_settings
+from functions.amqp import settings as amqp_settings
 from runner.cli import main
+from runner.config.types import Config
 from runner.errors import Invalid
-from runner.settings import Config
 from runner.supervisor import Child, children
 
 URL = "amqp://user:secret@broker/"

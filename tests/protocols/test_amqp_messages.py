@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
-from functions.amqp_messages import (
+from functions.amqp.messages import (
     MAX_DEFECTS,
     MAX_RETURNS,
     DeadLetter,
@@ -25,8 +25,8 @@ from functions.amqp_messages import (
     payload,
     trace_id,
 )
-from functions.amqp_settings import Settings, read
-from functions.amqp_topology import Exchange, Queue, aside, work
+from functions.amqp.settings import Settings, read
+from functions.amqp.topology import Exchange, Queue, aside, work
 from runner.errors import (
     BY_CODE,
     TABLE,

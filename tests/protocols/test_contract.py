@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from functions import grpc_messages
 from functions.bundle import FUNCTIONS
+from functions.grpc import messages as grpc_messages
 from runner.payloads import REQUEST_TYPES
 from tests.processes import ROOT
 
@@ -189,5 +189,5 @@ def test_the_tree_has_no_package_named_proto() -> None:
 def test_a_function_alone_brings_in_nothing_of_grpc() -> None:
     program = "import sys, functions.analysis; print('\\n'.join(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    names = ("grpclib", "betterproto", "google.protobuf", "h2", "functions.grpc", "runner.asyncio_client")
+    names = ("grpclib", "betterproto", "google.protobuf", "h2", "functions.grpc", "runner.sidecar.asyncio_client")
     assert [name for name in ran.stdout.split() if name.startswith(names)] == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hyperframe.frame import RstStreamFrame
 
-from functions.grpc_session import ALLOWANCE, MAX_HEADERS
+from functions.grpc.session import ALLOWANCE, MAX_HEADERS
 from tests.processes import Process, eventually
 from tests.protocols.conftest import GrpcDoor
 from tests.protocols.corpus import ANALYSIS

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from functions.grpc_errors import MAX_DETAILS, field_path
+from functions.grpc.errors import MAX_DETAILS, field_path
 from tests.protocols.conftest import GrpcDoor, message, refusal
 from tests.protocols.corpus import ANALYSIS, check
 from tests.protocols.http2 import Http2, framed

@@ -21,7 +21,7 @@ from grpclib.client import Channel
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
-from functions.grpc_tasks_pb2 import DESCRIPTOR
+from functions.grpc.tasks_pb2 import DESCRIPTOR
 from tests.processes import ROOT
 from tests.protocols.conftest import GrpcDoor
 from tests.protocols.corpus import ANALYSIS, PATCHER

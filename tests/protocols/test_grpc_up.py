@@ -16,9 +16,9 @@ import pytest
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from runner.config import parse
+from runner.config.loading import parse
+from runner.config.types import Config
 from runner.errors import Invalid
-from runner.settings import Config
 from runner.supervisor import children
 from tests.processes import ROOT, Processes, eventually, free_port
 from tests.protocols.conftest import GrpcDoor

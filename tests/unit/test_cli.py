@@ -17,13 +17,13 @@ import yaml
 from click.testing import CliRunner, Result
 
 from functions import analysis, autofix, cancel_check, commit, ssh_verify, transformer
-from runner import exit_codes
 from runner.cli import main
 from runner.cli.requests import PATHS
-from runner.drivers import Deadline
-from runner.drivers.local import LocalDriver
+from runner.drivers.local.driver import LocalDriver
 from runner.jobs import Cancellation, Report
 from runner.payloads import REQUEST_TYPES
+from runner.runtime import exit_codes
+from runner.runtime.clock import Deadline
 from tests.conftest import ROOT, KeyPair
 from tests.unit.documents import put, whole
 
@@ -513,7 +513,7 @@ class TestJobs:
 
 
 def test_the_answer_of_the_functions_can_be_read() -> None:
-    """What functions/http.py writes, and what is read here, are one type."""
+    """What functions/http/application.py writes, and what is read here, are one type."""
     from runner.cli.requests import Answer
     from runner.jobs import Placed
 

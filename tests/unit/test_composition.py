@@ -9,11 +9,11 @@ from pathlib import Path
 
 from runner import composition
 from runner.commands import plan
-from runner.drivers import Deadline
+from runner.config.types import Config
 from runner.jobs import JobSpec
-from runner.outcomes import Observation
+from runner.observation import Observation
 from runner.payloads import SshVerifyRun, Terms, decode
-from runner.settings import Config
+from runner.runtime.clock import Deadline
 
 
 def test_a_key_is_tried_by_this_host_s_own_programs(make_config: Callable[..., Config], tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-from runner.drivers import Deadline, Driver
+from runner.drivers.driver import Driver
 from runner.jobs import JobSpec, State
-from runner.outcomes import Observation, Outcome, classify
+from runner.observation import Observation, Outcome
+from runner.runtime.clock import Deadline
+from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, Unsealing
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from runner.drivers.kubernetes import KubernetesDriver
-from runner.settings import Config
+from runner.config.types import Config
+from runner.drivers.kubernetes.driver import KubernetesDriver
 from tests import cluster
 from tests.conformance.clusters import Cluster
 from tests.kubernetes.namespaces import Namespace

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runner.drivers.local import LocalDriver
-from runner.settings import LocalImage
+from runner.config.types import LocalImage
+from runner.drivers.local.driver import LocalDriver
 from tests.conformance.clusters import Cluster
 
 

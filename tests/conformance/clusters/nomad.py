@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from runner.drivers.nomad import NomadDriver
-from runner.settings import Config
+from runner.config.types import Config
+from runner.drivers.nomad.driver import NomadDriver
 from tests.conformance.clusters import Cluster
 from tests.nomad.access import Nomad
 

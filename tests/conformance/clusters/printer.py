@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+from runner.config.types import Config
 from runner.drivers.printer import PrinterDriver
-from runner.settings import Config
 from tests.conformance.clusters.memory import MemoryCluster
 
 

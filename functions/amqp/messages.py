@@ -1,0 +1,212 @@
+"""What a message is and what becomes of it, as values; no broker here.
+
+A message's history travels in its headers, so that whichever process meets it next knows it. Headers and properties
+are the sender's to fill: nothing in them is trusted to have a sensible type.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+from pamqp.commands import Basic
+from pamqp.header import ContentHeader
+
+from functions.amqp.topology import DELAY_HEADER
+from runner.errors import TABLE, Internal, OrchestratorError, TooLarge, UnsupportedMediaType
+from runner.payloads import MAX_BODY
+
+PREFIX = "x-orchestrator-"
+MAX_DEFECTS = 5
+"""Times that a message is tried again after an error of ours, before it becomes a dead letter."""
+
+MAX_RETURNS = 10
+"""Times that a message may come back because whoever had it died or lost the connection."""
+
+_MAX_DETAIL, _MAX_PROBLEMS = 1000, 20
+_BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
+_NOT_REPEATED = frozenset({"CC", "BCC", DELAY_HEADER})
+"""The broker would send copies to the keys of the first two once more; the last is over."""
+
+_REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{1,128}\Z")
+
+Draw = Callable[[Sequence[int]], int]
+
+
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """What has happened to a message so far. `first_seen` is in seconds since 1970."""
+
+    queue: str
+    first_seen: int
+    attempts: int = 0
+    defects: int = 0
+    returns: int = 0
+
+    def headers(self) -> dict[str, Any]:
+        """As the next to meet the message will read it."""
+        return {PREFIX + name.replace("_", "-"): value for name, value in msgspec.structs.asdict(self).items()}
+
+
+class Delay(msgspec.Struct, frozen=True):
+    """Back to its queue in that many seconds."""
+
+    seconds: int
+    history: History
+    error: OrchestratorError
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """Never again, unless a person sends it back."""
+
+    history: History
+    error: OrchestratorError
+
+
+Verdict = Delay | DeadLetter
+
+
+class _Outer(msgspec.Struct):
+    """What tells the two shapes apart. Every payload has `run_id` at its top, no envelope has."""
+
+    run_id: Raw | UnsetType = UNSET
+    kwargs: Raw | UnsetType = UNSET
+
+
+_outer = msgspec.json.Decoder(_Outer)
+
+
+def payload(body: bytes, content_encoding: str | None) -> bytes:
+    """The request itself: the body, or what the envelope `{"id", "task", "kwargs", "retries"}` holds.
+
+    Whatever is neither is given as it is; decoding it will say what is wrong. Raises TooLarge, UnsupportedMediaType.
+    """
+    if len(body) > MAX_BODY:
+        raise TooLarge(f"the message has {len(body)} bytes; {MAX_BODY} are taken")
+    if (content_encoding or "utf-8").lower() not in ("utf-8", "utf8", "identity", "us-ascii"):
+        raise UnsupportedMediaType(f"the body is encoded as {content_encoding[:80]!r}; send plain JSON")  # type: ignore[index]
+    try:
+        outer = _outer.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return body
+    if outer.run_id is UNSET and not isinstance(outer.kwargs, UnsetType):
+        return bytes(outer.kwargs)
+    return body
+
+
+def history(headers: Mapping[str, Any], queue: str, now: float, *, redelivered: bool) -> History:
+    """What the headers tell. Quorum queues count the returns themselves, for others it is a flag."""
+    counted = _number(headers.get("x-delivery-count"))
+    return History(
+        queue=queue,
+        first_seen=_number(headers.get(f"{PREFIX}first-seen")) or int(now),
+        attempts=_number(headers.get(f"{PREFIX}attempts")),
+        defects=_number(headers.get(f"{PREFIX}defects")),
+        returns=_number(headers.get(f"{PREFIX}returns")) + (counted or int(redelivered)),
+    )
+
+
+def on_return(
+    known: History, headers: Mapping[str, Any], delays: Sequence[int], draw: Draw, *, redelivered: bool
+) -> Verdict | None:
+    """What to do with a message that has come back without an answer, before it is tried again; None to try it.
+
+    It may be what ended us. So it is counted first: where the broker does not do that, by sending it round with the
+    count in its headers, which also keeps it from the others. At MAX_RETURNS it is a dead letter.
+    """
+    error = Internal(f"whoever had it in hand died or lost the connection, {known.returns} times; see the logs of then")
+    if known.returns > MAX_RETURNS:
+        return DeadLetter(known, error)
+    if not redelivered or _number(headers.get("x-delivery-count")):
+        return None
+    return Delay(_pause(delays, known.returns - 1, 0, draw), known, error)
+
+
+def judge(error: OrchestratorError, known: History, delays: Sequence[int], draw: Draw) -> Verdict:
+    """What the error table says, given what has been tried already."""
+    row = TABLE[error.code].amqp
+    later = msgspec.structs.replace(known, attempts=known.attempts + 1)
+    if row == "delay-then-dead-letter":
+        later = msgspec.structs.replace(later, defects=known.defects + 1)
+    if row in ("dead-letter", "-") or later.defects > MAX_DEFECTS:
+        return DeadLetter(later, error)
+    return Delay(_pause(delays, known.attempts, error.retry_after or 0, draw), later, error)
+
+
+def _pause(delays: Sequence[int], tried: int, at_least: int, draw: Draw) -> int:
+    """One of two neighbours, so that what failed together does not come back together; more with each try."""
+    last = len(delays) - 1
+    first = min(tried, last)
+    while first < last and delays[first] < at_least:
+        first += 1
+    return draw(delays[first : first + 2])
+
+
+def outgoing(verdict: Verdict, received: Basic.Properties, room: int) -> Basic.Properties:
+    """The properties under which the untouched body is sent on, persistent.
+
+    Left behind: an expiry, which would let the broker drop it; the user, whom the broker holds against ours; and what
+    the broker itself had added. Where the sender's headers leave no room for ours within `room` bytes (one frame), or
+    cannot be sent again, they are left behind too.
+    """
+    ours: dict[str, Any] = {**verdict.history.headers(), **_explanation(verdict)}
+    theirs = {name: value for name, value in (received.headers or {}).items() if _repeated(name)}
+    properties = _properties(received, {**theirs, **ours})
+    if not _fits(properties, room):
+        properties = _properties(received, {**ours, f"{PREFIX}headers": "the sender's did not fit and were left out"})
+    return properties
+
+
+def _explanation(verdict: Verdict) -> dict[str, Any]:
+    error = verdict.error
+    said = {f"{PREFIX}code": error.code, f"{PREFIX}detail": error.detail[:_MAX_DETAIL]}
+    if isinstance(verdict, Delay):
+        return {**said, DELAY_HEADER: verdict.seconds}
+    errors = [
+        {"pointer": problem.pointer[:_MAX_DETAIL], "message": problem.message[:_MAX_DETAIL]}
+        for problem in error.problems[:_MAX_PROBLEMS]
+    ]
+    return {**said, f"{PREFIX}errors": errors} if errors else said
+
+
+def _properties(received: Basic.Properties, headers: dict[str, Any]) -> Basic.Properties:
+    return Basic.Properties(
+        content_type=received.content_type,
+        content_encoding=received.content_encoding,
+        headers=headers,
+        delivery_mode=2,
+        priority=received.priority,
+        correlation_id=received.correlation_id,
+        reply_to=received.reply_to,
+        message_id=received.message_id,
+        timestamp=received.timestamp,
+        message_type=received.message_type,
+        app_id=received.app_id,
+    )
+
+
+def _repeated(name: str) -> bool:
+    return name not in _NOT_REPEATED and not name.startswith((PREFIX, *_BROKERS))
+
+
+def _fits(properties: Basic.Properties, room: int) -> bool:
+    try:
+        return len(ContentHeader(properties=properties).marshal()) <= room
+    except Exception:  # pamqp raises whatever comes up; the answer is the same
+        return False
+
+
+def trace_id(properties: Basic.Properties) -> str:
+    """The id that the logs have: the message's own where it is a decent one."""
+    for given in (properties.message_id, properties.correlation_id):
+        if isinstance(given, str) and _REQUEST_ID.match(given):
+            return given
+    return uuid.uuid4().hex
+
+
+def _number(value: Any) -> int:
+    """A header's count; 0 for anything else."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 40 else 0

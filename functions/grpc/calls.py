@@ -1,0 +1,312 @@
+"""Calls: from a stream's headers to its trailers.
+
+A unary call of ours is bounded in time from its first header to its last trailer, its message in size before it is
+read, and it is answered by one write. Health and reflection are grpclib's own kind of service, and are served by its
+Stream, with the same bound on messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import struct
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+from grpclib.const import Handler, Status
+from grpclib.encoding.proto import ProtoCodec
+from grpclib.events import _DispatchServerEvents
+from grpclib.exceptions import GRPCError
+from grpclib.protocol import AbstractHandler, Stream
+from grpclib.server import Stream as ServiceStream
+from h2.exceptions import ProtocolError
+from hpack import NeverIndexedHeaderTuple
+
+from functions.function import DEADLINE_SECONDS, request_id
+from functions.grpc.errors import Headers, trailers
+from functions.grpc.session import MAX_HEADERS
+from runner.errors import Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, Unavailable
+from runner.payloads import MAX_BODY
+
+log = logging.getLogger("orchestrator.grpc")
+
+MAX_HELD = 128 * 1024 * 1024
+"""Bytes of messages that are being received by one process, over all its connections."""
+
+ANSWERING_SECONDS = 3.0
+"""For a client to take the last bytes of its answer."""
+
+CONTENT_TYPE = "application/grpc+proto"
+
+_PREFIX = struct.Struct("!BI")  # compressed or not, and the message's length
+_TIMEOUT = re.compile(r"\A([0-9]{1,8})([HMSmun])\Z")  # the gRPC specification's TimeoutValue and TimeoutUnit
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What a call's headers say. `deadline` is on the monotonic clock, None where the client has none."""
+
+    path: str
+    deadline: float | None
+    authorization: str
+    request_id: str
+
+
+Receive = Callable[[], Awaitable[bytes]]
+Rpc = Callable[[Head, float, Receive], Awaitable[bytes]]
+"""A unary call: the head, the deadline and what gives the message, to the answer's bytes. Raises our errors."""
+
+
+class Refused(Exception):
+    """An answer that no error of ours stands for: wrong method, type, path or compression."""
+
+    def __init__(self, http: int, status: Status, message: str, *more: tuple[str, str]) -> None:
+        super().__init__(message)
+        self.headers: Headers = [
+            (":status", str(http)),
+            ("content-type", CONTENT_TYPE if http == 200 else "text/plain"),
+        ]
+        self.headers += [("grpc-status", str(status.value)), ("grpc-message", message), *more]
+
+
+class Service(msgspec.Struct):
+    """What all connections of a process share."""
+
+    rpcs: Mapping[str, Rpc]
+    others: Mapping[str, Handler]
+    draining: bool = False
+    held: int = 0
+    calls: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
+    """The unary calls in hand: what a drain waits for."""
+
+
+class Calls(AbstractHandler):
+    """The calls of one connection."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._in_hand = 0
+        self.answered = 0
+        """Unary calls that have been, whatever the answer was."""
+        self._tasks: dict[Stream, asyncio.Task[None]] = {}
+
+    def __repr__(self) -> str:
+        return str(len(self._tasks))
+
+    def in_hand(self) -> int:
+        """Unary calls that are not answered yet."""
+        return self._in_hand
+
+    def accept(self, stream: Stream, headers: Any, release_stream: Callable[[], Any]) -> None:
+        """A new stream."""
+        task = asyncio.get_running_loop().create_task(self._serve(stream, headers, release_stream))
+        self._tasks[stream] = task
+
+    def cancel(self, stream: Stream) -> None:
+        """The client has reset the stream."""
+        if task := self._tasks.get(stream):
+            task.cancel()
+
+    def close(self) -> None:
+        """The connection is gone."""
+        for task in self._tasks.values():
+            task.cancel()
+
+    async def _serve(self, stream: Stream, headers: Headers, release: Callable[[], Any]) -> None:
+        try:
+            head = read_head(headers, time.monotonic())
+            if rpc := self._service.rpcs.get(head.path):
+                await self._answer(stream, head, rpc, headers)
+            elif other := self._service.others.get(head.path):
+                await _serve_other(stream, head, other)
+            else:
+                raise Refused(200, Status.UNIMPLEMENTED, "Method not found")
+        except Refused as refusal:
+            await _end(stream, refusal.headers)
+        except ProtocolError:  # the client has closed the stream; nobody is left to answer
+            pass
+        except Exception:
+            log.exception("a call failed for a reason of ours")
+        finally:
+            del self._tasks[stream]
+            release()
+
+    async def _answer(self, stream: Stream, head: Head, rpc: Rpc, headers: Headers) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        calls = self._service.calls
+        calls.add(task)
+        self._in_hand += 1
+        try:
+            async with asyncio.timeout(DEADLINE_SECONDS + ANSWERING_SECONDS):
+                try:
+                    message = await self._carry_out(stream, head, rpc, headers)
+                except OrchestratorError as error:
+                    first = [(":status", "200"), ("content-type", CONTENT_TYPE), ("x-request-id", head.request_id)]
+                    await _end(stream, first + trailers(error, head.request_id))
+                else:
+                    await _succeed(stream, head.request_id, message)
+            self.answered += 1
+        except TimeoutError:
+            log.info("a client did not take its answer; its stream is reset")
+            if stream.closable:
+                stream.reset_nowait()
+        finally:
+            self._in_hand -= 1
+            calls.discard(task)
+
+    async def _carry_out(self, stream: Stream, head: Head, rpc: Rpc, headers: Headers) -> bytes:
+        """The answer's bytes; every failure is an error of ours."""
+        now = time.monotonic()
+        deadline = min(head.deadline or now + DEADLINE_SECONDS, now + DEADLINE_SECONDS)
+        try:
+            if self._service.draining:
+                raise Unavailable("this server is about to end; repeat the call on a new connection")
+            if deadline <= now:
+                raise Timeout("the call's deadline had passed when it came; nothing was done")
+            if _size(headers) > MAX_HEADERS:
+                raise TooLarge(f"the headers have {_size(headers)} bytes; {MAX_HEADERS} are taken")
+            async with asyncio.timeout(deadline - now):
+                return await rpc(head, deadline, lambda: self._receive(stream))
+        except TimeoutError:
+            raise Timeout("there was no answer within the deadline; repeat the call") from None
+        except (OrchestratorError, Refused):
+            raise
+        except Exception:
+            log.exception("a call failed for a reason of ours", extra={"request_id": head.request_id})
+            raise Internal(f"an error of ours; it is logged under request id {head.request_id}") from None
+
+    async def _receive(self, stream: Stream) -> bytes:
+        """The one message of a unary call, complete. Raises TooLarge before it is read, Malformed, Busy."""
+        size = await _size_of_message(stream, MAX_BODY)
+        if size is None:
+            raise Malformed("the call ended without a message")
+        if self._service.held + size > MAX_HELD:
+            raise Busy("too many large messages are being received; repeat the call")
+        self._service.held += size
+        try:
+            message = await _exactly(stream, size)
+            if await _exactly(stream, 1):
+                raise Malformed("there is more than the one message of a unary call")
+            return message
+        finally:
+            self._service.held -= size
+
+
+def read_head(headers: Headers, now: float) -> Head:
+    """What the headers say, or Refused."""
+    named = dict(headers)
+    if named.get(":method") != "POST":
+        raise Refused(405, Status.UNKNOWN, "gRPC is spoken by POST only", ("allow", "POST"))
+    media, _, _ = named.get("content-type", "").partition(";")
+    if media not in ("application/grpc", "application/grpc+proto"):
+        raise Refused(415, Status.UNKNOWN, "send application/grpc or application/grpc+proto")
+    given = [value for name, value in headers if name == "authorization"]
+    return Head(
+        path=named.get(":path", ""),
+        deadline=_deadline(named.get("grpc-timeout"), now),
+        authorization=given[0] if len(given) == 1 else "",
+        request_id=request_id(named.get("x-request-id", "")),
+    )
+
+
+def _deadline(timeout: str | None, now: float) -> float | None:
+    if timeout is None:
+        return None
+    if not (match := _TIMEOUT.match(timeout)):
+        raise Refused(200, Status.INVALID_ARGUMENT, "grpc-timeout must be at most 8 digits and one of H M S m u n")
+    return now + int(match[1]) * _UNITS[match[2]]
+
+
+def _size(headers: Headers) -> int:
+    """As RFC 9113, 6.5.2 counts: with 32 bytes for each."""
+    return sum(len(name) + len(value) + 32 for name, value in headers)
+
+
+async def _size_of_message(stream: Stream, limit: int) -> int | None:
+    """The length of the next message, of which nothing has been read; None at the end of the stream."""
+    prefix = await _exactly(stream, _PREFIX.size)
+    if not prefix:
+        return None
+    compressed, size = _PREFIX.unpack(prefix)
+    if compressed:
+        offer = ("grpc-accept-encoding", "identity")
+        raise Refused(200, Status.UNIMPLEMENTED, "Messages are not taken compressed", offer)
+    if size > limit:
+        raise TooLarge(f"the message has {size} bytes; {limit} are taken")
+    return int(size)
+
+
+async def _exactly(stream: Stream, size: int) -> bytes:
+    """So many bytes, or none at the end of the stream. Raises Malformed where it ends in between."""
+    try:
+        return await stream.recv_data(size)
+    except AssertionError as error:  # what grpclib makes of an early end
+        raise Malformed("the message ended early") from error
+
+
+async def _succeed(stream: Stream, request_id: str, message: bytes) -> None:
+    # Another id each time would only push what is worth remembering out of the compression's table.
+    named = NeverIndexedHeaderTuple("x-request-id", request_id)
+    headers: list[Any] = [(":status", "200"), ("content-type", CONTENT_TYPE), named]
+    data = _PREFIX.pack(0, len(message)) + message
+    h2, number = stream._h2_connection, stream.id
+    assert number is not None
+    if number not in h2.streams or not stream.closable:
+        return
+    if not stream.connection.write_ready.is_set() or h2.local_flow_control_window(number) < len(data):
+        await stream.send_headers(headers)
+        await stream.send_data(data)
+        await stream.send_headers([("grpc-status", "0")], end_stream=True)
+        return
+    h2.send_headers(number, headers)
+    h2.send_data(number, data)
+    h2.send_headers(number, [("grpc-status", "0")], end_stream=True)
+    stream.connection.flush()
+    stream.connection.headers_send_process()
+
+
+async def _end(stream: Stream, headers: Headers) -> None:
+    """Trailers alone; and where the client is still sending, it need not go on."""
+    if not stream.closable:
+        return
+    await stream.send_headers(headers, end_stream=True)
+    if stream.closable:
+        stream.reset_nowait()
+
+
+async def _serve_other(stream: Stream, head: Head, other: Handler) -> None:
+    """Health and reflection."""
+    try:
+        async with asyncio.timeout(None if head.deadline is None else head.deadline - time.monotonic()):
+            async with _BoundedStream(
+                stream,
+                head.path,
+                other.cardinality,
+                other.request_type,
+                other.reply_type,
+                codec=_CODEC,
+                status_details_codec=None,
+                dispatch=_DISPATCH,
+            ) as service_stream:
+                try:
+                    await other.func(service_stream)
+                except OrchestratorError as error:
+                    raise GRPCError(Status.INVALID_ARGUMENT, error.detail) from error
+    except TimeoutError:
+        await _end(stream, [*Refused(200, Status.DEADLINE_EXCEEDED, "Deadline exceeded").headers])
+
+
+class _BoundedStream(ServiceStream[Any, Any]):
+    """grpclib's, but for messages that are bounded before they are read."""
+
+    async def recv_message(self) -> Any:
+        size = await _size_of_message(self._stream, MAX_HEADERS)
+        return None if size is None else self._recv_type.FromString(await _exactly(self._stream, size))
+
+
+_CODEC = ProtoCodec()
+_DISPATCH = _DispatchServerEvents()

@@ -1,0 +1,82 @@
+"""grpc.health.v1: SERVING only while the sidecar answers and can make jobs, which is what `/readyz` says over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from grpclib.const import Status
+from grpclib.exceptions import GRPCError
+from grpclib.health.v1.health_grpc import HealthBase
+from grpclib.health.v1.health_pb2 import HealthCheckResponse
+
+from runner.errors import OrchestratorError
+from runner.sidecar.asyncio_client import AsyncioClient
+
+READY_SECONDS = 3.0
+"""For the sidecar to answer."""
+
+FRESH_SECONDS = 1.0
+"""How old an answer of the sidecar's may be, and how often watchers look."""
+
+
+class Health(HealthBase):
+    """`Check` and `Watch` for these services and for the server as a whole, whose name is empty."""
+
+    def __init__(self, client: AsyncioClient, *services: str) -> None:
+        self._client = client
+        self._services = ("", *services)
+        self._draining = asyncio.Event()
+        self._asking = asyncio.Lock()
+        self._known = (0.0, False)
+
+    def drain(self) -> None:
+        """From now on NOT_SERVING, and every watcher hears so at once."""
+        self._draining.set()
+
+    async def Check(self, stream: Any) -> None:  # noqa: N802  (the contract's name)
+        """The state now."""
+        request = await stream.recv_message()
+        if request is None or request.service not in self._services:
+            raise GRPCError(Status.NOT_FOUND, "no such service here")
+        await stream.send_message(HealthCheckResponse(status=await self._status()))
+
+    async def Watch(self, stream: Any) -> None:  # noqa: N802  (the contract's name)
+        """The state now and whenever it changes, until the client or this server ends."""
+        request = await stream.recv_message()
+        known = request is not None and request.service in self._services
+        last = None
+        while True:
+            status = await self._status() if known else HealthCheckResponse.SERVICE_UNKNOWN
+            if status != last:
+                await stream.send_message(HealthCheckResponse(status=status))
+                last = status
+            if self._draining.is_set():
+                return
+            await self._pause()
+
+    async def _pause(self) -> None:
+        try:
+            async with asyncio.timeout(FRESH_SECONDS):
+                await self._draining.wait()
+        except TimeoutError:
+            pass
+
+    async def _status(self) -> Any:
+        serving = not self._draining.is_set() and await self._ready()
+        return HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+
+    async def _ready(self) -> bool:
+        """Asked once for all who want to know at the same time."""
+        async with self._asking:
+            if time.monotonic() > self._known[0]:
+                self._known = (time.monotonic() + FRESH_SECONDS, await self._ask())
+            return self._known[1]
+
+    async def _ask(self) -> bool:
+        try:
+            await self._client.ping(time.monotonic() + READY_SECONDS)
+        except OrchestratorError:
+            return False
+        return True

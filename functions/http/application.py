@@ -1,0 +1,180 @@
+"""The HTTP door: a Falcon resource around a function, its errors as problem+json (RFC 9457), and two health checks.
+
+What WSGI servers leave to the application is done here: bounding the body, reading a chunked one, and giving up on a
+client that sends it too slowly.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+import falcon
+import msgspec
+
+from functions import ARRIVED
+from functions.function import DEADLINE_SECONDS, Function, request_id
+from runner.errors import TABLE, Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
+from runner.payloads import MAX_BODY
+from runner.runtime.struct_types import learn_struct_types
+from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
+
+log = logging.getLogger("orchestrator.http")
+
+READY_SECONDS = 3.0
+"""For the sidecar to answer a readiness probe."""
+
+_PREFIX = "/apps/{app_id}"
+
+
+class TaskResource:
+    """POST: 201 where a job was made, 200 where all were there already."""
+
+    def __init__(self, function: Function) -> None:
+        self._function = function
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
+        """One request, to its answer."""
+        deadline = req.env.get(ARRIVED, time.monotonic()) + DEADLINE_SECONDS
+        if deadline < time.monotonic():
+            raise Busy(f"all who could answer it have been busy for {DEADLINE_SECONDS:.0f} s; repeat the request")
+        self._function.authenticate(req.get_header("Authorization", default=""), deadline)
+        _refuse_other_media(req)
+        jobs = self._function.accept(_body(req, deadline), deadline, req.context.request_id)
+        made = any(job.state == "created" for job in jobs)
+        resp.status = falcon.HTTP_201 if made else falcon.HTTP_200
+        resp.data = msgspec.json.encode({"jobs": jobs})
+
+
+class Liveness:
+    """GET: this process runs. Touches nothing else, so that a sidecar in trouble restarts no function."""
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """200."""
+        resp.data = b'{"status":"ok"}'
+
+
+class Readiness:
+    """GET: a request sent now would be served."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        """200 with the drivers that are ready, or the error that a request would get."""
+        pong = self._client.ping(time.monotonic() + READY_SECONDS)
+        resp.data = msgspec.json.encode({"status": "ok", "drivers": pong.drivers})
+
+
+class RequestId:
+    """Gives each request an id: the caller's own where it is a decent one."""
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        """Before anything else can fail."""
+        req.context.request_id = request_id(req.get_header("X-Request-ID", default=""))
+        resp.set_header("X-Request-ID", req.context.request_id)
+
+
+def application(*kinds: type[Function]) -> falcon.App[Any, Any]:
+    """A WSGI application of these functions, with /livez and /readyz."""
+    client = Client(os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET))
+    app = falcon.App(middleware=[RequestId()])
+    for kind in kinds:
+        resource = TaskResource(kind(client))
+        for path in kind.paths:
+            app.add_route(path, resource)
+            app.add_route(_PREFIX + path, resource)
+    app.add_route("/livez", Liveness())
+    app.add_route("/readyz", Readiness(client))
+    app.add_error_handler(OrchestratorError, _answer_error)
+    app.add_error_handler(Exception, _answer_defect)
+    app.set_error_serializer(_serialize_http_error)
+    learn_struct_types()
+    return app
+
+
+def _refuse_other_media(req: falcon.Request) -> None:
+    media = (req.content_type or "application/json").partition(";")[0].strip().lower()
+    if media != "application/json" and not media.endswith("+json"):
+        raise UnsupportedMediaType(f"the body is declared as {media[:80]!r}; send application/json")
+
+
+def _body(req: falcon.Request, deadline: float) -> bytes:
+    """The whole body, chunked or not. Raises TooLarge, Malformed where it ends early, Timeout where it is too slow."""
+    length = req.content_length
+    if length is not None and length > MAX_BODY:
+        raise TooLarge(f"the body has {length} bytes; {MAX_BODY} are taken")
+    # Falcon bounds a body without Content-Length to nothing; gunicorn ends a chunked one itself and says so.
+    chunked = length is None and req.env.get("wsgi.input_terminated")
+    body = _read(req, req.stream if chunked else req.bounded_stream, deadline)
+    if length is not None and len(body) < length:
+        raise _cut_off(f"the body ended after {len(body)} of {length} bytes", deadline)
+    return body
+
+
+def _read(req: falcon.Request, stream: Any, deadline: float) -> bytes:
+    connection = req.env.get("gunicorn.socket")
+    received = bytearray()
+    while chunk := _chunk(stream, connection, deadline):
+        received += chunk
+        if len(received) > MAX_BODY:
+            raise TooLarge(f"the body has more than {MAX_BODY} bytes")
+    return bytes(received)
+
+
+def _chunk(stream: Any, connection: Any, deadline: float) -> bytes:
+    if connection is not None:
+        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+    try:
+        chunk: bytes = stream.read(65536)
+    except Exception as error:  # a timeout, a broken connection, or whatever gunicorn's parser says of broken chunks
+        raise _cut_off("the body could not be read to its end", deadline) from error
+    return chunk
+
+
+def _cut_off(detail: str, deadline: float) -> OrchestratorError:
+    """What to say of half a body: who is too slow is cut off by the worker, see `functions.http.worker`."""
+    if time.monotonic() < deadline:
+        return Malformed(detail)
+    return Timeout(f"the body did not arrive within {DEADLINE_SECONDS:.0f} s")
+
+
+def _answer_error(req: falcon.Request, resp: falcon.Response, error: OrchestratorError, _params: Any) -> None:
+    row = TABLE[error.code]
+    resp.status = falcon.code_to_http_status(row.http)
+    if error.retry_after is not None:
+        resp.set_header("Retry-After", str(error.retry_after))
+    if error.code == "unauthenticated":
+        resp.set_header("WWW-Authenticate", "Bearer")
+    _write_problem(req, resp, row.http, error.code, row.title, error.detail, error.problems)
+
+
+def _answer_defect(req: falcon.Request, resp: falcon.Response, error: Exception, params: Any) -> None:
+    log.error("a request failed for a reason of ours", exc_info=error, extra={"request_id": req.context.request_id})
+    defect = Internal(f"an error of ours; it is logged under request id {req.context.request_id}")
+    _answer_error(req, resp, defect, params)
+
+
+def _serialize_http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
+    """Falcon's own errors (no such path, no such method) in the same shape."""
+    status = falcon.http_status_to_code(error.status)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "malformed")
+    detail = error.description or f"{req.method} {req.path} is not served; see docs/http.md"
+    _write_problem(req, resp, status, code, error.title or "", detail, ())
+
+
+def _write_problem(
+    req: falcon.Request, resp: falcon.Response, status: int, code: str, title: str, detail: str, problems: Any
+) -> None:
+    problem = {
+        "type": f"urn:orchestrator:error:{code}",
+        "title": title,
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "request_id": req.context.request_id,
+    }
+    resp.content_type = "application/problem+json"
+    resp.data = msgspec.json.encode(problem | ({"errors": problems} if problems else {}))

@@ -1,0 +1,179 @@
+"""The local driver's shim: a small process that outlives whoever started it and runs jobs, one after the other.
+
+    python -I -S shim.py {directory} {parallelism} {descriptor of the slot it was given}
+
+A shim is a slot: it holds one of `parallelism` locks for as long as it lives, so no more jobs than that run at once
+and no process waits for its turn. It takes the oldest job that waits, runs it, takes the next, and ends when there is
+none. Why no job is left behind:
+
+1. A slot is held only by a shim, or by a submitter that has just taken it in order to start a shim, which inherits
+   the locked descriptor. So whoever holds a slot is going to look at the queue.
+2. A submitter makes its job first and tries to take a slot then. If it gets none, each slot is held by somebody who
+   took it before, and all that matters is that one of them looks again after the job was made.
+3. A shim that finds nothing gives its slot back first and looks once more then. If that look comes before the job was
+   made, so does the giving back, and the submitter has found the slot free. If it comes later, it finds the job, and
+   the shim takes a slot again; if there is none, all slots have been taken since, and 1 holds for those who did.
+4. Who is killed in between leaves a free slot and a job that waits. Every submit, every observe and every other shim
+   finds it by the queue, or (observe) by looking at all jobs.
+
+The lock of a job, not the slot, is what makes it run once: see `local_files`, as for everything on the disk.
+
+Started by its path and without site-packages, it does not depend on the environment, the working directory or what is
+installed. Under systemd the unit needs `KillMode=process`, or the shims end with the service.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if __name__ == "__main__":
+    if os.fork():  # before anything is imported: our starter waits for this process, and nobody for the other
+        os._exit(0)
+    # The packages around this file would import half of us, and libraries that are not there without site-packages.
+    # A package of its own, with nothing but these files in it, lets them find each other all the same.
+    __package__ = "orchestrator_local"
+    _package = type(sys)(__package__)
+    _package.__path__ = [os.path.dirname(os.path.abspath(__file__))]
+    sys.modules[__package__] = _package
+
+import signal
+import time
+
+from . import container as local_container
+from . import files as local_files
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+BREATH = 0.02
+"""Seconds before a second look at a job that somebody else is just beginning or ending."""
+
+
+def main(directory: str, parallelism: int, slot: int) -> None:
+    """Run jobs until none waits. `slot` is the descriptor of a slot that is locked already."""
+    os.set_inheritable(slot, False)
+    os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    local_container.adopt()
+    held: int | None = slot
+    while held is not None:
+        while (claimed := _claim(directory)) is not None:
+            _work(*claimed)
+        os.close(held)
+        held = None
+        if _any_waits(directory):
+            time.sleep(BREATH)
+            held = local_files.take_slot(directory, parallelism)
+
+
+def _any_waits(directory: str) -> bool:
+    names = map(local_files.name_of, local_files.queued(directory))
+    return any(local_files.waits(os.path.join(directory, name)) for name in names)
+
+
+def _claim(directory: str) -> tuple[str, int] | None:
+    """The oldest job that waits, now begun: its directory, and the descriptor that holds its lock."""
+    for entry in local_files.queued(directory):
+        path = os.path.join(directory, local_files.name_of(entry))
+        lock = local_files.lock(os.path.join(path, local_files.LOCK))
+        if lock is None:
+            continue  # somebody is at it, or it is only just being made
+        begun = _begin(path)
+        local_files.dequeue(directory, entry)
+        if begun:
+            return path, lock
+        os.close(lock)
+    return None
+
+
+def _begin(path: str) -> bool:
+    """Mark a job as begun, unless it has ended or can't be read. Its lock is held."""
+    try:
+        if local_files.settle(path, time.time()):
+            return False
+    except (ValueError, KeyError, TypeError) as error:
+        _say(path, error)
+        return False
+    local_files.write(os.path.join(path, local_files.BEGUN), {"at": time.time(), "shim": os.getpid()})
+    return True
+
+
+def _work(path: str, lock: int) -> None:
+    """Run a job that has begun, and say how it ended, whatever happens."""
+    try:
+        facts = _run(path)
+    except Exception as error:  # a full disk, or a defect of ours: the job must end with a reason all the same
+        _say(path, error)
+        facts = {"message": f"the job could not be run: {error!r}"}
+    try:
+        local_files.end(path, time.time(), **facts)
+    except OSError as error:
+        _say(path, error)
+        local_files.clear(path)  # which may be what fills the disk
+        local_files.end(path, time.time(), **facts)
+    os.close(lock)
+
+
+def _run(path: str) -> dict[str, Any]:
+    """Run the containers of a job, one after the other, and give the facts of its end."""
+    job = local_files.read(os.path.join(path, local_files.JOB))
+    secrets = local_files.read(os.path.join(path, local_files.SECRETS)) or {}
+    local_files.forget(os.path.join(path, local_files.SECRETS))
+    for directory in job["directories"]:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+    facts: dict[str, Any] = {}
+    for container in job["containers"]:
+        ended = _run_container(path, container, secrets)
+        facts |= {f"{container['role']}_exit": ended.code, **_explain(container, ended)}
+        if ended.stopped or ended.code != 0:
+            return facts
+    return {**facts, "phase": "succeeded"}
+
+
+def _run_container(path: str, container: Mapping[str, Any], secrets: Mapping[str, str]) -> local_container.Exit:
+    verdict = os.path.join(path, local_files.VERDICT)
+    if os.path.exists(verdict):
+        return local_container.Exit(None, stopped="cancelled")
+    log = local_container.Log(os.path.join(path, f"{container['role']}.log"), secrets.values())
+    try:
+        return local_container.run(
+            [_text(part, secrets) for part in container["argv"]],
+            {name: _text(value, secrets) for name, value in container["env"].items()},
+            directory=container["directory"],
+            log=log,
+            seconds=container["seconds"],
+            cancelled=lambda: os.path.exists(verdict),
+        )
+    finally:
+        log.close()
+
+
+def _text(text: Any, secrets: Mapping[str, str]) -> str:
+    """A string as it is, or the secret that `{"name": …}` stands for."""
+    return str(text if isinstance(text, str) else secrets[text["name"]])
+
+
+def _explain(container: Mapping[str, Any], ended: local_container.Exit) -> dict[str, Any]:
+    """What is known of an end besides the exit code; most certain first."""
+    what = f"the {container['role']} container ({container['name']})"
+    table: tuple[tuple[bool, dict[str, Any]], ...] = (
+        (ended.stopped == "cancelled", {"message": f"{what} was stopped by a cancellation"}),
+        (ended.stopped != "", {"timed_out": True, "message": f"{what} ran longer than {container['seconds']} s"}),
+        (ended.error != "", {"configuration_error": f"{what}: {ended.error}; see local.images"}),
+        (ended.code is None, {"disrupted": True, "message": f"the keeper of {what} was killed"}),
+        (ended.out_of_memory, {"out_of_memory": True, "message": f"the kernel killed {what} for memory"}),
+        (ended.code == 137, {"message": f"{what} was killed (SIGKILL), and not by us"}),
+        (True, {}),
+    )
+    return next(facts for holds, facts in table if holds)
+
+
+def _say(path: str, error: Exception) -> None:
+    print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {path}: {error!r}", file=sys.stderr, flush=True)  # noqa: T201  (a log)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,266 @@
+"""A job as a Nomad batch job. Pure; `render` shows what the driver would register.
+
+Fields and their meaning: Nomad's documentation, "JSON Job Specification" and "Docker task driver". What Nomad would
+interpolate, and where, was read in its source (1.11) and tried: a task's `Config` is HCL (`${x}` and `%{x}`), `Env` is
+replaced in one pass (`${x}`), a template's text is Go's (`{{ }}`). `argument` and `variable` are the two escapes; no
+text from a request is part of a template.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from runner.config.types import Config, LocalImage, NomadConstraint, PoolSettings
+from runner.drivers.nomad import record as nomad_record
+from runner.jobs import Container, Deadlines, JobSpec, Secret, SecretRef, Text, Volume
+
+DEADLINES = "orchestrator_deadlines"
+MAIN = "orchestrator_main"
+GROUP = "job"
+
+_DOLLAR = "orchestrator_dollar"
+_USER, _GROUP = 1000, 3000
+_KILL_SECONDS = 30
+_NANOSECONDS = 1_000_000_000
+
+# Nomad makes these writable for any user, and keeps them as long as the allocation; the docker driver mounts paths
+# below the allocation even where it mounts no others. `{first}` is the job's first task.
+_SHARED = {
+    "codedir": "../alloc/data",
+    "marvindir": "../alloc/tmp",
+    "artifactsdir": "../{first}/local",
+    "ssh": "../{first}/tmp",
+}
+
+_CREDENTIALS = "secrets/credentials"
+_ROOT = "${NOMAD_ALLOC_DIR}/data"
+
+# Fixed text: the contract's directories below $ORCHESTRATOR_ROOT, then the program with its arguments.
+_PREPARE = (
+    'cd "$ORCHESTRATOR_ROOT" && mkdir -p code artifacts home/runner/.ssh marvin toolbox tmp'
+    ' && ln -sfn "$NOMAD_SECRETS_DIR/credentials" credentials && cd code && exec "$@"'
+)
+
+_BEFORE_A_BRACE = re.compile(r"[$%]+(?=\{)")
+
+Specification = dict[str, Any]
+
+
+def specification(job: JobSpec, config: Config, nonce: str = "") -> Specification:
+    """The job. It names its secrets by reference only; `nonce` tells whose registration it was."""
+    nomad = config.nomad
+    pool = config.pools.get(job.pool, PoolSettings())
+    return {
+        "ID": job.name,
+        "Name": job.name,
+        "Type": "batch",
+        "Namespace": namespace(config, job.pool),
+        **({"Region": nomad.region} if nomad.region else {}),
+        "Priority": pool.priority or nomad.priority,
+        "Datacenters": list(pool.datacenters or nomad.datacenters),
+        "NodePool": pool.node_pool or nomad.node_pool,
+        "Constraints": _constraints(config, pool),
+        "Meta": _meta(job, nonce),
+        "TaskGroups": [
+            {
+                "Name": GROUP,
+                "Count": 1,
+                "RestartPolicy": {"Attempts": 0, "Mode": "fail"},
+                "ReschedulePolicy": {"Attempts": 0, "Unlimited": False},
+                "Tasks": [_task(job, container, config) for container in job.containers],
+            }
+        ],
+    }
+
+
+def namespace(config: Config, pool: str) -> str:
+    """The namespace that a pool's jobs live in."""
+    settings = config.pools.get(pool)
+    return (settings.namespace if settings else "") or config.nomad.namespace
+
+
+def argument(text: str) -> str:
+    """A string of a task's `Config` that arrives as written.
+
+    HCL takes `$${` for `${`, but reads `$$${` in its own way; so every `$` or `%` before a brace is made by an
+    interpolation of its own.
+    """
+    if "{" not in text:  # as most
+        return text
+    return _BEFORE_A_BRACE.sub(lambda run: "".join(f'${{"{sign}"}}' for sign in run[0]), text)
+
+
+def variable(text: str) -> str:
+    """A string of a task's `Env` that arrives as written: the dollar comes from the job's own Meta."""
+    return text.replace("${", f"${{NOMAD_META_{_DOLLAR}}}{{")
+
+
+def image_on_node(config: Config, image: str) -> LocalImage:
+    """What stands for an image where there are no images; the container's own command where nothing does."""
+    name = image.rpartition("/")[2].partition(":")[0]
+    images = config.nomad.images
+    return next((images[glob] for glob in images if fnmatchcase(name, glob)), LocalImage())
+
+
+def _meta(job: JobSpec, nonce: str) -> dict[str, str]:
+    return {
+        **job.labels,
+        **job.pod_labels,
+        nomad_record.FINGERPRINT: job.fingerprint,
+        nomad_record.POOL: job.pool,
+        nomad_record.NONCE: nonce,
+        nomad_record.REPORT: nomad_record.encode(job.report),
+        DEADLINES: nomad_record.encode(job.deadlines),
+        MAIN: job.main.name,
+        _DOLLAR: "$",
+    }
+
+
+def deadlines(meta: Mapping[str, str]) -> Deadlines | None:
+    """What a job's Meta says of its deadlines."""
+    return nomad_record.decode(meta.get(DEADLINES), Deadlines)
+
+
+def _constraints(config: Config, pool: PoolSettings) -> list[Specification]:
+    selected = [NomadConstraint(attribute=f"${{meta.{key}}}", value=value) for key, value in pool.node_selector.items()]
+    return [
+        {"LTarget": each.attribute, "Operand": each.operator, "RTarget": each.value}
+        for each in (*(pool.constraints or config.nomad.constraints), *selected)
+    ]
+
+
+def _task(job: JobSpec, container: Container, config: Config) -> Specification:
+    driver = config.nomad.task_driver
+    settings = _docker(job, container) if driver == "docker" else _on_node(job, container, config)
+    return {
+        "Name": container.name,
+        "Driver": driver,
+        **settings,
+        # A prestart task runs before the main one, which starts only if it ended with 0.
+        "Lifecycle": {"Hook": "prestart", "Sidecar": False} if container is job.init else None,
+        "Templates": [_secrets(job, container), *_credentials(config)],
+        # Nomad has one number for what is reserved and what is enforced. CPU is reserved only, so the request; memory
+        # is enforced, so the limit. The two tasks don't run at once, and Nomad reserves the larger of the two.
+        "Resources": {
+            "CPU": max(1, container.requests.cpu * config.nomad.core_mhz // 1000),
+            "MemoryMB": max(10, container.limits.memory),
+        },
+        "RestartPolicy": {"Attempts": 0, "Mode": "fail"},
+        "KillTimeout": _KILL_SECONDS * _NANOSECONDS,
+        "LogConfig": {"MaxFiles": 2, "MaxFileSizeMB": 10},
+    }
+
+
+def _docker(job: JobSpec, container: Container) -> Specification:
+    words = [*container.command, *container.args]
+    altered = _altered(job, words)
+    exact = _exact(words, altered)
+    entry, rest = (words[:1], words[1:]) if exact is None else (["/bin/sh", "-c", f'{exact}exec "$@"', "sh"], words)
+    return {
+        "User": f"{_USER}:{_GROUP}",
+        "Config": {
+            "image": argument(container.image),
+            "entrypoint": [_word(word) for word in entry],
+            "args": [_word(word) for word in rest],
+            "cap_drop": ["all"],
+            "security_opt": ["no-new-privileges"],
+            "volumes": [f"{_source(job, volume)}:{volume.path}" for volume in job.volumes],
+        },
+        "Env": _environment(container, words, altered),
+    }
+
+
+def _on_node(job: JobSpec, container: Container, config: Config) -> Specification:
+    image = image_on_node(config, container.image)
+    shown = image.secret_arguments == "expand"  # noqa: S105  (no password)
+    args = [each if shown or isinstance(each, str) else f"$({each.name})" for each in container.args]
+    words = [*(image.command or container.command), *args]
+    altered = _altered(job, words)
+    script = (_exact(words, altered) or "") + _PREPARE
+    return {
+        **({"User": config.nomad.user} if config.nomad.user else {}),
+        "Config": {"command": "/bin/sh", "args": ["-c", argument(script), "sh", *map(_word, words)]},
+        "Env": {
+            "ORCHESTRATOR_ROOT": _ROOT,
+            "HOME": f"{_ROOT}/home/runner",
+            "CODE_PATH": f"{_ROOT}/code",
+            "TMPDIR": f"{_ROOT}/tmp",  # noqa: S108  (below the allocation)
+            **{name: _inside(job, value) for name, value in _environment(container, words, altered).items()},
+        },
+    }
+
+
+def _inside(job: JobSpec, value: str) -> str:
+    """A path of the contract as a path on the node, as the local driver gives it."""
+    mounts = (*(volume.path for volume in job.volumes), "/toolbox", "/tmp")  # noqa: S108  (a name for what we make)
+    return f"{_ROOT}{value}" if any(value == mount or value.startswith(f"{mount}/") for mount in mounts) else value
+
+
+def _source(job: JobSpec, volume: Volume) -> str:
+    return _SHARED.get(volume.name, _CREDENTIALS).format(first=job.containers[0].name)
+
+
+def _word(word: Text) -> str:
+    return f"${{{word.name}}}" if isinstance(word, SecretRef) else argument(word)
+
+
+def _altered(job: JobSpec, words: list[Text]) -> list[int]:
+    """Which words HCL would alter: it brings every string into Unicode's composed form (cty.StringVal), `Env` not."""
+    return [n for n, word in enumerate(words) if not unicodedata.is_normalized("NFC", _text(job, word))]
+
+
+def _text(job: JobSpec, word: Text) -> str:
+    if isinstance(word, str):
+        return word
+    secret = job.secrets[word.name]
+    return secret.reveal() if isinstance(secret, Secret) else ""
+
+
+def _exact(words: list[Text], altered: list[int]) -> str | None:
+    """Shell text that puts the words that HCL would alter back from the environment; None where there are none."""
+    if not altered:
+        return None
+    named = (_name(words[n], n) if n in altered else f"{{{n + 1}}}" for n in range(len(words)))
+    quoted = " ".join(f'"${name}"' for name in named)
+    return f"set -- {quoted}; "
+
+
+def _name(word: Text, n: int) -> str:
+    return word.name if isinstance(word, SecretRef) else f"ORCHESTRATOR_WORD_{n}"
+
+
+def _environment(container: Container, words: list[Text], altered: list[int]) -> dict[str, str]:
+    """All that is no secret; the template brings the rest."""
+    plain = {name: value for name, value in container.env if isinstance(value, str)}
+    spelled = {_name(word, n): word for n in altered if isinstance(word := words[n], str)}
+    return {name: variable(value) for name, value in {**plain, **spelled}.items()}
+
+
+def _secrets(job: JobSpec, container: Container) -> Specification:
+    """The container's secrets as its environment. `toJSON` is how a value of several lines stays one line."""
+    lines = [f"{name}={{{{ .{name}.Value | toJSON }}}}" for name in container.secret_names()]
+    gate = f"# {{{{ .{nomad_record.OPEN}.Value }}}}"
+    text = "\n".join((f'{{{{ with nomadVar "{nomad_record.path(job.name)}" }}}}', gate, *lines, "{{ end }}", ""))
+    return {**_template("secrets/environment", text), "Envvars": True}
+
+
+def _credentials(config: Config) -> list[Specification]:
+    if not config.nomad.credentials_variable:
+        return []
+    text = f'{{{{ with nomadVar "{config.nomad.credentials_variable}" }}}}{{{{ .credentials.Value }}}}{{{{ end }}}}'
+    return [{**_template(f"{_CREDENTIALS}/credentials", text), "Perms": "0444"}]
+
+
+def _template(path: str, text: str) -> Specification:
+    return {
+        "DestPath": path,
+        "EmbeddedTmpl": text,
+        "ChangeMode": "noop",
+        "Once": True,  # a job that runs is stopped by being stopped, not by what becomes of its Variable
+        "ErrMissingKey": True,
+        "Perms": "0400",
+    }

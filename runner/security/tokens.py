@@ -1,0 +1,60 @@
+"""Result tokens: what a job shows when it publishes. RS256, for one run, valid as long as the job can live.
+
+They are put together here, since signing one is the dearest part of making a job, and PyJWT adds a third to it. What
+verifies them in the tests is PyJWT.
+"""
+
+from __future__ import annotations
+
+import os
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from runner.jobs import JobSpec, Secret, TokenGrant
+from runner.security.keys import parse_private_key
+
+_PADDING, _HASH = PKCS1v15(), SHA256()
+
+
+def _base64url(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")
+
+
+_HEADER = _base64url(b'{"typ":"JWT","alg":"RS256"}')
+
+
+class Signer:
+    """Holds the runner's key and signs. Thread-safe; the key is parsed once."""
+
+    def __init__(self, private_key: str, issuer: str, clock: Callable[[], float]) -> None:
+        self._key = parse_private_key(private_key)
+        self._issuer = issuer
+        self._clock = clock
+
+    def sign(self, grant: TokenGrant) -> str:
+        """A JWT with the contract's claims, and with `sub` (the job), `run_id` and `jti`, which bind it to its run."""
+        now = int(self._clock())
+        claims = {
+            "iat": now,
+            "exp": now + grant.lifetime,
+            "scp": grant.scope,
+            "iss": self._issuer,
+            "sub": grant.job,
+            "run_id": grant.run_id,
+            "jti": os.urandom(16).hex(),
+        }
+        # JWS Compact Serialization (RFC 7515, section 3.1) with RSASSA-PKCS1-v1_5 and SHA-256 (RFC 7518, section 3.3).
+        signed = b"%s.%s" % (_HEADER, _base64url(msgspec.json.encode(claims)))
+        signature = _base64url(self._key.sign(signed, _PADDING, _HASH))
+        return (b"%s.%s" % (signed, signature)).decode()
+
+    def unseal(self, job: JobSpec) -> dict[str, str]:
+        """The values of all the job's secrets."""
+        return {name: self._value(secret) for name, secret in job.secrets.items()}
+
+    def _value(self, secret: Secret | TokenGrant) -> str:
+        return secret.reveal() if isinstance(secret, Secret) else self.sign(secret)

@@ -1,0 +1,175 @@
+"""The sidecar's client: one command, one connection, one answer within the deadline.
+
+A connection for each command costs about 0.1 ms more than a kept one, and buys what a pool of kept ones cannot give:
+whichever worker runs first takes the next connection, so the load spreads evenly whoever connects, and a worker that
+dies takes along only the commands in its hands. The socket's own backlog is the bounded queue: when it is full,
+connecting fails at once, and that is `busy`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from runner.errors import Busy, Internal, Timeout, Unavailable
+from runner.jobs import Placed
+from runner.payloads import Request, Terms
+from runner.runtime import waiting
+from runner.sidecar import frames
+
+SOCKET_VARIABLE = "ORCHESTRATOR_SOCKET"
+DEFAULT_SOCKET = "/run/orchestrator/runner.sock"
+TERMS_LIFETIME = 5.0
+"""Seconds for which the terms are remembered: so long until a changed configuration reaches every function."""
+
+_PEER = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
+F = TypeVar("F")
+
+
+class Client:
+    """Talks to the sidecar at `path`. Thread-safe; holds no connection between calls."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._terms: tuple[float, Terms] | None = None
+        self._lock = threading.Lock()  # never held while anything is waited for
+        self._pinging: Callable[[float], frames.Pong] | None = None
+
+    def __repr__(self) -> str:
+        return f"Client({self._path!r})"
+
+    def submit(self, request_type: str, request: Request, deadline: float, trace_id: str) -> tuple[Placed, ...]:
+        """Have the request carried out. `deadline` is on the monotonic clock. Raises our errors, never others."""
+        return self._call(submission(request_type, request, deadline, trace_id), frames.Accepted, deadline).jobs
+
+    def ping(self, deadline: float) -> frames.Pong:
+        """Raises Unavailable unless the sidecar and its drivers are ready.
+
+        To say so they ask their clusters; so one at a time asks, and whoever comes meanwhile hears the same.
+        """
+        with self._lock:
+            pinging = self._pinging = self._pinging or waiting.begin(lambda: self._ping(deadline))
+        try:
+            return pinging(deadline)
+        except TimeoutError as error:
+            raise Timeout("the runner did not answer within the deadline; repeat the request") from error
+
+    def _ping(self, deadline: float) -> frames.Pong:
+        try:
+            return self._call(frames.Ping(deadline=deadline), frames.Pong, deadline)
+        finally:
+            with self._lock:
+                self._pinging = None
+
+    def terms(self, deadline: float) -> Terms:
+        """The terms on which requests are taken, at most `TERMS_LIFETIME` old."""
+        known = self._terms
+        if known is None or time.monotonic() > known[0]:
+            terms = self._call(frames.AskTerms(), frames.TheTerms, deadline).terms
+            known = self._terms = (time.monotonic() + TERMS_LIFETIME, terms)
+        return known[1]
+
+    def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
+        return expect(self._exchange(frames.encode(frame), deadline), expected)
+
+    def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
+        try:
+            with connect(self._path) as connection:
+                if waiting.hub() is None:
+                    connection.setblocking(True)
+                waiting.send(connection, request, deadline)
+                return frames.decode_reply(receive_frame(connection, deadline))
+        except TimeoutError as error:
+            raise Timeout("the runner did not answer within the deadline; repeat the request") from error
+        except OSError as error:
+            raise Unavailable(explain(error, self._path)) from error
+
+
+def submission(request_type: str, request: Request, deadline: float, trace_id: str) -> frames.Submit:
+    """The frame that has a request carried out."""
+    encoded = msgspec.json.encode(request)
+    return frames.Submit(request_type=request_type, request=encoded, deadline=deadline, trace_id=trace_id)
+
+
+def expect(reply: frames.Reply, expected: type[F]) -> F:
+    """The reply, where it is one of that type. Raises what the runner refused with, Internal for any other."""
+    if isinstance(reply, frames.Refused):
+        raise reply.error()
+    if not isinstance(reply, expected):
+        raise Internal(f"the runner answered {type(reply).__name__} where {expected.__name__} was due")
+    return reply
+
+
+def connect(path: str) -> socket.socket:
+    """A connection, made at once or not at all, that does not block.
+
+    A full backlog is EAGAIN to a socket that does not block (connect(2)): that is Busy. Raises OSError otherwise.
+    """
+    # Non-blocking from its birth: each change of mode later is a system call that lets go of the interpreter's lock.
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        connection.connect(path)
+        refuse_stranger(connection)
+    except BlockingIOError as error:
+        connection.close()
+        raise Busy("every worker is occupied and the queue is full; repeat the request") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def explain(error: OSError, path: str) -> str:
+    """What a failed exchange means, and what to do about it."""
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return f"no runner listens at {path}; start one with `python -m runner serve`"
+    if isinstance(error, PermissionError):
+        return f"the socket {path} belongs to another user; run functions and runner as one user"
+    if isinstance(error, ConnectionError):
+        return f"the runner went away while it had the request in hand ({error}); repeat the request"
+    return f"the runner cannot be reached at the moment ({error}); repeat the request"
+
+
+def receive_frame(connection: socket.socket, until: float) -> bytes:
+    """The body of one frame; most arrive in one piece.
+
+    Raises Unavailable where the other side ends early, TimeoutError where the frame is not there by then.
+    """
+    received = _some(connection, 65536, until)
+    while len(received) < frames.HEADER.size:
+        received += _some(connection, frames.HEADER.size - len(received), until)
+    end = frames.HEADER.size + frames.length(received[: frames.HEADER.size])
+    if len(received) >= end:
+        return received[frames.HEADER.size : end]
+    pieces = bytearray(received)
+    while len(pieces) < end:
+        pieces += _some(connection, min(end - len(pieces), 1 << 20), until)
+    return bytes(pieces[frames.HEADER.size :])
+
+
+def _some(connection: socket.socket, size: int, until: float) -> bytes:
+    received = waiting.receive(connection, size, until)
+    if not received:
+        raise Unavailable("the runner went away while it had the request in hand; repeat the request")
+    return received
+
+
+def refuse_stranger(connection: socket.socket) -> None:
+    """Raises PermissionError unless the other side is our own user or root."""
+    (_, uid) = peer(connection)
+    if uid not in (os.geteuid(), 0):
+        raise PermissionError(f"the other side of the socket is user {uid}")
+
+
+def peer(connection: socket.socket) -> tuple[int, int]:
+    """The other side's process and user; of a listener's, the process that began to listen (SO_PEERCRED, unix(7))."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+    (pid, uid, _) = _PEER.unpack(credentials)
+    return pid, uid

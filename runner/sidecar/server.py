@@ -1,0 +1,113 @@
+"""The sidecar's answers: a frame in, a frame out. What it calls may block; what it decides is in `runner.commands`.
+
+frame ─▶ decode ─▶ plan ─▶ each action ─▶ its pool's driver ─▶ what became of it
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+
+import msgspec
+
+from runner.commands import plan
+from runner.config.types import Config
+from runner.drivers.driver import Driver
+from runner.errors import Internal, OrchestratorError, Timeout
+from runner.jobs import Action, Cancellation, JobSpec, Placed
+from runner.payloads import REQUEST_TYPES, Terms
+from runner.runtime.clock import Deadline
+from runner.runtime.logs import journal
+from runner.sidecar import frames
+
+log = logging.getLogger("orchestrator.sidecar")
+
+_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in REQUEST_TYPES.items()}
+
+
+class Sidecar:
+    """Answers one frame at a time, from as many threads as it is asked by."""
+
+    def __init__(self, config: Config, drivers: Mapping[str, Driver]) -> None:
+        self._config = config
+        self._drivers = drivers
+        self._terms = Terms(
+            runner_id=config.runner.id,
+            public_key="" if config.http.allow_unauthenticated else config.deepsource.public_key,
+            allow_file_remotes=config.remotes.allow_file,
+        )
+
+    def __repr__(self) -> str:
+        return f"Sidecar(drivers={sorted(self._drivers)})"
+
+    def answer(self, body: bytes) -> frames.Reply:
+        """The reply to one frame; never raises."""
+        try:
+            return self._answer(frames.decode_request(body))
+        except OrchestratorError as error:
+            return frames.Refused.of(error)
+        except Exception:
+            log.exception("a command failed for a reason of ours")
+            return frames.Refused.of(Internal("the runner failed on this request; its log has the reason"))
+
+    def _answer(self, frame: frames.Request) -> frames.Reply:
+        if isinstance(frame, frames.Submit):
+            return self._submit(frame)
+        if isinstance(frame, frames.Ping):
+            for driver in self._drivers.values():
+                Deadline(frame.deadline).check("asking the clusters")  # its caller has gone
+                driver.check()
+            return frames.Pong(drivers=tuple(self._drivers), pid=os.getpid())
+        return frames.TheTerms(terms=self._terms)
+
+    def _submit(self, frame: frames.Submit) -> frames.Accepted:
+        began = time.monotonic()
+        outcome = "internal"
+        jobs: tuple[Placed, ...] = ()
+        try:
+            jobs = self._carry_out(frame)
+            outcome = "accepted"
+        except OrchestratorError as error:
+            outcome = error.code
+            raise
+        finally:
+            journal(
+                outcome,
+                request_type=frame.request_type,
+                request_id=frame.trace_id,
+                jobs={job.name: job.state for job in jobs},
+                milliseconds=round((time.monotonic() - began) * 1000, 1),
+            )
+        return frames.Accepted(jobs=jobs)
+
+    def _carry_out(self, frame: frames.Submit) -> tuple[Placed, ...]:
+        deadline = Deadline(frame.deadline)
+        if deadline.left <= 0:  # its caller has gone
+            raise Timeout("the request waited for a worker until its deadline; repeat it")
+        request = _DECODERS[frame.request_type].decode(frame.request)
+        placed: list[Placed] = []
+        for action in plan(request, self._config):
+            deadline.check("placing the jobs")
+            placed.extend(self._act(action, deadline))
+        return tuple(placed)
+
+    def _act(self, action: Action, deadline: Deadline) -> tuple[Placed, ...]:
+        if isinstance(action, JobSpec):
+            driver = self._drivers[self._config.driver_of(action.pool)]
+            state = driver.submit(action, deadline)
+            return (Placed(name=action.name, driver=driver.name, state=state),)
+        return self._stop(action, deadline)
+
+    def _stop(self, cancellation: Cancellation, deadline: Deadline) -> tuple[Placed, ...]:
+        """A cancellation names no pool: look for the job everywhere, and only if it is nowhere, mark it everywhere."""
+        for tombstone in (False, True):
+            placed = tuple(
+                Placed(name=cancellation.name, driver=driver.name, state=state)
+                for driver in self._drivers.values()
+                if (state := driver.cancel(cancellation, deadline, tombstone=tombstone))
+            )
+            if placed:
+                return placed
+        raise Internal(f"no driver took the cancellation of {cancellation.name}")

@@ -1,0 +1,245 @@
+"""runner.drivers.kubernetes.api: whose credentials are sent, and who waits while a plugin takes its time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import gevent
+import msgspec
+import pytest
+import yaml
+
+from runner.config.types import Kubernetes
+from runner.drivers.kubernetes import api as kubernetes_api
+from runner.drivers.kubernetes.api import Answer, ApiServer
+from runner.errors import Unavailable
+from runner.runtime import waiting
+from runner.runtime.clock import Deadline
+from tests.scripted_server import Conversation, ScriptedServer, scripted_server
+from tests.unit.drivers.local.test_driver import eventually
+
+PLUGIN = """#!/bin/sh
+echo >> {directory}/runs
+until [ -e {directory}/released ]; do sleep 0.01; done
+[ -e {directory}/token ] || exit 1
+printf '{{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {{
+  "token": "%s", "expirationTimestamp": "%s"}}}}' "$(cat {directory}/token)" "$(date -u -d "1 minute" +%FT%TZ)"
+"""
+
+
+class Cluster:
+    """An API server that takes one token, and a plugin that takes its time to give one."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.valid = {"first"}
+        self.renewed = threading.Event()
+        self.known("first")
+        self.release()
+        plugin = directory / "plugin"
+        plugin.write_text(PLUGIN.format(directory=directory))
+        plugin.chmod(0o755)
+        self.server: ScriptedServer
+
+    def converse(self, conversation: Conversation) -> None:
+        while True:
+            asked = conversation.hear()
+            kind, _, token = asked.headers.get("authorization", "Bearer ").partition(" ")
+            if asked.path == "/late" and token not in self.valid:
+                self.renewed.wait(10)
+            conversation.answer(200 if kind == "Bearer" and token in self.valid else 401)
+
+    def kubeconfig(self) -> Kubernetes:
+        plugin = {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": str(self.directory / "plugin"),
+            "interactiveMode": "Never",
+        }
+        return self.write(
+            {
+                "clusters": [{"name": "c", "cluster": {"server": self.server.url}}],
+                "users": [{"name": "u", "user": {"exec": plugin}}],
+                "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+                "current-context": "x",
+            }
+        )
+
+    def write(self, document: Any) -> Kubernetes:
+        path = self.directory / "kubeconfig"
+        path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
+        return Kubernetes(kubeconfig=str(path))
+
+    def known(self, token: str) -> None:
+        """What the plugin gives."""
+        (self.directory / "token").write_text(token)
+
+    def hold(self) -> None:
+        """Let the plugin hang."""
+        (self.directory / "released").unlink()
+
+    def release(self) -> None:
+        (self.directory / "released").touch()
+
+    @property
+    def runs(self) -> int:
+        path = self.directory / "runs"
+        return path.read_text().count("\n") if path.exists() else 0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(tmp_path)
+    with scripted_server(made.converse) as made.server:
+        yield made
+        made.release()
+
+
+@pytest.fixture
+def api(cluster: Cluster) -> ApiServer:
+    return ApiServer(cluster.kubeconfig())
+
+
+@pytest.fixture
+def cooperating() -> Iterator[None]:
+    """In this thread greenlets wait, as in a worker of the sidecar's pool."""
+    waiting.cooperate(threads=1)
+    yield
+    del waiting._here.hub
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials are read again for every request."""
+    monkeypatch.setattr(kubernetes_api, "CREDENTIAL_SECONDS", 0.0)
+
+
+def ask(api: ApiServer, seconds: float = 10.0, path: str = "/version") -> Answer:
+    return api.call("GET", path, Deadline.after(seconds))
+
+
+@pytest.mark.usefixtures("cooperating")
+def test_a_slow_plugin_runs_once_for_all_who_wait_and_the_others_go_on(cluster: Cluster, api: ApiServer) -> None:
+    cluster.hold()
+    waiters = [gevent.spawn(ask, api) for _ in range(10)]
+    gevent.spawn(cluster.release)
+    gevent.joinall(waiters)
+    assert [waiter.get().status for waiter in waiters] == [200] * 10
+    assert cluster.runs == 1
+
+
+@pytest.mark.parametrize("waiting_by", ["thread", "greenlet"])
+def test_a_plugin_that_hangs_costs_no_more_than_the_deadline(
+    cluster: Cluster, api: ApiServer, waiting_by: str, request: pytest.FixtureRequest
+) -> None:
+    if waiting_by == "greenlet":
+        request.getfixturevalue("cooperating")
+    cluster.hold()
+    with pytest.raises(Unavailable, match="credential plugin takes too long"):
+        ask(api, 0.3)
+    cluster.release()
+    assert ask(api).status == 200
+    assert cluster.runs == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_nobody_waits_for_credentials_as_long_as_there_are_some(cluster: Cluster, api: ApiServer) -> None:
+    ask(api)
+    cluster.hold()
+    cluster.known("second")
+    for _ in range(3):
+        assert ask(api).status == 200
+    cluster.valid = {"second"}
+    cluster.release()
+    assert ask(api).status == 200
+
+
+@pytest.mark.usefixtures("impatient")
+def test_credentials_that_cannot_be_read_again_are_used_on_and_that_is_said(
+    cluster: Cluster, api: ApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask(api)
+    cluster.write("{")
+
+    def is_said() -> bool:
+        assert ask(api).status == 200
+        return "those read before are used" in caplog.text
+
+    eventually(is_said)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_new_credentials_are_read_without_a_refusal(cluster: Cluster, api: ApiServer) -> None:
+    cluster.valid = {"first", "second"}
+    ask(api)
+    cluster.known("second")
+
+    def is_sent() -> bool:
+        assert ask(api).status == 200
+        return cluster.server.asked[-1].headers["authorization"] == "Bearer second"
+
+    eventually(is_sent)
+
+
+def test_refused_credentials_are_read_anew_once(cluster: Cluster, api: ApiServer) -> None:
+    ask(api)
+    cluster.valid = {"second"}
+    assert ask(api).status == 401
+    assert cluster.runs == 2
+    cluster.known("second")
+    assert ask(api).status == 200
+    assert ask(api).status == 200
+    assert cluster.runs == 3
+
+
+def test_whoever_is_refused_after_that_has_no_need_to(cluster: Cluster, api: ApiServer) -> None:
+    ask(api)
+    cluster.valid = {"second"}
+    cluster.known("second")
+    with ThreadPoolExecutor() as pool:
+        late = pool.submit(ask, api, path="/late")
+        eventually(lambda: cluster.server.asked[-1].path == "/late")
+        assert ask(api).status == 200
+        cluster.renewed.set()
+        assert late.result().status == 200
+    assert cluster.runs == 2
+
+
+@pytest.mark.parametrize(
+    "document", ["{", "", "[]", "- a", "a: b", "\x00", {"clusters": 1}, {"current-context": "x", "contexts": [1]}]
+)
+def test_a_kubeconfig_that_is_none_is_said(cluster: Cluster, document: Any) -> None:
+    with pytest.raises(Unavailable, match=r"no usable credentials for Kubernetes .*; in a pod"):
+        ask(ApiServer(cluster.write(document)))
+
+
+def test_a_plugin_that_fails_is_said_and_nobody_is_asked_without_credentials(cluster: Cluster, api: ApiServer) -> None:
+    token = cluster.directory / "token"
+    token.unlink()
+    with pytest.raises(Unavailable, match="credential plugin of the kubeconfig's user u gave neither"):
+        ask(api)
+    assert cluster.server.asked == []
+    cluster.known("first")
+    assert ask(api).status == 200
+
+
+@pytest.mark.parametrize("user", [{}, {"user": "u"}], ids=["nobody", "a user"])
+def test_a_kubeconfig_without_credentials_is_one(cluster: Cluster, user: dict[str, str]) -> None:
+    """As for `kubectl proxy`."""
+    cluster.valid = {""}
+    document = {
+        "clusters": [{"name": "c", "cluster": {"server": cluster.server.url}}],
+        "users": [{"name": "u", "user": {}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", **user}}],
+    }
+    api = ApiServer(msgspec.structs.replace(cluster.write(document), context="x"))
+    assert ask(api).status == 200
+
+
+def test_no_token_is_shown(cluster: Cluster, api: ApiServer) -> None:
+    ask(api)
+    assert cluster.server.url in repr(api)
+    assert "first" not in repr(api) + repr(api._access)

@@ -1,0 +1,78 @@
+"""The Kubernetes driver, where it takes an API server that a real one is not, or is at one moment only."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from runner.config.types import Config
+from runner.drivers.kubernetes.api import Answer
+from runner.drivers.kubernetes.driver import KubernetesDriver
+from runner.drivers.kubernetes.manifest import FINGERPRINT
+from runner.errors import OrchestratorError
+from runner.observation import Observation
+from runner.runtime.clock import Deadline
+
+
+class Api:
+    """Answers from a table of namespace and kind; a status alone stands for a refusal."""
+
+    def __init__(self, **listed: dict[str, Any]) -> None:
+        self.listed = listed
+        self.asked: list[str] = []
+
+    def call(self, method: str, path: str, deadline: Deadline, **_: Any) -> Answer:
+        namespace, kind = path.split("/")[-2:]
+        self.asked.append(f"{namespace} {kind}")
+        items = self.listed[namespace].get(kind, [])
+        if isinstance(items, int):
+            return Answer(items, b"default backend - 404")
+        return Answer(200, json.dumps({"items": items}).encode())
+
+
+def job(name: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "annotations": {FINGERPRINT: "f"}}}
+
+
+@pytest.fixture
+def observe(make_config: Callable[..., Config]) -> Callable[[Api], tuple[list[str], str]]:
+    """The names that a driver of two namespaces sees, and what it complains of."""
+
+    def look(api: Api) -> tuple[list[str], str]:
+        config = make_config(
+            driver="kubernetes", kubernetes={"namespace": "one"}, pools={"other": {"namespace": "two"}}
+        )
+        seen: list[Observation] = []
+        try:
+            seen.extend(KubernetesDriver(config, unseal=lambda _: {}, api=api).observe())  # type: ignore[arg-type]
+        except OrchestratorError as error:
+            return [each.name for each in seen], error.detail
+        return [each.name for each in seen], ""
+
+    return look
+
+
+def test_whatever_has_no_jobs_at_all_is_no_api_server(observe: Callable[[Api], tuple[list[str], str]]) -> None:
+    """Or all of them would be taken for deleted. A real one lists nothing even where there is no such namespace."""
+    seen, said = observe(Api(one={"jobs": 404}, two={"jobs": [job("b")]}))
+    assert seen == ["b"]
+    assert "no jobs in one" in said
+
+
+@pytest.mark.parametrize("kind", ["jobs", "pods"])
+def test_a_namespace_that_cannot_be_seen_does_not_hide_the_others(
+    observe: Callable[[Api], tuple[list[str], str]], kind: str
+) -> None:
+    seen, said = observe(Api(one={"jobs": [job("a")], kind: 403}, two={"jobs": [job("b")]}))
+    assert seen == ["b"]
+    assert f"not allowed to list {kind} in namespace one" in said
+
+
+def test_a_job_is_never_shown_with_what_its_pod_was_before(observe: Callable[[Api], tuple[list[str], str]]) -> None:
+    """A Job ends after its pod: seen in this order, one that has failed has a pod that says why."""
+    api = Api(one={"jobs": [job("a")]}, two={})
+    observe(api)
+    assert api.asked == ["one jobs", "one pods", "two jobs", "two pods"]

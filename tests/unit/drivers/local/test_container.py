@@ -1,0 +1,91 @@
+"""The log of a container of the local driver: bounded, and without secrets however they come."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.drivers.local import container as local_container
+from runner.drivers.local.container import Log, needles
+
+SMALL = st.text("ab", min_size=4, max_size=8)
+
+
+def logged(path: Path, secrets: list[str], chunks: list[bytes]) -> bytes:
+    path.unlink(missing_ok=True)
+    log = Log(str(path), secrets)
+    for chunk in chunks:
+        log.write(chunk)
+    log.close()
+    return path.read_bytes()
+
+
+@given(secrets=st.lists(SMALL, max_size=3), said=st.text("abc\n", max_size=60), seed=st.integers())
+def test_what_is_logged_does_not_depend_on_where_the_output_is_cut(
+    tmp_path_factory: pytest.TempPathFactory, secrets: list[str], said: str, seed: int
+) -> None:
+    path, random, data, chunks = tmp_path_factory.getbasetemp() / "log", Random(seed), said.encode(), []
+    while data:
+        size = random.randint(1, 7)
+        chunks.append(data[:size])
+        data = data[size:]
+    masked = re.sub(b"|".join(map(re.escape, needles(secrets))) or b"(?!)", b"***", said.encode())
+    assert logged(path, secrets, chunks) == masked
+
+
+def test_a_secret_that_begins_like_another_is_masked_whole(tmp_path: Path) -> None:
+    said = [b"x pass", b"word", b"-long y"]
+    assert logged(tmp_path / "log", ["password", "password-long"], said) == b"x *** y"
+
+
+def test_what_is_no_secret_is_logged_at_once(tmp_path: Path) -> None:
+    log = Log(str(tmp_path / "log"), ["hunter2-hunter2"])
+    log.write(b"working\nhunt")
+    assert (tmp_path / "log").read_bytes() == b"working\n"
+    log.write(b"ing season\n")
+    assert (tmp_path / "log").read_bytes() == b"working\nhunting season\n"
+    log.close()
+
+
+@pytest.mark.parametrize(
+    ("secret", "masked"),
+    [
+        ("hunter2", ["hunter2"]),
+        ("hunter2\n", ["hunter2"]),
+        ("abc", []),
+        ("", []),
+        ("first-line\nshort\nsecond-line\n", ["first-line\nshort\nsecond-line", "second-line", "first-line"]),
+        (
+            "https://user:p4ssw0rd-x@example.com/a.git",
+            ["https://user:p4ssw0rd-x@example.com/a.git", "user:p4ssw0rd-x", "p4ssw0rd-x"],
+        ),
+        ("https://ghp-0123456@example.com", ["https://ghp-0123456@example.com", "ghp-0123456"]),
+        ("git@example.com:a.git", ["git@example.com:a.git"]),
+    ],
+)
+def test_a_secret_is_masked_whole_and_by_its_telling_parts(secret: str, masked: list[str]) -> None:
+    assert [needle.decode() for needle in needles([secret])] == masked
+
+
+def test_a_log_keeps_its_head_and_its_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"LOG_LIMIT": 1000, "LOG_HEAD": 100, "LOG_TAIL": 300}.items():
+        monkeypatch.setattr(local_container, name, size)
+    lines = [b"line %04d\n" % number for number in range(1000)]
+    content = logged(tmp_path / "log", [], lines)
+    assert len(content) <= 1100
+    assert content.startswith(b"".join(lines[:10]))
+    assert content.endswith(b"".join(lines[-30:]))
+    (left_out,) = re.findall(rb"\[(\d+) bytes were left out here\]", content)
+    note = len(b"\n[%s bytes were left out here]\n" % left_out)
+    assert int(left_out) + len(content) - note == len(lines) * 10
+
+
+def test_a_disk_that_is_full_costs_the_log_and_not_the_job() -> None:
+    log = Log("/dev/full", [])
+    log.write(b"lost\n")
+    log.close()

@@ -1,0 +1,223 @@
+"""How jobs of the local driver end, by themselves and by a cancellation."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.config.types import LocalImage
+from runner.drivers.local import driver as local
+from runner.jobs import Deadlines
+from tests.conformance import jobs
+from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, processes, run_python
+from tests.unit.drivers.local.test_turns import waiting_shim
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    with hosts(tmp_path / "jobs") as make:
+        yield make
+
+
+@pytest.fixture
+def host(make_host: Callable[..., Host]) -> Host:
+    return make_host()
+
+
+def test_a_program_that_is_not_there_is_misconfigured_and_says_where_to_look(make_host: Callable[..., Host]) -> None:
+    host = make_host(images={"*": LocalImage(command=("/nowhere/marvin",))})
+    name = host.submit("true")
+    assert host.reason(name) == "misconfigured"
+    assert "'/nowhere/marvin' cannot be run on this host: No such file" in host.seen(name).configuration_error
+    assert "local.images" in host.seen(name).configuration_error
+
+
+def test_a_program_killed_by_somebody_else_is_not_said_to_have_run_out_of_memory(host: Host) -> None:
+    name = host.submit("kill -9 $$")
+    assert host.reason(name) == "analyzer_failed"
+    seen = host.seen(name)
+    assert (seen.main_exit, seen.out_of_memory) == (137, False)
+    assert "SIGKILL" in seen.message
+
+
+def test_a_signal_is_an_exit_code_as_a_shell_has_it(host: Host) -> None:
+    assert host.ended(host.submit("kill -SEGV $$")).main_exit == 139
+
+
+def test_an_init_container_that_takes_too_long_is_ended_and_the_main_one_never_begins(host: Host) -> None:
+    name = host.submit("echo it ran", init=ENDLESS, deadlines=Deadlines(queue=60, clone=1, run=60))
+    assert host.reason(name) == "timed_out"
+    seen = host.seen(name)
+    assert (seen.init_exit, seen.main_exit) == (143, None)
+    assert "the init container (coat) ran longer than 1 s" in seen.message
+    assert not host.file(name, "main.log").exists()
+
+
+def test_a_program_is_told_to_stop_before_it_is_killed(host: Host) -> None:
+    name = host.submit("trap 'echo goodbye; exit 0' TERM; echo begun; while :; do sleep 0.05; done")
+    host.says(name, "begun")
+    host.cancel(name)
+    assert host.reason(name) == "cancelled"
+    assert host.driver.logs(name).endswith("goodbye\n")
+
+
+def test_a_job_that_waits_too_long_ends_without_having_begun(make_host: Callable[..., Host]) -> None:
+    host = make_host(parallelism=1)
+    host.submit(ENDLESS)
+    name = host.submit("true", deadlines=Deadlines(queue=1, clone=60, run=60))
+    assert host.reason(name) == "unschedulable"
+    assert "1 s" in host.seen(name).unschedulable
+    assert host.state(jobs.job("shell", name=name)) == "exists"
+
+
+def test_whatever_a_program_leaves_behind_ends_with_it(host: Host) -> None:
+    name = host.submit("setsid sleep 1000 & (setsid setsid sleep 1000 &) ; nohup sleep 1000 & sleep 0.1")
+    assert host.reason(name) == "succeeded"
+    eventually(lambda: not processes(str(host.file(name))))
+
+
+def test_its_working_tree_is_gone_however_deep_and_its_log_is_not(host: Host) -> None:
+    deep = "import os; [(os.mkdir(100 * 'd'), os.chdir(100 * 'd')) for _ in range(60)]; os.chmod('.', 0)"
+    name = host.submit(f'{sys.executable} -S -c "{deep}" && echo done')
+    assert host.reason(name) == "succeeded"
+    eventually(lambda: not host.file(name, "root").exists())
+    assert host.driver.logs(name) == "done\n"
+
+
+def test_a_log_without_end_is_cut_down_to_its_head_and_tail(host: Host) -> None:
+    name = host.submit("echo the head; yes 0123456789abcdef | head -c 30000000; echo the tail")
+    assert host.reason(name) == "succeeded"
+    log = host.file(name, "main.log")
+    assert log.stat().st_size < 17 << 20
+    content = log.read_bytes()
+    assert content.startswith(b"the head\n")
+    assert content.endswith(b"the tail\n")
+    assert content.count(b"bytes were left out here]") == 1
+
+
+@pytest.mark.skipif(not os.access("/sys/fs/cgroup/memory", os.W_OK), reason="needs a cgroup of its own")
+def test_a_program_that_the_kernel_killed_for_memory_has_run_out_of_memory(host: Host) -> None:
+    group = Path("/sys/fs/cgroup/memory") / f"orchestrator-test-{os.getpid()}"
+    group.mkdir()
+    try:
+        (group / "memory.limit_in_bytes").write_text(str(100 << 20))
+        name = run_python(
+            f"""
+import os, sys
+from pathlib import Path
+from tests.unit.drivers.local.test_driver import Host
+Path({str(group)!r}, "cgroup.procs").write_text(str(os.getpid()))  # the shim, and what it runs, go where we are
+greedy = f"{{sys.executable}} -S -c 'x = bytearray(1 << 30)'"
+print(Host(Path({str(host.directory)!r})).submit(f"{{greedy}}; exit $?"), end="")
+"""
+        )
+        assert host.reason(name) == "out_of_memory"
+        assert host.seen(name).main_exit == 137
+    finally:
+        eventually(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+
+
+def test_a_job_that_waits_ends_at_once_and_never_begins(make_host: Callable[..., Host], tmp_path: Path) -> None:
+    host, ran = make_host(parallelism=1), tmp_path / "ran"
+    blocker, name = host.submit(ENDLESS), host.submit(f'touch "{ran}"')
+    assert host.cancel(name) == "cancelled"
+    assert host.file(name, "end.json").exists()
+    host.cancel(blocker)
+    host.ended(blocker)
+    assert host.reason(host.submit("true")) == "succeeded"
+    assert not ran.exists()
+
+
+def test_a_running_job_is_told_within_half_a_second(host: Host) -> None:
+    name = host.submit("trap 'exit 0' TERM; echo begun; while :; do sleep 0.02; done")
+    host.says(name, "begun")
+    began = time.monotonic()
+    host.cancel(name)
+    eventually(host.file(name, "end.json").exists)
+    assert time.monotonic() - began < 0.5
+
+
+def test_while_it_clones_the_main_container_never_begins(host: Host) -> None:
+    name = host.submit("echo it ran", init="echo cloning; sleep 1000")
+    host.says(name, "cloning")
+    host.cancel(name)
+    assert host.reason(name) == "cancelled"
+    assert not host.file(name, "main.log").exists()
+
+
+def test_a_job_whose_shim_was_killed_has_ended_by_itself(host: Host) -> None:
+    name = host.submit("echo begun; sleep 1000")
+    host.says(name, "begun")
+    os.kill(host.shim_of(name), signal.SIGKILL)
+    eventually(lambda: host.is_free(name))
+    assert host.cancel(name) == "exists"
+    assert host.reason(name) == "disrupted"
+
+
+BEFORE_THE_VERDICT = '    write_once(os.path.join(path, VERDICT), {"cancellation": None})\n'
+AFTER_THE_VERDICT = '    write(os.path.join(path, END), {"phase": "failed", "ended": now, **facts})\n'
+
+
+@pytest.mark.parametrize(
+    ("line", "answer", "reason"),
+    [(BEFORE_THE_VERDICT, "cancelled", "cancelled"), (AFTER_THE_VERDICT, "exists", "succeeded")],
+)
+def test_a_cancellation_as_the_job_ends_is_first_or_not_and_everybody_says_the_same(
+    make_host: Callable[..., Host],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    line: str,
+    answer: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(local, "_SHIM", str(waiting_shim(tmp_path, "files.py", line)))
+    host = make_host()
+    name = host.submit("true")
+    eventually((tmp_path / "waiting").exists)
+    assert host.cancel(name) == answer
+    assert host.seen(name).phase == "running"
+    (tmp_path / "go").touch()
+    assert host.reason(name) == reason
+    assert host.cancel(name) == answer
+
+
+def test_a_shim_killed_as_the_job_ends_has_not_said_how(
+    make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have published its result, and that is not known: it is disrupted, and not run again."""
+    monkeypatch.setattr(local, "_SHIM", str(waiting_shim(tmp_path, "files.py", AFTER_THE_VERDICT)))
+    host = make_host()
+    name = host.submit("true")
+    eventually((tmp_path / "waiting").exists)
+    os.kill(host.shim_of(name), signal.SIGKILL)
+    assert host.reason(name) == "disrupted"
+    assert host.cancel(name) == "exists"
+
+
+def test_a_shim_killed_before_it_has_cleared_up_leaves_that_to_the_next_look(
+    make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shim = waiting_shim(tmp_path, "files.py", "        remove(os.path.join(path, ROOT))\n")
+    monkeypatch.setattr(local, "_SHIM", str(shim))
+    host = make_host()
+    name = host.submit("true")
+    eventually((tmp_path / "waiting").exists)
+    os.kill(host.shim_of(name), signal.SIGKILL)
+    assert host.reason(name) == "succeeded"
+    eventually(lambda: not host.driver.observe() or not host.file(name, "root").exists())
+
+
+def test_either_the_end_or_the_cancellation_was_first_and_everybody_says_the_same(host: Host) -> None:
+    """The race itself, again and again: the answer to the cancel must be what is observed."""
+    for _ in range(25):
+        name = host.submit("true")
+        eventually(host.file(name, "begun.json").exists)
+        answer = host.cancel(name)
+        assert (answer, host.reason(name)) in [("cancelled", "cancelled"), ("exists", "succeeded")]

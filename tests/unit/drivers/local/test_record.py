@@ -1,0 +1,139 @@
+"""The local driver's decisions that touch nothing: what stands for an image, what a program is given, what is due."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from runner.config.types import LocalImage
+from runner.drivers.local import record as local_record
+from runner.drivers.local.record import End, Entry, JobFile, Reported, Verdict
+from runner.errors import Rejected
+from runner.jobs import JobSpec, Secret, Volume
+from tests.conformance import jobs
+from tests.conformance.jobs import secret_ref
+
+ROOT = "/jobs/one/root"
+NAMED = {name: LocalImage(command=(name,)) for name in ("coat", "marvin-py*", "marvin-*", "[ab]umblebee")}
+
+
+@pytest.mark.parametrize(
+    ("image", "stands"),
+    [
+        ("coat", "coat"),
+        ("coat:latest", "coat"),
+        ("registry/coat", "coat"),
+        ("registry.example:5000/coat", "coat"),
+        ("registry.example:5000/team/coat:1.2", "coat"),
+        ("localhost:5000/coat@sha256:0123", "coat"),
+        ("localhost:5000/a/coat:1@sha256:0123", "coat"),
+        ("r/marvin-python:1", "marvin-py*"),
+        ("r/marvin-go:1", "marvin-*"),
+        ("bumblebee:v1", "[ab]umblebee"),
+    ],
+)
+def test_an_image_is_known_by_the_last_part_of_its_name(image: str, stands: str) -> None:
+    assert local_record.stand_in(image, NAMED).command == (stands,)
+
+
+@pytest.mark.parametrize("image", ["coat/other", "r/COAT", "xcoat", "marvin", "r:5000/", ""])
+def test_an_image_that_no_glob_fits_is_rejected_with_the_key_to_set(image: str) -> None:
+    with pytest.raises(Rejected, match=r"local\.images") as caught:
+        local_record.stand_in(image, NAMED)
+    assert image in caught.value.detail
+
+
+def test_a_secret_argument_is_named_or_shown() -> None:
+    job = _job(args=["--url", secret_ref("URL"), "$(URL)"], secrets={"URL": Secret("hidden")})
+    named, shown = (_main(job, LocalImage(secret_arguments=each)) for each in ("reference", "expand"))
+    assert named.argv[-3:] == ("--url", "$(URL)", "$(URL)")
+    assert named.env["URL"] == secret_ref("URL")
+    assert shown.argv[-3:] == ("--url", secret_ref("URL"), "$(URL)")
+    assert "URL" not in shown.env
+    assert "hidden" not in repr([named, shown])
+
+
+def test_a_stand_in_s_command_replaces_the_container_s_own_and_is_never_looked_up_in_the_code() -> None:
+    assert _main(_job(), LocalImage()).argv[0] == "/bin/sh"
+    assert _main(_job(args=["a"]), LocalImage(command=("python3", "x.py"))).argv == ("python3", "x.py", "a")
+    assert str(_main(_job(), LocalImage(command=("./marvin",))).argv[0]).startswith("/")
+
+
+@pytest.mark.parametrize(
+    ("value", "given"),
+    [
+        ("/code", f"{ROOT}/code"),
+        ("/code/a b", f"{ROOT}/code/a b"),
+        ("/home/runner/.ssh/id", f"{ROOT}/home/runner/.ssh/id"),
+        ("/toolbox", f"{ROOT}/toolbox"),
+        ("/tmp/x", f"{ROOT}/tmp/x"),
+        ("/codes", "/codes"),
+        ("/home/runner", "/home/runner"),
+        ("a /code", "a /code"),
+        ("/", "/"),
+        ("", ""),
+    ],
+)
+def test_a_variable_that_names_a_path_of_the_job_names_it_on_the_host(value: str, given: str) -> None:
+    volumes = (Volume(name="codedir", path="/code"), Volume(name="ssh", path="/home/runner/.ssh"))
+    job = msgspec.structs.replace(_job(env={"VALUE": value}), volumes=volumes)
+    assert _main(job, LocalImage()).env["VALUE"] == given
+
+
+def test_the_container_s_own_variables_come_before_ours() -> None:
+    program = _main(_job(env={"PATH": "/own", "HOME": "/code"}), LocalImage())
+    assert (program.env["PATH"], program.env["HOME"], program.env["LANG"]) == ("/own", f"{ROOT}/code", "C")
+
+
+def test_every_path_of_the_job_is_a_directory_also_a_secret_s() -> None:
+    volumes = (Volume(name="codedir", path="/code"), Volume(name="c", path="/credentials", existing_secret="s"))
+    made = local_record.directories(msgspec.structs.replace(_job(), volumes=volumes), ROOT)
+    assert sorted(made) == [f"{ROOT}{path}" for path in ("/code", "/credentials", "/home/runner", "/tmp", "/toolbox")]
+
+
+@pytest.mark.parametrize(
+    ("end", "verdict", "reported", "now", "due"),
+    [
+        (None, None, None, 10**9, False),
+        (None, None, 0.0, 10**9, False),  # reported, and still running
+        (100.0, None, 150.0, 159, False),
+        (100.0, None, 150.0, 160, True),
+        (100.0, None, None, 1099, False),
+        (100.0, None, None, 1100, True),
+    ],
+)
+def test_a_job_is_due_after_its_report_or_long_after_its_end(
+    end: float | None, verdict: None, reported: float | None, now: float, due: bool
+) -> None:
+    entry = _entry(
+        end=End(phase="succeeded", ended=end) if end is not None else None,
+        reported=Reported(reported) if reported is not None else None,
+    )
+    assert local_record.is_due(entry, now, retention=10, orphan_age=1000) == due
+
+
+def test_a_cancellation_that_was_first_outdoes_a_success() -> None:
+    report = jobs.report("job")
+    seen = local_record.observation(
+        _entry(end=End(phase="succeeded", ended=2.0, main_exit=0), verdict=Verdict(report)), "local", ""
+    )
+    assert (seen.phase, seen.cancelled, seen.cancellation, seen.main_exit) == ("failed", True, report, 0)
+
+
+def test_an_entry_shows_what_it_is_about() -> None:
+    entry = _entry(end=End(phase="succeeded", ended=2.0), reported=Reported(3.0))
+    assert repr(entry) == "Entry('job', succeeded, reported)"
+
+
+def _entry(end: End | None, verdict: Verdict | None = None, reported: Reported | None = None) -> Entry:
+    job = JobFile(name="job", created=1.0, boot="", monotonic=1.0, queue_seconds=1)
+    return Entry(job=job, begun=True, end=end, verdict=verdict, reported=reported)
+
+
+def _job(**fields: object) -> JobSpec:
+    return jobs.job("shell", "true", **fields)  # type: ignore[arg-type]
+
+
+def _main(job: JobSpec, image: LocalImage) -> local_record.Program:
+    (program,) = local_record.programs(job, ROOT, {"*": image}, {"PATH": "/bin", "LANG": "C"})
+    return program

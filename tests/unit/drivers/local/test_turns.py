@@ -1,0 +1,143 @@
+"""Whose turn it is on this host: the oldest first, no more at once than allowed, and nobody forgotten."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.drivers.local import driver as local
+from runner.runtime.clock import Deadline
+from tests.conformance import jobs
+from tests.unit.drivers.local.test_driver import ENDLESS, HELD, Host, eventually, hosts, parent
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    with hosts(tmp_path / "jobs") as make:
+        yield make
+
+
+@pytest.fixture
+def host(make_host: Callable[..., Host]) -> Host:
+    return make_host()
+
+
+def test_the_oldest_job_comes_first(make_host: Callable[..., Host], tmp_path: Path) -> None:
+    host = make_host(parallelism=1)
+    blocker = host.submit(HELD)
+    order = tmp_path / "order"
+    names = [host.submit(f'echo {number} >> "{order}"', name=f"job-{9 - number}") for number in range(8)]
+    host.release(blocker)
+    for name in names:
+        host.ended(name)
+    assert order.read_text().split() == [str(number) for number in range(8)]
+
+
+def test_no_more_run_at_once_than_allowed_and_all_that_is_allowed(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
+    host, diary = make_host(parallelism=3), tmp_path / "diary"
+    three = f'until [ $(grep -c + "{diary}") -ge 3 ]; do sleep 0.01; done'
+    for _ in range(20):
+        host.submit(f'echo + >> "{diary}"; {three}; sleep 0.01; echo - >> "{diary}"')
+    for seen in host.driver.observe():
+        host.ended(seen.name)
+    assert most_at_once(diary) == 3
+
+
+def test_the_last_job_to_end_takes_the_last_process_with_it(host: Host) -> None:
+    for name in [host.submit("sleep 0.05") for _ in range(4)]:
+        host.ended(name)
+    eventually(lambda: not host.shims())
+    assert {seen.phase for seen in host.driver.observe()} == {"succeeded"}
+
+
+def test_a_job_that_comes_as_the_last_shim_is_about_to_go_is_not_left_behind(
+    make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shim has found nothing, and has its slot still; so the submitter starts none, and nobody looks later."""
+    shim = waiting_shim(tmp_path, "shim.py", "        os.close(held)\n")
+    monkeypatch.setattr(local, "_SHIM", str(shim))
+    host = make_host(parallelism=1)
+    host.submit("true")
+    eventually((tmp_path / "waiting").exists)
+    name = host.submit("true")
+    (tmp_path / "go").touch()
+    eventually(host.file(name, "end.json").exists)
+
+
+def waiting_shim(directory: Path, file: str, line: str) -> Path:
+    """A shim that makes the file `waiting` when it comes to that line of its source, and stays there until `go` is."""
+    for source in Path(local.__file__).parent.glob("*.py"):
+        shutil.copy(source, directory)
+    text = (directory / file).read_text()
+    assert text.count(line) == 1
+    indent = line[: -len(line.lstrip())]
+    waiting = f"""
+def wait_for_the_test():
+    open({str(directory / "waiting")!r}, "w").close()
+    while not os.path.exists({str(directory / "go")!r}):
+        time.sleep(0.001)
+
+
+def """
+    text = text.replace(line, f"{indent}wait_for_the_test()\n{line}")
+    (directory / file).write_text(text.replace("\ndef ", waiting, 1))
+    return directory / "shim.py"
+
+
+def test_a_job_whose_shim_never_came_is_started_by_the_next_look(host: Host) -> None:
+    job = jobs.job("shell", "true")
+    without = host.make_driver(python="/bin/false")
+    assert without.submit(job, Deadline.after(15)) == "created"
+    assert {seen.phase for seen in without.observe()} == {"waiting"}
+    assert host.reason(job.name) == "succeeded"
+
+
+def test_a_job_whose_shim_never_came_is_started_by_its_repeat(host: Host) -> None:
+    job = jobs.job("shell", "true")
+    host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
+    assert host.state(job) == "exists"
+    eventually(host.file(job.name, "end.json").exists)
+
+
+def test_a_job_whose_shim_never_came_is_started_by_another_job_s(host: Host) -> None:
+    job = jobs.job("shell", "true")
+    host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
+    host.submit("true")
+    eventually(host.file(job.name, "end.json").exists)
+
+
+def test_a_queue_that_was_lost_is_made_again(make_host: Callable[..., Host]) -> None:
+    host = make_host(parallelism=1)
+    blocker, name = host.submit(ENDLESS), host.submit("true")
+    for entry in (host.directory / ".queue").iterdir():
+        entry.unlink()
+    host.cancel(blocker)
+    assert host.reason(name) == "succeeded"
+
+
+def test_our_own_process_is_left_without_children(host: Host) -> None:
+    before = our_children()
+    for _ in range(3):
+        host.submit("true")
+    assert our_children() <= before
+
+
+def most_at_once(diary: Path) -> int:
+    """From a file with a `+` for each beginning and a `-` for each end, in their order."""
+    running = most = 0
+    for mark in diary.read_text().split():
+        running += 1 if mark == "+" else -1
+        most = max(most, running)
+    return most
+
+
+def our_children() -> set[int]:
+    """The zombies among them as well."""
+    processes = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
+    return {process for process in processes if parent(process) == os.getpid()}

@@ -1,0 +1,86 @@
+"""runner.drivers.printer: what would be created, as YAML that a cluster reads the same way."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.commands import plan
+from runner.config.types import Config
+from runner.drivers.kubernetes.manifest import tombstone_manifest
+from runner.drivers.printer import MASK, PrinterDriver, render, show
+from runner.jobs import Cancellation, JobSpec, Secret
+from runner.runtime.clock import Deadline
+from tests.unit.documents import read, whole
+
+
+@pytest.fixture
+def job(config: Config) -> JobSpec:
+    (made,) = plan(read("analysis_run", whole("analysis_run")), config)
+    assert isinstance(made, JobSpec)
+    return made
+
+
+@pytest.fixture
+def cancellation(config: Config) -> Cancellation:
+    (made,) = plan(read("cancel_check_run", whole("cancel_check_run")), config)
+    assert isinstance(made, Cancellation)
+    return made
+
+
+def documents(text: str) -> list[Any]:
+    return list(yaml.safe_load_all(text))
+
+
+def test_a_job_is_printed_with_its_secret_masked(job: JobSpec, config: Config) -> None:
+    (made, secret) = documents(render(job, config))
+    assert (made["kind"], made["metadata"]["name"]) == ("Job", job.name)
+    assert (secret["kind"], secret["stringData"]) == ("Secret", dict.fromkeys(job.secrets, MASK))
+    for value in job.secrets.values():
+        assert not isinstance(value, Secret) or value.reveal() not in render(job, config)
+
+
+def test_the_values_are_shown_where_they_are_given(job: JobSpec, config: Config) -> None:
+    (_, secret) = documents(render(job, config, {"SSH_PRIVATE_KEY": "a\nkey"}))
+    assert secret["stringData"] == {"SSH_PRIVATE_KEY": "a\nkey"}
+
+
+def test_a_toml_is_printed_line_by_line(job: JobSpec, config: Config) -> None:
+    assert any(line.strip() == 'runID = "r-1"' for line in render(job, config).splitlines())
+
+
+@given(
+    st.recursive(
+        st.text() | st.text("$(){}:#-'\"\n\t |>&*!%@`\x85\u2028"),
+        lambda inner: st.lists(inner, min_size=1) | st.dictionaries(st.text(), inner, min_size=1),
+    )
+)
+def test_whatever_is_printed_is_read_back_the_same(value: Any) -> None:
+    assert documents(show([{"value": value}])) == [{"value": value}]
+
+
+def test_the_driver_prints_a_job_once(job: JobSpec, config: Config) -> None:
+    out = io.StringIO()
+    driver = PrinterDriver(config, unseal=lambda _: {"SSH_PRIVATE_KEY": "secret"}, out=out)
+    assert driver.submit(job, Deadline.after(5)) == "created"
+    assert driver.submit(job, Deadline.after(5)) == "exists"
+    assert out.getvalue() == render(job, config)
+
+
+def test_the_driver_prints_the_tombstone_of_a_check_that_has_not_come(
+    job: JobSpec, cancellation: Cancellation, config: Config
+) -> None:
+    out = io.StringIO()
+    driver = PrinterDriver(config, unseal=lambda _: {}, out=out)
+    assert driver.cancel(cancellation, Deadline.after(5), tombstone=False) is None
+    assert out.getvalue() == ""
+    assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"
+    assert out.getvalue() == show([tombstone_manifest(cancellation, config, config.default_pool)])
+    assert driver.submit(job, Deadline.after(5)) == "cancelled"
+    assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"
+    assert len(documents(out.getvalue())) == 1

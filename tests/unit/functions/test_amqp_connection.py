@@ -1,0 +1,90 @@
+"""The RabbitMQ door's connections, where the library says in odd ways that one is gone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pamqp.commands import Basic
+
+from functions.amqp.connection import first_of
+from functions.amqp.messages import Delay, History
+from functions.amqp.publisher import Outlet
+from functions.amqp.settings import Settings
+from runner.errors import Busy
+
+
+def test_a_broker_that_has_fallen_silent_is_a_lost_connection() -> None:
+    """aiormq ends what waits for the connection's end with a CancelledError, though nobody has cancelled anything."""
+
+    async def live() -> None:
+        closing = asyncio.get_running_loop().create_future()
+        closing.set_exception(asyncio.CancelledError())
+        await first_of(asyncio.sleep(10), closing)
+
+    with pytest.raises(ConnectionError, match="not been heard of"):
+        asyncio.run(live())
+
+
+def test_whoever_is_really_cancelled_is() -> None:
+    async def live() -> None:
+        task = asyncio.ensure_future(first_of(asyncio.sleep(10), asyncio.get_running_loop().create_future()))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(live())
+
+
+class Channel:
+    """Fails as it is told, and then takes messages."""
+
+    def __init__(self, *failures: BaseException) -> None:
+        self.failures = list(failures)
+        self.taken: list[bytes] = []
+
+    async def basic_publish(self, body: bytes, **_: Any) -> None:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.taken.append(body)
+
+
+def send(channel: Channel, then: Callable[[asyncio.Task[None]], None] = lambda _: None) -> None:
+    """A message to be delayed, by that channel."""
+
+    async def main() -> None:
+        outlet = Outlet(Settings(url="amqp://localhost"))
+        outlet._channel = channel  # type: ignore[assignment]
+        outlet._opened.set()
+        verdict = Delay(1, History(queue="q", first_seen=0), Busy("later"))
+        sending = asyncio.ensure_future(outlet.send(verdict, Basic.Properties(), b"body"))
+        await asyncio.sleep(0)
+        then(sending)
+        await asyncio.wait_for(sending, 10)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("failure", [asyncio.CancelledError(), Exception(), ConnectionError("gone")], ids=repr)
+def test_a_message_that_was_on_its_way_when_the_connection_closed_is_sent_again(failure: BaseException) -> None:
+    """aiormq ends what waits for the broker's confirmation with one or another of these."""
+    channel = Channel(failure)
+    send(channel)
+    assert channel.taken == [b"body"]
+
+
+def test_a_defect_is_none_of_these() -> None:
+    with pytest.raises(ZeroDivisionError):
+        send(Channel(ZeroDivisionError()))
+
+
+def test_whoever_is_told_to_stop_sends_no_more() -> None:
+    class Slow(Channel):
+        async def basic_publish(self, body: bytes, **_: Any) -> None:
+            await asyncio.sleep(10)
+
+    with pytest.raises(asyncio.CancelledError):
+        send(Slow(), asyncio.Task.cancel)

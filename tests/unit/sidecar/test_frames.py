@@ -1,0 +1,174 @@
+"""runner.sidecar.frames: what functions and sidecar say to each other, as bytes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.errors import TABLE, Busy, Invalid, Problem, TooLarge, Unavailable, revive
+from runner.jobs import Placed
+from runner.payloads import Terms
+from runner.sidecar import frames
+
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+PLACED = st.builds(Placed, name=st.text(), driver=st.text(), state=st.sampled_from(["created", "exists", "cancelled"]))
+TERMS = st.builds(Terms, runner_id=st.text(), public_key=st.text(), allow_file_remotes=st.booleans())
+PROBLEM = st.builds(Problem, pointer=st.text(), message=st.text())
+REQUESTS = st.one_of(
+    st.builds(
+        frames.Submit, request_type=st.text(), request=st.binary(max_size=300), deadline=FINITE, trace_id=st.text()
+    ),
+    st.builds(frames.Ping, deadline=FINITE),
+    st.builds(frames.AskTerms),
+)
+REPLIES = st.one_of(
+    st.builds(frames.Accepted, jobs=st.lists(PLACED).map(tuple)),
+    st.builds(
+        frames.Refused,
+        code=st.sampled_from(sorted(TABLE)) | st.text(),
+        detail=st.text(),
+        retry_after=st.none() | st.integers(0, 600),
+        problems=st.lists(PROBLEM).map(tuple),
+    ),
+    st.builds(frames.Pong, drivers=st.lists(st.text()).map(tuple), pid=st.integers(1, 2**31)),
+    st.builds(frames.TheTerms, terms=TERMS),
+)
+
+
+def body(frame: Any) -> bytes:
+    """What follows the header, which must say how long it is."""
+    encoded = frames.encode(frame)
+    (header, rest) = encoded[: frames.HEADER.size], encoded[frames.HEADER.size :]
+    assert frames.length(header) == len(rest)
+    return rest
+
+
+def altered(frame: Any, **members: Any) -> bytes:
+    """The frame as another version would send it."""
+    return msgspec.msgpack.encode({**msgspec.msgpack.decode(body(frame)), **members})
+
+
+class TestRoundTrip:
+    @given(REQUESTS)
+    def test_of_requests(self, frame: frames.Request) -> None:
+        assert frames.decode_request(body(frame)) == frame
+
+    @given(REPLIES)
+    def test_of_replies(self, frame: frames.Reply) -> None:
+        assert frames.decode_reply(body(frame)) == frame
+
+    def test_every_frame_that_there_is_takes_part(self) -> None:
+        named = {kind.__name__ for kind in frames.Frame.__subclasses__()}
+        assert named == {"Submit", "Ping", "AskTerms", "Accepted", "Refused", "Pong", "TheTerms"}
+
+    @pytest.mark.parametrize("code", sorted(TABLE))
+    def test_of_errors(self, code: str) -> None:
+        error = revive(code, "it went wrong", 7, [Problem("/a", "is b")])
+        reply = frames.decode_reply(body(frames.Refused.of(error)))
+        assert isinstance(reply, frames.Refused)
+        again = reply.error()
+        assert (type(again), again.detail, again.retry_after) == (type(error), error.detail, error.retry_after)
+        assert again.problems == error.problems
+
+    def test_of_all_the_problems_of_a_request(self) -> None:
+        error = Invalid(Problem(f"/checks/{number}", "is wrong") for number in range(50))
+        reply = frames.decode_reply(body(frames.Refused.of(error)))
+        assert isinstance(reply, frames.Refused)
+        assert reply.error().problems == error.problems
+
+
+class TestOtherVersions:
+    def test_fields_that_are_new_are_skipped(self) -> None:
+        ping = frames.Ping(deadline=1.0)
+        assert frames.decode_request(altered(ping, x_new={"of": ["the", "next"]})) == ping
+
+    def test_fields_with_a_default_may_be_missing(self) -> None:
+        bare = msgspec.msgpack.encode({"kind": "refused", "code": "busy", "detail": "later"})
+        reply = frames.decode_reply(bare)
+        assert isinstance(reply, frames.Refused)
+        assert reply == frames.Refused(code="busy", detail="later")
+        assert isinstance(reply.error(), Busy)
+
+    @pytest.mark.parametrize("version", [0, 2, 10**9])
+    def test_another_meaning_is_refused_with_both_versions(self, version: int) -> None:
+        with pytest.raises(Unavailable, match=f"version {version}, this one {frames.VERSION}"):
+            frames.decode_request(altered(frames.AskTerms(), version=version))
+        with pytest.raises(Unavailable, match=f"version {version}"):
+            frames.decode_reply(altered(frames.Pong(drivers=(), pid=1), version=version))
+
+    @pytest.mark.parametrize(
+        "members",
+        [{"kind": "from-the-future"}, {"kind": 5}, {"deadline": "soon"}, {"deadline": None}, {"version": "1"}],
+    )
+    def test_what_is_not_understood_is_unavailable(self, members: dict[str, Any]) -> None:
+        with pytest.raises(Unavailable, match="same release"):
+            frames.decode_request(altered(frames.Ping(deadline=1.0), **members))
+
+    def test_a_request_is_no_reply_and_a_reply_no_request(self) -> None:
+        with pytest.raises(Unavailable):
+            frames.decode_reply(body(frames.AskTerms()))
+        with pytest.raises(Unavailable):
+            frames.decode_request(body(frames.Accepted(jobs=())))
+
+
+class TestBounds:
+    def test_a_frame_of_16_mib_is_read_and_not_one_byte_more(self) -> None:
+        assert frames.MAX_FRAME == 16 * 1024 * 1024
+        assert frames.length(frames.HEADER.pack(frames.MAX_FRAME)) == frames.MAX_FRAME
+        with pytest.raises(Unavailable, match=str(frames.MAX_FRAME + 1)):
+            frames.length(frames.HEADER.pack(frames.MAX_FRAME + 1))
+
+    @pytest.mark.parametrize("header", [b"HTTP", b"GET ", b"\x16\x03\x01\x02", b"\xff" * 4])
+    def test_the_first_bytes_of_another_protocol_are_too_long_a_frame(self, header: bytes) -> None:
+        with pytest.raises(Unavailable):
+            frames.length(header)
+
+    def test_what_the_other_side_would_not_read_is_not_sent(self) -> None:
+        def submit(size: int) -> frames.Submit:
+            return frames.Submit(request_type="analysis_run", request=b"x" * size, deadline=1.0, trace_id="t")
+
+        around = len(body(submit(100_000))) - 100_000
+        assert len(body(submit(frames.MAX_FRAME - around))) == frames.MAX_FRAME
+        with pytest.raises(TooLarge, match=str(frames.MAX_FRAME + 1)):
+            frames.encode(submit(frames.MAX_FRAME - around + 1))
+
+
+class TestGarbage:
+    @given(st.binary(max_size=200))
+    def test_no_bytes_raise_anything_but_unavailable(self, garbage: bytes) -> None:
+        for decode in (frames.decode_request, frames.decode_reply):
+            try:
+                frame: Any = decode(garbage)
+            except Unavailable:
+                continue
+            assert isinstance(frame, frames.Frame)
+
+    @given(REQUESTS | REPLIES, st.floats(0, 1, exclude_max=True), st.binary(max_size=4), st.integers(0, 9))
+    def test_no_good_frame_with_some_bytes_changed_does(
+        self, frame: frames.Request | frames.Reply, at: float, patch: bytes, length: int
+    ) -> None:
+        good = body(frame)
+        begin = int(at * len(good))
+        self._decode_both(good[:begin] + patch + good[begin + length :])
+
+    @given(REQUESTS | REPLIES, st.floats(0, 1, exclude_max=True))
+    def test_a_frame_that_was_cut_off_is_unavailable(self, frame: frames.Request | frames.Reply, at: float) -> None:
+        good = body(frame)
+        for decode in (frames.decode_request, frames.decode_reply):
+            with pytest.raises(Unavailable):
+                decode(good[: int(at * len(good))])
+
+    @pytest.mark.parametrize("garbage", [b"\x91" * 100_000, b"\x81\xa1a" * 100_000, b"\xdf\xff\xff\xff\xff", b"\xc1"])
+    def test_nor_does_what_is_nested_or_lies_about_its_size(self, garbage: bytes) -> None:
+        self._decode_both(garbage)
+
+    def _decode_both(self, garbage: bytes) -> None:
+        for decode in (frames.decode_request, frames.decode_reply):
+            try:
+                decode(garbage)
+            except Unavailable:
+                continue
