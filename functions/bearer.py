@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from runner.errors import Forbidden, Unauthenticated
-from runner.payloads import Terms
+from runner.payloads import RequestPolicy
 
 MAX_TOKEN = 8192
 """Characters. A token of atlas's has a few hundred."""
@@ -20,19 +20,19 @@ _ASK_NOTHING_ELSE: Any = dict.fromkeys(
 """The contract's claims are looked at here; whatever else atlas may put in is its own."""
 
 
-def verify(authorization: str, terms: Terms, now: float) -> None:
+def verify(authorization: str, policy: RequestPolicy, now: float) -> None:
     """Raises Unauthenticated unless the header holds a good token, Forbidden where it is for another runner.
 
-    Terms without a key ask for no token; a key that cannot be used is Internal.
+    A policy without a key asks for no token; a key that cannot be used is Internal.
     """
-    if not terms.public_key:
+    if not policy.public_key:
         return
-    claims = _claims(_token(authorization), terms.public_key)
+    claims = _claims(_token(authorization), policy.public_key)
     expires = claims.get("exp")
     # PyJWT would take a string as well; RFC 7519 (4.1.4) wants a number. Put so that NaN is expired, too.
     if not isinstance(expires, int | float) or not expires + LEEWAY > now:
         raise Unauthenticated("the token has expired, or says nothing of when; send a fresh one")
-    if claims.get("runner_id") != terms.runner_id:
+    if claims.get("runner_id") != policy.runner_id:
         raise Forbidden("the token's runner_id is not this runner's; check runner.id in the configuration")
 
 

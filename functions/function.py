@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from functions import bearer
 from runner import payloads
-from runner.jobs import Placed
+from runner.jobs import JobResult
 from runner.sidecar.client import Client
 
 DEADLINE_SECONDS = 10.0
@@ -35,15 +35,15 @@ class Function:
 
     def authenticate(self, authorization: str, deadline: float) -> None:
         """Raises Unauthenticated or Forbidden unless the bearer token is atlas's, for this runner."""
-        bearer.verify(authorization, self._client.terms(deadline), time.time())
+        bearer.verify(authorization, self._client.policy(deadline), time.time())
 
     @classmethod
-    def decode(cls, body: bytes, terms: payloads.Terms) -> payloads.Request:
+    def decode(cls, body: bytes, policy: payloads.RequestPolicy) -> payloads.Request:
         """The request in `body`. Raises TooLarge, Malformed, or Invalid with all bad fields."""
-        request: payloads.Request = payloads.decode(body, cls.payload, terms)
+        request: payloads.Request = payloads.decode(body, cls.payload, policy)
         return request
 
-    def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[Placed, ...]:
+    def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
         """Have the request in `body` carried out; every job it asks for exists once this returns."""
-        request = self.decode(body, self._client.terms(deadline))
+        request = self.decode(body, self._client.policy(deadline))
         return self._client.submit(self.request_type, request, deadline, trace_id)

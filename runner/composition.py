@@ -14,7 +14,7 @@ from pathlib import Path
 
 from runner.config.types import Config, DriverName, LocalImage
 from runner.drivers.driver import Driver
-from runner.jobs import Unseal
+from runner.jobs import ResolveSecrets
 from runner.security.tokens import Signer
 from runner.sidecar.server import Sidecar
 from runner.tracker.publisher import HttpPublisher
@@ -31,7 +31,7 @@ def sidecar(config: Config) -> Sidecar:
 def drivers(config: Config) -> dict[str, Driver]:
     """The drivers that some pool of the configuration leads to, by name."""
     signer = Signer(config.runner.private_key, config.runner.id, time.time)
-    return {name: _BUILDERS[name](config, signer.unseal) for name in config.drivers()}
+    return {name: _BUILDERS[name](config, signer.resolve_secrets) for name in config.drivers()}
 
 
 def tracker(config: Config) -> Tracker:
@@ -51,40 +51,42 @@ def preload(config: Config) -> None:
         import_module(f"runner.drivers.{name}.driver" if name in _PACKAGES else f"runner.drivers.{name}")
 
 
-def _local(config: Config, unseal: Unseal) -> Driver:
+def _local(config: Config, resolve_secrets: ResolveSecrets) -> Driver:
     from runner.drivers.local.driver import LocalDriver
 
     local = config.local
     # Trying a key takes this host's own sh, git and ssh, where the configuration has nothing else for it.
     images = {"ssh-verify": LocalImage(), **local.images}
-    return LocalDriver(Path(local.directory), parallelism=local.parallelism, images=images, unseal=unseal)
+    return LocalDriver(
+        Path(local.directory), parallelism=local.parallelism, images=images, resolve_secrets=resolve_secrets
+    )
 
 
-def _kubernetes(config: Config, unseal: Unseal) -> Driver:
+def _kubernetes(config: Config, resolve_secrets: ResolveSecrets) -> Driver:
     from runner.drivers.kubernetes.driver import KubernetesDriver
 
-    return KubernetesDriver(config, unseal=unseal)
+    return KubernetesDriver(config, resolve_secrets=resolve_secrets)
 
 
-def _memory(_config: Config, unseal: Unseal) -> Driver:
+def _memory(_config: Config, resolve_secrets: ResolveSecrets) -> Driver:
     from runner.drivers.memory import MemoryDriver
 
-    return MemoryDriver(unseal=unseal)
+    return MemoryDriver(resolve_secrets=resolve_secrets)
 
 
-def _nomad(config: Config, unseal: Unseal) -> Driver:
+def _nomad(config: Config, resolve_secrets: ResolveSecrets) -> Driver:
     from runner.drivers.nomad.driver import NomadDriver
 
-    return NomadDriver(config, unseal=unseal)
+    return NomadDriver(config, resolve_secrets=resolve_secrets)
 
 
-def _printer(config: Config, unseal: Unseal) -> Driver:
+def _printer(config: Config, resolve_secrets: ResolveSecrets) -> Driver:
     from runner.drivers.printer import PrinterDriver
 
-    return PrinterDriver(config, unseal=unseal, out=sys.stdout)
+    return PrinterDriver(config, resolve_secrets=resolve_secrets, out=sys.stdout)
 
 
-_BUILDERS: dict[DriverName, Callable[[Config, Unseal], Driver]] = {
+_BUILDERS: dict[DriverName, Callable[[Config, ResolveSecrets], Driver]] = {
     "local": _local,
     "kubernetes": _kubernetes,
     "memory": _memory,

@@ -1,7 +1,7 @@
 """A job as every driver can render it: no cluster's words, no secret's value in anything that is printed.
 
 Values that are secret are named in `env` and `args` by a SecretRef, and stand in `JobSpec.secrets` only, each as a
-Secret (known already) or a TokenGrant (signed when the job is really made, since signing costs and needs the clock).
+Secret (known already) or a TokenClaims (signed when the job is really made, since signing costs and needs the clock).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Secret:
         return "Secret(***)"
 
 
-class TokenGrant(Value, frozen=True):
+class TokenClaims(Value, frozen=True):
     """A result token to be signed: what it lets its holder do, for which run, and for how many seconds."""
 
     scope: str
@@ -129,7 +129,7 @@ class JobSpec(Value, frozen=True):
     volumes: tuple[Volume, ...]
     deadlines: Deadlines
     report: Report
-    secrets: Mapping[str, Secret | TokenGrant]
+    secrets: Mapping[str, Secret | TokenClaims]
 
     @property
     def containers(self) -> tuple[Container, ...]:
@@ -149,7 +149,7 @@ Action = JobSpec | Cancellation
 State = Literal["created", "exists", "cancelled"]
 
 
-class Placed(Value, frozen=True):
+class JobResult(Value, frozen=True):
     """What became of one job of a command: the answer's `jobs` entry."""
 
     name: str
@@ -157,5 +157,5 @@ class Placed(Value, frozen=True):
     state: State
 
 
-Unseal = Callable[[JobSpec], dict[str, str]]
+ResolveSecrets = Callable[[JobSpec], dict[str, str]]
 """Gives the values of a job's secrets, signing its token with the current clock. Called once for each job made."""

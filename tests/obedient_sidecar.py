@@ -20,7 +20,7 @@ from runner.config.types import Config
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Problem, revive
 from runner.jobs import JobSpec, State
-from runner.runtime import logs, waiting
+from runner.runtime import concurrency, logs
 from runner.runtime.clock import Deadline
 from runner.sidecar import frames
 from runner.sidecar.pool import Pool
@@ -33,7 +33,7 @@ class ObedientDriver(MemoryDriver):
     """The memory driver, on order slow or failing."""
 
     def __init__(self, directory: Path | None) -> None:
-        super().__init__(unseal=lambda job: dict.fromkeys(job.secrets, ""))
+        super().__init__(resolve_secrets=lambda job: dict.fromkeys(job.secrets, ""))
         self.name = f"worker-{os.getpid()}"
         self._directory = directory
 
@@ -43,9 +43,9 @@ class ObedientDriver(MemoryDriver):
         order, _, operand = job.report.run_id.partition("-")
         operand = operand.partition("-")[0]
         if order == "wait":
-            waiting.pause(int(operand) / 1000)
+            concurrency.pause(int(operand) / 1000)
         while order == "hold" and self._directory and not (self._directory / "release").exists():
-            waiting.pause(0.01)
+            concurrency.pause(0.01)
         if order == "raise" and operand == "defect":
             raise RuntimeError("as ordered")
         if order == "raise":

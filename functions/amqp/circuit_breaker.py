@@ -72,7 +72,7 @@ class Gate:
 
     def _answers(self) -> bool:
         try:
-            Client(self._path).terms(time.monotonic() + ANSWER_SECONDS)  # a fresh client remembers no answer
+            Client(self._path).policy(time.monotonic() + ANSWER_SECONDS)  # a fresh client remembers no answer
         except OrchestratorError as error:
             log.warning("messages are held back: %s", error.detail)
             return False

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError, Message
 
 from functions.grpc.tasks_pb2 import DESCRIPTOR, Accepted, Job
 from runner.errors import Malformed
-from runner.jobs import Placed
+from runner.jobs import JobResult
 
 SERVICE = DESCRIPTOR.services_by_name["Tasks"]
 
@@ -37,7 +37,7 @@ def reader(message: type[Message]) -> Callable[[bytes], bytes]:
     return read
 
 
-def answer(jobs: Iterable[Placed]) -> bytes:
+def answer(jobs: Iterable[JobResult]) -> bytes:
     """An Accepted."""
     named = [Job(name=job.name, driver=job.driver, state=_STATES[job.state]) for job in jobs]
     encoded: bytes = Accepted(jobs=named).SerializeToString()

@@ -106,9 +106,9 @@ class Tasks:
         read = grpc_messages.reader(message)
 
         async def call(head: Head, deadline: float, receive: Receive) -> bytes:
-            terms = await self._client.terms(deadline)
-            bearer.verify(head.authorization, terms, time.time())
-            request = kind.decode(read(await receive()), terms)
+            policy = await self._client.policy(deadline)
+            bearer.verify(head.authorization, policy, time.time())
+            request = kind.decode(read(await receive()), policy)
             if self._waiting >= WAITING:
                 raise Busy("too many calls are waiting; repeat this one")
             self._waiting += 1

@@ -2,7 +2,7 @@
 
 gunicorn's threads hand each request, and with every system call the interpreter's lock, to one another, which costs
 several times what it takes to answer it; and ten clients that send half a request are an outage. Here one thread goes
-from greenlet to greenlet, as `runner.runtime.waiting` has it:
+from greenlet to greenlet, as `runner.runtime.concurrency` has it:
 
     knock ─▶ is there room? ─▶ idle ─▶ a head ─▶ is it their turn? ─▶ answer ─┬─▶ kept alive ─▶ idle
                                                                               └─▶ the rest is skipped ─▶ close
@@ -38,7 +38,7 @@ from gunicorn.workers.base import Worker
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from functions import ARRIVED
-from runner.runtime import waiting
+from runner.runtime import concurrency
 
 HEAD_SECONDS = 10.0
 """For a head to arrive, from its first byte on."""
@@ -87,7 +87,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """After the fork; returns when the worker ends."""
         # Each look at a setting goes through gunicorn's description of it, fifty times a request. None changes now.
         self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
-        waiting.cooperate(threads=1)
+        concurrency.cooperate(threads=1)
         Worker.init_process(self)  # gthread's own would make a thread pool and a poller besides
 
     def load_wsgi(self) -> None:
@@ -131,7 +131,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
     def _let_pass(self, seconds: float) -> None:
         self.notify()
         with suppress(TimeoutError):
-            waiting.until_ready(self.PIPE[0], waiting.READ, time.monotonic() + seconds)
+            concurrency.until_ready(self.PIPE[0], concurrency.READ, time.monotonic() + seconds)
             os.read(self.PIPE[0], 4096)  # a byte for each signal
         now = time.monotonic()
         for conn in self._connections:
@@ -144,12 +144,12 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             self._room.acquire()
             admitted = False
             while not admitted:
-                waiting.until_ready(listener.fileno(), waiting.READ)
+                concurrency.until_ready(listener.fileno(), concurrency.READ)
                 admitted = self._let_in(listener)
 
     def _let_in(self, listener: Any) -> bool:
         """Whoever is next, if somebody is."""
-        accepted = waiting.accept(listener)
+        accepted = concurrency.accept(listener)
         if accepted is None:
             return False
         plain, address = accepted
@@ -177,10 +177,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         self._idle.add(conn)
         try:
             if conn.has_more():
-                waiting.give_way(conn.sock.fileno())
+                concurrency.yield_to_loop(conn.sock.fileno())
             else:
                 conn.until = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
-                waiting.until_ready(conn.sock.fileno(), waiting.READ)
+                concurrency.until_ready(conn.sock.fileno(), concurrency.READ)
                 conn.sock.reads = 0
             conn.until = time.monotonic() + HEAD_SECONDS
             return self.handle(conn) is True
@@ -267,8 +267,8 @@ class _Socket(socket.socket):
         self.reads += 1
         if self.reads > READS_IN_A_ROW:
             self.reads = 0
-            waiting.give_way(self.fileno())
-        return waiting.receive(self, size, math.inf if self._seconds is None else time.monotonic() + self._seconds)
+            concurrency.yield_to_loop(self.fileno())
+        return concurrency.receive(self, size, math.inf if self._seconds is None else time.monotonic() + self._seconds)
 
     def send(self, data: Any, flags: int = 0) -> int:
         """gunicorn's "100 Continue"."""
@@ -279,7 +279,7 @@ class _Socket(socket.socket):
 
     def sendall(self, data: Any, _flags: int = 0) -> None:
         try:
-            waiting.send(self, data, time.monotonic() + SENDING_SECONDS)
+            concurrency.send(self, data, time.monotonic() + SENDING_SECONDS)
         except TimeoutError as error:  # gunicorn would take it for a fault of ours
             raise BrokenPipeError(errno.EPIPE, "the client does not take its answer") from error
 

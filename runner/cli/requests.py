@@ -21,7 +21,7 @@ from runner.commands import plan
 from runner.config import loading as configuration
 from runner.config.types import Config
 from runner.errors import Problem, Unavailable, revive
-from runner.jobs import Action, JobSpec, Placed
+from runner.jobs import Action, JobResult, JobSpec
 from runner.runtime import exit_codes
 
 PATHS = {
@@ -75,8 +75,8 @@ def render(request_type: str, payload: Any, path: str | None, driver: str | None
     """
     located = configuration.locate(path, os.environ)
     config = load_or_exit(path) if path or located.exists() else Config()
-    terms = payloads.Terms(runner_id="", public_key="", allow_file_remotes=config.remotes.allow_file)
-    request = payloads.decode(payload.read(), payloads.REQUEST_TYPES[request_type], terms)
+    policy = payloads.RequestPolicy(runner_id="", public_key="", allow_file_remotes=config.remotes.allow_file)
+    request = payloads.decode(payload.read(), payloads.REQUEST_TYPES[request_type], policy)
     for action in plan(request, config):
         pool = action.pool if isinstance(action, JobSpec) else config.default_pool
         click.echo(_rendered(action, config, driver or config.driver_of(pool), reveal), nl=False)
@@ -102,7 +102,7 @@ def _values(job: JobSpec, config: Config) -> dict[str, str]:
     from runner.security.tokens import Signer
 
     if config.runner.private_key:
-        return Signer(config.runner.private_key, config.runner.id, time.time).unseal(job)
+        return Signer(config.runner.private_key, config.runner.id, time.time).resolve_secrets(job)
     unsigned = "(no runner.privateKey is configured to sign it with)"
     return {name: each.reveal() if isinstance(each, Secret) else unsigned for name, each in job.secrets.items()}
 
@@ -149,7 +149,7 @@ def _token_in(path: Path) -> str:
 class Answer(msgspec.Struct, frozen=True):
     """What a request was answered with."""
 
-    jobs: tuple[Placed, ...]
+    jobs: tuple[JobResult, ...]
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -8,7 +8,7 @@ import msgspec
 
 from runner.commands import containers, names
 from runner.config.types import Config
-from runner.jobs import Container, Deadlines, JobSpec, Report, Secret, TokenGrant
+from runner.jobs import Container, Deadlines, JobSpec, Report, Secret, TokenClaims
 
 TOKEN_GRACE = 900
 """Seconds that a result token outlives its job's deadline: clocks differ, and publishing takes time."""
@@ -22,10 +22,10 @@ def deadlines(config: Config, run: int) -> Deadlines:
     return Deadlines(queue=config.limits.queue_seconds, clone=config.limits.clone_seconds, run=run)
 
 
-def token(config: Config, report: Report, job: str, run: int) -> TokenGrant:
+def token(config: Config, report: Report, job: str, run: int) -> TokenClaims:
     """A result token for one run, valid as long as its job can live."""
     lifetime = deadlines(config, run).total + TOKEN_GRACE
-    return TokenGrant(scope=report.scope, run_id=report.run_id, job=job, lifetime=lifetime)
+    return TokenClaims(scope=report.scope, run_id=report.run_id, job=job, lifetime=lifetime)
 
 
 def job(
@@ -38,7 +38,7 @@ def job(
     requested_pool: str,
     init: Container | None,
     main: Container,
-    secrets: Mapping[str, Secret | TokenGrant],
+    secrets: Mapping[str, Secret | TokenClaims],
     run: int = containers.TIME_LIMIT,
 ) -> JobSpec:
     """The job, once all its arguments are known to fit."""
@@ -60,8 +60,8 @@ def job(
     )
 
 
-def _lasting(secret: Secret | TokenGrant) -> Secret | TokenGrant:
-    if isinstance(secret, TokenGrant):
+def _lasting(secret: Secret | TokenClaims) -> Secret | TokenClaims:
+    if isinstance(secret, TokenClaims):
         return msgspec.structs.replace(secret, lifetime=secret.lifetime + HELD_SECONDS)
     return secret
 

@@ -11,7 +11,7 @@ import msgspec
 
 from runner.config.types import Config
 from runner.errors import TooLarge
-from runner.jobs import Container, Report, Resources, Secret, SecretRef, Text, TokenGrant, Volume
+from runner.jobs import Container, Report, Resources, Secret, SecretRef, Text, TokenClaims, Volume
 from runner.payloads.fields import Keys, VcsMeta
 
 TIME_LIMIT = 1500
@@ -60,7 +60,7 @@ def clone(
     run_id: str,
     check_seq: str,
     vcs: VcsMeta,
-    secrets: Mapping[str, Secret | TokenGrant],
+    secrets: Mapping[str, Secret | TokenClaims],
     report: Report,
     *,
     artifacts: tuple[Text, ...] = (),
@@ -84,7 +84,7 @@ def marvin(
     reference: str,
     flags: tuple[Text, ...],
     limits: Resources,
-    secrets: Mapping[str, Secret | TokenGrant],
+    secrets: Mapping[str, Secret | TokenClaims],
     report: Report,
 ) -> Container:
     """The container that analyses, fixes or transforms; it gets exactly what it is limited to."""
@@ -104,7 +104,7 @@ PATHS: tuple[tuple[str, Text], ...] = (("CODE_PATH", "/code"), ("TOOLBOX_PATH", 
 
 
 def main_env(
-    config: Config, secrets: Mapping[str, Secret | TokenGrant], report: Report
+    config: Config, secrets: Mapping[str, Secret | TokenClaims], report: Report
 ) -> tuple[tuple[str, Text], ...]:
     """What every main container sees besides its paths and sizes."""
     return (
@@ -114,13 +114,13 @@ def main_env(
     )
 
 
-def key_env(secrets: Mapping[str, Secret | TokenGrant]) -> tuple[tuple[str, Text], ...]:
+def key_env(secrets: Mapping[str, Secret | TokenClaims]) -> tuple[tuple[str, Text], ...]:
     """The key pair that opens the repository."""
     return tuple((name, reference(secrets, name)) for name in ("SSH_PRIVATE_KEY", "SSH_PUBLIC_KEY"))
 
 
 def publisher_env(
-    config: Config, secrets: Mapping[str, Secret | TokenGrant], report: Report
+    config: Config, secrets: Mapping[str, Secret | TokenClaims], report: Report
 ) -> tuple[tuple[str, Text], ...]:
     """How a job publishes its result."""
     return (
@@ -133,12 +133,12 @@ def publisher_env(
     )
 
 
-def reference(secrets: Mapping[str, Secret | TokenGrant], name: str) -> Text:
+def reference(secrets: Mapping[str, Secret | TokenClaims], name: str) -> Text:
     """A reference to the secret, or the empty string where the job has none of that name."""
     return SecretRef(name=name) if name in secrets else ""
 
 
-def secrets(config: Config, vcs: VcsMeta | None, keys: Keys, token: TokenGrant) -> dict[str, Secret | TokenGrant]:
+def secrets(config: Config, vcs: VcsMeta | None, keys: Keys, token: TokenClaims) -> dict[str, Secret | TokenClaims]:
     """Everything secret in a job; what is empty is left out."""
     known = {
         "REMOTE_URL": Secret(vcs.remote_url if vcs else ""),
@@ -176,7 +176,7 @@ def volumes(config: Config) -> tuple[Volume, ...]:
     )
 
 
-def refuse_oversized(containers: tuple[Container, ...], secrets: Mapping[str, Secret | TokenGrant]) -> None:
+def refuse_oversized(containers: tuple[Container, ...], secrets: Mapping[str, Secret | TokenClaims]) -> None:
     """Raises TooLarge for an argument that no kernel would pass to the program."""
     for container in containers:
         for index, argument in enumerate(container.args):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
 from runner.config.types import Config
-from runner.jobs import Container, JobSpec, Report, Secret, SecretRef, Text, TokenGrant
+from runner.jobs import Container, JobSpec, Report, Secret, SecretRef, Text, TokenClaims
 from runner.payloads.ssh_verify_run import SshVerifyRun
 
 TIME_LIMIT = 120
@@ -62,7 +62,7 @@ def plan(request: SshVerifyRun, config: Config) -> tuple[JobSpec, ...]:
         task="contrib.atlas.tasks.store_ssh_verify_result",
         scope="ssh_verify.*",
     )
-    secrets: dict[str, Secret | TokenGrant] = {"REMOTE_URL": Secret(request.ssh_meta.remote_url)}
+    secrets: dict[str, Secret | TokenClaims] = {"REMOTE_URL": Secret(request.ssh_meta.remote_url)}
     if request.keys.ssh.private:
         secrets["SSH_PRIVATE_KEY"] = Secret(request.keys.ssh.private)
     job = assembly.job(

@@ -28,7 +28,7 @@ def each_of(places: Iterable[_Place], look: Callable[[_Place], Iterator[Observat
 class Driver(Protocol):
     """What every driver does. All methods may be called from several threads and several processes at once.
 
-    `submit`, `cancel` and `check` wait as `runner.runtime.waiting` has it. They all raise our errors only: Conflict,
+    `submit`, `cancel` and `check` wait by `runner.runtime.concurrency`. All methods raise our errors only: Conflict,
     Rejected, Busy, Unavailable, Timeout.
     """
 

@@ -12,7 +12,7 @@ import time
 import msgspec
 
 from runner.errors import Conflict, Rejected
-from runner.jobs import Cancellation, JobSpec, State, Unseal
+from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, Phase
 from runner.runtime.clock import Clock, Deadline
 
@@ -33,8 +33,8 @@ class MemoryDriver:
 
     name = "memory"
 
-    def __init__(self, *, unseal: Unseal, clock: Clock = time.time, capacity: int = 1_000_000) -> None:
-        self._unseal = unseal
+    def __init__(self, *, resolve_secrets: ResolveSecrets, clock: Clock = time.time, capacity: int = 1_000_000) -> None:
+        self._resolve_secrets = resolve_secrets
         self._clock = clock
         self._capacity = capacity
         self._lock = threading.Lock()
@@ -51,7 +51,7 @@ class MemoryDriver:
             if known is None:
                 self._make_room()
                 # Unsealed before anybody can see the job: a repeat must find no job that then fails to get its secrets.
-                self._records[job.name] = Record(self._first_sight(job), job, self._unseal(job))
+                self._records[job.name] = Record(self._first_sight(job), job, self._resolve_secrets(job))
         return _repeat(known.seen, job) if known else "created"
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:

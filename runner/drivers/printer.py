@@ -10,7 +10,7 @@ import yaml
 from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import Manifest, job_manifest, secret_manifest, tombstone_manifest
 from runner.drivers.memory import MemoryDriver
-from runner.jobs import Cancellation, JobSpec, State, Unseal
+from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.runtime.clock import Deadline
 
 MASK = "***"
@@ -26,8 +26,8 @@ class PrinterDriver(MemoryDriver):
 
     name = "printer"
 
-    def __init__(self, config: Config, *, unseal: Unseal, out: TextIO) -> None:
-        super().__init__(unseal=unseal)
+    def __init__(self, config: Config, *, resolve_secrets: ResolveSecrets, out: TextIO) -> None:
+        super().__init__(resolve_secrets=resolve_secrets)
         self._config = config
         self._out = out
 

@@ -39,7 +39,7 @@ MAX_BODY = 4 * 1024 * 1024
 """Bytes of a request's body."""
 
 
-class Terms(msgspec.Struct, frozen=True):
+class RequestPolicy(msgspec.Struct, frozen=True):
     """The part of the configuration that decides which requests are taken. Nothing in it is secret."""
 
     runner_id: str
@@ -48,23 +48,23 @@ class Terms(msgspec.Struct, frozen=True):
     allow_file_remotes: bool = False
 
 
-def decode(body: bytes, kind: type[Request], terms: Terms) -> Any:
+def decode(body: bytes, kind: type[Request], policy: RequestPolicy) -> Any:
     """`body` as a `kind`, complete and in bounds.
 
     Raises TooLarge over `MAX_BODY`, Malformed where it is no JSON, Invalid with all bad fields.
     """
     if len(body) > MAX_BODY:
         raise TooLarge(f"the body has {len(body)} bytes; {MAX_BODY} are taken")
-    return read(body, kind, rules=lambda request: _problems(request, terms))
+    return read(body, kind, rules=lambda request: _problems(request, policy))
 
 
-def _problems(request: Any, terms: Terms) -> Iterator[Problem]:
+def _problems(request: Any, policy: RequestPolicy) -> Iterator[Problem]:
     """The rules that no field's type expresses. Fields that could not be read are None here."""
     if isinstance(request, AnalysisRun):
         yield from analysis_run.problems(request)
     for at, url in _remotes(request):
         if message := remotes.objection(
-            url, allow_file=terms.allow_file_remotes, only_ssh=isinstance(request, SshVerifyRun)
+            url, allow_file=policy.allow_file_remotes, only_ssh=isinstance(request, SshVerifyRun)
         ):
             yield Problem(at, message)
     if config := getattr(request, "config", None):
@@ -98,8 +98,8 @@ __all__ = [
     "PatcherRun",
     "Payload",
     "Request",
+    "RequestPolicy",
     "SshVerifyRun",
-    "Terms",
     "TransformerRun",
     "decode",
 ]

@@ -16,13 +16,13 @@ from runner.security.masking import mask
 _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
-def journal(message: str, **fields: Any) -> None:
+def log_command(message: str, **fields: Any) -> None:
     """One line for each command, written by one write(2).
 
     It does not go through `logging`, whose locks and frames cost several times the line itself when a dozen threads
     write at once; so it is for ids and figures of ours only, which need no mask.
     """
-    line = {"time": _timestamp(time.time()), "level": "info", "logger": "orchestrator.journal", "message": message}
+    line = {"time": _timestamp(time.time()), "level": "info", "logger": "orchestrator.commands", "message": message}
     with suppress(OSError):  # nobody reads standard error any more: no reason to fail a command
         os.write(2, _encoder.encode(line | fields) + b"\n")
 
@@ -76,4 +76,4 @@ def settings(level: str = "INFO") -> dict[str, Any]:
     }
 
 
-__all__ = ["JsonLines", "journal", "mask", "settings"]
+__all__ = ["JsonLines", "log_command", "mask", "settings"]

@@ -14,7 +14,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from runner.jobs import JobSpec, Secret, TokenGrant
+from runner.jobs import JobSpec, Secret, TokenClaims
 from runner.security.keys import parse_private_key
 
 _PADDING, _HASH = PKCS1v15(), SHA256()
@@ -35,26 +35,26 @@ class Signer:
         self._issuer = issuer
         self._clock = clock
 
-    def sign(self, grant: TokenGrant) -> str:
+    def sign(self, claims: TokenClaims) -> str:
         """A JWT with the contract's claims, and with `sub` (the job), `run_id` and `jti`, which bind it to its run."""
         now = int(self._clock())
-        claims = {
+        signed_claims = {
             "iat": now,
-            "exp": now + grant.lifetime,
-            "scp": grant.scope,
+            "exp": now + claims.lifetime,
+            "scp": claims.scope,
             "iss": self._issuer,
-            "sub": grant.job,
-            "run_id": grant.run_id,
+            "sub": claims.job,
+            "run_id": claims.run_id,
             "jti": os.urandom(16).hex(),
         }
         # JWS Compact Serialization (RFC 7515, section 3.1) with RSASSA-PKCS1-v1_5 and SHA-256 (RFC 7518, section 3.3).
-        signed = b"%s.%s" % (_HEADER, _base64url(msgspec.json.encode(claims)))
+        signed = b"%s.%s" % (_HEADER, _base64url(msgspec.json.encode(signed_claims)))
         signature = _base64url(self._key.sign(signed, _PADDING, _HASH))
         return (b"%s.%s" % (signed, signature)).decode()
 
-    def unseal(self, job: JobSpec) -> dict[str, str]:
+    def resolve_secrets(self, job: JobSpec) -> dict[str, str]:
         """The values of all the job's secrets."""
         return {name: self._value(secret) for name, secret in job.secrets.items()}
 
-    def _value(self, secret: Secret | TokenGrant) -> str:
+    def _value(self, secret: Secret | TokenClaims) -> str:
         return secret.reveal() if isinstance(secret, Secret) else self.sign(secret)

@@ -13,10 +13,10 @@ import time
 from typing import TypeVar
 
 from runner.errors import Timeout, Unavailable
-from runner.jobs import Placed
-from runner.payloads import Request, Terms
+from runner.jobs import JobResult
+from runner.payloads import Request, RequestPolicy
 from runner.sidecar import frames
-from runner.sidecar.client import TERMS_LIFETIME, connect, expect, explain, submission
+from runner.sidecar.client import POLICY_LIFETIME, connect, expect, explain, submission
 
 F = TypeVar("F")
 
@@ -26,13 +26,15 @@ class AsyncioClient:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._terms: tuple[float, Terms] | None = None
+        self._policy: tuple[float, RequestPolicy] | None = None
         self._asking = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"AsyncioClient({self._path!r})"
 
-    async def submit(self, request_type: str, request: Request, deadline: float, trace_id: str) -> tuple[Placed, ...]:
+    async def submit(
+        self, request_type: str, request: Request, deadline: float, trace_id: str
+    ) -> tuple[JobResult, ...]:
         """Have the request carried out. `deadline` is on the monotonic clock. Raises our errors, never others."""
         frame = submission(request_type, request, deadline, trace_id)
         return (await self._call(frame, frames.Accepted, deadline)).jobs
@@ -41,15 +43,15 @@ class AsyncioClient:
         """Raises Unavailable unless the sidecar and its drivers are ready."""
         return await self._call(frames.Ping(deadline=deadline), frames.Pong, deadline)
 
-    async def terms(self, deadline: float) -> Terms:
-        """The terms on which requests are taken, at most `TERMS_LIFETIME` old."""
-        known = self._terms
+    async def policy(self, deadline: float) -> RequestPolicy:
+        """The request policy, at most `POLICY_LIFETIME` seconds old."""
+        known = self._policy
         if known is None or time.monotonic() > known[0]:
             async with self._asking:
-                known = self._terms
+                known = self._policy
                 if known is None or time.monotonic() > known[0]:
-                    asked = await self._call(frames.AskTerms(), frames.TheTerms, deadline)
-                    known = self._terms = (time.monotonic() + TERMS_LIFETIME, asked.terms)
+                    asked = await self._call(frames.GetPolicy(), frames.Policy, deadline)
+                    known = self._policy = (time.monotonic() + POLICY_LIFETIME, asked.policy)
         return known[1]
 
     async def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:

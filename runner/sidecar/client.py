@@ -19,15 +19,15 @@ from typing import TypeVar
 import msgspec
 
 from runner.errors import Busy, Internal, Timeout, Unavailable
-from runner.jobs import Placed
-from runner.payloads import Request, Terms
-from runner.runtime import waiting
+from runner.jobs import JobResult
+from runner.payloads import Request, RequestPolicy
+from runner.runtime import concurrency
 from runner.sidecar import frames
 
 SOCKET_VARIABLE = "ORCHESTRATOR_SOCKET"
 DEFAULT_SOCKET = "/run/orchestrator/runner.sock"
-TERMS_LIFETIME = 5.0
-"""Seconds for which the terms are remembered: so long until a changed configuration reaches every function."""
+POLICY_LIFETIME = 5.0
+"""Seconds for which the request policy is cached; a changed configuration reaches every function within this time."""
 
 _PEER = struct.Struct("3i")  # pid, uid, gid: struct ucred of unix(7)
 F = TypeVar("F")
@@ -38,14 +38,14 @@ class Client:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._terms: tuple[float, Terms] | None = None
+        self._policy: tuple[float, RequestPolicy] | None = None
         self._lock = threading.Lock()  # never held while anything is waited for
         self._pinging: Callable[[float], frames.Pong] | None = None
 
     def __repr__(self) -> str:
         return f"Client({self._path!r})"
 
-    def submit(self, request_type: str, request: Request, deadline: float, trace_id: str) -> tuple[Placed, ...]:
+    def submit(self, request_type: str, request: Request, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
         """Have the request carried out. `deadline` is on the monotonic clock. Raises our errors, never others."""
         return self._call(submission(request_type, request, deadline, trace_id), frames.Accepted, deadline).jobs
 
@@ -55,7 +55,7 @@ class Client:
         To say so they ask their clusters; so one at a time asks, and whoever comes meanwhile hears the same.
         """
         with self._lock:
-            pinging = self._pinging = self._pinging or waiting.begin(lambda: self._ping(deadline))
+            pinging = self._pinging = self._pinging or concurrency.start_thread(lambda: self._ping(deadline))
         try:
             return pinging(deadline)
         except TimeoutError as error:
@@ -68,12 +68,12 @@ class Client:
             with self._lock:
                 self._pinging = None
 
-    def terms(self, deadline: float) -> Terms:
-        """The terms on which requests are taken, at most `TERMS_LIFETIME` old."""
-        known = self._terms
+    def policy(self, deadline: float) -> RequestPolicy:
+        """The request policy, at most `POLICY_LIFETIME` seconds old."""
+        known = self._policy
         if known is None or time.monotonic() > known[0]:
-            terms = self._call(frames.AskTerms(), frames.TheTerms, deadline).terms
-            known = self._terms = (time.monotonic() + TERMS_LIFETIME, terms)
+            policy = self._call(frames.GetPolicy(), frames.Policy, deadline).policy
+            known = self._policy = (time.monotonic() + POLICY_LIFETIME, policy)
         return known[1]
 
     def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
@@ -82,9 +82,9 @@ class Client:
     def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
         try:
             with connect(self._path) as connection:
-                if waiting.hub() is None:
+                if concurrency.hub() is None:
                     connection.setblocking(True)
-                waiting.send(connection, request, deadline)
+                concurrency.send(connection, request, deadline)
                 return frames.decode_reply(receive_frame(connection, deadline))
         except TimeoutError as error:
             raise Timeout("the runner did not answer within the deadline; repeat the request") from error
@@ -155,7 +155,7 @@ def receive_frame(connection: socket.socket, until: float) -> bytes:
 
 
 def _some(connection: socket.socket, size: int, until: float) -> bytes:
-    received = waiting.receive(connection, size, until)
+    received = concurrency.receive(connection, size, until)
     if not received:
         raise Unavailable("the runner went away while it had the request in hand; repeat the request")
     return received

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from runner.errors import OrchestratorError, Problem, TooLarge, Unavailable, revive
-from runner.jobs import Placed
-from runner.payloads import Terms
+from runner.jobs import JobResult
+from runner.payloads import RequestPolicy
 
 VERSION = 1
 MAX_FRAME = 16 * 1024 * 1024
@@ -42,14 +42,14 @@ class Ping(Frame, frozen=True, tag="ping"):
     deadline: float
 
 
-class AskTerms(Frame, frozen=True, tag="ask-terms"):
-    """Which requests are to be taken?"""
+class GetPolicy(Frame, frozen=True, tag="ask-terms"):
+    """Asks for the request policy. The tag is the first release's: two releases may run side by side."""
 
 
 class Accepted(Frame, frozen=True, tag="accepted"):
     """All jobs of the command exist."""
 
-    jobs: tuple[Placed, ...]
+    jobs: tuple[JobResult, ...]
 
 
 class Refused(Frame, frozen=True, tag="refused"):
@@ -77,14 +77,14 @@ class Pong(Frame, frozen=True, tag="pong"):
     pid: int
 
 
-class TheTerms(Frame, frozen=True, tag="terms"):
-    """The answer to AskTerms."""
+class Policy(Frame, frozen=True, tag="terms"):
+    """The answer to GetPolicy. Tag and field are as the first release has them."""
 
-    terms: Terms
+    policy: RequestPolicy = msgspec.field(name="terms")
 
 
-Request = Submit | Ping | AskTerms
-Reply = Accepted | Refused | Pong | TheTerms
+Request = Submit | Ping | GetPolicy
+Reply = Accepted | Refused | Pong | Policy
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder[Request](Request)

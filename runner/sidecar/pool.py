@@ -3,8 +3,8 @@
 gunicorn has supervised pre-forked workers for years: it replaces the dead, rereads the configuration on SIGHUP, and on
 SIGTERM removes the socket and waits for what is in hand. The worker here adds the rest.
 
-How load is spread and bounded: a worker has a greenlet for each command that it may have in hand (`sidecar.threads`;
-`runner.runtime.waiting` says why no threads). One that is free waits at the door, the socket that all workers share,
+How load is spread and bounded: a worker has a greenlet for each command that may be in flight (`sidecar.threads`;
+`runner.runtime.concurrency` says why not threads). A free one waits for the socket that all workers share,
 and whichever worker runs first takes the next connection, and one only. When all are occupied, connections queue in
 the socket's backlog, which is as long as `sidecar.queue` says. A connection over that fails at once on the client's
 side, as `busy`.
@@ -32,7 +32,7 @@ from gunicorn.workers.base import Worker
 
 from runner.config.types import Config
 from runner.errors import OrchestratorError, Unavailable
-from runner.runtime import exit_codes, logs, waiting
+from runner.runtime import concurrency, exit_codes, logs
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar import frames
 from runner.sidecar.client import peer, receive_frame, refuse_stranger
@@ -64,7 +64,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
         gc.freeze()
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
         try:
-            waiting.cooperate(self.cfg.threads)
+            concurrency.cooperate(self.cfg.threads)
             self.sidecar: Sidecar = self.app.build()
         except (OSError, Unavailable) as error:
             # A full disk or an absent cluster is no reason to give up, as the arbiter does for any other failure here.
@@ -83,7 +83,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
         while self.alive and os.getppid() == self.ppid:
             self.notify()
             with suppress(TimeoutError):
-                waiting.until_ready(self.PIPE[0], waiting.READ, time.monotonic() + 1.0)
+                concurrency.until_ready(self.PIPE[0], concurrency.READ, time.monotonic() + 1.0)
                 os.read(self.PIPE[0], 4096)  # a byte for each signal: left there, it would wake us for ever
         self.alive = False
         # Where the arbiter was killed, who waits is to be refused, not to wait for nobody. And where we are being
@@ -108,7 +108,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
             refuse_stranger(connection)
             body = receive_frame(connection, until)
             reply = frames.encode(self.sidecar.answer(body))
-            waiting.send(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
+            concurrency.send(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
         except (OSError, OrchestratorError) as error:
             log.warning("a function went away or is none of ours: %s", error)
         except Exception:
@@ -129,7 +129,7 @@ class _Door:
         """The next connection, once there is one; None for no more."""
         with self._turn:
             while self._listener.fileno() >= 0:
-                if accepted := waiting.accept(self._listener):
+                if accepted := concurrency.accept(self._listener):
                     return accepted[0]
                 if not self._open:
                     break

@@ -16,10 +16,10 @@ from runner.commands import plan
 from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.errors import Internal, OrchestratorError, Timeout
-from runner.jobs import Action, Cancellation, JobSpec, Placed
-from runner.payloads import REQUEST_TYPES, Terms
+from runner.jobs import Action, Cancellation, JobResult, JobSpec
+from runner.payloads import REQUEST_TYPES, RequestPolicy
 from runner.runtime.clock import Deadline
-from runner.runtime.logs import journal
+from runner.runtime.logs import log_command
 from runner.sidecar import frames
 
 log = logging.getLogger("orchestrator.sidecar")
@@ -33,7 +33,7 @@ class Sidecar:
     def __init__(self, config: Config, drivers: Mapping[str, Driver]) -> None:
         self._config = config
         self._drivers = drivers
-        self._terms = Terms(
+        self._policy = RequestPolicy(
             runner_id=config.runner.id,
             public_key="" if config.http.allow_unauthenticated else config.deepsource.public_key,
             allow_file_remotes=config.remotes.allow_file,
@@ -60,12 +60,12 @@ class Sidecar:
                 Deadline(frame.deadline).check("asking the clusters")  # its caller has gone
                 driver.check()
             return frames.Pong(drivers=tuple(self._drivers), pid=os.getpid())
-        return frames.TheTerms(terms=self._terms)
+        return frames.Policy(policy=self._policy)
 
     def _submit(self, frame: frames.Submit) -> frames.Accepted:
         began = time.monotonic()
         outcome = "internal"
-        jobs: tuple[Placed, ...] = ()
+        jobs: tuple[JobResult, ...] = ()
         try:
             jobs = self._carry_out(frame)
             outcome = "accepted"
@@ -73,7 +73,7 @@ class Sidecar:
             outcome = error.code
             raise
         finally:
-            journal(
+            log_command(
                 outcome,
                 request_type=frame.request_type,
                 request_id=frame.trace_id,
@@ -82,29 +82,29 @@ class Sidecar:
             )
         return frames.Accepted(jobs=jobs)
 
-    def _carry_out(self, frame: frames.Submit) -> tuple[Placed, ...]:
+    def _carry_out(self, frame: frames.Submit) -> tuple[JobResult, ...]:
         deadline = Deadline(frame.deadline)
         if deadline.left <= 0:  # its caller has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
         request = _DECODERS[frame.request_type].decode(frame.request)
-        placed: list[Placed] = []
+        placed: list[JobResult] = []
         for action in plan(request, self._config):
             deadline.check("placing the jobs")
             placed.extend(self._act(action, deadline))
         return tuple(placed)
 
-    def _act(self, action: Action, deadline: Deadline) -> tuple[Placed, ...]:
+    def _act(self, action: Action, deadline: Deadline) -> tuple[JobResult, ...]:
         if isinstance(action, JobSpec):
             driver = self._drivers[self._config.driver_of(action.pool)]
             state = driver.submit(action, deadline)
-            return (Placed(name=action.name, driver=driver.name, state=state),)
+            return (JobResult(name=action.name, driver=driver.name, state=state),)
         return self._stop(action, deadline)
 
-    def _stop(self, cancellation: Cancellation, deadline: Deadline) -> tuple[Placed, ...]:
+    def _stop(self, cancellation: Cancellation, deadline: Deadline) -> tuple[JobResult, ...]:
         """A cancellation names no pool: look for the job everywhere, and only if it is nowhere, mark it everywhere."""
         for tombstone in (False, True):
             placed = tuple(
-                Placed(name=cancellation.name, driver=driver.name, state=state)
+                JobResult(name=cancellation.name, driver=driver.name, state=state)
                 for driver in self._drivers.values()
                 if (state := driver.cancel(cancellation, deadline, tombstone=tombstone))
             )

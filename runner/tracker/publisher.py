@@ -11,7 +11,7 @@ import msgspec
 import urllib3
 
 from runner.errors import Unavailable
-from runner.jobs import TokenGrant
+from runner.jobs import TokenClaims
 from runner.tracker.results import Result
 
 CONNECT_SECONDS, READ_SECONDS = 3.0, 10.0
@@ -22,7 +22,7 @@ TOKEN_SECONDS = 300
 class HttpPublisher:
     """POSTs results to `url`, signing each try anew."""
 
-    def __init__(self, url: str, sign: Callable[[TokenGrant], str]) -> None:
+    def __init__(self, url: str, sign: Callable[[TokenClaims], str]) -> None:
         self._url = url
         self._sign = sign
         self._pool = urllib3.PoolManager(
@@ -34,8 +34,8 @@ class HttpPublisher:
 
     def publish(self, name: str, result: Result) -> None:
         """Returns once atlas has taken it. Raises Unavailable, saying what it answered, where it has not."""
-        grant = TokenGrant(scope=result.scope, run_id=result.run_id, job=name, lifetime=TOKEN_SECONDS)
-        headers = {"Authorization": f"Bearer {self._sign(grant)}", "Content-Type": "application/json"}
+        claims = TokenClaims(scope=result.scope, run_id=result.run_id, job=name, lifetime=TOKEN_SECONDS)
+        headers = {"Authorization": f"Bearer {self._sign(claims)}", "Content-Type": "application/json"}
         url = f"{self._url}{result.path}"
         try:
             body = msgspec.json.encode(result.body)

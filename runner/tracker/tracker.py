@@ -229,7 +229,7 @@ class _Watch:
         if not owed.missing:  # else there is nothing to mark, and a new job of that name must not be
             self._driver.mark_reported(name, owed.outcome)
         sent = "published by us" if body else "published by the job"
-        logs.journal("ended", job=name, reason=owed.outcome.reason, code=owed.outcome.code, result=sent)
+        logs.log_command("ended", job=name, reason=owed.outcome.reason, code=owed.outcome.code, result=sent)
 
     def _with_log(self, owed: Owed) -> Outcome:
         """The last lines that a failed job printed, masked, as evidence."""

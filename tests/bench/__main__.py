@@ -65,9 +65,9 @@ def _hand_off(path: Path) -> Iterator[Figure]:
     """Function to sidecar and back, without plan and token."""
     taken = []
     for _ in range(3000):
-        client = Client(str(path))  # which has no terms yet, and so has to ask for them
+        client = Client(str(path))  # which has no policy yet, and so asks for it
         began = time.perf_counter()
-        client.terms(time.monotonic() + 5)
+        client.policy(time.monotonic() + 5)
         taken.append(time.perf_counter() - began)
     yield Figure("hand-off, median of 3000", statistics.median(taken) * 1000, "ms", 0.5)
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from functions.analysis import Analysis
 from functions.http import application
 from runner import payloads
-from runner.jobs import Placed
+from runner.jobs import JobResult
 
-TERMS = payloads.Terms(runner_id="", public_key="")
+TERMS = payloads.RequestPolicy(runner_id="", public_key="")
 
 
 class Baseline(Analysis):
     def authenticate(self, authorization: str, deadline: float) -> None:
         pass
 
-    def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[Placed, ...]:
+    def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
         request = payloads.decode(body, self.payload, TERMS)
         name = f"analysis-s{request.run_serial}-{request.run_id}-1"
-        return (Placed(name=name, driver="none", state="created"),)
+        return (JobResult(name=name, driver="none", state="created"),)
 
 
 app = application(Baseline)

@@ -120,10 +120,10 @@ def _compare(name: str, work: Path, sections: Mapping[str, Any], create: Create,
         made: list[int] = []
 
         def ours() -> float:
-            journal = _Journal(work / "log")
+            command_log = _CommandLog(work / "log")
             url = f"{root}/tasks/analysis"
             load.requests_per_second(url, SECONDS, work, connections=CONNECTIONS, pool=POOL, token=token)
-            count, rate = journal.accepted()
+            count, rate = command_log.accepted()
             made.append(count)
             return rate
 
@@ -147,7 +147,7 @@ def _compare(name: str, work: Path, sections: Mapping[str, Any], create: Create,
     yield Figure(f"{name}, our CPU for each job", spent / sum(made) * 1000, "ms", 2.5)
 
 
-class _Journal:
+class _CommandLog:
     """What the sidecar writes from now on.
 
     wrk ends in the midst of as many requests as it has connections, and doesn't count them; the bare client ends with

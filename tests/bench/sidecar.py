@@ -23,12 +23,12 @@ from runner.sidecar.pool import Pool
 from runner.sidecar.server import Sidecar
 
 
-def _unseal(job: JobSpec) -> dict[str, str]:
+def _resolve_secrets(job: JobSpec) -> dict[str, str]:
     return dict.fromkeys(job.secrets, "unsigned")
 
 
 def _unsigned(config: Config) -> Sidecar:
-    return Sidecar(config, {"memory": MemoryDriver(unseal=_unseal)})
+    return Sidecar(config, {"memory": MemoryDriver(resolve_secrets=_resolve_secrets)})
 
 
 def main(path: Path, *mode: str) -> None:

@@ -21,7 +21,7 @@ from runner.jobs import (
     Secret,
     SecretRef,
     Text,
-    TokenGrant,
+    TokenClaims,
     Volume,
 )
 
@@ -43,7 +43,7 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
         return said + ("while :; do sleep 1; done" if self.endless else f"exit {self.exit_code}")
 
 
-class Unsealing:
+class SecretResolver:
     """The source of secrets' values: counts how often it was asked for each job, and may fail on order."""
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Unsealing:
         return {name: _value(name, secret) for name, secret in job.secrets.items()}
 
 
-def _value(name: str, secret: Secret | TokenGrant) -> str:
+def _value(name: str, secret: Secret | TokenClaims) -> str:
     return secret.reveal() if isinstance(secret, Secret) else f"signed for {secret.job}, as {name}"
 
 
@@ -78,7 +78,7 @@ def job(
     fingerprint: str = "f1",
     args: Iterable[Text] = (),
     env: Mapping[str, Text] | None = None,
-    secrets: Mapping[str, Secret | TokenGrant] | None = None,
+    secrets: Mapping[str, Secret | TokenClaims] | None = None,
     deadlines: Deadlines = Deadlines(queue=60, clone=60, run=60),  # noqa: B008  (frozen)
 ) -> JobSpec:
     """A job that runs `main`, after `init`. `args` and `env` are the main container's."""

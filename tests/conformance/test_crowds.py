@@ -30,7 +30,7 @@ def test_a_thousand_submits_of_a_hundred_names_make_a_hundred_jobs(cluster: Clus
     names = [seen.name for seen in cluster.driver.observe()]
     assert sorted(name for name in names if name in {job.name for job in wanted}) == sorted(job.name for job in wanted)
     # Of two that find nothing at the same instant, both may sign; what one of them has signed is used.
-    assert cluster.unsealing.asked.keys() == {job.name for job in wanted}
+    assert cluster.resolver.asked.keys() == {job.name for job in wanted}
 
 
 def test_a_cancel_and_a_submit_at_the_same_time_leave_one_cancelled_job(cluster: Cluster) -> None:

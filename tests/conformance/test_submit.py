@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from runner.errors import Conflict, Rejected, Timeout
-from runner.jobs import Secret, TokenGrant
+from runner.jobs import Secret, TokenClaims
 from runner.runtime.clock import Deadline
 from tests.conformance.clusters import PATIENCE, Cluster
 
@@ -57,38 +57,38 @@ def test_a_deadline_already_past_is_a_timeout_and_makes_no_job(cluster: Cluster)
 
 
 SECRETS = {
-    "TOKEN": TokenGrant(scope="analysis.*", run_id="run", job="job", lifetime=60),
+    "TOKEN": TokenClaims(scope="analysis.*", run_id="run", job="job", lifetime=60),
     "PASSWORD": Secret("hunter2-hunter2"),
 }
 
 
 @pytest.mark.needs("remembers")
-def test_secrets_are_unsealed_once_for_the_job_that_is_made(cluster: Cluster) -> None:
+def test_secrets_are_resolved_once_for_the_job_that_is_made(cluster: Cluster) -> None:
     job = cluster.job(secrets=SECRETS)
     cluster.submit(job)
     cluster.submit(job)
     cluster.submit(job, cluster.another())
-    assert cluster.unsealing.asked == {job.name: 1}
+    assert cluster.resolver.asked == {job.name: 1}
 
 
 @pytest.mark.needs("looks")
-def test_secrets_are_not_unsealed_where_no_job_is_made(cluster: Cluster) -> None:
+def test_secrets_are_not_resolved_where_no_job_is_made(cluster: Cluster) -> None:
     known, cancelled = cluster.job(fingerprint="one"), cluster.job(secrets=SECRETS)
     cluster.submit(known)
     cluster.cancel(cancelled.name)
     with pytest.raises(Conflict):
         cluster.submit(cluster.job(name=known.name, fingerprint="two", secrets=SECRETS))
     cluster.submit(cancelled)
-    assert cluster.unsealing.asked == {known.name: 1}
+    assert cluster.resolver.asked == {known.name: 1}
 
 
-def test_a_job_whose_secrets_could_not_be_unsealed_is_mended_by_the_repeat(cluster: Cluster) -> None:
+def test_a_job_whose_secrets_could_not_be_resolved_is_mended_by_the_repeat(cluster: Cluster) -> None:
     job = cluster.job(secrets=SECRETS)
-    cluster.unsealing.failures = 1
+    cluster.resolver.failures = 1
     with pytest.raises(RuntimeError):
         cluster.submit(job)
     assert cluster.submit(job) in ("created", "exists")
-    assert cluster.unsealing.asked == {job.name: 1}
+    assert cluster.resolver.asked == {job.name: 1}
 
 
 def test_a_name_that_a_path_would_read_differently_stays_a_name(cluster: Cluster) -> None:

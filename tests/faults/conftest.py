@@ -19,11 +19,11 @@ import pytest
 
 from runner import payloads
 from runner.errors import OrchestratorError
-from runner.payloads import AnalysisRun, Terms
+from runner.payloads import AnalysisRun, RequestPolicy
 from runner.sidecar.client import Client
 from tests.processes import Process, Processes, children_of, eventually, free_port
 
-OPEN = Terms(runner_id="", public_key="")
+OPEN = RequestPolicy(runner_id="", public_key="")
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ FUNCTION = """
 import functions.analysis
 from runner import payloads
 sample = open("examples/analysis.json", "rb").read()
-terms = payloads.Terms(runner_id="", public_key="")
-each = lambda: payloads.decode(sample, payloads.AnalysisRun, terms)
+policy = payloads.RequestPolicy(runner_id="", public_key="")
+each = lambda: payloads.decode(sample, payloads.AnalysisRun, policy)
 """
 
 

@@ -19,7 +19,7 @@ import gevent
 import pytest
 
 from functions.http import worker as http_worker
-from runner.runtime import waiting
+from runner.runtime import concurrency
 from tests.functions.conftest import Server, send_slowly
 from tests.processes import eventually, limit_open_files, listens, lowest_free_descriptor
 from tests.wire import Answer, Connection, head, request
@@ -215,7 +215,7 @@ def test_a_client_that_takes_no_100_continue_delays_nobody(monkeypatch: pytest.M
     told: list[Any] = []
 
     def worker() -> None:
-        waiting.cooperate(threads=1)
+        concurrency.cooperate(threads=1)
         near, far = socket.socketpair()
         with far, http_worker._Socket(near.family, near.type, near.proto, fileno=near.detach()) as deaf:
             other = gevent.spawn(gevent.sleep, 0.1)

@@ -28,5 +28,5 @@ if __name__ == "__main__":
     work = Path(sys.argv[1])
     config = msgspec.json.decode((work / "config").read_bytes(), type=Config)
     job = pickle.loads((work / "job").read_bytes())
-    driver = KubernetesDriver(config, unseal=lambda _: {}, api=FatalApiServer(config.cluster))
+    driver = KubernetesDriver(config, resolve_secrets=lambda _: {}, api=FatalApiServer(config.cluster))
     driver.submit(job, Deadline.after(10))

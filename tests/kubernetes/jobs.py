@@ -13,7 +13,7 @@ from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.jobs import Container, JobSpec, Resources, Text
 from runner.observation import Observation
-from runner.payloads import AnalysisRun, Terms, decode
+from runner.payloads import AnalysisRun, RequestPolicy, decode
 
 SMALL = Resources(cpu=50, memory=32)
 
@@ -21,7 +21,7 @@ SMALL = Resources(cpu=50, memory=32)
 def analysis(config: Config, sample: Callable[[str], dict[str, object]], run_id: str, pool: str = "") -> JobSpec:
     """The job of the sample analysis."""
     document = {**sample("analysis"), "run_id": run_id, "_meta": {"resource_pool": pool or config.default_pool}}
-    request = decode(json.dumps(document).encode(), AnalysisRun, Terms(runner_id="", public_key=""))
+    request = decode(json.dumps(document).encode(), AnalysisRun, RequestPolicy(runner_id="", public_key=""))
     (job,) = plan(request, config)
     assert isinstance(job, JobSpec)
     return job

@@ -64,7 +64,7 @@ class Namespace(msgspec.Struct):
         return self.make_config(driver="kubernetes", kubernetes=kubernetes, **sections)
 
     def driver(self, *, server: str = "", **sections: Any) -> KubernetesDriver:
-        return KubernetesDriver(self.config(server=server, **sections), unseal=unseal)
+        return KubernetesDriver(self.config(server=server, **sections), resolve_secrets=resolve_secrets)
 
     def kubeconfig(self, server: str = "") -> Path:
         """The shipped account's. `server` may be a proxy, in plain HTTP."""
@@ -109,6 +109,6 @@ def _refused(driver: KubernetesDriver) -> bool:
     return False
 
 
-def unseal(job: JobSpec) -> dict[str, str]:
+def resolve_secrets(job: JobSpec) -> dict[str, str]:
     """Values that a test can look for wherever they must not be."""
     return {name: f"sealed-{name}-of-{job.name}" for name in job.secrets}

@@ -17,7 +17,7 @@ from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.runtime.clock import Deadline
 from tests.cluster.certificates import Authority
 from tests.kubernetes.jobs import analysis
-from tests.kubernetes.namespaces import ROOT, Namespace, unseal
+from tests.kubernetes.namespaces import ROOT, Namespace, resolve_secrets
 from tests.scripted_server import Conversation, scripted_server
 
 Sample = Callable[[str], dict[str, Any]]
@@ -46,7 +46,9 @@ def driver_of(namespace: Namespace, user: dict[str, Any], **cluster: str) -> Kub
     document["clusters"][0]["cluster"] |= cluster
     path.write_text(yaml.safe_dump(document))
     kubernetes = {"namespace": namespace.name, "kubeconfig": str(path)}
-    return KubernetesDriver(namespace.make_config(driver="kubernetes", kubernetes=kubernetes), unseal=unseal)
+    return KubernetesDriver(
+        namespace.make_config(driver="kubernetes", kubernetes=kubernetes), resolve_secrets=resolve_secrets
+    )
 
 
 def test_a_credential_plugin_is_run_and_run_again_once_its_token_is_refused(

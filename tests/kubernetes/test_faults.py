@@ -101,4 +101,4 @@ def test_a_wrong_ca_is_refused(namespace: Namespace, sample: Callable[[str], Any
         driver="kubernetes", kubernetes={"namespace": namespace.name, "kubeconfig": str(path)}
     )
     with pytest.raises(Unavailable, match="TLS"):
-        KubernetesDriver(config, unseal=lambda _: {}).check()
+        KubernetesDriver(config, resolve_secrets=lambda _: {}).check()

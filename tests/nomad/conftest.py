@@ -11,7 +11,7 @@ import pytest
 from runner.config.types import Config
 from runner.drivers.nomad.driver import NomadDriver
 from tests import cluster
-from tests.conformance.jobs import Unsealing
+from tests.conformance.jobs import SecretResolver
 from tests.nomad.access import Nomad
 
 
@@ -32,8 +32,8 @@ def nomad(access: cluster.NomadAccess, tmp_path: Path) -> Iterator[Nomad]:
 def make_driver(nomad: Nomad, make_config: Callable[..., Config]) -> Callable[..., NomadDriver]:
     """A driver for that namespace: `make_driver(address=proxy.url, pools=…)`."""
 
-    def make(unseal: Any = None, **settings: Any) -> NomadDriver:
-        return NomadDriver(nomad.config(make_config, **settings), unseal=unseal or Unsealing())
+    def make(resolve_secrets: Any = None, **settings: Any) -> NomadDriver:
+        return NomadDriver(nomad.config(make_config, **settings), resolve_secrets=resolve_secrets or SecretResolver())
 
     return make
 

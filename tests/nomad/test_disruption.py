@@ -11,7 +11,7 @@ from runner.drivers.nomad.driver import NomadDriver
 from runner.jobs import Deadlines, JobSpec
 from runner.runtime.clock import Deadline
 from tests.cluster import NomadAccess
-from tests.conformance.jobs import Program, Unsealing, job
+from tests.conformance.jobs import Program, SecretResolver, job
 from tests.nomad.private import PrivateNomad
 from tests.nomad.seen import outcome, printed, until
 
@@ -30,7 +30,7 @@ def private(access: NomadAccess, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def make_private_driver(private: PrivateNomad, make_config: Callable[..., Config]) -> Callable[[], NomadDriver]:
     config = make_config(driver="nomad", nomad={"address": private.url, "taskDriver": "raw_exec"})
-    return lambda: NomadDriver(config, unseal=Unsealing())
+    return lambda: NomadDriver(config, resolve_secrets=SecretResolver())
 
 
 def _running(driver: NomadDriver, wanted: JobSpec) -> JobSpec:

@@ -88,7 +88,7 @@ def config(nomad: Nomad, make_config: Callable[..., Config]) -> Config:
 
 
 def _killed(config: Config, method: str, path: str, act: Callable[[NomadDriver], object]) -> None:
-    driver = NomadDriver(config, unseal=lambda _: {"TOKEN": "t"}, agent=Cut(config.nomad, method, path))
+    driver = NomadDriver(config, resolve_secrets=lambda _: {"TOKEN": "t"}, agent=Cut(config.nomad, method, path))
     with pytest.raises(SystemExit):
         act(driver)
 
@@ -113,7 +113,7 @@ def test_of_one_that_was_held_up_and_one_that_took_over_only_the_one_that_regist
     with ThreadPoolExecutor(2) as callers:
         states = []
         for agent in agents:
-            driver = NomadDriver(config, unseal=lambda _: {"TOKEN": "t"}, agent=agent)
+            driver = NomadDriver(config, resolve_secrets=lambda _: {"TOKEN": "t"}, agent=agent)
             states.append(callers.submit(driver.submit, wanted, Deadline.after(20)))
             assert agent.at_it.wait(10), "the second waits a second, then takes the name over"
         for agent, state in zip(agents, states, strict=True):

@@ -95,14 +95,14 @@ class Stand:
     def dead_letter(self) -> tuple[dict[str, Any], Any, bytes]:
         return eventually(lambda: self.take(self.dead_letters), "there is a dead letter")  # type: ignore[return-value]
 
-    def journal(self) -> list[dict[str, Any]]:
+    def log_command(self) -> list[dict[str, Any]]:
         """What the sidecars say of each command, in order."""
         lines = [line for process in self.sidecars for line in process.said().splitlines()]
-        return [json.loads(line) for line in lines if "orchestrator.journal" in line and line.endswith("}")]
+        return [json.loads(line) for line in lines if "orchestrator.commands" in line and line.endswith("}")]
 
     def jobs(self, state: str = "created") -> Counter[str]:
         """How often each job was answered with that state."""
-        return Counter(name for line in self.journal() for name, was in line["jobs"].items() if was == state)
+        return Counter(name for line in self.log_command() for name, was in line["jobs"].items() if was == state)
 
     def waiting(self) -> int:
         """Messages that still wait anywhere but among the dead letters."""
@@ -126,7 +126,7 @@ class AmqpDoor:
         return eventually(lambda: self._taken(identity) or self._failed(identity), "something came of it")
 
     def _taken(self, identity: str) -> Outcome | None:
-        for line in self._stand.journal():
+        for line in self._stand.log_command():
             if (line["request_id"], line["message"]) == (identity, "accepted"):
                 return Outcome(jobs=tuple(line["jobs"].items()))
         return None

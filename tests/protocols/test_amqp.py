@@ -82,9 +82,9 @@ def test_every_request_type_is_taken_in_both_shapes(
     for request_type in TYPES:
         for shape in (lambda payload: json.dumps(payload).encode(), envelope):
             stand.publish([shape(request(request_type, str(uuid.uuid4()), sample))], request_type)
-    eventually(lambda: len(stand.journal()) == 2 * len(TYPES), "all are answered")
-    assert {line["message"] for line in stand.journal()} == {"accepted"}
-    taken = [line["request_type"] for line in stand.journal()]
+    eventually(lambda: len(stand.log_command()) == 2 * len(TYPES), "all are answered")
+    assert {line["message"] for line in stand.log_command()} == {"accepted"}
+    taken = [line["request_type"] for line in stand.log_command()]
     assert {name: taken.count(name) for name in taken} == {
         **{name: 2 for name in TYPES if name != "transforer_run"},
         "transformer_run": 4,
@@ -189,7 +189,7 @@ def test_what_may_succeed_later_waits_and_comes_back_without_haste(
     for code in ("busy", "unavailable", "timeout"):
         obedient.publish([analysis(f"raise-{code}-x")])
     time.sleep(8)  # so long that a hot loop would show
-    tried = [line["message"] for line in obedient.journal()]
+    tried = [line["message"] for line in obedient.log_command()]
     assert {code for code in tried if 2 <= tried.count(code) <= 9} == {"busy", "unavailable", "timeout"}
     consumer.signal(signal.SIGTERM)
     assert consumer.ended() == 0
@@ -205,7 +205,7 @@ def test_an_error_of_ours_is_tried_five_times_more(obedient: Stand, analysis: Ca
     obedient.publish([analysis("raise-defect-x")])
     headers = eventually(lambda: obedient.take(obedient.dead_letters), "it is a dead letter", 40)[0]  # type: ignore[index]
     assert (headers["x-orchestrator-code"], headers["x-orchestrator-defects"]) == ("internal", 6)
-    assert len(obedient.journal()) == 6
+    assert len(obedient.log_command()) == 6
 
 
 def test_a_message_that_came_back_too_often_is_a_dead_letter(stand: Stand, analysis: Callable[..., bytes]) -> None:

@@ -10,10 +10,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runner.payloads import REQUEST_TYPES, Terms, decode
+from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
 
-OPEN = Terms(runner_id="runner-1", public_key="")
-"""Terms on which every good request is taken."""
+OPEN = RequestPolicy(runner_id="runner-1", public_key="")
+"""RequestPolicy on which every good request is taken."""
 
 _CONFIG = {
     "version": 1,
@@ -203,9 +203,9 @@ def _steps(pointer: str) -> list[str]:
     return [name.replace("~1", "/").replace("~0", "~") for name in pointer.split("/")[1:]]
 
 
-def read(request_type: str, document: Any, terms: Terms = OPEN) -> Any:
+def read(request_type: str, document: Any, policy: RequestPolicy = OPEN) -> Any:
     """The request, through the same door as atlas's."""
-    return decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], terms)
+    return decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], policy)
 
 
 def changed(request_type: str, pointer: str, value: Any) -> Any:

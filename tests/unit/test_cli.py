@@ -475,7 +475,7 @@ class TestJobs:
     def local(self, tmp_path: Path, config_file: Callable[..., Path]) -> Path:
         """A configuration of this host, whose one job has been cancelled before it came."""
         directory = tmp_path / "jobs"
-        driver = LocalDriver(directory, parallelism=1, images={}, unseal=lambda _: {})
+        driver = LocalDriver(directory, parallelism=1, images={}, resolve_secrets=lambda _: {})
         report = Report(request_type="cancel_check_run", run_id="c-1", path="/p", task="t", scope="s")
         cancellation = Cancellation(name="analysis-s0-r-1-1", labels={}, report=report)
         assert driver.cancel(cancellation, Deadline.after(10), tombstone=True) == "cancelled"
@@ -515,7 +515,7 @@ class TestJobs:
 def test_the_answer_of_the_functions_can_be_read() -> None:
     """What functions/http/application.py writes, and what is read here, are one type."""
     from runner.cli.requests import Answer
-    from runner.jobs import Placed
+    from runner.jobs import JobResult
 
-    placed = Placed(name="a", driver="b", state="exists")
+    placed = JobResult(name="a", driver="b", state="exists")
     assert msgspec.json.decode(msgspec.json.encode({"jobs": (placed,)}), type=Answer).jobs == (placed,)

@@ -12,7 +12,7 @@ from runner.commands import plan
 from runner.config.types import Config
 from runner.jobs import JobSpec
 from runner.observation import Observation
-from runner.payloads import SshVerifyRun, Terms, decode
+from runner.payloads import RequestPolicy, SshVerifyRun, decode
 from runner.runtime.clock import Deadline
 
 
@@ -21,7 +21,7 @@ def test_a_key_is_tried_by_this_host_s_own_programs(make_config: Callable[..., C
     local = {"directory": str(tmp_path), "images": {"coat": {"command": ["/bin/false"]}}}
     config = make_config(driver="local", sidecar={}, local=local)
     document = {"run_id": "v-1", "ssh_meta": {"remote_url": "ssh://git@127.0.0.1:1/a/b.git"}, "keys": {}}
-    request = decode(json.dumps(document).encode(), SshVerifyRun, Terms(runner_id="", public_key=""))
+    request = decode(json.dumps(document).encode(), SshVerifyRun, RequestPolicy(runner_id="", public_key=""))
     (job,) = plan(request, config)
     assert isinstance(job, JobSpec)
     driver = composition.drivers(config)["local"]

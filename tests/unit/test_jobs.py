@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.jobs import Container, Deadlines, JobSpec, Report, Resources, Secret, SecretRef, TokenGrant
+from runner.jobs import Container, Deadlines, JobSpec, Report, Resources, Secret, SecretRef, TokenClaims
 
-GRANT = TokenGrant(scope="analysis.*", run_id="r-1", job="analysis-s0-r-1-1", lifetime=60)
+GRANT = TokenClaims(scope="analysis.*", run_id="r-1", job="analysis-s0-r-1-1", lifetime=60)
 
 
 def container(**parts: Any) -> Container:

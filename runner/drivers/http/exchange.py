@@ -26,7 +26,7 @@ import pycurl
 
 from runner.drivers.http.transfers import transfers
 from runner.errors import Unavailable
-from runner.runtime import waiting
+from runner.runtime import concurrency
 from runner.runtime.clock import Deadline
 
 CONNECT_SECONDS = 3.0
@@ -272,4 +272,4 @@ def pauses(deadline: Deadline, first: float) -> Iterator[None]:
         wait = pause * random.uniform(0.5, 1.0)  # noqa: S311
         if deadline.left <= wait:
             return
-        waiting.pause(wait)
+        concurrency.pause(wait)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import pycurl
 
-from runner.runtime import waiting
+from runner.runtime import concurrency
 
 
 class Transfers(Protocol):
@@ -28,7 +28,7 @@ class Transfers(Protocol):
 
 def transfers() -> Transfers:
     """For use in this thread alone."""
-    hub = waiting.hub()
+    hub = concurrency.hub()
     return _Blocking() if hub is None else _Cooperative(hub)
 
 

@@ -28,7 +28,7 @@ from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConf
 from runner.config.types import Kubernetes
 from runner.drivers.http.exchange import Exchange, Route, Unsettled
 from runner.errors import Busy, Rejected, Unavailable
-from runner.runtime import waiting
+from runner.runtime import concurrency
 from runner.runtime.clock import Deadline
 
 log = logging.getLogger("orchestrator.kubernetes")
@@ -173,7 +173,7 @@ class ApiServer:
         """The reading that is under way, or one that begins now."""
         self._due = time.monotonic() + CREDENTIAL_SECONDS
         if self._reading is None:
-            self._reading = waiting.begin(self._read)
+            self._reading = concurrency.start_thread(self._read)
         return self._reading
 
     def _read(self) -> _Access:

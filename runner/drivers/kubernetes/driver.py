@@ -33,7 +33,7 @@ from runner.drivers.kubernetes.manifest import (
 )
 from runner.drivers.kubernetes.observation import JobObject, JobPage, PodObject, PodPage, observation, shown_pod
 from runner.errors import Conflict, OrchestratorError, Rejected, Timeout, Unavailable
-from runner.jobs import Cancellation, JobSpec, State, Unseal
+from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
 from runner.runtime.clock import Deadline
 
@@ -58,9 +58,9 @@ class KubernetesDriver:
 
     name = "kubernetes"
 
-    def __init__(self, config: Config, *, unseal: Unseal, api: ApiServer | None = None) -> None:
+    def __init__(self, config: Config, *, resolve_secrets: ResolveSecrets, api: ApiServer | None = None) -> None:
         self._config = config
-        self._unseal = unseal
+        self._resolve_secrets = resolve_secrets
         self._api = api or ApiServer(config.cluster)
         self._pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
 
@@ -179,7 +179,9 @@ class KubernetesDriver:
 
     def _put_secret(self, where: str, job: JobSpec, owner: JobObject, deadline: Deadline) -> None:
         name = owner.metadata.annotations.get(SECRET, "")
-        manifest = secret_manifest(job, self._config, self._unseal(job), name=name, owner_uid=owner.metadata.uid)
+        manifest = secret_manifest(
+            job, self._config, self._resolve_secrets(job), name=name, owner_uid=owner.metadata.uid
+        )
         for _ in pauses(deadline, FIRST_PAUSE):
             answer = self._patient("POST", collection(CORE, where, "secrets"), deadline, manifest)
             refuse(answer, f"create secrets in namespace {where}")

@@ -28,9 +28,9 @@ from runner.drivers.local import files as local_files
 from runner.drivers.local import record as local_record
 from runner.drivers.local.record import End, Entry, JobFile, Records, Verdict, is_due, is_name
 from runner.errors import Busy, Conflict, Rejected, Unavailable
-from runner.jobs import Cancellation, JobSpec, State, Unseal
+from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
-from runner.runtime import waiting
+from runner.runtime import concurrency
 from runner.runtime.clock import Clock, Deadline
 
 log = logging.getLogger("orchestrator.local")
@@ -66,14 +66,14 @@ class LocalDriver:
         *,
         parallelism: int,
         images: Mapping[str, LocalImage],
-        unseal: Unseal,
+        resolve_secrets: ResolveSecrets,
         clock: Clock = time.time,
         python: str = sys.executable,
     ) -> None:
         self._directory = os.path.abspath(directory)
         self._parallelism = parallelism
         self._images = images
-        self._unseal = unseal
+        self._resolve_secrets = resolve_secrets
         self._clock = clock
         self._python = python
         self._records = Records(self._directory)
@@ -83,7 +83,7 @@ class LocalDriver:
 
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit. Raises Rejected for an image that nothing on this host stands for."""
-        return waiting.offload(self._submit, job, deadline)
+        return concurrency.run_in_thread(self._submit, job, deadline)
 
     def _submit(self, job: JobSpec, deadline: Deadline) -> State:
         _refuse_path(job.name)
@@ -99,7 +99,7 @@ class LocalDriver:
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
-        return waiting.offload(self._cancel, cancellation, deadline, tombstone)
+        return concurrency.run_in_thread(self._cancel, cancellation, deadline, tombstone)
 
     def _cancel(self, cancellation: Cancellation, deadline: Deadline, tombstone: bool) -> State | None:
         name = cancellation.name
@@ -144,7 +144,7 @@ class LocalDriver:
 
     def check(self) -> None:
         """See Driver.check."""
-        waiting.offload(self._check)
+        concurrency.run_in_thread(self._check)
 
     def _check(self) -> None:
         if not self._images:
@@ -204,7 +204,7 @@ class LocalDriver:
             containers=local_record.programs(job, root, self._images, _environment()),
             **stamp,
         )
-        secrets = self._unseal(job)
+        secrets = self._resolve_secrets(job)
         local_files.enqueue(self._directory, job.name, file.created)
         return self._put(job.name, {local_files.JOB: file, local_files.SECRETS: secrets})
 

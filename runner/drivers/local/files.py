@@ -2,7 +2,7 @@
 
     {directory}/.slots/{n}                 flock: a shim works, or is just being started
                /.queue/{created}.{name}    empty; says that this job may be waiting
-               /.making/{name}             flock: somebody makes that job, so nobody else need unseal its secrets
+               /.making/{name}             flock: the holder makes that job; nobody else resolves its secrets
                /.new-…, .gone-…            a job that is being made, or removed
                /{name}/lock                flock: somebody runs, ends or removes this job
                       /job.json            what to run and what to tell of it; never changes

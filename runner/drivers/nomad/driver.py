@@ -29,7 +29,7 @@ from runner.drivers.nomad.observation import JobStub
 from runner.drivers.nomad.record import Record
 from runner.drivers.nomad.specification import namespace, specification
 from runner.errors import Conflict, Rejected, Unavailable
-from runner.jobs import Cancellation, JobSpec, State, Unseal
+from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
 from runner.runtime.clock import Deadline
 
@@ -44,9 +44,9 @@ class NomadDriver:
 
     name = "nomad"
 
-    def __init__(self, config: Config, *, unseal: Unseal, agent: Agent | None = None) -> None:
+    def __init__(self, config: Config, *, resolve_secrets: ResolveSecrets, agent: Agent | None = None) -> None:
         self._config = config
-        self._unseal = unseal
+        self._resolve_secrets = resolve_secrets
         self._agent = agent or Agent(config.nomad)
         pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
         names = dict.fromkeys(namespace(config, pool) for pool in pools or [config.default_pool])
@@ -59,7 +59,7 @@ class NomadDriver:
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
         where = Namespace(self._agent, namespace(self._config, job.pool))
-        attempt = _Attempt(self._config, self._unseal, where, job, deadline)
+        attempt = _Attempt(self._config, self._resolve_secrets, where, job, deadline)
         return _settled(attempt.step, deadline, f"making {job.name}")
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
@@ -131,9 +131,11 @@ def _settled(step: Callable[[], _Found | None], deadline: Deadline, doing: str) 
 class _Attempt:
     """One submit. `step` may be repeated until it gives a state; a nonce tells our own writes from another's."""
 
-    def __init__(self, config: Config, unseal: Unseal, where: Namespace, job: JobSpec, deadline: Deadline) -> None:
+    def __init__(
+        self, config: Config, resolve_secrets: ResolveSecrets, where: Namespace, job: JobSpec, deadline: Deadline
+    ) -> None:
         self._config = config
-        self._unseal = unseal
+        self._resolve_secrets = resolve_secrets
         self._where = where
         self._job = job
         self._deadline = deadline
@@ -194,7 +196,7 @@ class _Attempt:
 
     def _opened(self) -> dict[str, str]:
         if not self._items:
-            items = nomad_record.opened(self._job, self._unseal(self._job), self._nonce)
+            items = nomad_record.opened(self._job, self._resolve_secrets(self._job), self._nonce)
             nomad_record.refuse_oversized(self._job.name, items)
             self._items = items
         return self._items

@@ -16,7 +16,7 @@ from runner.observation import Observation, Outcome
 from runner.runtime.clock import Deadline
 from runner.tracker.outcomes import classify
 from tests.conformance import jobs
-from tests.conformance.jobs import Program, Unsealing
+from tests.conformance.jobs import Program, SecretResolver
 
 Ability = Literal["ends", "runs", "shares", "collects", "remembers", "looks", "bounds"]
 
@@ -25,7 +25,7 @@ ABILITIES: dict[str, frozenset[Ability]] = {
     # runs: its programs really run, see their arguments and environment, and are ended at the deadline.
     # shares: what one process has made, another sees.
     # remembers: knows without asking whether a job has its secrets. Elsewhere a repeat may bring them again, in vain.
-    # looks: knows whether a job is there before its secrets are unsealed. Elsewhere they may be unsealed in vain.
+    # looks: knows whether a job is there before its secrets are resolved. Elsewhere they may be resolved in vain.
     # bounds: runs no more jobs at once than it is told to (`parallelism`); elsewhere that is the cluster's business.
     # collects: ended jobs stay until the driver is told to remove them.
     "memory": frozenset({"ends", "remembers", "looks"}),
@@ -49,7 +49,7 @@ class Cluster(ABC):
     """Within which a short job ends."""
 
     def __init__(self) -> None:
-        self.unsealing = Unsealing()
+        self.resolver = SecretResolver()
         self.driver = self.another()
 
     @abstractmethod

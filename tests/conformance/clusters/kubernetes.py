@@ -25,7 +25,7 @@ class KubernetesCluster(Cluster):
         super().__init__()
 
     def another(self) -> KubernetesDriver:
-        return KubernetesDriver(self._config, unseal=self.unsealing)
+        return KubernetesDriver(self._config, resolve_secrets=self.resolver)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ class LocalCluster(Cluster):
 
     def another(self) -> LocalDriver:
         return LocalDriver(
-            self._directory, parallelism=self.parallelism, images={"*": LocalImage()}, unseal=self.unsealing
+            self._directory, parallelism=self.parallelism, images={"*": LocalImage()}, resolve_secrets=self.resolver
         )
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ class MemoryCluster(Cluster):
         return self.driver
 
     def make(self) -> MemoryDriver:
-        return MemoryDriver(unseal=self.unsealing)
+        return MemoryDriver(resolve_secrets=self.resolver)
 
     def job(self, main: Program | str = Program(), **fields: object) -> JobSpec:  # noqa: B008  (frozen)
         made = super().job(main, **fields)

@@ -23,7 +23,7 @@ class NomadCluster(Cluster):
         super().__init__()
 
     def another(self) -> NomadDriver:
-        return NomadDriver(self._config, unseal=self.unsealing)
+        return NomadDriver(self._config, resolve_secrets=self.resolver)
 
 
 @contextmanager

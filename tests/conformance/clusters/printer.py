@@ -22,7 +22,7 @@ class PrinterCluster(MemoryCluster):
         super().__init__()
 
     def make(self) -> PrinterDriver:
-        return PrinterDriver(self._config, unseal=self.unsealing, out=self.paper)
+        return PrinterDriver(self._config, resolve_secrets=self.resolver, out=self.paper)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from runner.jobs import (
     Resources,
     Secret,
     SecretRef,
-    TokenGrant,
+    TokenClaims,
     Volume,
 )
 from runner.payloads import REQUEST_TYPES
@@ -189,7 +189,7 @@ class TestEveryJob:
     def test_a_job_may_wait_clone_and_run_and_its_token_outlives_it(self, kind: str, installed: Config) -> None:
         made = job(kind, installed)
         assert made.deadlines == Deadlines(queue=60, clone=30, run=1500)
-        assert made.secrets["RESULT_HTTP_TOKEN"] == TokenGrant(
+        assert made.secrets["RESULT_HTTP_TOKEN"] == TokenClaims(
             scope=RESULTS[kind][2], run_id="r-1", job=NAMES[kind], lifetime=60 + 30 + 1500 + 900
         )
 
@@ -209,7 +209,7 @@ class TestEveryJob:
             next(
                 secret.lifetime
                 for secret in of(read(kind, {**whole(kind), "_meta": {"resource_pool": pool}}), config).secrets.values()
-                if isinstance(secret, TokenGrant)
+                if isinstance(secret, TokenClaims)
             )
             for pool in ("held", "free")
         )

@@ -66,7 +66,7 @@ def test_whatever_is_printed_is_read_back_the_same(value: Any) -> None:
 
 def test_the_driver_prints_a_job_once(job: JobSpec, config: Config) -> None:
     out = io.StringIO()
-    driver = PrinterDriver(config, unseal=lambda _: {"SSH_PRIVATE_KEY": "secret"}, out=out)
+    driver = PrinterDriver(config, resolve_secrets=lambda _: {"SSH_PRIVATE_KEY": "secret"}, out=out)
     assert driver.submit(job, Deadline.after(5)) == "created"
     assert driver.submit(job, Deadline.after(5)) == "exists"
     assert out.getvalue() == render(job, config)
@@ -76,7 +76,7 @@ def test_the_driver_prints_the_tombstone_of_a_check_that_has_not_come(
     job: JobSpec, cancellation: Cancellation, config: Config
 ) -> None:
     out = io.StringIO()
-    driver = PrinterDriver(config, unseal=lambda _: {}, out=out)
+    driver = PrinterDriver(config, resolve_secrets=lambda _: {}, out=out)
     assert driver.cancel(cancellation, Deadline.after(5), tombstone=False) is None
     assert out.getvalue() == ""
     assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"

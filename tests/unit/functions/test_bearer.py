@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from functions.bearer import LEEWAY, MAX_TOKEN, verify
 from runner.errors import Forbidden, Internal, OrchestratorError, Unauthenticated
-from runner.payloads import Terms
+from runner.payloads import RequestPolicy
 from tests.conftest import KeyPair
 
 NOW = 1_800_000_000.0
@@ -29,8 +29,8 @@ Sign = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def terms(atlas_keys: KeyPair) -> Terms:
-    return Terms(runner_id="runner-1", public_key=atlas_keys.public)
+def policy(atlas_keys: KeyPair) -> RequestPolicy:
+    return RequestPolicy(runner_id="runner-1", public_key=atlas_keys.public)
 
 
 @pytest.fixture(scope="module")
@@ -51,40 +51,42 @@ def encoded(part: bytes) -> str:
     return base64.urlsafe_b64encode(part).rstrip(b"=").decode()
 
 
-def refused(token: str, terms: Terms, now: float = NOW) -> bool:
+def refused(token: str, policy: RequestPolicy, now: float = NOW) -> bool:
     try:
-        verify(f"Bearer {token}", terms, now)
+        verify(f"Bearer {token}", policy, now)
     except Unauthenticated:
         return True
     return False
 
 
-def test_a_good_token_opens(sign: Sign, terms: Terms) -> None:
-    verify(f"Bearer {sign(GOOD)}", terms, NOW)
+def test_a_good_token_opens(sign: Sign, policy: RequestPolicy) -> None:
+    verify(f"Bearer {sign(GOOD)}", policy, NOW)
 
 
-def test_a_token_that_has_opened_opens_no_longer_than_it_should(sign: Sign, terms: Terms, runner_keys: KeyPair) -> None:
+def test_a_token_that_has_opened_opens_no_longer_than_it_should(
+    sign: Sign, policy: RequestPolicy, runner_keys: KeyPair
+) -> None:
     """Its signature is looked at once; its time, its runner and atlas's key each time anew."""
     token = sign(GOOD)
-    verify(f"Bearer {token}", terms, NOW)
-    assert refused(token, terms, NOW + 60 + LEEWAY)
-    assert refused(token, Terms(runner_id="runner-1", public_key=runner_keys.public))
+    verify(f"Bearer {token}", policy, NOW)
+    assert refused(token, policy, NOW + 60 + LEEWAY)
+    assert refused(token, RequestPolicy(runner_id="runner-1", public_key=runner_keys.public))
     with pytest.raises(Forbidden):
-        verify(f"Bearer {token}", Terms(runner_id="runner-2", public_key=terms.public_key), NOW)
-    verify(f"Bearer {token}", terms, NOW)
+        verify(f"Bearer {token}", RequestPolicy(runner_id="runner-2", public_key=policy.public_key), NOW)
+    verify(f"Bearer {token}", policy, NOW)
 
 
 @pytest.mark.parametrize("form", ["bearer {}", "BEARER {}", "Bearer  {}", "Bearer {} "])
-def test_the_scheme_is_read_loosely(form: str, sign: Sign, terms: Terms) -> None:
-    verify(form.format(sign(GOOD)), terms, NOW)
+def test_the_scheme_is_read_loosely(form: str, sign: Sign, policy: RequestPolicy) -> None:
+    verify(form.format(sign(GOOD)), policy, NOW)
 
 
 @pytest.mark.parametrize(
     "form", ["{}", "", " ", "Bearer", "Bearer ", "Bearer    ", "Basic {}", "Token {}", "Bearer,{}", "\t"]
 )
-def test_and_nothing_but_a_bearer_token_is_one(form: str, sign: Sign, terms: Terms) -> None:
+def test_and_nothing_but_a_bearer_token_is_one(form: str, sign: Sign, policy: RequestPolicy) -> None:
     with pytest.raises(Unauthenticated):
-        verify(form.format(sign(GOOD)), terms, NOW)
+        verify(form.format(sign(GOOD)), policy, NOW)
 
 
 @pytest.mark.parametrize(
@@ -100,91 +102,95 @@ def test_and_nothing_but_a_bearer_token_is_one(form: str, sign: Sign, terms: Ter
         {"x_new": {"of": "atlas"}},
     ],
 )
-def test_claims_that_the_contract_does_not_know_are_atlas_own(extra: dict[str, Any], sign: Sign, terms: Terms) -> None:
-    verify(f"Bearer {sign({**GOOD, **extra})}", terms, NOW)
+def test_claims_that_the_contract_does_not_know_are_atlas_own(
+    extra: dict[str, Any], sign: Sign, policy: RequestPolicy
+) -> None:
+    verify(f"Bearer {sign({**GOOD, **extra})}", policy, NOW)
 
 
 class TestExpiry:
     @pytest.mark.parametrize("exp", [NOW - LEEWAY + 1, int(NOW), NOW + 0.5, 10**400])
-    def test_it_is_good_until_then_and_a_little_longer(self, exp: Any, sign: Sign, terms: Terms) -> None:
-        verify(f"Bearer {sign({**GOOD, 'exp': exp})}", terms, NOW)
+    def test_it_is_good_until_then_and_a_little_longer(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
+        verify(f"Bearer {sign({**GOOD, 'exp': exp})}", policy, NOW)
 
     @pytest.mark.parametrize("exp", [NOW - LEEWAY, NOW - LEEWAY - 1, 0, -1, -(10**400), float("nan"), float("-inf")])
-    def test_and_not_after(self, exp: Any, sign: Sign, terms: Terms) -> None:
-        assert refused(sign({**GOOD, "exp": exp}), terms)
+    def test_and_not_after(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
+        assert refused(sign({**GOOD, "exp": exp}), policy)
 
     @pytest.mark.parametrize("exp", [str(int(NOW + 60)), "9" * 12, True, False, None, [NOW + 60], {"at": NOW + 60}, ""])
-    def test_what_is_no_number_says_nothing_of_when(self, exp: Any, sign: Sign, terms: Terms) -> None:
-        assert refused(sign({**GOOD, "exp": exp}), terms)
+    def test_what_is_no_number_says_nothing_of_when(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
+        assert refused(sign({**GOOD, "exp": exp}), policy)
 
-    def test_a_token_for_ever_is_none(self, sign: Sign, terms: Terms) -> None:
-        assert refused(sign({"runner_id": "runner-1"}), terms)
+    def test_a_token_for_ever_is_none(self, sign: Sign, policy: RequestPolicy) -> None:
+        assert refused(sign({"runner_id": "runner-1"}), policy)
 
 
 class TestRunner:
     @pytest.mark.parametrize(
         "runner_id", ["runner-2", "", "RUNNER-1", "runner-1 ", "runner-1\n", None, 1, True, ["runner-1"], {}, "\ud800"]
     )
-    def test_a_token_for_another_runner_is_forbidden(self, runner_id: Any, sign: Sign, terms: Terms) -> None:
+    def test_a_token_for_another_runner_is_forbidden(self, runner_id: Any, sign: Sign, policy: RequestPolicy) -> None:
         with pytest.raises(Forbidden):
-            verify(f"Bearer {sign({**GOOD, 'runner_id': runner_id})}", terms, NOW)
+            verify(f"Bearer {sign({**GOOD, 'runner_id': runner_id})}", policy, NOW)
 
-    def test_so_is_one_for_none(self, sign: Sign, terms: Terms) -> None:
+    def test_so_is_one_for_none(self, sign: Sign, policy: RequestPolicy) -> None:
         with pytest.raises(Forbidden):
-            verify(f"Bearer {sign({'exp': NOW + 60})}", terms, NOW)
+            verify(f"Bearer {sign({'exp': NOW + 60})}", policy, NOW)
 
-    def test_an_expired_one_is_not_known_whoever_it_was_for(self, sign: Sign, terms: Terms) -> None:
-        assert refused(sign({"exp": 0, "runner_id": "runner-2"}), terms)
+    def test_an_expired_one_is_not_known_whoever_it_was_for(self, sign: Sign, policy: RequestPolicy) -> None:
+        assert refused(sign({"exp": 0, "runner_id": "runner-2"}), policy)
 
 
 class TestSignature:
-    def test_another_key_does_not_open(self, runner_keys: KeyPair, terms: Terms) -> None:
-        assert refused(jwt.encode(GOOD, runner_keys.private, algorithm="RS256"), terms)
+    def test_another_key_does_not_open(self, runner_keys: KeyPair, policy: RequestPolicy) -> None:
+        assert refused(jwt.encode(GOOD, runner_keys.private, algorithm="RS256"), policy)
 
     @pytest.mark.parametrize("alg", ["none", "None", "NONE", "", "nOnE"])
-    def test_no_signature_does_not_open(self, alg: str, sign: Sign, terms: Terms) -> None:
+    def test_no_signature_does_not_open(self, alg: str, sign: Sign, policy: RequestPolicy) -> None:
         (_, payload, _) = sign(GOOD).split(".")
         header = encoded(json.dumps({"alg": alg}).encode())
-        assert refused(f"{header}.{payload}.", terms)
-        assert refused(f"{header}.{payload}", terms)
-        assert refused(f"{header}.{payload}.{encoded(b'x')}", terms)
-        assert refused(sign(GOOD, {"alg": alg}), terms)
+        assert refused(f"{header}.{payload}.", policy)
+        assert refused(f"{header}.{payload}", policy)
+        assert refused(f"{header}.{payload}.{encoded(b'x')}", policy)
+        assert refused(sign(GOOD, {"alg": alg}), policy)
 
-    def test_the_public_key_is_no_shared_secret(self, sign: Sign, terms: Terms) -> None:
+    def test_the_public_key_is_no_shared_secret(self, sign: Sign, policy: RequestPolicy) -> None:
         for alg, digest in (("HS256", hashlib.sha256), ("HS384", hashlib.sha384), ("HS512", hashlib.sha512)):
             (_, payload, _) = sign(GOOD).split(".")
             message = f"{encoded(json.dumps({'alg': alg}).encode())}.{payload}"
-            for secret in (terms.public_key, terms.public_key.strip(), ""):
+            for secret in (policy.public_key, policy.public_key.strip(), ""):
                 signature = hmac.new(secret.encode(), message.encode(), digest).digest()
-                assert refused(f"{message}.{encoded(signature)}", terms)
+                assert refused(f"{message}.{encoded(signature)}", policy)
 
     @pytest.mark.parametrize("alg", ["RS384", "RS512", "PS256"])
-    def test_no_other_algorithm_of_the_right_key_does(self, alg: str, atlas_keys: KeyPair, terms: Terms) -> None:
-        assert refused(jwt.encode(GOOD, atlas_keys.private, algorithm=alg), terms)
+    def test_no_other_algorithm_of_the_right_key_does(
+        self, alg: str, atlas_keys: KeyPair, policy: RequestPolicy
+    ) -> None:
+        assert refused(jwt.encode(GOOD, atlas_keys.private, algorithm=alg), policy)
 
-    def test_no_algorithm_of_another_kind_of_key_does(self, terms: Terms) -> None:
+    def test_no_algorithm_of_another_kind_of_key_does(self, policy: RequestPolicy) -> None:
         elliptic, edwards = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
-        assert refused(jwt.encode(GOOD, elliptic, algorithm="ES256"), terms)
-        assert refused(jwt.encode(GOOD, edwards, algorithm="EdDSA"), terms)
+        assert refused(jwt.encode(GOOD, elliptic, algorithm="ES256"), policy)
+        assert refused(jwt.encode(GOOD, edwards, algorithm="EdDSA"), policy)
 
     @pytest.mark.parametrize(
         "header", [{"jwk": {}}, {"jku": "https://evil.example"}, {"x5u": "https://evil.example"}, {"kid": "/dev/null"}]
     )
     def test_a_token_does_not_bring_its_own_key(
-        self, header: dict[str, Any], runner_keys: KeyPair, terms: Terms
+        self, header: dict[str, Any], runner_keys: KeyPair, policy: RequestPolicy
     ) -> None:
-        assert refused(jwt.encode(GOOD, runner_keys.private, algorithm="RS256", headers=header), terms)
+        assert refused(jwt.encode(GOOD, runner_keys.private, algorithm="RS256", headers=header), policy)
 
-    def test_a_changed_payload_is_seen(self, sign: Sign, terms: Terms) -> None:
+    def test_a_changed_payload_is_seen(self, sign: Sign, policy: RequestPolicy) -> None:
         (header, _, signature) = sign({**GOOD, "runner_id": "runner-2"}).split(".")
         (_, payload, _) = sign(GOOD).split(".")
-        assert refused(f"{header}.{payload}.{signature}", terms)
+        assert refused(f"{header}.{payload}.{signature}", policy)
 
     @pytest.mark.parametrize(
         "payload", [b"[]", b"5", b"null", b'"x"', b"{", b"\xff", b"[" * 5000, b'{"exp":1' + b"0" * 5000 + b"}"]
     )
-    def test_a_payload_that_is_no_object_is_refused(self, payload: bytes, sign: Sign, terms: Terms) -> None:
-        assert refused(sign(payload), terms)
+    def test_a_payload_that_is_no_object_is_refused(self, payload: bytes, sign: Sign, policy: RequestPolicy) -> None:
+        assert refused(sign(payload), policy)
 
     @pytest.mark.parametrize(
         "header",
@@ -194,41 +200,41 @@ class TestSignature:
             *(b'{"alg":"RS256","crit":["x"]}', b'{"alg":"RS256","b64":false}'),
         ],
     )
-    def test_so_is_a_header_that_is_none(self, header: bytes, sign: Sign, terms: Terms) -> None:
-        assert refused(sign(GOOD, header), terms)
+    def test_so_is_a_header_that_is_none(self, header: bytes, sign: Sign, policy: RequestPolicy) -> None:
+        assert refused(sign(GOOD, header), policy)
 
 
 class TestGarbage:
-    def test_an_oversized_token_is_refused_before_it_is_looked_at(self, sign: Sign, terms: Terms) -> None:
+    def test_an_oversized_token_is_refused_before_it_is_looked_at(self, sign: Sign, policy: RequestPolicy) -> None:
         fits = sign({**GOOD, "pad": ""})
         padded = sign({**GOOD, "pad": "x" * ((MAX_TOKEN - len(fits)) * 3 // 4)})
         assert MAX_TOKEN - 8 < len(padded) <= MAX_TOKEN
-        verify(f"Bearer {padded}", terms, NOW)
-        assert refused(sign({**GOOD, "pad": "x" * (MAX_TOKEN * 3 // 4)}), terms)
+        verify(f"Bearer {padded}", policy, NOW)
+        assert refused(sign({**GOOD, "pad": "x" * (MAX_TOKEN * 3 // 4)}), policy)
 
     @pytest.mark.parametrize(
         "token", [".", "..", "...", "a.b.c", "a.b", "é.é.é", "\0", "\x85", "\ud800", "=.=.=", "a" * 8000]
     )
-    def test_what_is_no_token_is_refused(self, token: str, terms: Terms) -> None:
-        assert refused(token, terms)
+    def test_what_is_no_token_is_refused(self, token: str, policy: RequestPolicy) -> None:
+        assert refused(token, policy)
 
     @given(text=st.text() | st.from_regex(r"[A-Za-z0-9_.-]{0,80}", fullmatch=True))
-    def test_any_text_is_refused(self, text: str, terms: Terms) -> None:
-        assert refused(text, terms)
+    def test_any_text_is_refused(self, text: str, policy: RequestPolicy) -> None:
+        assert refused(text, policy)
         with pytest.raises(Unauthenticated):
-            verify(text, terms, NOW)
+            verify(text, policy, NOW)
 
     @given(at=st.floats(0, 1, exclude_max=True), patch=st.text("AZaz09_-.=", max_size=3), length=st.integers(0, 3))
     def test_no_good_token_with_some_characters_changed_opens(
-        self, at: float, patch: str, length: int, sign: Sign, terms: Terms
+        self, at: float, patch: str, length: int, sign: Sign, policy: RequestPolicy
     ) -> None:
         good = sign(GOOD)
         begin = int(at * len(good))
         changed = good[:begin] + patch + good[begin + length :]
         if _meaning(changed) != _meaning(good):
-            assert refused(changed, terms)
+            assert refused(changed, policy)
 
-    def test_no_error_quotes_the_token(self, sign: Sign, terms: Terms) -> None:
+    def test_no_error_quotes_the_token(self, sign: Sign, policy: RequestPolicy) -> None:
         for token in (
             sign({**GOOD, "exp": 0}),
             sign({**GOOD, "runner_id": "x"}),
@@ -236,7 +242,7 @@ class TestGarbage:
             "hunter2.hunter2.hunter2",
         ):
             with pytest.raises(OrchestratorError) as caught:
-                verify(f"Bearer {token}", terms, NOW)
+                verify(f"Bearer {token}", policy, NOW)
             assert token[:20] not in str(caught.value)
             assert "hunter2" not in str(caught.value)
 
@@ -252,15 +258,15 @@ def _meaning(token: str) -> Any:
 class TestTerms:
     @pytest.mark.parametrize("authorization", ["", "Bearer x", "garbage"])
     def test_without_a_key_anybody_may_come_in(self, authorization: str) -> None:
-        verify(authorization, Terms(runner_id="runner-1", public_key=""), NOW)
+        verify(authorization, RequestPolicy(runner_id="runner-1", public_key=""), NOW)
 
     @pytest.mark.parametrize("pem", ["garbage", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"])
     def test_a_key_that_cannot_be_used_is_our_defect_and_not_the_callers(self, pem: str, sign: Sign) -> None:
         with pytest.raises(Internal, match="publicKey"):
-            verify(f"Bearer {sign(GOOD)}", Terms(runner_id="runner-1", public_key=pem), NOW)
+            verify(f"Bearer {sign(GOOD)}", RequestPolicy(runner_id="runner-1", public_key=pem), NOW)
 
     def test_so_is_a_key_of_another_kind(self, sign: Sign) -> None:
         public = ec.generate_private_key(ec.SECP256R1()).public_key()
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         with pytest.raises(Internal, match="publicKey"):
-            verify(f"Bearer {sign(GOOD)}", Terms(runner_id="runner-1", public_key=pem), NOW)
+            verify(f"Bearer {sign(GOOD)}", RequestPolicy(runner_id="runner-1", public_key=pem), NOW)

@@ -17,7 +17,7 @@ from runner.commands import plan
 from runner.config.types import Config
 from runner.errors import Invalid, Malformed, OrchestratorError, TooLarge
 from runner.jobs import JobSpec
-from runner.payloads import ALIASES, MAX_BODY, REQUEST_TYPES, AnalysisRun, Terms, decode
+from runner.payloads import ALIASES, MAX_BODY, REQUEST_TYPES, AnalysisRun, RequestPolicy, decode
 from tests.unit.documents import OPEN, changed, drop, look, places, put, read, whole
 
 REQUIRED = {
@@ -46,10 +46,10 @@ REQUIRED = {
 """Fields without which there is no job to name, no image to start or no code to clone; all others have a zero value."""
 
 
-def problems(request_type: str, document: Any, terms: Terms = OPEN) -> dict[str, str]:
+def problems(request_type: str, document: Any, policy: RequestPolicy = OPEN) -> dict[str, str]:
     """What is wrong, by place."""
     with pytest.raises(Invalid) as caught:
-        read(request_type, document, terms)
+        read(request_type, document, policy)
     return {problem.pointer: problem.message for problem in caught.value.problems}
 
 
@@ -365,8 +365,8 @@ class TestProblems:
     def test_file_remotes_are_taken_where_the_terms_say_so(self) -> None:
         document = put(whole("analysis_run"), "/vcs_meta/remote_url", "file:///srv/code.git")
         assert "file" in problems("analysis_run", document)["/vcs_meta/remote_url"]
-        terms = Terms(runner_id="r", public_key="", allow_file_remotes=True)
-        assert read("analysis_run", document, terms).vcs_meta.remote_url == "file:///srv/code.git"
+        policy = RequestPolicy(runner_id="r", public_key="", allow_file_remotes=True)
+        assert read("analysis_run", document, policy).vcs_meta.remote_url == "file:///srv/code.git"
 
     def test_ssh_verify_wants_an_ssh_remote(self) -> None:
         document = put(whole("ssh_verify_run"), "/ssh_meta/remote_url", "https://git.example/a.git")

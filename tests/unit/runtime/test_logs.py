@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.runtime.logs import JsonLines, journal
+from runner.runtime.logs import JsonLines, log_command
 from tests.conftest import ROOT
 
 
@@ -101,14 +101,14 @@ logging.getLogger("orchestrator.x").debug("said", extra={"count": 1})
     assert (seen["message"], seen["count"], seen["level"]) == ("said", 1, "debug")
 
 
-def test_the_journal_writes_one_line_for_each_command(capfd: pytest.CaptureFixture[str]) -> None:
-    journal("accepted", request_id="r", jobs={"analysis-s0-r-1-1": "created"}, milliseconds=1.5)
+def test_the_command_log_writes_one_line_for_each_command(capfd: pytest.CaptureFixture[str]) -> None:
+    log_command("accepted", request_id="r", jobs={"analysis-s0-r-1-1": "created"}, milliseconds=1.5)
     (text,) = capfd.readouterr().err.splitlines()
     seen = json.loads(text)
     assert seen.pop("time").endswith("Z")
     assert seen == {
         "level": "info",
-        "logger": "orchestrator.journal",
+        "logger": "orchestrator.commands",
         "message": "accepted",
         "request_id": "r",
         "jobs": {"analysis-s0-r-1-1": "created"},

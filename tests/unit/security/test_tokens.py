@@ -10,13 +10,13 @@ import pytest
 from runner.commands import plan
 from runner.config.types import Config
 from runner.errors import Internal
-from runner.jobs import JobSpec, Secret, TokenGrant
+from runner.jobs import JobSpec, Secret, TokenClaims
 from runner.security.tokens import Signer
 from tests.conftest import KeyPair
 from tests.unit.documents import read, whole
 
 NOW = 1_800_000_000.75
-GRANT = TokenGrant(scope="analysis.*", run_id="r-1", job="analysis-s7-r-1-3", lifetime=3300)
+GRANT = TokenClaims(scope="analysis.*", run_id="r-1", job="analysis-s7-r-1-3", lifetime=3300)
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +60,10 @@ def test_no_two_tokens_are_one(signer: Signer, runner_keys: KeyPair) -> None:
     assert len(ids) == 32
 
 
-def test_a_jobs_secrets_are_unsealed_by_name(signer: Signer, runner_keys: KeyPair, config: Config) -> None:
+def test_a_jobs_secrets_are_resolved_by_name(signer: Signer, runner_keys: KeyPair, config: Config) -> None:
     (job,) = plan(read("analysis_run", whole("analysis_run")), config)
     assert isinstance(job, JobSpec)
-    values = signer.unseal(job)
+    values = signer.resolve_secrets(job)
     assert set(values) == set(job.secrets)
     for name, sealed in job.secrets.items():
         if isinstance(sealed, Secret):

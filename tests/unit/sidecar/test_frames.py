@@ -10,20 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.errors import TABLE, Busy, Invalid, Problem, TooLarge, Unavailable, revive
-from runner.jobs import Placed
-from runner.payloads import Terms
+from runner.jobs import JobResult
+from runner.payloads import RequestPolicy
 from runner.sidecar import frames
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-PLACED = st.builds(Placed, name=st.text(), driver=st.text(), state=st.sampled_from(["created", "exists", "cancelled"]))
-TERMS = st.builds(Terms, runner_id=st.text(), public_key=st.text(), allow_file_remotes=st.booleans())
+PLACED = st.builds(
+    JobResult, name=st.text(), driver=st.text(), state=st.sampled_from(["created", "exists", "cancelled"])
+)
+TERMS = st.builds(RequestPolicy, runner_id=st.text(), public_key=st.text(), allow_file_remotes=st.booleans())
 PROBLEM = st.builds(Problem, pointer=st.text(), message=st.text())
 REQUESTS = st.one_of(
     st.builds(
         frames.Submit, request_type=st.text(), request=st.binary(max_size=300), deadline=FINITE, trace_id=st.text()
     ),
     st.builds(frames.Ping, deadline=FINITE),
-    st.builds(frames.AskTerms),
+    st.builds(frames.GetPolicy),
 )
 REPLIES = st.one_of(
     st.builds(frames.Accepted, jobs=st.lists(PLACED).map(tuple)),
@@ -35,7 +37,7 @@ REPLIES = st.one_of(
         problems=st.lists(PROBLEM).map(tuple),
     ),
     st.builds(frames.Pong, drivers=st.lists(st.text()).map(tuple), pid=st.integers(1, 2**31)),
-    st.builds(frames.TheTerms, terms=TERMS),
+    st.builds(frames.Policy, policy=TERMS),
 )
 
 
@@ -63,7 +65,7 @@ class TestRoundTrip:
 
     def test_every_frame_that_there_is_takes_part(self) -> None:
         named = {kind.__name__ for kind in frames.Frame.__subclasses__()}
-        assert named == {"Submit", "Ping", "AskTerms", "Accepted", "Refused", "Pong", "TheTerms"}
+        assert named == {"Submit", "Ping", "GetPolicy", "Accepted", "Refused", "Pong", "Policy"}
 
     @pytest.mark.parametrize("code", sorted(TABLE))
     def test_of_errors(self, code: str) -> None:
@@ -96,7 +98,7 @@ class TestOtherVersions:
     @pytest.mark.parametrize("version", [0, 2, 10**9])
     def test_another_meaning_is_refused_with_both_versions(self, version: int) -> None:
         with pytest.raises(Unavailable, match=f"version {version}, this one {frames.VERSION}"):
-            frames.decode_request(altered(frames.AskTerms(), version=version))
+            frames.decode_request(altered(frames.GetPolicy(), version=version))
         with pytest.raises(Unavailable, match=f"version {version}"):
             frames.decode_reply(altered(frames.Pong(drivers=(), pid=1), version=version))
 
@@ -110,7 +112,7 @@ class TestOtherVersions:
 
     def test_a_request_is_no_reply_and_a_reply_no_request(self) -> None:
         with pytest.raises(Unavailable):
-            frames.decode_reply(body(frames.AskTerms()))
+            frames.decode_reply(body(frames.GetPolicy()))
         with pytest.raises(Unavailable):
             frames.decode_request(body(frames.Accepted(jobs=())))
 

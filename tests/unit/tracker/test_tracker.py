@@ -19,7 +19,7 @@ from runner.drivers.memory import MemoryDriver
 from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, Report
 from runner.observation import Observation, Outcome
-from runner.payloads import REQUEST_TYPES, Terms, decode
+from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
 from runner.runtime.clock import Deadline
 from runner.security.tokens import Signer
 from runner.tracker.publisher import HttpPublisher
@@ -56,12 +56,12 @@ class World:
         self.config = config
         self.now = 1000.0
         self.inbox = Inbox()
-        self.driver = MemoryDriver(unseal=lambda _: {})
+        self.driver = MemoryDriver(resolve_secrets=lambda _: {})
         self.tracker = Tracker({"memory": self.driver}, self.inbox, retention=1, orphan_age=1, clock=lambda: self.now)
 
     def submit(self, request_type: str, document: dict[str, Any]) -> JobSpec:
-        terms = Terms(runner_id="", public_key="")
-        request = decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], terms)
+        policy = RequestPolicy(runner_id="", public_key="")
+        request = decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], policy)
         (job,) = plan(request, self.config)
         assert isinstance(job, JobSpec)
         self.driver.submit(job, Deadline.after(5))
@@ -187,7 +187,7 @@ def test_a_cancel_is_confirmed_under_its_own_run(world: World, sample: Sample) -
     job = world.submit("analysis_run", sample("analysis"))
     document = {"run_id": "cancel-1", "analysis_meta": {"run_id": sample("analysis")["run_id"], "run_serial": "0", "check_seq": "1"}}  # fmt: skip  # noqa: E501
     request = decode(
-        json.dumps(document).encode(), REQUEST_TYPES["cancel_check_run"], Terms(runner_id="", public_key="")
+        json.dumps(document).encode(), REQUEST_TYPES["cancel_check_run"], RequestPolicy(runner_id="", public_key="")
     )
     (cancellation,) = plan(request, world.config)
     assert isinstance(cancellation, Cancellation)
@@ -240,7 +240,7 @@ def test_a_driver_that_cannot_be_seen_does_not_stop_the_others(world: World, sam
 
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name)
-    drivers = {"blind": Blind(unseal=lambda _: {}), "memory": world.driver}
+    drivers = {"blind": Blind(resolve_secrets=lambda _: {}), "memory": world.driver}
     Tracker(drivers, world.inbox, retention=1, orphan_age=1).round()
 
     assert world.reported(job.name)
@@ -262,7 +262,7 @@ def test_evidence_that_goes_with_the_pod_is_remembered(world: World) -> None:
         def mark_reported(self, name: str, outcome: Outcome) -> None:
             told.append(outcome)
 
-    tracker = Tracker({"d": Scripted(unseal=lambda _: {})}, world.inbox, retention=1, orphan_age=1)
+    tracker = Tracker({"d": Scripted(resolve_secrets=lambda _: {})}, world.inbox, retention=1, orphan_age=1)
     for _ in range(3):
         tracker.round()
 
@@ -407,7 +407,7 @@ def test_jobs_are_not_taken_for_deleted_where_not_all_could_be_seen(world: World
                 raise Unavailable("no answer")
             return super().observe()
 
-    world.driver = Flaky(unseal=lambda _: {})
+    world.driver = Flaky(resolve_secrets=lambda _: {})
     world.submit("analysis_run", sample("analysis"))
     tracker = Tracker({"memory": world.driver}, world.inbox, retention=1, orphan_age=1)
     for world.driver.blind in (False, True, False):

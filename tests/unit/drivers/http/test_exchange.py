@@ -16,7 +16,7 @@ import pytest
 from runner.drivers.http import exchange
 from runner.drivers.http.exchange import Exchange, Reply, Route, Unsettled, pauses
 from runner.errors import Timeout, Unavailable
-from runner.runtime import waiting
+from runner.runtime import concurrency
 from runner.runtime.clock import Deadline
 from tests.cluster.certificates import Authority, Pair
 from tests.scripted_server import Conversation, ScriptedServer, scripted_server
@@ -37,9 +37,9 @@ class InGreenlets(Exchange):
 @pytest.fixture
 def cooperating() -> Iterator[None]:
     """In this thread greenlets wait, as in a worker of the sidecar's pool."""
-    waiting.cooperate(threads=2)
+    concurrency.cooperate(threads=2)
     yield
-    del waiting._here.hub
+    del concurrency._here.hub
 
 
 @pytest.fixture(params=["thread", "greenlet"])
@@ -480,15 +480,15 @@ class TestGreenlets:
             done.append(f"{how.__name__} {seconds}")
 
         def block(seconds: float) -> None:
-            waiting.offload(time.sleep, seconds)
+            concurrency.run_in_thread(time.sleep, seconds)
 
-        plans = [(waiting.pause, 0.3), (block, 0.2), (waiting.pause, 0.1), (block, 0.4)]
+        plans = [(concurrency.pause, 0.3), (block, 0.2), (concurrency.pause, 0.1), (block, 0.4)]
         gevent.joinall([gevent.spawn(wait, how, seconds) for how, seconds in plans])
         assert done == ["pause 0.1", "block 0.2", "pause 0.3", "block 0.4"]
 
     def test_are_told_what_went_wrong_in_what_blocks(self) -> None:
         with pytest.raises(KeyError, match="why"):
-            gevent.spawn(waiting.offload, {}.__getitem__, "why").get()
+            gevent.spawn(concurrency.run_in_thread, {}.__getitem__, "why").get()
 
 
 def _path(asking: Exchange, url: str, path: str) -> bytes:

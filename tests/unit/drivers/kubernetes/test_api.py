@@ -17,7 +17,7 @@ from runner.config.types import Kubernetes
 from runner.drivers.kubernetes import api as kubernetes_api
 from runner.drivers.kubernetes.api import Answer, ApiServer
 from runner.errors import Unavailable
-from runner.runtime import waiting
+from runner.runtime import concurrency
 from runner.runtime.clock import Deadline
 from tests.scripted_server import Conversation, ScriptedServer, scripted_server
 from tests.unit.drivers.local.test_driver import eventually
@@ -106,9 +106,9 @@ def api(cluster: Cluster) -> ApiServer:
 @pytest.fixture
 def cooperating() -> Iterator[None]:
     """In this thread greenlets wait, as in a worker of the sidecar's pool."""
-    waiting.cooperate(threads=1)
+    concurrency.cooperate(threads=1)
     yield
-    del waiting._here.hub
+    del concurrency._here.hub
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def observe(make_config: Callable[..., Config]) -> Callable[[Api], tuple[list[st
         )
         seen: list[Observation] = []
         try:
-            seen.extend(KubernetesDriver(config, unseal=lambda _: {}, api=api).observe())  # type: ignore[arg-type]
+            seen.extend(KubernetesDriver(config, resolve_secrets=lambda _: {}, api=api).observe())  # type: ignore[arg-type]
         except OrchestratorError as error:
             return [each.name for each in seen], error.detail
         return [each.name for each in seen], ""

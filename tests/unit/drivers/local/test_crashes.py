@@ -51,7 +51,7 @@ def die(*_arguments, **_named):
 
 directory, name, where, what, doing = sys.argv[1:]
 setattr({"os": os, "files": local_files, "driver": local.LocalDriver}[where], what, die)
-driver = local.LocalDriver(directory, parallelism=2, images={"*": LocalImage()}, unseal=jobs.Unsealing())
+driver = local.LocalDriver(directory, parallelism=2, images={"*": LocalImage()}, resolve_secrets=jobs.SecretResolver())
 if doing == "cancel":
     driver.cancel(jobs.cancellation(name), Deadline.after(15), tombstone=True)
 else:
@@ -172,7 +172,7 @@ from runner.config.types import LocalImage
 from tests.conformance import jobs
 
 directory, script, seed, count, times = sys.argv[1:]
-driver = LocalDriver(directory, parallelism=3, images={"*": LocalImage()}, unseal=jobs.Unsealing())
+driver = LocalDriver(directory, parallelism=3, images={"*": LocalImage()}, resolve_secrets=jobs.SecretResolver())
 wanted = [f"job-{number}" for number in range(int(count))] * int(times)
 Random(int(seed)).shuffle(wanted)
 

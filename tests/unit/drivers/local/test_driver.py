@@ -24,7 +24,7 @@ from runner.observation import Observation, Outcome
 from runner.runtime.clock import Deadline
 from runner.tracker.outcomes import classify
 from tests.conformance import jobs
-from tests.conformance.jobs import Unsealing
+from tests.conformance.jobs import SecretResolver
 from tests.conftest import ROOT
 
 T = TypeVar("T")
@@ -82,13 +82,17 @@ class Host:
         self, directory: Path, *, parallelism: int = 2, images: Mapping[str, LocalImage] | None = None
     ) -> None:
         self.directory = directory
-        self.unsealing = Unsealing()
+        self.resolver = SecretResolver()
         self.parallelism = parallelism
         self.images = {"*": LocalImage()} if images is None else images
         self.driver = self.make_driver()
 
     def make_driver(self, **changes: Any) -> LocalDriver:
-        settings: dict[str, Any] = {"parallelism": self.parallelism, "images": self.images, "unseal": self.unsealing}
+        settings: dict[str, Any] = {
+            "parallelism": self.parallelism,
+            "images": self.images,
+            "resolve_secrets": self.resolver,
+        }
         return LocalDriver(self.directory, **{**settings, **changes})
 
     def submit(self, main: str | JobSpec = "true", **fields: Any) -> str:
@@ -245,12 +249,12 @@ def test_what_stands_for_its_image_is_run_with_the_container_s_arguments(make_ho
     assert host.driver.logs(name) == "instead of --flag a b\n"
 
 
-def test_an_image_that_nothing_stands_for_is_rejected_and_unseals_nothing(make_host: Callable[..., Host]) -> None:
+def test_an_image_that_nothing_stands_for_is_rejected_and_resolves_nothing(make_host: Callable[..., Host]) -> None:
     host = make_host(images={"marvin-*": LocalImage()})
     job = jobs.job("registry:5000/team/bumblebee:3", "true")
     with pytest.raises(Rejected, match=r"registry:5000/team/bumblebee:3.*'bumblebee'.*local\.images"):
         host.state(job)
-    assert not host.unsealing.asked
+    assert not host.resolver.asked
     assert host.driver.observe() == []
 
 

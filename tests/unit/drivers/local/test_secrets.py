@@ -72,16 +72,16 @@ def test_they_go_with_a_job_that_never_begins(make_host: Callable[..., Host]) ->
     assert files_with(SECRET, host.directory) == []
 
 
-def test_they_are_unsealed_once_however_many_submit_the_job_at_once(host: Host) -> None:
+def test_they_are_resolved_once_however_many_submit_the_job_at_once(host: Host) -> None:
     job = jobs.job("shell", secrets={"PASSWORD": Secret(SECRET)})
     asked = []
 
-    def unseal(job: JobSpec) -> dict[str, str]:
+    def resolve_secrets(job: JobSpec) -> dict[str, str]:
         asked.append(job.name)
         time.sleep(0.05)  # so that all the others come meanwhile
         return {"PASSWORD": SECRET}
 
-    drivers = [host.make_driver(unseal=unseal) for _ in range(8)]
+    drivers = [host.make_driver(resolve_secrets=resolve_secrets) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
         states = list(pool.map(lambda driver: driver.submit(job, Deadline.after(15)), drivers))
     assert sorted(states) == ["created"] + ["exists"] * 7

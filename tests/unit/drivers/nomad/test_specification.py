@@ -17,7 +17,7 @@ from runner.config.types import Config
 from runner.drivers.nomad import rendering as nomad_rendering
 from runner.drivers.nomad.specification import argument, image_on_node, specification, variable
 from runner.jobs import JobSpec, Resources, Secret, SecretRef
-from runner.payloads import AnalysisRun, Terms, decode
+from runner.payloads import AnalysisRun, RequestPolicy, decode
 from tests.conformance.jobs import POOL, job
 
 MakeConfig = Callable[..., Config]
@@ -25,7 +25,7 @@ MakeConfig = Callable[..., Config]
 
 @pytest.fixture
 def analysis(config: Config, sample: Callable[[str], dict[str, Any]]) -> JobSpec:
-    request = decode(json.dumps(sample("analysis")).encode(), AnalysisRun, Terms(runner_id="", public_key=""))
+    request = decode(json.dumps(sample("analysis")).encode(), AnalysisRun, RequestPolicy(runner_id="", public_key=""))
     (wanted,) = plan(request, config)
     assert isinstance(wanted, JobSpec)
     return wanted

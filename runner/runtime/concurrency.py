@@ -7,7 +7,7 @@ which all that they wait for comes together.
 
 The code is the same for both, and calls what is here (and `runner.drivers.http.transfers`). A greenlet yields to the
 loop at these calls and at no others: what stands between two of them is never interrupted, no lock may be held across
-one, and whatever blocks without `offload` keeps every other greenlet waiting.
+one, and whatever blocks without `run_in_thread` keeps every other greenlet waiting.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def pause(seconds: float) -> None:
         gevent.sleep(seconds)
 
 
-def offload(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+def run_in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     """What `work` gives, which may block: by files, locks, other processes."""
     if hub() is None:
         return work(*args, **kwargs)
@@ -75,7 +75,7 @@ def offload(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
     return done
 
 
-def begin(work: Callable[[], _T]) -> Callable[[float], _T]:
+def start_thread(work: Callable[[], _T]) -> Callable[[float], _T]:
     """Have a thread of its own do `work`, which may take any time, and even hang.
 
     What this gives waits for what `work` gives, in any thread or greenlet and as often as one likes. It raises
@@ -122,7 +122,7 @@ def until_ready(number: int, event: int, until: float = math.inf) -> None:
             timer.close()
 
 
-def give_way(number: int) -> None:
+def yield_to_loop(number: int) -> None:
     """Let the others go on, for a greenlet that finds the socket of that number ready again and again.
 
     A pause of no length would not do: gevent has such callbacks run before it looks at any socket.

@@ -1,4 +1,4 @@
-"""runner.runtime.waiting: what it lets in, and what a thread of its own does for it."""
+"""runner.runtime.concurrency: what it lets in, and what a thread of its own does for it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runner.runtime import waiting
+from runner.runtime import concurrency
 
 
 @pytest.fixture
@@ -22,14 +22,14 @@ def listener() -> Iterator[socket.socket]:
 
 class TestAccept:
     def test_gives_who_is_there_and_else_nobody(self, listener: socket.socket) -> None:
-        assert waiting.accept(listener) is None
+        assert concurrency.accept(listener) is None
         with socket.create_connection(listener.getsockname()) as caller:
-            accepted = waiting.accept(listener)
+            accepted = concurrency.accept(listener)
             assert accepted is not None
             connection, address = accepted
             with connection:
                 assert address == caller.getsockname()
-        assert waiting.accept(listener) is None
+        assert concurrency.accept(listener) is None
 
     @pytest.mark.parametrize(
         ("number", "said"),
@@ -52,23 +52,23 @@ class TestAccept:
             def accept(self) -> None:
                 raise OSError(number, "so")
 
-        assert waiting.accept(Failing()) is None  # type: ignore[arg-type]
+        assert concurrency.accept(Failing()) is None  # type: ignore[arg-type]
         assert (said in caplog.text, bool(caplog.text), bool(paused)) == (True, bool(said), bool(said))
 
 
 class TestBegin:
     def test_gives_what_the_work_gives_as_often_as_one_asks(self) -> None:
-        wait = waiting.begin(threading.get_ident)
+        wait = concurrency.start_thread(threading.get_ident)
         assert wait(time.monotonic() + 10) == wait(time.monotonic() + 10) != threading.get_ident()
 
     def test_raises_what_the_work_raises(self) -> None:
-        wait = waiting.begin(lambda: {}["absent"])
+        wait = concurrency.start_thread(lambda: {}["absent"])
         with pytest.raises(KeyError, match="absent"):
             wait(time.monotonic() + 10)
 
     def test_ends_to_wait_when_it_is_time_and_not_to_work(self) -> None:
         go_on = threading.Event()
-        wait = waiting.begin(lambda: go_on.wait(20))
+        wait = concurrency.start_thread(lambda: go_on.wait(20))
         with pytest.raises(TimeoutError):
             wait(time.monotonic() + 0.05)
         with pytest.raises(TimeoutError):
