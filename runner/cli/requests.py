@@ -94,7 +94,7 @@ def _rendered(action: Action, config: Config, driver: str, reveal: bool) -> str:
     click.echo(f"If {action.name} is there, it is stopped; else this takes its name:", err=True)
     if driver == "nomad":
         return nomad_rendering.render_cancellation(action, config)
-    return printer.show([kubernetes_manifest.tombstone_manifest(action, config, config.default_pool)])
+    return printer.as_yaml([kubernetes_manifest.tombstone_manifest(action, config, config.default_pool)])
 
 
 def _values(job: JobSpec, config: Config) -> dict[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 
 from runner.sidecar.client import Client
-from tests.bench import clusters, grpc_load, load, rabbitmq, stack
+from tests.bench import clusters, dry_run, grpc_load, load, rabbitmq, stack
 from tests.bench.figures import Figure
 from tests.conftest import make_key_pair
 
@@ -150,11 +150,17 @@ def amqp(work: Path) -> Iterator[Figure]:
         yield Figure(f"RabbitMQ, {kind} queue", middle[kind], "/s", bound, True, note)
 
 
+def printer(work: Path) -> Iterator[Figure]:
+    """The dry run's requests a second beside the memory driver's, in one process."""
+    yield from dry_run.dry_run(_write_config(work, "printer"))
+
+
 MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "http": http,
     "memory": memory,
     "grpc": grpc,
     "amqp": amqp,
+    "printer": printer,
     "cold-start": cold_start,
     "nomad": clusters.nomad,
     "kubernetes": clusters.kubernetes,  # after it, since Kubernetes takes minutes to remove what was made

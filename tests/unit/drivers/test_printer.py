@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from runner.commands import plan
 from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import tombstone_manifest
-from runner.drivers.printer import MASK, PrinterDriver, render, show
+from runner.drivers.printer import MASK, PrinterDriver, as_json, as_yaml, manifests, render
 from runner.jobs import Cancellation, JobSpec, Secret
 from runner.runtime.clock import Deadline
 from tests.unit.documents import read, whole
@@ -31,6 +32,11 @@ def cancellation(config: Config) -> Cancellation:
     (made,) = plan(read("cancel_check_run", whole("cancel_check_run")), config)
     assert isinstance(made, Cancellation)
     return made
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
 
 
 def documents(text: str) -> list[Any]:
@@ -61,7 +67,14 @@ def test_a_toml_is_printed_line_by_line(job: JobSpec, config: Config) -> None:
     )
 )
 def test_whatever_is_printed_is_read_back_the_same(value: Any) -> None:
-    assert documents(show([{"value": value}])) == [{"value": value}]
+    assert documents(as_yaml([{"value": value}])) == [{"value": value}]
+    assert documents(as_json([{"value": value}])) == [{"value": value}]
+
+
+def test_json_is_one_line_for_each_object(job: JobSpec, config: Config) -> None:
+    lines = as_json(manifests(job, config)).splitlines()
+    assert lines[::2] == ["---", "---"]
+    assert [json.loads(line)["kind"] for line in lines[1::2]] == ["Job", "Secret"]
 
 
 def test_the_driver_prints_a_job_once(job: JobSpec, config: Config) -> None:
@@ -69,7 +82,13 @@ def test_the_driver_prints_a_job_once(job: JobSpec, config: Config) -> None:
     driver = PrinterDriver(config, resolve_secrets=lambda _: {"SSH_PRIVATE_KEY": "secret"}, out=out)
     assert driver.submit(job, Deadline.after(5)) == "created"
     assert driver.submit(job, Deadline.after(5)) == "exists"
-    assert out.getvalue() == render(job, config)
+    assert out.getvalue() == as_json(manifests(job, config))
+
+
+def test_the_driver_prints_yaml_on_a_terminal(job: JobSpec, config: Config) -> None:
+    driver = PrinterDriver(config, resolve_secrets=lambda _: {}, out=(terminal := Terminal()))
+    assert driver.submit(job, Deadline.after(5)) == "created"
+    assert terminal.getvalue() == render(job, config)
 
 
 def test_the_driver_prints_the_tombstone_of_a_check_that_has_not_come(
@@ -80,7 +99,7 @@ def test_the_driver_prints_the_tombstone_of_a_check_that_has_not_come(
     assert driver.cancel(cancellation, Deadline.after(5), tombstone=False) is None
     assert out.getvalue() == ""
     assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"
-    assert out.getvalue() == show([tombstone_manifest(cancellation, config, config.default_pool)])
+    assert out.getvalue() == as_json([tombstone_manifest(cancellation, config, config.default_pool)])
     assert driver.submit(job, Deadline.after(5)) == "cancelled"
     assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"
     assert len(documents(out.getvalue())) == 1

@@ -1,0 +1,74 @@
+"""The dry run beside the memory driver: the same requests through the same sidecar, in this process."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from runner import payloads
+from runner.config import loading
+from runner.config.types import Config
+from runner.drivers.driver import Driver
+from runner.drivers.memory import MemoryDriver
+from runner.drivers.printer import PrinterDriver
+from runner.security.tokens import Signer
+from runner.sidecar import frames
+from runner.sidecar.client import submission
+from runner.sidecar.server import Sidecar
+from tests.bench.figures import Figure
+from tests.bench.stack import ROOT
+
+ROUNDS = 5
+REQUESTS = 300
+BOUND = 0.6
+
+
+def dry_run(path: Path) -> Iterator[Figure]:
+    """Requests a second with the printer driver, of the memory driver's, by alternating rounds. Both sign tokens."""
+    config = loading.load(path, os.environ)
+    resolve_secrets = Signer(config.runner.private_key, config.runner.id, time.time).resolve_secrets
+    ratios, rates = [], []
+    with open(os.devnull, "w") as out, _no_command_log():
+        for number in range(ROUNDS):
+            printer = PrinterDriver(config, resolve_secrets=resolve_secrets, out=out)
+            printed = _rate(config, printer, f"p{number}")
+            memory = _rate(config, MemoryDriver(resolve_secrets=resolve_secrets), f"m{number}")
+            ratios.append(printed / memory)
+            rates.append(f"{printed:.0f}:{memory:.0f}")
+    yield Figure("printer driver, of the memory driver", statistics.median(ratios), "", BOUND, True, ", ".join(rates))
+
+
+def _rate(config: Config, driver: Driver, prefix: str) -> float:
+    """Requests a second of CPU, so that other processes' load does not count."""
+    sidecar = Sidecar(config, {"memory": driver})
+    bodies = [_frame(f"{prefix}{number}") for number in range(REQUESTS)]
+    began = time.process_time()
+    for body in bodies:
+        reply = sidecar.answer(body)
+        assert isinstance(reply, frames.Accepted), reply
+    return REQUESTS / (time.process_time() - began)
+
+
+def _frame(run_id: str) -> bytes:
+    sample = json.loads((ROOT / "examples" / "analysis.json").read_text()) | {"run_id": run_id}
+    request = payloads.decode(json.dumps(sample).encode(), payloads.AnalysisRun, payloads.RequestPolicy("bench", ""))
+    frame = submission("analysis_run", request, time.monotonic() + 600, "bench")
+    return frames.encode(frame)[frames.HEADER.size :]
+
+
+@contextmanager
+def _no_command_log() -> Iterator[None]:
+    """Each command logs a line on standard error; send it nowhere meanwhile."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
