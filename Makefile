@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PROTOCOL ?= http
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format stubs bench cluster cluster-down pins clean
+.PHONY: help demo test lint tox format stubs bench cluster cluster-down pins clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,12 +18,11 @@ demo: $(READY) ## run a real analysis and autofix on this host, from nothing, an
 test: $(READY) ## run all tests (ARGS="-k local" for some)
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(READY) ## style, types and import contracts
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-cache
-	$(BIN)/python proto/stubs.py --check
+lint: $(READY) ## style, types, import contracts, the shape of the code and its words (tox -e lint)
+	$(BIN)/tox -q -e lint
+
+tox: $(READY) ## the tests that need no server, on every installed Python from 3.11 to 3.14
+	$(BIN)/tox --discover $(wildcard $(HOME)/.pyenv/versions/3.1[1-4].*/bin/python) -- -q
 
 format: $(READY) ## put the code into the house's style
 	$(BIN)/ruff check --fix .
@@ -48,7 +47,7 @@ pins: $(READY) ## pin the newest versions that requirements*.in allow, with hash
 		requirements-dev.in -o requirements-dev.txt
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .tox build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): requirements-dev.txt

@@ -63,54 +63,55 @@ def _digest(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
+class _Handler(BaseHTTPRequestHandler):
+    store: _Store
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        found = _REQUEST.fullmatch(self.path)
+        if self.path == "/v2/":
+            self._send(b"{}", "application/json", "")
+        elif found and found["kind"] == "manifests":
+            self._manifest(found["name"], found["reference"])
+        else:
+            self._blob(found["reference"] if found else "")
+
+    do_HEAD = do_GET  # noqa: N815  (http.server's name)
+
+    def _manifest(self, name: str, reference: str) -> None:
+        content = self.store.manifests.get(f"{name}/{reference}")
+        if content is None:
+            self.send_error(404)
+        else:
+            self._send(content, _MANIFEST, _digest(content))
+
+    def _blob(self, digest: str) -> None:
+        if digest not in self.store.blobs:
+            self.send_error(404)
+        else:
+            self._send(self.store.blobs[digest], "application/octet-stream", digest)
+
+    def _send(self, content: Content, media: str, digest: str) -> None:
+        size = len(content) if isinstance(content, bytes) else content.stat().st_size
+        self.send_response(200)
+        headers = {"Content-Type": media, "Content-Length": str(size), "Docker-Content-Digest": digest}
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            stream: IO[bytes] = BytesIO(content) if isinstance(content, bytes) else content.open("rb")
+            with stream:
+                shutil.copyfileobj(stream, self.wfile, 1 << 20)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 @contextmanager
 def registry(images: Mapping[str, Image]) -> Iterator[str]:
     """Serve the images by `name:tag`. Gives `localhost:port`."""
-    store = _Store(images)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            found = _REQUEST.fullmatch(self.path)
-            if self.path == "/v2/":
-                self._send(b"{}", "application/json", "")
-            elif found and found["kind"] == "manifests":
-                self._manifest(found["name"], found["reference"])
-            else:
-                self._blob(found["reference"] if found else "")
-
-        do_HEAD = do_GET  # noqa: N815  (http.server's name)
-
-        def _manifest(self, name: str, reference: str) -> None:
-            content = store.manifests.get(f"{name}/{reference}")
-            if content is None:
-                self.send_error(404)
-            else:
-                self._send(content, _MANIFEST, _digest(content))
-
-        def _blob(self, digest: str) -> None:
-            if digest not in store.blobs:
-                self.send_error(404)
-            else:
-                self._send(store.blobs[digest], "application/octet-stream", digest)
-
-        def _send(self, content: Content, media: str, digest: str) -> None:
-            size = len(content) if isinstance(content, bytes) else content.stat().st_size
-            self.send_response(200)
-            headers = {"Content-Type": media, "Content-Length": str(size), "Docker-Content-Digest": digest}
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "GET":
-                stream: IO[bytes] = BytesIO(content) if isinstance(content, bytes) else content.open("rb")
-                with stream:
-                    shutil.copyfileobj(stream, self.wfile, 1 << 20)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    handler = type("_RegistryHandler", (_Handler,), {"store": _Store(images)})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
