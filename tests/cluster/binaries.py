@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import ClusterError
-from .places import Places
-from .programs import run
+from .machine.places import Places
+from .machine.programs import run
 from .progress import step
 
 

@@ -7,7 +7,7 @@ on: key usage and key identifiers everywhere, subject alternative names on serve
 from dataclasses import dataclass
 from pathlib import Path
 
-from .programs import run
+from .machine.programs import run
 
 _DAYS = "3650"
 _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-sha256")

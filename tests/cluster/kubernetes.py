@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import cgroups
 from .access import KubernetesAccess
-from .addresses import (
+from .binaries import KUBERNETES
+from .certificates import Authority, Pair, signing_key
+from .errors import ClusterError
+from .machine import cgroups
+from .machine.addresses import (
     API_SERVER,
     CONTROLLER_MANAGER,
     ETCD,
@@ -28,12 +31,9 @@ from .addresses import (
     require_free,
     silent,
 )
-from .binaries import KUBERNETES
-from .certificates import Authority, Pair, signing_key
-from .containerd import Containerd
-from .daemons import Daemons
-from .errors import ClusterError
-from .network import RESOLVER
+from .machine.containerd import Containerd
+from .machine.daemons import Daemons
+from .machine.network import RESOLVER
 from .rest import Rest
 
 NODE = "node-1"

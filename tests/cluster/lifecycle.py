@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from . import binaries, cgroups, images, packages
+from . import binaries, images
 from .access import Cluster
 from .errors import ClusterError
 from .images import Directory, File, Image
-from .places import places
+from .machine import cgroups, packages
+from .machine.places import places
 from .progress import say, step
 from .rootfs import rootfs
 from .stack import DAEMONS, Stack

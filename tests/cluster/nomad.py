@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroups
 from .access import NomadAccess
-from .addresses import (
+from .binaries import NOMAD
+from .certificates import Authority
+from .errors import ClusterError
+from .machine import cgroups
+from .machine.addresses import (
     HOST,
     LOOPBACK,
     NOMAD_CLIENT_HTTP,
@@ -22,11 +25,8 @@ from .addresses import (
     require_free,
     silent,
 )
-from .binaries import NOMAD
-from .certificates import Authority
-from .daemons import Daemons
-from .docker import Docker
-from .errors import ClusterError
+from .machine.daemons import Daemons
+from .machine.docker import Docker
 from .rest import Rest
 
 SERVER, CLIENT = "nomad-server", "nomad-client"

@@ -11,8 +11,8 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from .places import Places
-from .programs import run
+from .machine.places import Places
+from .machine.programs import run
 from .progress import step
 
 PACKAGES = ("ca-certificates", "git", "libpython3-stdlib", "openssh-client", "python3-minimal")

@@ -4,23 +4,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import binaries, cgroups, network
+from . import binaries
 from .access import Cluster
-from .containerd import NAME as CONTAINERD
-from .containerd import Containerd
-from .daemons import ENCLOSURE, Daemons
-from .docker import NAME as DOCKERD
-from .docker import Docker
 from .errors import ClusterError
 from .images import sandbox
 from .kubernetes import DAEMONS as KUBERNETES
 from .kubernetes import SERVER as KUBERNETES_SERVER
 from .kubernetes import Kubernetes
+from .machine import cgroups, network
+from .machine.containerd import NAME as CONTAINERD
+from .machine.containerd import Containerd
+from .machine.daemons import ENCLOSURE, Daemons
+from .machine.docker import NAME as DOCKERD
+from .machine.docker import Docker
+from .machine.places import Places
+from .machine.programs import run
 from .nomad import DAEMONS as NOMAD
 from .nomad import SERVER as NOMAD_SERVER
 from .nomad import Nomad
-from .places import Places
-from .programs import run
 from .rootfs import Rootfs
 
 DAEMONS = (ENCLOSURE, CONTAINERD, DOCKERD, *KUBERNETES, *NOMAD)

@@ -50,7 +50,7 @@ class Pool:
 
     def start(self) -> None:
         """Start it, once more after it has ended."""
-        self.process = self._processes.sidecar(self.config, "tests.obedient_sidecar", str(self._orders))
+        self.process = self._processes.sidecar(self.config, "tests.doubles.obedient_sidecar", str(self._orders))
         self.await_whole()
 
     def await_whole(self) -> None:

@@ -77,9 +77,9 @@ def servers(serve: Callable[..., Server], sidecar_socket: Path) -> dict[str, Ser
 def obedient_socket(
     processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
 ) -> Path:
-    """A sidecar that is slow or fails as it is told, see `tests.obedient_sidecar`."""
+    """A sidecar that is slow or fails as it is told, see `tests.doubles.obedient_sidecar`."""
     directory = tmp_path_factory.mktemp("s")
-    processes.sidecar(write_config(directory), "tests.obedient_sidecar")
+    processes.sidecar(write_config(directory), "tests.doubles.obedient_sidecar")
     return directory / "runner.sock"
 
 

@@ -16,9 +16,9 @@ import yaml
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.runtime.clock import Deadline
 from tests.cluster.certificates import Authority
+from tests.doubles.scripted_server import Conversation, scripted_server
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import ROOT, Namespace, resolve_secrets
-from tests.scripted_server import Conversation, scripted_server
 
 Sample = Callable[[str], dict[str, Any]]
 

@@ -14,7 +14,7 @@ from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Busy, Timeout, Unavailable
 from runner.jobs import JobSpec
 from runner.runtime.clock import Deadline
-from tests.faulty_proxy import FAULTS, faulty_proxy
+from tests.doubles.faulty_proxy import FAULTS, faulty_proxy
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import Namespace
 

@@ -13,7 +13,7 @@ from runner.errors import Busy, Timeout, Unavailable
 from runner.jobs import JobSpec
 from runner.runtime.clock import Deadline
 from tests.conformance.jobs import POOL, cancellation, job, new_name
-from tests.faulty_proxy import FAULTS, faulty_proxy
+from tests.doubles.faulty_proxy import FAULTS, faulty_proxy
 from tests.nomad.access import Nomad
 
 SUBMITS = 200

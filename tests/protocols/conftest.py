@@ -192,7 +192,7 @@ def obedient_sidecar(
 ) -> tuple[Path, Process]:
     """A sidecar with the memory driver that does as a run's id says: its socket, and itself."""
     directory = tmp_path_factory.mktemp("s")
-    process = lasting_processes.sidecar(write_config(directory), "tests.obedient_sidecar")
+    process = lasting_processes.sidecar(write_config(directory), "tests.doubles.obedient_sidecar")
     eventually((directory / "runner.sock").exists, "the sidecar listens")
     return directory / "runner.sock", process
 

@@ -37,7 +37,7 @@ def stand(broker: Broker, processes: Processes, tmp_path: Path, write_config: Ca
 @pytest.fixture
 def obedient(broker: Broker, processes: Processes, tmp_path: Path, write_config: Callable[..., Path]) -> Stand:
     """With a sidecar that does as the run's id says."""
-    stand = Stand(broker, processes, write_config(tmp_path).parent, "tests.obedient_sidecar")
+    stand = Stand(broker, processes, write_config(tmp_path).parent, "tests.doubles.obedient_sidecar")
     stand.start_sidecar()
     return stand
 

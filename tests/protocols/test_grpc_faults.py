@@ -28,7 +28,7 @@ Serve = Callable[..., tuple[int, Process]]
 
 @pytest.fixture
 def sidecar(processes: Processes, tmp_path: Path, write_config: Callable[..., Path]) -> Process:
-    process = processes.sidecar(write_config(tmp_path), "tests.obedient_sidecar", str(tmp_path))
+    process = processes.sidecar(write_config(tmp_path), "tests.doubles.obedient_sidecar", str(tmp_path))
     eventually((tmp_path / "runner.sock").exists, "the sidecar listens")
     return process
 

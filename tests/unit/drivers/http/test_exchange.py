@@ -19,7 +19,7 @@ from runner.errors import Timeout, Unavailable
 from runner.runtime import concurrency
 from runner.runtime.clock import Deadline
 from tests.cluster.certificates import Authority, Pair
-from tests.scripted_server import Conversation, ScriptedServer, scripted_server
+from tests.doubles.scripted_server import Conversation, ScriptedServer, scripted_server
 
 SECRET = "s3cr3t-token"
 

@@ -19,7 +19,7 @@ from runner.drivers.kubernetes.api import Answer, ApiServer
 from runner.errors import Unavailable
 from runner.runtime import concurrency
 from runner.runtime.clock import Deadline
-from tests.scripted_server import Conversation, ScriptedServer, scripted_server
+from tests.doubles.scripted_server import Conversation, ScriptedServer, scripted_server
 from tests.unit.drivers.local.test_driver import eventually
 
 PLUGIN = """#!/bin/sh

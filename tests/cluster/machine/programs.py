@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from .errors import ClusterError
+from tests.cluster.errors import ClusterError
 
 _TAIL = 4000  # characters of output worth showing when a program fails
 

@@ -7,8 +7,9 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.images import Image
+
 from .daemons import Daemons
-from .images import Image
 from .network import pod_network
 from .programs import load, run
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import ClusterError
+from tests.cluster.errors import ClusterError
+from tests.cluster.progress import step
+
 from .programs import run
-from .progress import step
 
 PACKAGES = {  # package -> a file of it that the cluster uses
     "containerd": Path("/usr/bin/containerd"),

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import ClusterError
+from tests.cluster.errors import ClusterError
 
 NAME = "orchestrator-cluster"
 PATH = f"/{NAME}"  # as the programs want it, relative to the hierarchy

@@ -7,11 +7,12 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.images import Image
+
 from . import cgroups
 from .addresses import BRIDGE, LOOPBACK
 from .containerd import Containerd
 from .daemons import Daemons
-from .images import Image
 from .programs import load
 
 NAME = "dockerd"

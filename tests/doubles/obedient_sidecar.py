@@ -1,4 +1,4 @@
-"""A sidecar whose driver does as the run's id says: `python -m tests.obedient_sidecar CONFIG [DIRECTORY]`.
+"""A sidecar whose driver does as the run's id says: `python -m tests.doubles.obedient_sidecar CONFIG [DIRECTORY]`.
 
 `hold-x` stays in hand until there is a file `release`, `wait-500-x` takes half a second, `raise-busy-x` is refused as
 busy, `raise-defect-x` fails in a way that nobody foresaw; any other run is placed at once. The files are those of the

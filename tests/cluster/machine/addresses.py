@@ -11,7 +11,7 @@ well-known ones, so that another etcd or Nomad on the machine isn't in the way.
 
 import socket
 
-from .errors import ClusterError
+from tests.cluster.errors import ClusterError
 
 BRIDGE = "orchestrator0"
 HOST = "10.203.0.1"  # the bridge's own address

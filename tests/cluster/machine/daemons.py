@@ -17,8 +17,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.errors import ClusterError
+
 from . import cgroups
-from .errors import ClusterError
 from .places import Places
 
 ENCLOSURE = "enclosure"
