@@ -22,7 +22,8 @@ from pathlib import Path
 import msgspec
 
 from runner.config.loading import PATH_VARIABLE
-from runner.config.types import Config, Rabbitmq
+from runner.config.protocols import RabbitmqSection
+from runner.config.types import Config
 from runner.runtime import exit_codes
 from runner.sidecar.client import SOCKET_VARIABLE
 
@@ -98,7 +99,7 @@ def _grpc(config: Config, environment: Mapping[str, str]) -> list[Child]:
     return [Child(f"grpc {number}", command, {**environment, **grpc}) for number in range(1, config.grpc.workers + 1)]
 
 
-def _rabbitmq(settings: Rabbitmq) -> dict[str, str]:
+def _rabbitmq(settings: RabbitmqSection) -> dict[str, str]:
     """The section as the variables that functions/amqp/settings.py reads."""
     queues = {name: {"queue": place.queue, "key": place.key} for name, place in settings.queues.items()}
     values = {

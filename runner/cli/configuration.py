@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from runner.config import loading as configuration
-from runner.config.types import Config, Protocol
+from runner.config.protocols import Protocol
+from runner.config.types import Config
 from runner.errors import OrchestratorError
 from runner.runtime import exit_codes
 
