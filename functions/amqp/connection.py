@@ -12,7 +12,7 @@ import aiormq
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from functions.amqp.settings import Settings
+from functions.amqp.broker import BrokerAccess
 from functions.amqp.transport import Transport
 
 log = logging.getLogger("orchestrator.amqp")
@@ -52,13 +52,13 @@ class Backoff:
 class Link:
     """One connection. While it is open `serve` runs on it; when either ends, so does the other, and it begins anew."""
 
-    def __init__(self, name: str, settings: Settings, serve: Serve) -> None:
+    def __init__(self, name: str, broker: BrokerAccess, serve: Serve) -> None:
         self._name = name
-        self._settings = settings
+        self._broker = broker
         self._serve = serve
 
     def __repr__(self) -> str:
-        return f"Link({self._name}, {self._settings.broker})"
+        return f"Link({self._name}, {self._broker.loggable})"
 
     async def keep(self) -> None:
         """For ever, until cancelled."""
@@ -74,7 +74,7 @@ class Link:
                 pause = backoff.next()
                 log.warning(
                     "no connection to %s for %s: %s; trying again in %.1f s",
-                    self._settings.broker, self._name, describe(error), pause,
+                    self._broker.loggable, self._name, describe(error), pause,
                 )  # fmt: skip
                 await asyncio.sleep(pause)
 
@@ -82,7 +82,7 @@ class Link:
         async with asyncio.timeout(CONNECT_SECONDS):
             connection = await self._connect()
         try:
-            log.info("connected to %s for %s", self._settings.broker, self._name)
+            log.info("connected to %s for %s", self._broker.loggable, self._name)
             await first_of(self._serve(connection), connection.closing)
         finally:
             with suppress(TimeoutError, *FAILURES):
@@ -91,8 +91,8 @@ class Link:
 
     async def _connect(self) -> AbstractConnection:
         name = f"orchestrator {self._name}"
-        url = self._settings.address.update_query(heartbeat=HEARTBEAT_SECONDS, name=name)
-        return await aiormq.connect(url, context=self._settings.tls(), transport_factory=Transport())
+        url = self._broker.address.update_query(heartbeat=HEARTBEAT_SECONDS, name=name)
+        return await aiormq.connect(url, context=self._broker.tls(), transport_factory=Transport())
 
 
 async def first_of(work: Awaitable[None], *ends: Awaitable[object]) -> None:

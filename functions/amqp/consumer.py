@@ -11,8 +11,8 @@ from typing import Any
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from functions.amqp.connection import FAILURES, Backoff, describe, first_of
-from functions.amqp.settings import Settings, Source
-from functions.amqp.topology import RPC_SECONDS, ensure, work
+from functions.amqp.topology import RPC_SECONDS, Source, ensure, work
+from runner.config.protocols import RabbitmqSection
 
 log = logging.getLogger("orchestrator.amqp")
 
@@ -25,9 +25,9 @@ Take = Callable[[Source, DeliveredMessage], None]
 class Intake:
     """Consumes one queue on a channel of its own, so that what closes the channel concerns no other queue."""
 
-    def __init__(self, source: Source, settings: Settings, take: Take) -> None:
+    def __init__(self, source: Source, section: RabbitmqSection, take: Take) -> None:
         self.source = source
-        self._settings = settings
+        self._section = section
         self._take = take
         self._channel: AbstractChannel | None = None
         self._tag = ""
@@ -61,12 +61,12 @@ class Intake:
                 await self._channel.basic_cancel(self._tag, timeout=RPC_SECONDS)
 
     async def _consume(self, connection: AbstractConnection, backoff: Backoff) -> None:
-        await ensure(connection, work(self._settings, self.source), declare=self._settings.declare)
+        await ensure(connection, work(self._section, self.source), declare=self._section.declare)
         channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)
         cancelled = asyncio.get_running_loop().create_future()
         channel.on_consumer_cancel_callbacks.add(lambda _: _settle(cancelled))
         try:
-            await channel.basic_qos(prefetch_count=self._settings.prefetch, timeout=RPC_SECONDS)
+            await channel.basic_qos(prefetch_count=self._section.prefetch, timeout=RPC_SECONDS)
             answer = await channel.basic_consume(self.source.queue, self._deliver, timeout=RPC_SECONDS)
             self._channel, self._tag = channel, answer.consumer_tag or ""
             log.info("consuming %s", self.source.queue)

@@ -10,10 +10,11 @@ import logging
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
+from functions.amqp.broker import BrokerAccess
 from functions.amqp.connection import FAILURES, Backoff, Link, describe
 from functions.amqp.messages import DeadLetter, Verdict, outgoing
-from functions.amqp.settings import Settings
 from functions.amqp.topology import aside, dead_letter_exchange, delay_exchange, ensure
+from runner.config.protocols import RabbitmqSection
 
 log = logging.getLogger("orchestrator.amqp")
 
@@ -24,9 +25,9 @@ _FRAME_OVERHEAD = 8
 class Outlet:
     """Sends messages on; what it has returned from is stored by the broker."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._link = Link("sending on", settings, self._serve)
+    def __init__(self, section: RabbitmqSection, broker: BrokerAccess) -> None:
+        self._section = section
+        self._link = Link("sending on", broker, self._serve)
         self._channel: AbstractChannel | None = None
         self._opened = asyncio.Event()
         self._renew = asyncio.Event()
@@ -52,7 +53,7 @@ class Outlet:
     async def send(self, verdict: Verdict, received: Basic.Properties, body: bytes) -> None:
         """Have the broker store the message as the verdict says, however long that takes."""
         dead = isinstance(verdict, DeadLetter)
-        exchange = dead_letter_exchange(self._settings) if dead else delay_exchange(self._settings)
+        exchange = dead_letter_exchange(self._section) if dead else delay_exchange(self._section)
         backoff = Backoff()
         while True:
             await self._opened.wait()
@@ -94,7 +95,7 @@ class Outlet:
             self._under_way.discard(identity)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        await ensure(connection, aside(self._settings), declare=self._settings.declare)
+        await ensure(connection, aside(self._section), declare=self._section.declare)
         self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         self._room = connection.connection_tune.frame_max - _FRAME_OVERHEAD
         self._renew.clear()

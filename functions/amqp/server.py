@@ -27,15 +27,16 @@ from contextlib import suppress
 
 from aiormq.abc import AbstractConnection, DeliveredMessage
 
+from functions.amqp import broker as amqp_broker
 from functions.amqp import messages as amqp_messages
-from functions.amqp import settings as amqp_settings
+from functions.amqp.broker import BrokerAccess
 from functions.amqp.circuit_breaker import Gate
 from functions.amqp.connection import FAILURES, Link
 from functions.amqp.consumer import Intake
 from functions.amqp.health import Health
 from functions.amqp.messages import DeadLetter, History, Verdict
 from functions.amqp.publisher import Outlet
-from functions.amqp.settings import Settings, Source
+from functions.amqp.topology import Source, sources
 from functions.analysis import Analysis
 from functions.autofix import Autofix
 from functions.cancel_check import CancelCheck
@@ -43,9 +44,11 @@ from functions.commit import Commit
 from functions.function import DEADLINE_SECONDS, Function
 from functions.ssh_verify import SshVerify
 from functions.transformer import Transformer
+from runner.config.protocols import RabbitmqSection
+from runner.config.section_variable import RABBITMQ
 from runner.errors import Internal, OrchestratorError, Unavailable
 from runner.runtime import exit_codes, logs
-from runner.sidecar.client import Client
+from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 
 log = logging.getLogger("orchestrator.amqp")
 
@@ -58,16 +61,16 @@ FUNCTIONS = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
 class Door:
     """From queues to functions, until told to stop."""
 
-    def __init__(self, settings: Settings, socket_path: str) -> None:
+    def __init__(self, section: RabbitmqSection, broker: BrokerAccess, socket_path: str) -> None:
         client = Client(socket_path)
-        self._settings = settings
+        self._section = section
         self._functions: Mapping[str, Function] = {kind.request_type: kind(client) for kind in FUNCTIONS}
-        self._threads = ThreadPoolExecutor(settings.threads, "command")
-        self._outlet = Outlet(settings)
-        self._intakes = [Intake(source, settings, self._take) for source in settings.sources()]
-        self._link = Link("consuming", settings, self._consume)
+        self._threads = ThreadPoolExecutor(section.threads, "command")
+        self._outlet = Outlet(section, broker)
+        self._intakes = [Intake(source, section, self._take) for source in sources(section)]
+        self._link = Link("consuming", broker, self._consume)
         self._gate = Gate(socket_path)
-        self._health = Health(settings.health_file, client, self._trouble)
+        self._health = Health(section.health_file, client, self._trouble)
         self._in_hand: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -120,7 +123,7 @@ class Door:
 
     async def _handle(self, source: Source, message: DeliveredMessage) -> None:
         properties, redelivered = message.header.properties, bool(message.redelivered)
-        headers, delays = properties.headers or {}, self._settings.delays
+        headers, delays = properties.headers or {}, self._section.delays
         history = amqp_messages.history(headers, source.queue, time.time(), redelivered=redelivered)
         trace_id = amqp_messages.trace_id(properties)
         verdict = amqp_messages.on_return(history, headers, delays, random.choice, redelivered=redelivered)
@@ -141,11 +144,11 @@ class Door:
         except OrchestratorError as error:
             if isinstance(error, Unavailable):
                 self._gate.close()
-            return amqp_messages.judge(error, history, self._settings.delays, random.choice)
+            return amqp_messages.judge(error, history, self._section.delays, random.choice)
         except Exception:
             log.exception("a message failed for a reason of ours", extra={"request_id": trace_id})
             defect = Internal(f"an error of ours; it is logged under request id {trace_id}")
-            return amqp_messages.judge(defect, history, self._settings.delays, random.choice)
+            return amqp_messages.judge(defect, history, self._section.delays, random.choice)
         return None
 
     def _accept(self, request_type: str, message: DeliveredMessage, trace_id: str) -> None:
@@ -171,13 +174,13 @@ def _tell(verdict: Verdict, trace_id: str) -> None:
         log.warning("a message waits for %d s: %s", verdict.seconds, error.detail, extra=fields | seconds)
 
 
-async def serve(settings: Settings, socket_path: str) -> None:
+async def serve(section: RabbitmqSection, broker: BrokerAccess, socket_path: str) -> None:
     """The whole life of the process: signals, and the door."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await Door(settings, socket_path).run(stop)
+    await Door(section, broker, socket_path).run(stop)
 
 
 def main() -> int:
@@ -185,11 +188,11 @@ def main() -> int:
     logging.config.dictConfig(logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO")))
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # what it reports, it raises as well, and we say it once
     try:
-        settings, socket_path = amqp_settings.read(os.environ)
+        section, broker = RABBITMQ.read(os.environ), amqp_broker.read(os.environ)
     except OrchestratorError as error:
-        log.critical("%s", error.detail)
+        log.critical("the RabbitMQ consumer cannot start: %s", error.detail)
         return exit_codes.CONFIGURATION
-    asyncio.run(serve(settings, socket_path))
+    asyncio.run(serve(section, broker, os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET)))
     return 0
 
 

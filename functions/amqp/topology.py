@@ -11,19 +11,28 @@ when the delay is over, the alternate exchange of `.return` keeps it as a dead l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from functions.amqp.settings import Settings, Source
+from runner.config.protocols import RabbitmqQueue, RabbitmqSection, RabbitmqType
+from runner.payloads import ALIASES, REQUEST_TYPES
 
 RPC_SECONDS = 20.0
 """For the broker to answer; quorum queues elect a leader first."""
 
 DELAY_HEADER = "orchestrator-delay"
 """A headers exchange leaves names that begin with x- out of the comparison, so that every queue would match."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue to consume, the routing key that it is bound by, and the request type of its messages."""
+
+    request_type: str
+    queue: str
+    key: str
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -53,55 +62,65 @@ class Queue(msgspec.Struct, frozen=True):
 Part = Exchange | Queue
 
 
-def delay_exchange(settings: Settings) -> str:
+def sources(section: RabbitmqSection) -> tuple[Source, ...]:
+    """Every queue, also that of the spelling in atlas's own list; one that two spellings share only once."""
+    found: dict[str, Source] = {}
+    for spelling in (*REQUEST_TYPES, *ALIASES):
+        place = section.queues.get(cast("RabbitmqType", spelling), RabbitmqQueue())
+        queue, key = place.queue or spelling, place.key or spelling
+        found.setdefault(queue, Source(request_type=ALIASES.get(spelling, spelling), queue=queue, key=key))
+    return tuple(found.values())
+
+
+def delay_exchange(section: RabbitmqSection) -> str:
     """Takes messages that are to wait, by the header DELAY_HEADER."""
-    return f"{settings.exchange}.delay"
+    return f"{section.exchange}.delay"
 
 
-def dead_letter_exchange(settings: Settings) -> str:
+def dead_letter_exchange(section: RabbitmqSection) -> str:
     """Takes messages that can never succeed."""
-    return f"{settings.exchange}.dead-letter"
+    return f"{section.exchange}.dead-letter"
 
 
-def aside(settings: Settings) -> tuple[Part, ...]:
+def aside(section: RabbitmqSection) -> tuple[Part, ...]:
     """Where messages go that were not accepted."""
-    back, dead = f"{settings.exchange}.return", dead_letter_exchange(settings)
-    delay = delay_exchange(settings)
+    back, dead = f"{section.exchange}.return", dead_letter_exchange(section)
+    delay = delay_exchange(section)
     return (
         Exchange(dead, "fanout"),
-        Queue(dead, _type(settings), (Binding(dead),)),
+        Queue(dead, _type(section), (Binding(dead),)),
         Exchange(back, "direct", {"alternate-exchange": dead}),
         Exchange(delay, "headers"),
         *(
             Queue(
                 f"{delay}.{seconds}",
-                {**_type(settings), **_dead_lettering(settings, back), "x-message-ttl": seconds * 1000},
+                {**_type(section), **_dead_lettering(section, back), "x-message-ttl": seconds * 1000},
                 (Binding(delay, "", {"x-match": "all", DELAY_HEADER: seconds}),),
             )
-            for seconds in settings.delays
+            for seconds in section.delays
         ),
     )
 
 
-def work(settings: Settings, source: Source) -> tuple[Part, ...]:
+def work(section: RabbitmqSection, source: Source) -> tuple[Part, ...]:
     """Where one request type's messages come from.
 
     A classic queue is made without arguments, as everybody else would declare it. A quorum queue hands what the
     broker itself gives up on (RabbitMQ 4 has a delivery limit of 20) to the dead letters.
     """
-    quorum = settings.queue_type == "quorum"
-    arguments = {**_type(settings), **_dead_lettering(settings, dead_letter_exchange(settings))} if quorum else {}
-    bindings = Binding(settings.exchange, source.key), Binding(f"{settings.exchange}.return", source.queue)
-    return Exchange(settings.exchange), Queue(source.queue, arguments, bindings)
+    quorum = section.queue_type == "quorum"
+    arguments = {**_type(section), **_dead_lettering(section, dead_letter_exchange(section))} if quorum else {}
+    bindings = Binding(section.exchange, source.key), Binding(f"{section.exchange}.return", source.queue)
+    return Exchange(section.exchange), Queue(source.queue, arguments, bindings)
 
 
-def _type(settings: Settings) -> dict[str, Any]:
-    return {"x-queue-type": "quorum"} if settings.queue_type == "quorum" else {}
+def _type(section: RabbitmqSection) -> dict[str, Any]:
+    return {"x-queue-type": "quorum"} if section.queue_type == "quorum" else {}
 
 
-def _dead_lettering(settings: Settings, exchange: str) -> dict[str, Any]:
+def _dead_lettering(section: RabbitmqSection, exchange: str) -> dict[str, Any]:
     """Quorum queues give a message away only once its new queue has confirmed it (RabbitMQ 3.10)."""
-    if settings.queue_type == "classic":
+    if section.queue_type == "classic":
         return {"x-dead-letter-exchange": exchange}
     return {
         "x-dead-letter-exchange": exchange,

@@ -1,4 +1,4 @@
-"""The gRPC door: `python -m functions.grpc`, set from the environment as `gunicorn.conf.py` is.
+"""The gRPC door: `python -m functions.grpc`. Its section of the configuration comes from ORCHESTRATOR_GRPC.
 
     socket ─▶ Session (HTTP/2, bounds) ─▶ Calls (one stream) ─▶ Tasks (a function) ─▶ AsyncioClient ─▶ sidecar
 
@@ -18,9 +18,7 @@ import signal
 import ssl
 import sys
 import time
-from collections.abc import Mapping
 
-import msgspec
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpclib.const import Handler
@@ -34,6 +32,8 @@ from functions.grpc import tls as grpc_tls
 from functions.grpc.calls import Calls, Head, Receive, Rpc, Service
 from functions.grpc.health import Health
 from functions.grpc.session import Session
+from runner.config.protocols import GrpcSection
+from runner.config.section_variable import GRPC
 from runner.errors import Busy, OrchestratorError
 from runner.runtime import exit_codes, logs
 from runner.sidecar.asyncio_client import AsyncioClient
@@ -52,37 +52,6 @@ WAITING = 1024
 
 _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 """A call leaves next to no cycles behind: look for garbage seldom, as the sidecar's workers do."""
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What the environment says."""
-
-    bind: str = "127.0.0.1:50051"
-    socket: str = DEFAULT_SOCKET
-    concurrency: int = 16
-    """Calls handed to the sidecar at once; more would only wait in its queue, where it calls them `busy`."""
-    tls: grpc_tls.Files = grpc_tls.Files()
-
-    @classmethod
-    def of(cls, environ: Mapping[str, str]) -> Settings:
-        """From the environment. Raises ValueError where a number is none."""
-        default = cls()
-        return cls(
-            bind=environ.get("ORCHESTRATOR_GRPC_BIND", default.bind),
-            socket=environ.get(SOCKET_VARIABLE, default.socket),
-            concurrency=int(environ.get("ORCHESTRATOR_GRPC_CONCURRENCY", default.concurrency)),
-            tls=grpc_tls.Files(
-                certificate=environ.get("ORCHESTRATOR_GRPC_TLS_CERTIFICATE", ""),
-                key=environ.get("ORCHESTRATOR_GRPC_TLS_KEY", ""),
-                client_ca=environ.get("ORCHESTRATOR_GRPC_TLS_CLIENT_CA", ""),
-            ),
-        )
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port; an IPv6 address stands in brackets."""
-        host, _, port = self.bind.rpartition(":")
-        return host.strip("[]"), int(port)
 
 
 class Tasks:
@@ -128,21 +97,21 @@ class Tasks:
 class Door:
     """The listening server and its connections. Belongs to the event loop it is made in."""
 
-    def __init__(self, settings: Settings) -> None:
-        client = AsyncioClient(settings.socket)
-        self._settings = settings
-        self._tls = grpc_tls.context(settings.tls)
+    def __init__(self, section: GrpcSection, socket_path: str) -> None:
+        client = AsyncioClient(socket_path)
+        self._section = section
+        self._tls = grpc_tls.context(section.tls)
         self._health = Health(client, grpc_messages.SERVICE.full_name)
-        self._service = Service(Tasks(client, settings.concurrency).rpcs(), _others(self._health))
+        self._service = Service(Tasks(client, section.concurrency).rpcs(), _others(self._health))
         self._sessions: set[Session] = set()
         self._server: asyncio.Server | None = None
 
     def __repr__(self) -> str:
-        return f"Door({self._settings.bind}, connections={len(self._sessions)}, calls={len(self._service.calls)})"
+        return f"Door({self._section.bind}, connections={len(self._sessions)}, calls={len(self._service.calls)})"
 
     async def open(self) -> None:
         """Listen. Raises OSError where the address is not to be had."""
-        host, port = self._settings.address
+        host, port = _address(self._section.bind)
         handshake = HANDSHAKE_SECONDS if self._tls else None
         self._server = await asyncio.get_running_loop().create_server(
             self._session, host, port, backlog=BACKLOG, reuse_port=True,
@@ -166,12 +135,12 @@ class Door:
 
     async def follow_certificates(self) -> None:
         """Read the certificates again when they have been rotated."""
-        files = self._settings.tls
-        known = files.changed()
+        files = self._section.tls
+        known = grpc_tls.written(files)
         while self._tls:
             await asyncio.sleep(10)
             try:
-                if (changed := files.changed()) != known:
+                if (changed := grpc_tls.written(files)) != known:
                     grpc_tls.load(self._tls, files)
                     known = changed
                     log.info("the certificates were read again")
@@ -193,14 +162,20 @@ def _others(health: Health) -> dict[str, Handler]:
     return found
 
 
-async def serve(settings: Settings) -> None:
+def _address(bind: str) -> tuple[str, int]:
+    """Host and port of `grpc.bind`; an IPv6 address stands in brackets."""
+    host, _, port = bind.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+async def serve(section: GrpcSection, socket_path: str) -> None:
     """Until SIGTERM or SIGINT."""
-    door = Door(settings)
+    door = Door(section, socket_path)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await door.open()
-    log.info("serving gRPC on %s", settings.bind)
+    log.info("serving gRPC on %s", section.bind)
     following = asyncio.create_task(door.follow_certificates())
     await stop.wait()
     following.cancel()
@@ -214,8 +189,8 @@ def main() -> int:
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     try:
-        asyncio.run(serve(Settings.of(os.environ)))
-    except (OrchestratorError, ValueError, ssl.SSLError) as error:
+        asyncio.run(serve(GRPC.read(os.environ), os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET)))
+    except (OrchestratorError, ssl.SSLError) as error:
         log.error("the gRPC door cannot open: %s", error)
         return exit_codes.CONFIGURATION
     except OSError as error:

@@ -11,6 +11,7 @@ import click
 
 from runner.config import loading as configuration
 from runner.config.protocols import Protocol
+from runner.config.section_variable import BY_PROTOCOL
 from runner.config.types import Config
 from runner.errors import OrchestratorError
 from runner.runtime import exit_codes
@@ -58,10 +59,28 @@ def _dotted(pointer: str) -> str:
 def check_config(path: str | None) -> None:
     """Say everything that is wrong with the configuration, or what will run where."""
     config = load_or_exit(path)
-    if wrong := [*_bad_keys(config), *_missing_variables(config)]:
+    if wrong := [*_bad_keys(config), *_bad_variables(config)]:
         click.echo("\n".join(wrong), err=True)
         sys.exit(exit_codes.CONFIGURATION)
     click.echo("\n".join(_summary(config)))
+
+
+@click.command()
+@click.argument("name", type=click.Choice([each.section for each in BY_PROTOCOL.values()]))
+@config_option
+def section(name: str, path: str | None) -> None:
+    """Print a protocol's section as one line of JSON, for a process of that protocol that is started alone.
+
+    \b
+    export ORCHESTRATOR_HTTP="$(python -m runner section http)"          for gunicorn
+    export ORCHESTRATOR_GRPC="$(python -m runner section grpc)"          for python -m functions.grpc
+    export ORCHESTRATOR_RABBITMQ="$(python -m runner section rabbitmq)"  for python -m functions.amqp
+
+    The line has no secret. Besides it, the process may need ORCHESTRATOR_SOCKET (the sidecar's socket, if it is not
+    the default one), and for RabbitMQ ORCHESTRATOR_AMQP_URL (the broker's URL and credentials).
+    """  # noqa: D301  (the escape is meant: click leaves a paragraph alone that begins with this character)
+    (chosen,) = (each for each in BY_PROTOCOL.values() if each.section == name)
+    click.echo(chosen.encode(load_or_exit(path)))
 
 
 def _bad_keys(config: Config) -> Iterator[str]:
@@ -79,7 +98,9 @@ def _bad_keys(config: Config) -> Iterator[str]:
             yield error.detail
 
 
-def _missing_variables(config: Config) -> Iterator[str]:
+def _bad_variables(config: Config) -> Iterator[str]:
+    for protocol in config.protocols:
+        yield from BY_PROTOCOL[protocol].removed_variables(os.environ)
     if "amqp" in config.protocols and not os.environ.get(BROKER_VARIABLE):
         yield f"{BROKER_VARIABLE} is required for the protocol amqp: amqp://user:password@host:port/vhost, or amqps://"
 

@@ -169,15 +169,14 @@ def lasting_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proc
 
 @pytest.fixture(scope="session")
 def serve_grpc(lasting_processes: Processes) -> Callable[..., tuple[int, Process]]:
-    """A gRPC server, listening: `serve_grpc(socket, ORCHESTRATOR_GRPC_CONCURRENCY="1")`."""
+    """A gRPC server, listening: `serve_grpc(socket, concurrency=1)`."""
 
-    def start(socket_path: Path, **environment: str) -> tuple[int, Process]:
+    def start(socket_path: Path, **section: Any) -> tuple[int, Process]:
         port = free_port()
         process = lasting_processes.python(
             *("-m", "functions.grpc"),
-            ORCHESTRATOR_GRPC_BIND=f"127.0.0.1:{port}",
+            ORCHESTRATOR_GRPC=json.dumps({"bind": f"127.0.0.1:{port}", **section}),
             ORCHESTRATOR_SOCKET=str(socket_path),
-            **environment,
         )
         eventually(lambda: "serving gRPC" in process.said() or not process.runs(), "it listens")
         assert process.runs(), process.said()
@@ -252,7 +251,7 @@ def amqp_door(broker: Broker, lasting_processes: Processes, obedient_sidecar: tu
     stand = Stand(broker, lasting_processes, socket_path.parent)
     stand.sidecars.append(sidecar)
     # What is to come later must not come while other cases are judged.
-    return AmqpDoor(stand, stand.consumer(DELAYS="3600"))
+    return AmqpDoor(stand, stand.consumer(delays=[3600]))
 
 
 class Doors(dict[str, Door]):

@@ -25,8 +25,8 @@ from functions.amqp.messages import (
     payload,
     trace_id,
 )
-from functions.amqp.settings import Settings, read
-from functions.amqp.topology import Exchange, Queue, aside, work
+from functions.amqp.topology import Exchange, Queue, aside, sources, work
+from runner.config.protocols import RabbitmqSection
 from runner.errors import (
     BY_CODE,
     TABLE,
@@ -222,54 +222,35 @@ def test_a_decent_message_id_is_the_trace_id(given_id: str, kept: bool) -> None:
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 def test_every_way_out_of_a_queue_ends_in_one_that_exists(queue_type: Any) -> None:
-    settings = Settings(url="amqp://x", queue_type=queue_type)
-    parts = [*aside(settings), *(part for source in settings.sources() for part in work(settings, source))]
+    section = RabbitmqSection(queue_type=queue_type)
+    parts = [*aside(section), *(part for source in sources(section) for part in work(section, source))]
     exchanges = {part.name for part in parts if isinstance(part, Exchange)}
     queues = {part.name: part for part in parts if isinstance(part, Queue)}
     for queue in queues.values():
         assert {binding.exchange for binding in queue.bindings} <= exchanges
-        assert queue.arguments.get("x-dead-letter-exchange", settings.exchange) in exchanges
+        assert queue.arguments.get("x-dead-letter-exchange", section.exchange) in exchanges
     for part in parts:
         if isinstance(part, Exchange) and part.arguments:
             assert part.arguments["alternate-exchange"] in exchanges
-    assert {f"atlas-jobs.delay.{seconds}" for seconds in settings.delays} <= queues.keys()
+    assert {f"atlas-jobs.delay.{seconds}" for seconds in section.delays} <= queues.keys()
     back = {
         binding.key for queue in queues.values() for binding in queue.bindings if binding.exchange.endswith(".return")
     }
-    assert back == {source.queue for source in settings.sources()}
+    assert back == {source.queue for source in sources(section)}
 
 
 def test_classic_queues_are_declared_as_everybody_would() -> None:
-    settings = Settings(url="amqp://x")
-    assert [part.arguments for part in work(settings, settings.sources()[0])] == [{}, {}]
+    section = RabbitmqSection()
+    assert [part.arguments for part in work(section, sources(section)[0])] == [{}, {}]
 
 
 def test_by_default_each_request_type_has_its_queue_and_the_old_spelling_too() -> None:
-    sources = Settings(url="amqp://x").sources()
-    assert [(source.queue, source.key) for source in sources] == [
+    found = sources(RabbitmqSection())
+    assert [(source.queue, source.key) for source in found] == [
         (name, name)
         for name in (
             "analysis_run", "autofix_run", "transformer_run", "ssh_verify_run", "cancel_check_run", "patcher_run",
             "transforer_run",
         )
     ]  # fmt: skip
-    assert sources[-1].request_type == "transformer_run"
-
-
-def test_the_environment_says_everything() -> None:
-    settings, socket = read(
-        {
-            "ORCHESTRATOR_AMQP_URL": "amqp://u:secret@broker:5673/v",
-            "ORCHESTRATOR_AMQP_PASSWORD": "other",
-            "ORCHESTRATOR_AMQP_QUEUES": '{"analysis_run": {"queue": "q", "key": "k"}}',
-            "ORCHESTRATOR_AMQP_DECLARE": "false",
-            "ORCHESTRATOR_AMQP_DELAYS": "3,9",
-            "ORCHESTRATOR_AMQP_PREFETCH": "7",
-            "ORCHESTRATOR_SOCKET": "/s",
-        }
-    )
-    assert (settings.declare, settings.delays, settings.prefetch, socket) == (False, (3, 9), 7, "/s")
-    assert (settings.sources()[0].queue, settings.sources()[0].key) == ("q", "k")
-    assert str(settings.address) == "amqp://u:other@broker:5673/v"
-    assert "secret" not in repr(settings)
-    assert "other" not in f"{settings!r}{settings.broker}"
+    assert found[-1].request_type == "transformer_run"

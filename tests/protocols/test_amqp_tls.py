@@ -72,7 +72,7 @@ def stand(guarded: Guarded, processes: Processes, tmp_path: Path, write_config: 
 def test_messages_are_taken_over_tls_with_credentials_from_the_environment(
     guarded: Guarded, stand: Stand, sample: Callable[[str], dict[str, Any]]
 ) -> None:
-    consumer = stand.consumer(**guarded.variables())
+    consumer = stand.consumer(access=guarded.variables())
     stand.publish([json.dumps(sample("analysis") | {"run_id": str(uuid.uuid4())}).encode()])
     eventually(lambda: len(stand.jobs()) == 1, "the job exists")
     assert "guest" not in consumer.said()
@@ -91,7 +91,7 @@ def test_messages_are_taken_over_tls_with_credentials_from_the_environment(
 def test_who_is_not_believed_gets_nothing_says_why_and_keeps_trying(
     guarded: Guarded, stand: Stand, name: str, given: str, words: str
 ) -> None:
-    consumer = stand.consumer(ready=False, **guarded.variables(**{name: given}))
+    consumer = stand.consumer(ready=False, access=guarded.variables(**{name: given}))
     eventually(lambda: consumer.said().lower().count(words.lower()) >= 2, f"it says {words}; see {consumer.log}", 30)
     assert consumer.runs()
     assert '"message":"ready"' not in consumer.said()
@@ -105,7 +105,7 @@ def test_a_certificate_of_another_authority_is_refused_at_the_door(
     stranger.create()
     shown = stranger.issue("orchestrator")
     more = {"CERTIFICATE_FILE": str(shown.certificate), "KEY_FILE": str(shown.key)}
-    consumer = stand.consumer(ready=False, **guarded.variables(**more))
+    consumer = stand.consumer(ready=False, access=guarded.variables(**more))
     eventually(lambda: "unknown ca" in consumer.said().lower().replace("_", " "), f"refused; see {consumer.log}", 30)
     assert consumer.runs()
     assert '"message":"ready"' not in consumer.said()

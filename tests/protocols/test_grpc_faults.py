@@ -144,7 +144,7 @@ def test_watchers_hear_of_the_end(server: tuple[int, Process]) -> None:
 def test_more_calls_than_hands_wait_and_are_all_served(
     serve_grpc: Serve, tmp_path: Path, sidecar: Process, token: Callable[..., str]
 ) -> None:
-    port, _ = serve_grpc(tmp_path / "runner.sock", ORCHESTRATOR_GRPC_CONCURRENCY="4")
+    port, _ = serve_grpc(tmp_path / "runner.sock", concurrency=4)
     door = GrpcDoor(port, token())
     with ThreadPoolExecutor(90) as pool:
         runs = [f"wait-50-{uuid.uuid4().hex[:8]}" for _ in range(90)]

@@ -17,6 +17,7 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runner.config.loading import parse
+from runner.config.section_variable import GRPC
 from runner.config.types import Config
 from runner.errors import Invalid
 from runner.supervisor import children
@@ -43,6 +44,33 @@ def test_up_starts_the_door_and_brings_it_back(
     assert up.ended(40) == 0
 
 
+def test_alone_it_serves_by_what_the_section_command_prints(
+    processes: Processes, tmp_path: Path, write_config: Callable[..., Path]
+) -> None:
+    port = free_port()
+    path = write_config(tmp_path, grpc={"bind": f"127.0.0.1:{port}"})
+    command = [sys.executable, "-m", "runner", "section", "grpc", "--config", str(path)]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    process = processes.python("-m", "functions.grpc", ORCHESTRATOR_GRPC=printed)
+    eventually(lambda: f"serving gRPC on 127.0.0.1:{port}" in process.said(), "it listens")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"ORCHESTRATOR_GRPC": '{"bind": "nowhere", "workers": 0}'}, ("/grpc/bind must be", "/grpc/workers must be")),
+        ({"ORCHESTRATOR_GRPC": ""}, ("ORCHESTRATOR_GRPC is empty", "python -m runner section grpc")),
+        ({"ORCHESTRATOR_GRPC_BIND": "127.0.0.1:1"}, ("ORCHESTRATOR_GRPC_BIND is no longer read", "grpc.bind")),
+    ],
+)
+def test_a_wrong_variable_ends_it_with_the_code_for_configurations(
+    processes: Processes, variables: dict[str, str], said: tuple[str, ...]
+) -> None:
+    process = processes.python("-m", "functions.grpc", **variables)
+    assert process.ended() == 3
+    assert [words for words in said if words not in process.said()] == []
+
+
 def serving(port: int) -> bool:
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel, suppress(grpc.RpcError):
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
@@ -66,13 +94,9 @@ def test_the_door_is_told_all_of_its_section_and_no_secret(make_config: Callable
     tls = {"certificate": str(file), "key": str(file), "clientCa": str(file)}
     config = make_config(protocols=["grpc"], grpc={"bind": "[::]:1", "concurrency": 5, "tls": tls})
     told = children(config, Path("x.yaml"), {"ORCHESTRATOR_PRIVATE_KEY": "x"})[1].environment
-    assert {name: value for name, value in told.items() if "GRPC" in name} == {
-        "ORCHESTRATOR_GRPC_BIND": "[::]:1",
-        "ORCHESTRATOR_GRPC_CONCURRENCY": "5",
-        "ORCHESTRATOR_GRPC_TLS_CERTIFICATE": str(file),
-        "ORCHESTRATOR_GRPC_TLS_KEY": str(file),
-        "ORCHESTRATOR_GRPC_TLS_CLIENT_CA": str(file),
-    }
+    assert GRPC.read(told) == config.grpc
+    assert config.grpc.tls.client_ca == str(file)
+    assert [name for name in told if "GRPC" in name] == ["ORCHESTRATOR_GRPC"]
     assert "ORCHESTRATOR_PRIVATE_KEY" not in told
 
 

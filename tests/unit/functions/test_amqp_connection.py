@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
+from functions.amqp.broker import BrokerAccess
 from functions.amqp.connection import first_of
 from functions.amqp.messages import Delay, History
 from functions.amqp.publisher import Outlet
-from functions.amqp.settings import Settings
+from runner.config.protocols import RabbitmqSection
 from runner.errors import Busy
 
 
@@ -56,7 +57,7 @@ def send(channel: Channel, then: Callable[[asyncio.Task[None]], None] = lambda _
     """A message to be delayed, by that channel."""
 
     async def main() -> None:
-        outlet = Outlet(Settings(url="amqp://localhost"))
+        outlet = Outlet(RabbitmqSection(), BrokerAccess(url="amqp://localhost"))
         outlet._channel = channel  # type: ignore[assignment]
         outlet._opened.set()
         verdict = Delay(1, History(queue="q", first_seen=0), Busy("later"))
