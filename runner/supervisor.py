@@ -1,6 +1,6 @@
 """The supervisor behind `up`: starts the processes of one host or pod, restarts what dies, ends all in order.
 
-    sidecar ─▶ tracker ─▶ doors (http, amqp)        started from left to right, stopped from right to left
+    sidecar ─▶ tracker ─▶ protocols (http, grpc, amqp)        started from left to right, stopped from right to left
 
 Signal handlers only enqueue. A child that finds the configuration wrong ends everything, since a restart would find
 the same; any other death is mended after a pause that grows with each death in a row.
@@ -33,7 +33,7 @@ log = logging.getLogger("orchestrator.up")
 
 HOME = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 35.0
-"""For a child to finish what it has in hand; gunicorn gives its own workers 30."""
+"""For a child to finish its requests in flight; gunicorn gives its own workers 30."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
 """Seconds before a restart: doubled with each death in a row, so that everything is back within 5 s of a crash."""
@@ -72,7 +72,7 @@ def children(config: Config, path: Path, environ: Mapping[str, str]) -> tuple[Ch
         "grpc": [structs.replace(grpc, name=f"grpc {number}") for number in range(1, config.grpc.workers + 1)],
         "amqp": [Child("amqp", (*python, "functions.amqp"), edge | broker | _handed(RABBITMQ, config))],
     }
-    # The memory and printer drivers' jobs live in the sidecar's own process, where nobody else can see them.
+    # The memory and printer drivers' jobs live in the sidecar's own process, where no tracker can see them.
     tracked = set(config.drivers()) - {"memory", "printer"}
     return (
         Child("sidecar", (*python, "runner", "serve"), shared),
@@ -172,14 +172,14 @@ class Supervisor:
         return None
 
     def _reread(self) -> None:
-        """The functions learn what concerns them from the sidecar, within seconds."""
+        """The functions get the new request policy from the sidecar, within seconds."""
         for running in self._running:
             if running.child.name == "sidecar" and running.process:
                 running.process.send_signal(signal.SIGHUP)
 
     def _stop(self) -> None:
-        """From the doors inwards, so that what the doors have in hand still finds the sidecar."""
-        log.info("stopping; what is in hand is finished first")
+        """From the protocols inwards, so that their requests in flight still reach the sidecar."""
+        log.info("stopping; requests in flight are finished first")
         for running in reversed(self._running):
             process = running.process
             if process is None or process.poll() is not None:

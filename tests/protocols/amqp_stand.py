@@ -85,7 +85,7 @@ class Stand:
                 )
 
     def depth(self, queue: str) -> int:
-        """Messages that wait in it; those in hand are not counted. -1 where it is missing."""
+        """Messages that wait in it; those in flight are not counted. -1 where it is missing."""
         try:
             with self.channel() as channel:
                 count: int = channel.queue_declare(queue, passive=True).method.message_count
@@ -119,7 +119,7 @@ class Stand:
         return sum(max(0, self.depth(f"{self.exchange}.delay.{seconds}")) for seconds in (1, 2))
 
 
-class AmqpDoor:
+class AmqpClient:
     """A message says nothing back: what came of it stands in the dead letters, and in our own logs by its id."""
 
     name = "amqp"

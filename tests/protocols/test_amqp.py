@@ -1,4 +1,4 @@
-"""The RabbitMQ door against a real broker: what is acknowledged exists once, what is not is never lost."""
+"""The RabbitMQ consumer against a real broker: what is acknowledged exists once, what is not is never lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def obedient(broker: Broker, processes: Processes, tmp_path: Path, write_config:
 
 @pytest.fixture
 def analysis(sample: Callable[[str], dict[str, Any]]) -> Callable[..., bytes]:
-    """A request that nobody has sent before."""
+    """A request with a new run id."""
 
     def make(run_id: str = "", **fields: Any) -> bytes:
         return json.dumps(sample("analysis") | {"run_id": run_id or str(uuid.uuid4())} | fields).encode()
@@ -125,9 +125,7 @@ def test_what_can_never_succeed_becomes_a_dead_letter_and_blocks_nothing(
     assert stand.waiting() == 0
 
 
-def test_a_dead_letter_tells_what_is_wrong_and_keeps_what_was_sent(
-    stand: Stand, analysis: Callable[..., bytes]
-) -> None:
+def test_a_dead_letter_says_what_is_wrong_and_keeps_what_was_sent(stand: Stand, analysis: Callable[..., bytes]) -> None:
     stand.consumer()
     body = analysis(run_id="../x", run_serial="one")
     stand.publish(
@@ -157,7 +155,7 @@ def test_a_dead_letter_tells_what_is_wrong_and_keeps_what_was_sent(
     assert (properties.delivery_mode, properties.expiration, properties.user_id) == (2, None, None)
 
 
-def test_headers_that_leave_no_room_are_left_out(stand: Stand) -> None:
+def test_headers_that_do_not_fit_a_frame_are_left_out(stand: Stand) -> None:
     stand.consumer()
     stand.publish([b"{"], headers={f"h{number}": "x" * 1006 for number in range(129)})
     headers, _, body = stand.dead_letter()
@@ -182,7 +180,7 @@ def test_messages_of_one_id_are_all_kept(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_what_may_succeed_later_waits_and_comes_back_without_haste(
+def test_what_may_succeed_later_is_delayed_and_tried_again(
     obedient: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
     consumer = obedient.consumer(queueType=queue_type)
@@ -200,7 +198,7 @@ def test_what_may_succeed_later_waits_and_comes_back_without_haste(
     assert obedient.depth(obedient.dead_letters) == 0
 
 
-def test_an_error_of_ours_is_tried_five_times_more(obedient: Stand, analysis: Callable[..., bytes]) -> None:
+def test_an_internal_error_is_tried_five_times_more(obedient: Stand, analysis: Callable[..., bytes]) -> None:
     obedient.consumer(delays=[1])
     obedient.publish([analysis("raise-defect-x")])
     headers = eventually(lambda: obedient.take(obedient.dead_letters), "it is a dead letter", 40)[0]  # type: ignore[index]
@@ -209,7 +207,7 @@ def test_an_error_of_ours_is_tried_five_times_more(obedient: Stand, analysis: Ca
 
 
 def test_a_message_that_came_back_too_often_is_a_dead_letter(stand: Stand, analysis: Callable[..., bytes]) -> None:
-    """Whatever it is that ends whoever has it in hand."""
+    """Whatever it is that ends the process which has it in flight."""
     body = analysis()
     consumer = stand.consumer()
     stand.publish([body], headers={"x-orchestrator-returns": 11})
@@ -238,7 +236,7 @@ def test_broker_killed_between_create_and_ack_makes_no_second_job(
 ) -> None:
     obedient.consumer(queueType=queue_type)
     obedient.publish([analysis(f"wait-1500-{number}") for number in range(8)])
-    eventually(lambda: obedient.depth(obedient.queue()) == 0, "all are in hand")
+    eventually(lambda: obedient.depth(obedient.queue()) == 0, "all are in flight")
     obedient.broker.kill()
     accepted(obedient, 8)
     obedient.broker.start()
@@ -258,7 +256,7 @@ def test_connection_closed_by_an_operator(stand: Stand, analysis: Callable[..., 
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_a_deleted_queue_is_made_and_consumed_again(
+def test_a_deleted_queue_is_declared_and_consumed_again(
     stand: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
     consumer = stand.consumer(queueType=queue_type)
@@ -270,7 +268,7 @@ def test_a_deleted_queue_is_made_and_consumed_again(
     accepted(stand, 1)
 
 
-def test_deleted_places_for_failures_are_made_again_and_nothing_is_lost(stand: Stand) -> None:
+def test_deleted_delay_and_dead_letter_queues_are_declared_again_and_nothing_is_lost(stand: Stand) -> None:
     stand.consumer()
     with stand.channel() as channel:
         channel.queue_delete(stand.dead_letters)
@@ -279,7 +277,7 @@ def test_deleted_places_for_failures_are_made_again_and_nothing_is_lost(stand: S
     assert eventually(lambda: stand.depth(stand.dead_letters) == 1, "the dead letter is there", 30)
 
 
-def test_a_message_whose_queue_is_gone_after_its_delay_is_a_dead_letter(
+def test_a_message_whose_queue_is_deleted_during_its_delay_is_a_dead_letter(
     obedient: Stand, analysis: Callable[..., bytes]
 ) -> None:
     consumer = obedient.consumer(delays=[2])
@@ -370,7 +368,7 @@ def test_while_the_sidecar_is_down_messages_wait(stand: Stand, analysis: Callabl
     waits = consumer.said().count("a message waits")
     cpu = cpu_seconds(consumer.pid)
     time.sleep(2)
-    assert waits <= 40  # those that were in hand, not the backlog
+    assert waits <= 40  # those that were in flight, not the backlog
     assert cpu_seconds(consumer.pid) - cpu < 0.6
     assert stand.waiting() >= 400
     stand.start_sidecar()
@@ -385,7 +383,9 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_sigterm_finishes_what_is_in_hand_and_leaves_the_rest(obedient: Stand, analysis: Callable[..., bytes]) -> None:
+def test_sigterm_finishes_messages_in_flight_and_leaves_the_rest(
+    obedient: Stand, analysis: Callable[..., bytes]
+) -> None:
     consumer = obedient.consumer(threads=4, prefetch=8)
     obedient.publish([analysis(f"wait-500-{number}") for number in range(40)])
     accepted(obedient, 4)
@@ -400,7 +400,7 @@ def test_sigterm_finishes_what_is_in_hand_and_leaves_the_rest(obedient: Stand, a
     assert "Traceback" not in consumer.said()
 
 
-def test_a_queue_that_atlas_has_made_its_own_way_is_taken_as_it_is(
+def test_a_queue_that_atlas_has_declared_otherwise_is_used_as_it_is(
     stand: Stand, analysis: Callable[..., bytes]
 ) -> None:
     with stand.channel() as channel:
@@ -412,7 +412,7 @@ def test_a_queue_that_atlas_has_made_its_own_way_is_taken_as_it_is(
     accepted(stand, 1)
 
 
-def test_undeclared_it_waits_until_everything_is_there(stand: Stand, analysis: Callable[..., bytes]) -> None:
+def test_without_declare_it_waits_until_everything_exists(stand: Stand, analysis: Callable[..., bytes]) -> None:
     consumer = stand.consumer(ready=False, declare=False)
     eventually(lambda: "NOT_FOUND" in consumer.said(), "it says what is missing")
     assert stand.depth(stand.queue()) == -1

@@ -31,7 +31,7 @@ def test_up_starts_the_consumer_only_where_it_is_named(make_config: Callable[...
     assert "http" not in started(make_config(protocols=["amqp"]))
 
 
-def test_only_the_consumer_learns_the_brokers_credentials(make_config: Callable[..., Config]) -> None:
+def test_only_the_consumer_gets_the_brokers_credentials(make_config: Callable[..., Config]) -> None:
     for name, child in started(make_config(protocols=["http", "amqp"])).items():
         assert (URL in child.environment.values()) == (name == "amqp")
 

@@ -1,4 +1,4 @@
-"""TLS and mutual TLS: who gets in, and who does not."""
+"""TLS and mutual TLS: which clients are accepted, and which are not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.processes import Process, Processes, free_port
-from tests.protocols.conftest import GrpcDoor
+from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS
 
 Serve = Callable[..., tuple[int, Process]]
@@ -89,18 +89,18 @@ def channel(port: int, trusted: Identity = AUTHORITY, client: Identity | None = 
 
 def test_calls_go_over_tls(tls_port: int, token: Callable[..., str], run: str) -> None:
     with channel(tls_port) as secured:
-        door = GrpcDoor(tls_port, token(), channel=secured)
-        assert door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+        client = GrpcClient(tls_port, token(), channel=secured)
+        assert client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
 
 
-def test_a_known_client_gets_in(mutual_port: int, token: Callable[..., str], run: str) -> None:
+def test_a_client_with_a_known_certificate_is_accepted(mutual_port: int, token: Callable[..., str], run: str) -> None:
     with channel(mutual_port, client=CLIENT) as secured:
-        door = GrpcDoor(mutual_port, token(), channel=secured)
-        assert door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+        client = GrpcClient(mutual_port, token(), channel=secured)
+        assert client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
 
 
 @pytest.mark.parametrize("client", [None, IMPOSTOR], ids=["no certificate", "another authority's"])
-def test_anybody_else_does_not(mutual_port: int, client: Identity | None) -> None:
+def test_any_other_client_is_not(mutual_port: int, client: Identity | None) -> None:
     with channel(mutual_port, client=client) as secured, pytest.raises(grpc.RpcError) as refused:
         health_pb2_grpc.HealthStub(secured).Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -121,7 +121,7 @@ def test_plain_text_is_refused(tls_port: int) -> None:
         ({"clientCa": "/nowhere"}, "/grpc/tls/clientCa"),
     ],
 )
-def test_files_that_are_no_good_end_it_with_the_code_for_configurations(
+def test_files_that_cannot_be_used_end_it_with_the_code_for_configurations(
     processes: Processes, files: dict[str, str], changed: dict[str, str], said: str
 ) -> None:
     bad = {name: files.get(value, value) for name, value in changed.items()}
