@@ -111,8 +111,8 @@ def _summary(config: Config) -> list[str]:
     return [
         "The configuration is good.",
         f"  we are          {config.runner.id}, for atlas at {config.atlas_url}",
-        f"  requests        {', '.join(_door(config, protocol) for protocol in config.protocols)} ({protected})",
-        f"  sidecar         {config.sidecar.workers} workers, each with {config.sidecar.threads} commands in hand,"
+        f"  requests        {', '.join(_served(config, protocol) for protocol in config.protocols)} ({protected})",
+        f"  sidecar         {config.sidecar.workers} workers, each with {config.sidecar.threads} commands in flight,"
         f" at {config.sidecar.socket}",
         *(f"  pool {pool:<10} {_where(config, pool)}{_note(config, pool)}" for pool in pools),
         *_advice(config),
@@ -127,7 +127,7 @@ def _advice(config: Config) -> Iterator[str]:
         yield "                  unless you raise its limits.http_max_conns_per_client"
 
 
-def _door(config: Config, protocol: Protocol) -> str:
+def _served(config: Config, protocol: Protocol) -> str:
     if protocol == "grpc":
         tls = config.grpc.tls
         secured = "mutual TLS" if tls.client_ca else "TLS" if tls.certificate else "plain text"

@@ -261,7 +261,7 @@ class TestCheckConfig:
         assert "pool bronze local: in /var/lib/orchestrator/jobs, 2 at a time (whatever names no other pool)" in lines
         assert any("http on 0.0.0.0:80 (tokens of the control plane)" in line for line in lines)
 
-    def test_an_open_door_is_mentioned(self, run: Run, config_file: Callable[..., Path]) -> None:
+    def test_missing_authentication_is_mentioned(self, run: Run, config_file: Callable[..., Path]) -> None:
         result = run("check-config", "--config", config_file(http={"allowUnauthenticated": True}))
         assert "(no token needed)" in result.stdout
 
