@@ -52,9 +52,13 @@ class SectionVariable(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
         value = environ.get(self.variable)
         if value is None:
             return self.kind()
-        self._refuse_other_than_json(value)
+        if not value.strip():  # as a failed `export X="$(python -m runner section …)"` leaves it
+            raise Malformed(f"{self.variable} is empty; {self._remedy}")
+        document = value.encode(errors="surrogateescape")
         try:
-            return read(value.encode(), self.kind, unknown="refuse", rules=self.rules, at=f"/{self.section}")
+            return read(document, self.kind, unknown="refuse", rules=self.rules, at=f"/{self.section}")
+        except Malformed as error:
+            raise Malformed(f"{self.variable} is not a JSON document ({error.detail}); {self._remedy}") from error
         except Invalid as error:
             wrong = "; ".join(f"{problem.pointer} {problem.message}" for problem in error.problems)
             raise Invalid(error.problems, f"{self.variable} is wrong: {wrong}; {self._remedy}") from error
@@ -67,14 +71,6 @@ class SectionVariable(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
                     f"{name} is no longer read: unset it, and set {self.section}.{key} in {self.variable},"
                     f" the JSON document that {self._command} prints"
                 )
-
-    def _refuse_other_than_json(self, value: str) -> None:
-        """An empty value too: it is what a failed `export X="$(python -m runner section …)"` leaves behind."""
-        try:
-            msgspec.json.decode(value, type=msgspec.Raw)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            what = f"is not JSON ({error})" if value.strip() else "is empty"
-            raise Malformed(f"{self.variable} {what}; {self._remedy}") from error
 
     @property
     def _remedy(self) -> str:

@@ -40,7 +40,7 @@ def test_what_is_encoded_is_read_back(section: SectionVariable[Any]) -> None:
 
 
 @every_section
-@pytest.mark.parametrize("value", ["", " ", "{", "bind: x", "{} {}", "\udcff", "[" * 5000])
+@pytest.mark.parametrize("value", ["", " ", "{", "bind: x", "{} {}", "\udcff", "[" * 5000, "[" * 65 + "]" * 65])
 def test_what_is_no_json_is_refused_with_what_to_do(section: SectionVariable[Any], value: str) -> None:
     """The empty value is what a command that failed leaves in `export X="$(…)"`. It must not mean the defaults."""
     with pytest.raises(Malformed, match=rf"{section.variable} is .*python -m runner section {section.section}"):
