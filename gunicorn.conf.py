@@ -1,13 +1,17 @@
 """gunicorn's settings for the functions, alone (`gunicorn functions.analysis:app`) or all (`functions.bundle:app`).
 
-Everything may be set from the environment; a flag on gunicorn's command line wins over both.
+The configuration's section `http` comes from ORCHESTRATOR_HTTP (`python -m runner section http` prints its value), the
+log's level from ORCHESTRATOR_LOG_LEVEL. A flag on gunicorn's command line overrides this file.
 """
 
 import os
+import sys
 
 from gunicorn.glogging import Logger
 
-from runner.runtime import logs
+from runner.config.section_variable import HTTP
+from runner.errors import OrchestratorError
+from runner.runtime import exit_codes, logs
 
 
 class AskedForLogger(Logger):
@@ -23,12 +27,18 @@ class AskedForLogger(Logger):
 
 logger_class = AskedForLogger
 
-bind = os.environ.get("ORCHESTRATOR_HTTP_BIND", "127.0.0.1:8080")
-worker_class = "functions.http.worker.PatientWorker"
-workers = int(os.environ.get("ORCHESTRATOR_HTTP_WORKERS", "2"))
-threads = int(os.environ.get("ORCHESTRATOR_HTTP_THREADS", "8"))
+try:
+    section = HTTP.read(os.environ)
+except OrchestratorError as error:
+    print(f"the HTTP server cannot start: {error.detail}", file=sys.stderr)  # noqa: T201  (there is no log yet)
+    sys.exit(exit_codes.CONFIGURATION)
 
-# A request is answered within 10 s, so a worker that is silent for 60 is stuck; on SIGTERM all in hand is finished.
+bind = section.bind
+worker_class = "functions.http.worker.PatientWorker"
+workers = section.workers
+threads = section.threads
+
+# A request is answered within 10 s, so a worker that is silent for 60 is stuck. SIGTERM lets requests in flight end.
 timeout = 60
 graceful_timeout = 30
 keepalive = 75  # longer than the usual ingress' own, so that the ingress is the one to close

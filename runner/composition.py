@@ -12,7 +12,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-from runner.config.types import Config, DriverName, LocalImage
+from runner.config.drivers import DriverName, LocalImage
+from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.jobs import ResolveSecrets
 from runner.security.tokens import Signer

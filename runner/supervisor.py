@@ -1,6 +1,6 @@
 """The supervisor behind `up`: starts the processes of one host or pod, restarts what dies, ends all in order.
 
-    sidecar ─▶ tracker ─▶ doors (http, amqp)        started from left to right, stopped from right to left
+    sidecar ─▶ tracker ─▶ protocols (http, grpc, amqp)        started from left to right, stopped from right to left
 
 Signal handlers only enqueue. A child that finds the configuration wrong ends everything, since a restart would find
 the same; any other death is mended after a pause that grows with each death in a row.
@@ -18,11 +18,14 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from runner.config.loading import PATH_VARIABLE
-from runner.config.types import Config, Rabbitmq
+from runner.config.section_variable import GRPC, HTTP, RABBITMQ, SectionVariable
+from runner.config.types import Config
 from runner.runtime import exit_codes
 from runner.sidecar.client import SOCKET_VARIABLE
 
@@ -30,7 +33,7 @@ log = logging.getLogger("orchestrator.up")
 
 HOME = Path(__file__).resolve().parent.parent
 STOP_SECONDS = 35.0
-"""For a child to finish what it has in hand; gunicorn gives its own workers 30."""
+"""For a child to finish its requests in flight; gunicorn gives its own workers 30."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
 """Seconds before a restart: doubled with each death in a row, so that everything is back within 5 s of a crash."""
@@ -39,7 +42,7 @@ STEADY_SECONDS = 30.0
 """A child that ran so long did not die in a row."""
 
 AMQP_PREFIX = "ORCHESTRATOR_AMQP_"
-"""Of the variables with the broker's URL and credentials, which concern that door alone."""
+"""Of the variables with the broker's URL and credentials, which only the RabbitMQ process gets."""
 
 _PR_SET_PDEATHSIG = 1
 _SECRETS = ("ORCHESTRATOR_PRIVATE_KEY", "ORCHESTRATOR_SENTRY_DSN")
@@ -57,61 +60,34 @@ def children(config: Config, path: Path, environ: Mapping[str, str]) -> tuple[Ch
     """What the configuration names, in the order it is to start."""
     broker = {name: value for name, value in environ.items() if name.startswith(AMQP_PREFIX)}
     others = {name: value for name, value in environ.items() if name not in broker}
-    shared = {**others, PATH_VARIABLE: str(path), "PYTHONPATH": str(HOME)}
+    shared = {**others, PATH_VARIABLE: str(path), "PYTHONPATH": _module_path(environ.get("PYTHONPATH", ""))}
     edge = {name: value for name, value in shared.items() if name not in _SECRETS}
     edge[SOCKET_VARIABLE] = config.sidecar.socket
-    runner = (sys.executable, "-m", "runner")
-    doors = {
-        "http": _http(config, edge),
-        "grpc": _grpc(config, edge),
-        "amqp": [Child("amqp", (sys.executable, "-m", "functions.amqp"), edge | broker | _rabbitmq(config.rabbitmq))],
+    python = (sys.executable, "-m")
+    gunicorn = (*python, "gunicorn", "-c", str(HOME / "gunicorn.conf.py"), "functions.bundle:app")
+    grpc = Child("grpc", (*python, "functions.grpc"), edge | _handed(GRPC, config))
+    protocols = {
+        "http": [Child("http", gunicorn, edge | _handed(HTTP, config))],
+        # These processes share the port: the kernel distributes connections among them.
+        "grpc": [structs.replace(grpc, name=f"grpc {number}") for number in range(1, config.grpc.workers + 1)],
+        "amqp": [Child("amqp", (*python, "functions.amqp"), edge | broker | _handed(RABBITMQ, config))],
     }
-    # The memory and printer drivers' jobs live in the sidecar's own process, where nobody else can see them.
+    # The memory and printer drivers' jobs live in the sidecar's own process, where no tracker can see them.
     tracked = set(config.drivers()) - {"memory", "printer"}
     return (
-        Child("sidecar", (*runner, "serve"), shared),
-        *([Child("tracker", (*runner, "track"), shared)] if tracked else []),
-        *(child for protocol in dict.fromkeys(config.protocols) for child in doors[protocol]),
+        Child("sidecar", (*python, "runner", "serve"), shared),
+        *([Child("tracker", (*python, "runner", "track"), shared)] if tracked else []),
+        *(child for protocol in dict.fromkeys(config.protocols) for child in protocols[protocol]),
     )
 
 
-def _http(config: Config, environment: Mapping[str, str]) -> list[Child]:
-    http = {
-        "ORCHESTRATOR_HTTP_BIND": config.http.bind,
-        "ORCHESTRATOR_HTTP_WORKERS": str(config.http.workers),
-        "ORCHESTRATOR_HTTP_THREADS": str(config.http.threads),
-    }
-    gunicorn = (sys.executable, "-m", "gunicorn", "-c", str(HOME / "gunicorn.conf.py"))
-    return [Child("http", (*gunicorn, "functions.bundle:app"), {**environment, **http})]
+def _module_path(inherited: str) -> str:
+    """PYTHONPATH with this tree first. An empty one must add nothing: an empty entry is the working directory."""
+    return os.pathsep.join([str(HOME), inherited] if inherited else [str(HOME)])
 
 
-def _grpc(config: Config, environment: Mapping[str, str]) -> list[Child]:
-    """Processes that share the port: the kernel deals connections out among them."""
-    grpc = {
-        "ORCHESTRATOR_GRPC_BIND": config.grpc.bind,
-        "ORCHESTRATOR_GRPC_CONCURRENCY": str(config.grpc.concurrency),
-        "ORCHESTRATOR_GRPC_TLS_CERTIFICATE": config.grpc.tls.certificate,
-        "ORCHESTRATOR_GRPC_TLS_KEY": config.grpc.tls.key,
-        "ORCHESTRATOR_GRPC_TLS_CLIENT_CA": config.grpc.tls.client_ca,
-    }
-    command = (sys.executable, "-m", "functions.grpc")
-    return [Child(f"grpc {number}", command, {**environment, **grpc}) for number in range(1, config.grpc.workers + 1)]
-
-
-def _rabbitmq(settings: Rabbitmq) -> dict[str, str]:
-    """The section as the variables that functions/amqp/settings.py reads."""
-    queues = {name: {"queue": place.queue, "key": place.key} for name, place in settings.queues.items()}
-    values = {
-        "EXCHANGE": settings.exchange,
-        "QUEUES": msgspec.json.encode(queues).decode(),
-        "QUEUE_TYPE": settings.queue_type,
-        "DECLARE": "true" if settings.declare else "false",
-        "PREFETCH": str(settings.prefetch),
-        "THREADS": str(settings.threads),
-        "DELAYS": ",".join(map(str, settings.delays)),
-        "HEALTH_FILE": settings.health_file,
-    }
-    return {AMQP_PREFIX + name: value for name, value in values.items()}
+def _handed(section: SectionVariable[Any], config: Config) -> dict[str, str]:
+    return {section.variable: section.encode(config)}
 
 
 class Running:
@@ -196,14 +172,14 @@ class Supervisor:
         return None
 
     def _reread(self) -> None:
-        """The functions learn what concerns them from the sidecar, within seconds."""
+        """The functions get the new request policy from the sidecar, within seconds."""
         for running in self._running:
             if running.child.name == "sidecar" and running.process:
                 running.process.send_signal(signal.SIGHUP)
 
     def _stop(self) -> None:
-        """From the doors inwards, so that what the doors have in hand still finds the sidecar."""
-        log.info("stopping; what is in hand is finished first")
+        """From the protocols inwards, so that their requests in flight still reach the sidecar."""
+        log.info("stopping; requests in flight are finished first")
         for running in reversed(self._running):
             process = running.process
             if process is None or process.poll() is not None:

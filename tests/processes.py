@@ -6,6 +6,7 @@ behind are found as well: by a test that asserts there are none, and when all ar
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -112,9 +113,7 @@ class Processes:
         """gunicorn as it is deployed."""
         return self.python(
             *("-m", "gunicorn", "-c", "gunicorn.conf.py", app, *flags),
-            ORCHESTRATOR_HTTP_BIND=f"127.0.0.1:{port}",
-            ORCHESTRATOR_HTTP_WORKERS=str(workers),
-            ORCHESTRATOR_HTTP_THREADS=str(threads),
+            ORCHESTRATOR_HTTP=json.dumps({"bind": f"127.0.0.1:{port}", "workers": workers, "threads": threads}),
             ORCHESTRATOR_SOCKET=str(socket_path),
         )
 

@@ -1,8 +1,9 @@
-"""Holds messages back while there is no sidecar to hand them to.
+"""A circuit breaker: holds messages back while the sidecar does not answer.
 
-Without it a long outage would send every message of a backlog round through the delay queues, again and again. So
-after an `unavailable` the sidecar is asked a question that touches no cluster: if it answers, one cluster's trouble is
-no reason to hold back another's messages; if not, those in hand wait until it does, and the broker keeps the rest.
+Without it, a long outage would send every message of a backlog through the delay queues, again and again. So after an
+`unavailable` the sidecar is asked for its request policy, which touches no cluster. If it answers, the breaker closes:
+one cluster's failure is no reason to hold back another's messages. If not, the messages in flight wait until it
+answers, and the broker keeps the rest.
 """
 
 from __future__ import annotations
@@ -18,57 +19,57 @@ from runner.sidecar.client import Client
 log = logging.getLogger("orchestrator.amqp")
 
 HOLD_SECONDS = 300.0
-"""A message is held for so long at most; the broker's own patience is 30 min by default (`consumer_timeout`)."""
+"""A message is held for so long at most; the broker's own limit is 30 min by default (`consumer_timeout`)."""
 
 ANSWER_SECONDS = 3.0
 LONGEST_PAUSE = 2.0
 
 
-class Gate:
-    """Open, until somebody has found the sidecar gone."""
+class CircuitBreaker:
+    """Closed while the sidecar answers, and messages pass; open while it does not."""
 
     def __init__(self, socket_path: str) -> None:
         self._path = socket_path
-        self._open = asyncio.Event()
-        self._open.set()
-        self._doubted = asyncio.Event()
+        self._closed = asyncio.Event()
+        self._closed.set()
+        self._tripped = asyncio.Event()
         self._abandoned = False
 
     def __repr__(self) -> str:
-        return f"Gate({'open' if self._open.is_set() else 'closed'})"
+        return f"CircuitBreaker({'closed' if self._closed.is_set() else 'open'})"
 
-    async def passed(self) -> None:
-        """Wait until there is a sidecar. Raises Unavailable after HOLD_SECONDS, and CancelledError once abandoned."""
-        if self._open.is_set():
+    async def until_closed(self) -> None:
+        """Wait until the sidecar answers. Raises Unavailable after HOLD_SECONDS, and CancelledError once abandoned."""
+        if self._closed.is_set():
             return
         try:
             async with asyncio.timeout(HOLD_SECONDS):
-                await self._open.wait()
+                await self._closed.wait()
         except TimeoutError as error:
-            raise Unavailable("the runner has not been there for a while") from error
+            raise Unavailable(f"the sidecar has not answered for {HOLD_SECONDS:.0f} s; start it") from error
         if self._abandoned:
             raise asyncio.CancelledError
 
-    def close(self) -> None:
-        """Let nothing through before the sidecar has answered."""
-        self._open.clear()
-        self._doubted.set()
+    def trip(self) -> None:
+        """Open: hold messages back until the sidecar has answered."""
+        self._closed.clear()
+        self._tripped.set()
 
     def abandon(self) -> None:
-        """Those who wait give up: their messages go back to the queue, untried."""
-        if not self._open.is_set():
+        """End every wait with CancelledError; the messages go back to their queues, untried."""
+        if not self._closed.is_set():
             self._abandoned = True
-            self._open.set()
+            self._closed.set()
 
-    async def keep(self) -> None:
-        """Ask the sidecar whenever it is in doubt, for ever."""
+    async def run(self) -> None:
+        """After each trip, ask the sidecar until it answers. Runs until cancelled."""
         while True:
-            await self._doubted.wait()
-            self._doubted.clear()
+            await self._tripped.wait()
+            self._tripped.clear()
             backoff = Backoff(longest=LONGEST_PAUSE)
             while not await asyncio.to_thread(self._answers):
                 await asyncio.sleep(backoff.next())
-            self._open.set()
+            self._closed.set()
 
     def _answers(self) -> bool:
         try:

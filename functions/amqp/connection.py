@@ -1,4 +1,4 @@
-"""A connection to the broker that is there again whenever it was lost."""
+"""A connection to the broker that is opened again whenever it is lost."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import aiormq
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
-from functions.amqp.settings import Settings
+from functions.amqp.broker import BrokerAccess
 from functions.amqp.transport import Transport
 
 log = logging.getLogger("orchestrator.amqp")
 
 FAILURES = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, asyncio.InvalidStateError)
-"""What the library raises where the broker, the network or the channel is not as it should be."""
+"""What the library raises for failures of the broker, the network or the channel."""
 
 CONNECT_SECONDS, CLOSE_SECONDS = 15.0, 5.0
 HEARTBEAT_SECONDS = 20
-"""A broker that is silent for about three times as long is given up (aiormq)."""
+"""The connection is given up after about three times as long without a byte from the broker (aiormq)."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 STEADY_SECONDS = 30.0
-"""A connection that held so long was no failed attempt."""
+"""A connection that lasted so long was no failed attempt: the backoff starts again."""
 
 Serve = Callable[[AbstractConnection], Awaitable[None]]
 
@@ -49,40 +49,40 @@ class Backoff:
         self._next = self._first
 
 
-class Link:
-    """One connection. While it is open `serve` runs on it; when either ends, so does the other, and it begins anew."""
+class BrokerConnection:
+    """One connection. `serve` runs while it is open; when either ends, the other is ended, and it connects again."""
 
-    def __init__(self, name: str, settings: Settings, serve: Serve) -> None:
+    def __init__(self, name: str, broker: BrokerAccess, serve: Serve) -> None:
         self._name = name
-        self._settings = settings
+        self._broker = broker
         self._serve = serve
 
     def __repr__(self) -> str:
-        return f"Link({self._name}, {self._settings.broker})"
+        return f"BrokerConnection({self._name}, {self._broker.loggable})"
 
-    async def keep(self) -> None:
-        """For ever, until cancelled."""
+    async def run(self) -> None:
+        """Connect and serve, again and again, until cancelled."""
         clock = asyncio.get_running_loop().time
         backoff = Backoff()
         while True:
             began = clock()
             try:
-                await self._live()
+                await self._serve_once()
             except FAILURES as error:
                 if clock() - began > STEADY_SECONDS:
                     backoff.reset()
                 pause = backoff.next()
                 log.warning(
                     "no connection to %s for %s: %s; trying again in %.1f s",
-                    self._settings.broker, self._name, describe(error), pause,
+                    self._broker.loggable, self._name, describe(error), pause,
                 )  # fmt: skip
                 await asyncio.sleep(pause)
 
-    async def _live(self) -> None:
+    async def _serve_once(self) -> None:
         async with asyncio.timeout(CONNECT_SECONDS):
             connection = await self._connect()
         try:
-            log.info("connected to %s for %s", self._settings.broker, self._name)
+            log.info("connected to %s for %s", self._broker.loggable, self._name)
             await first_of(self._serve(connection), connection.closing)
         finally:
             with suppress(TimeoutError, *FAILURES):
@@ -91,8 +91,8 @@ class Link:
 
     async def _connect(self) -> AbstractConnection:
         name = f"orchestrator {self._name}"
-        url = self._settings.address.update_query(heartbeat=HEARTBEAT_SECONDS, name=name)
-        return await aiormq.connect(url, context=self._settings.tls(), transport_factory=Transport())
+        url = self._broker.address.update_query(heartbeat=HEARTBEAT_SECONDS, name=name)
+        return await aiormq.connect(url, context=self._broker.tls(), transport_factory=Transport())
 
 
 async def first_of(work: Awaitable[None], *ends: Awaitable[object]) -> None:
@@ -108,11 +108,11 @@ async def first_of(work: Awaitable[None], *ends: Awaitable[object]) -> None:
         if task.cancelled():
             raise ConnectionError("closed")
         error = task.exception()
-        if isinstance(error, asyncio.CancelledError):  # how aiormq says that the broker has fallen silent
-            raise ConnectionError("the other side has not been heard of for too long") from error
+        if isinstance(error, asyncio.CancelledError):  # aiormq's sign that the broker sent nothing for too long
+            raise ConnectionError("the broker has sent nothing for too long") from error
         if error:
             raise error
-    raise ConnectionError("closed by the other side")
+    raise ConnectionError("closed by the broker")
 
 
 def describe(error: BaseException) -> str:

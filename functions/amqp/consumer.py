@@ -1,4 +1,4 @@
-"""One queue's consumer, watched: whatever ends it, it begins anew."""
+"""The consumer of one queue: whatever ends it, it is started again."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from typing import Any
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from functions.amqp.connection import FAILURES, Backoff, describe, first_of
-from functions.amqp.settings import Settings, Source
-from functions.amqp.topology import RPC_SECONDS, ensure, work
+from functions.amqp.topology import RPC_SECONDS, Source, ensure, queue_topology
+from runner.config.protocols import RabbitmqSection
 
 log = logging.getLogger("orchestrator.amqp")
 
 WATCH_SECONDS = 10.0
-"""Between two looks at whether the queue and our consumer on it are still there."""
+"""Between two checks that the queue and this consumer on it still exist."""
 
 Take = Callable[[Source, DeliveredMessage], None]
 
 
-class Intake:
-    """Consumes one queue on a channel of its own, so that what closes the channel concerns no other queue."""
+class QueueConsumer:
+    """Consumes one queue on a channel of its own: what closes the channel affects no other queue."""
 
-    def __init__(self, source: Source, settings: Settings, take: Take) -> None:
+    def __init__(self, source: Source, section: RabbitmqSection, take: Take) -> None:
         self.source = source
-        self._settings = settings
+        self._section = section
         self._take = take
         self._channel: AbstractChannel | None = None
         self._tag = ""
         self._stopped = False
 
     def __repr__(self) -> str:
-        return f"Intake({self.source.queue!r}, {'consuming' if self.consuming else 'not consuming'})"
+        return f"QueueConsumer({self.source.queue!r}, {'consuming' if self.consuming else 'not consuming'})"
 
     @property
     def consuming(self) -> bool:
-        """Whether messages would come."""
+        """Whether the broker would deliver a message now."""
         return self._channel is not None and not self._channel.is_closed
 
-    async def keep(self, connection: AbstractConnection) -> None:
-        """Consume for as long as the connection holds."""
+    async def run(self, connection: AbstractConnection) -> None:
+        """Consume while the connection is open."""
         backoff = Backoff()
         while not self._stopped:
             try:
@@ -54,19 +54,19 @@ class Intake:
         await connection.closing
 
     async def stop(self) -> None:
-        """Have nothing more delivered; what is in hand can still be acknowledged."""
+        """Cancel the consumer; messages in flight can still be acknowledged."""
         self._stopped = True
         if self._channel is not None:
             with suppress(*FAILURES):
                 await self._channel.basic_cancel(self._tag, timeout=RPC_SECONDS)
 
     async def _consume(self, connection: AbstractConnection, backoff: Backoff) -> None:
-        await ensure(connection, work(self._settings, self.source), declare=self._settings.declare)
+        await ensure(connection, queue_topology(self._section, self.source), declare=self._section.declare)
         channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)
         cancelled = asyncio.get_running_loop().create_future()
         channel.on_consumer_cancel_callbacks.add(lambda _: _settle(cancelled))
         try:
-            await channel.basic_qos(prefetch_count=self._settings.prefetch, timeout=RPC_SECONDS)
+            await channel.basic_qos(prefetch_count=self._section.prefetch, timeout=RPC_SECONDS)
             answer = await channel.basic_consume(self.source.queue, self._deliver, timeout=RPC_SECONDS)
             self._channel, self._tag = channel, answer.consumer_tag or ""
             log.info("consuming %s", self.source.queue)
@@ -78,16 +78,16 @@ class Intake:
                     await channel.close()
 
     async def _deliver(self, message: DeliveredMessage) -> None:
-        """Aiormq ends its own tasks with the channel, so what is done with the message does not belong in here."""
+        """Pass the message on. Handling it here would end with the channel, as all tasks of aiormq's do."""
         self._take(self.source, message)
 
     async def _watch(self, channel: AbstractChannel, backoff: Backoff) -> None:
-        """A queue that is gone closes the channel; one without any consumer has lost ours."""
+        """Find a lost consumer: a deleted queue closes the channel, and a queue without consumers has lost this one."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             queue = await channel.queue_declare(self.source.queue, passive=True, timeout=RPC_SECONDS)
             if queue.consumer_count == 0 and not self._stopped:
-                raise ConnectionError("the broker has forgotten the consumer")
+                raise ConnectionError("the broker no longer has this consumer")
             backoff.reset()
 
 

@@ -1,4 +1,4 @@
-"""Readiness, for logs and for probes: a file that is there, and fresh, as long as messages are being consumed."""
+"""Readiness, for logs and probes: a file that exists, and is renewed, while messages are being consumed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from runner.sidecar.client import Client
 
 log = logging.getLogger("orchestrator.amqp")
 
-LOOK_SECONDS = 2.0
+INTERVAL_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
 
 
-class Health:
-    """Looks every LOOK_SECONDS. `trouble` gives what is wrong on the broker's side."""
+class HealthFile:
+    """Checks every INTERVAL_SECONDS. `trouble` says what is wrong on the broker's side; empty where nothing is."""
 
     def __init__(self, path: str, client: Client, trouble: Callable[[], str]) -> None:
         self._path = Path(path) if path else None
@@ -27,12 +27,12 @@ class Health:
         self._trouble = trouble
         self._last = "starting"
 
-    async def keep(self) -> None:
-        """For ever; the file goes with us."""
+    async def run(self) -> None:
+        """Check until cancelled, then remove the file."""
         try:
             while True:
                 self._note(self._trouble() or await asyncio.to_thread(self._ask))
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(INTERVAL_SECONDS)
         finally:
             self._write("stopping")
 
@@ -53,15 +53,15 @@ class Health:
         self._write(trouble)
 
     def _write(self, trouble: str) -> None:
-        """Written aside and renamed, so that no probe sees half of it."""
+        """Write a temporary file and rename it, so that no probe reads half of it."""
         if self._path is None:
             return
         try:
             if trouble:
                 self._path.unlink(missing_ok=True)
                 return
-            aside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-            aside.write_text(f"ready, pid {os.getpid()}\n")
-            aside.replace(self._path)
+            temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+            temporary.write_text(f"ready, pid {os.getpid()}\n")
+            temporary.replace(self._path)
         except OSError as error:
             log.error("the health file %s cannot be written: %s", self._path, error)

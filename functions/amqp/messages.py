@@ -1,7 +1,7 @@
-"""What a message is and what becomes of it, as values; no broker here.
+"""Messages as values: the request in a body, a message's history, and what is decided about one that was refused.
 
-A message's history travels in its headers, so that whichever process meets it next knows it. Headers and properties
-are the sender's to fill: nothing in them is trusted to have a sensible type.
+No broker in here. A message's history is kept in its headers, for the process that gets it next. Headers and properties
+are set by the sender: none is trusted to have a sensible type.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from runner.payloads import MAX_BODY
 
 PREFIX = "x-orchestrator-"
 MAX_DEFECTS = 5
-"""Times that a message is tried again after an error of ours, before it becomes a dead letter."""
+"""Times that a message is tried again after an internal error, before it becomes a dead letter."""
 
 MAX_RETURNS = 10
-"""Times that a message may come back because whoever had it died or lost the connection."""
+"""Times that a message may come back because the process that had it ended or lost its connection."""
 
 _MAX_DETAIL, _MAX_PROBLEMS = 1000, 20
 _BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 _NOT_REPEATED = frozenset({"CC", "BCC", DELAY_HEADER})
-"""The broker would send copies to the keys of the first two once more; the last is over."""
+"""The broker would send copies to the keys of the first two once more; the last is a delay that is over."""
 
 _REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{1,128}\Z")
 
@@ -47,12 +47,12 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     returns: int = 0
 
     def headers(self) -> dict[str, Any]:
-        """As the next to meet the message will read it."""
+        """As `history` reads it when the message comes again."""
         return {PREFIX + name.replace("_", "-"): value for name, value in msgspec.structs.asdict(self).items()}
 
 
 class Delay(msgspec.Struct, frozen=True):
-    """Back to its queue in that many seconds."""
+    """The message returns to its queue after so many seconds."""
 
     seconds: int
     history: History
@@ -60,7 +60,7 @@ class Delay(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """Never again, unless a person sends it back."""
+    """The message is not tried again, unless an operator moves it back."""
 
     history: History
     error: OrchestratorError
@@ -70,7 +70,7 @@ Verdict = Delay | DeadLetter
 
 
 class _Outer(msgspec.Struct):
-    """What tells the two shapes apart. Every payload has `run_id` at its top, no envelope has."""
+    """What distinguishes the two shapes: every payload has `run_id` at its top, no envelope has."""
 
     run_id: Raw | UnsetType = UNSET
     kwargs: Raw | UnsetType = UNSET
@@ -82,7 +82,8 @@ _outer = msgspec.json.Decoder(_Outer)
 def payload(body: bytes, content_encoding: str | None) -> bytes:
     """The request itself: the body, or what the envelope `{"id", "task", "kwargs", "retries"}` holds.
 
-    Whatever is neither is given as it is; decoding it will say what is wrong. Raises TooLarge, UnsupportedMediaType.
+    A body of neither shape is returned unchanged; decoding it will say what is wrong.
+    Raises TooLarge, UnsupportedMediaType.
     """
     if len(body) > MAX_BODY:
         raise TooLarge(f"the message has {len(body)} bytes; {MAX_BODY} are taken")
@@ -98,7 +99,7 @@ def payload(body: bytes, content_encoding: str | None) -> bytes:
 
 
 def history(headers: Mapping[str, Any], queue: str, now: float, *, redelivered: bool) -> History:
-    """What the headers tell. Quorum queues count the returns themselves, for others it is a flag."""
+    """The history in the headers. Quorum queues count the returns themselves; other queues only set a flag."""
     counted = _number(headers.get("x-delivery-count"))
     return History(
         queue=queue,
@@ -114,10 +115,13 @@ def on_return(
 ) -> Verdict | None:
     """What to do with a message that has come back without an answer, before it is tried again; None to try it.
 
-    It may be what ended us. So it is counted first: where the broker does not do that, by sending it round with the
-    count in its headers, which also keeps it from the others. At MAX_RETURNS it is a dead letter.
+    The message itself may have ended the process. So its returns are counted before it is tried. Where the broker does
+    not count them, the message is delayed with the count in its headers. Over MAX_RETURNS it is a dead letter.
     """
-    error = Internal(f"whoever had it in hand died or lost the connection, {known.returns} times; see the logs of then")
+    error = Internal(
+        f"the consumer ended or lost its connection with this message in flight, {known.returns} times;"
+        " see the consumer's log of that time"
+    )
     if known.returns > MAX_RETURNS:
         return DeadLetter(known, error)
     if not redelivered or _number(headers.get("x-delivery-count")):
@@ -126,7 +130,7 @@ def on_return(
 
 
 def judge(error: OrchestratorError, known: History, delays: Sequence[int], draw: Draw) -> Verdict:
-    """What the error table says, given what has been tried already."""
+    """What the error table says, given the history."""
     row = TABLE[error.code].amqp
     later = msgspec.structs.replace(known, attempts=known.attempts + 1)
     if row == "delay-then-dead-letter":
@@ -137,7 +141,7 @@ def judge(error: OrchestratorError, known: History, delays: Sequence[int], draw:
 
 
 def _pause(delays: Sequence[int], tried: int, at_least: int, draw: Draw) -> int:
-    """One of two neighbours, so that what failed together does not come back together; more with each try."""
+    """One of two neighbouring delays, so that messages which failed together return apart; longer with each try."""
     last = len(delays) - 1
     first = min(tried, last)
     while first < last and delays[first] < at_least:
@@ -145,17 +149,17 @@ def _pause(delays: Sequence[int], tried: int, at_least: int, draw: Draw) -> int:
     return draw(delays[first : first + 2])
 
 
-def outgoing(verdict: Verdict, received: Basic.Properties, room: int) -> Basic.Properties:
-    """The properties under which the untouched body is sent on, persistent.
+def outgoing(verdict: Verdict, received: Basic.Properties, max_bytes: int) -> Basic.Properties:
+    """The properties for publishing the unchanged body again, persistent.
 
-    Left behind: an expiry, which would let the broker drop it; the user, whom the broker holds against ours; and what
-    the broker itself had added. Where the sender's headers leave no room for ours within `room` bytes (one frame), or
-    cannot be sent again, they are left behind too.
+    Left out: an expiry, after which the broker would drop the message; the user id, which the broker compares with this
+    connection's user; and the headers that the broker itself added. Where the sender's headers and ours take more than
+    `max_bytes` (one frame), or the sender's cannot be encoded again, the sender's are left out too.
     """
     ours: dict[str, Any] = {**verdict.history.headers(), **_explanation(verdict)}
     theirs = {name: value for name, value in (received.headers or {}).items() if _repeated(name)}
     properties = _properties(received, {**theirs, **ours})
-    if not _fits(properties, room):
+    if not _fits(properties, max_bytes):
         properties = _properties(received, {**ours, f"{PREFIX}headers": "the sender's did not fit and were left out"})
     return properties
 
@@ -192,15 +196,15 @@ def _repeated(name: str) -> bool:
     return name not in _NOT_REPEATED and not name.startswith((PREFIX, *_BROKERS))
 
 
-def _fits(properties: Basic.Properties, room: int) -> bool:
+def _fits(properties: Basic.Properties, max_bytes: int) -> bool:
     try:
-        return len(ContentHeader(properties=properties).marshal()) <= room
-    except Exception:  # pamqp raises whatever comes up; the answer is the same
+        return len(ContentHeader(properties=properties).marshal()) <= max_bytes
+    except Exception:  # pamqp raises exceptions of many kinds; the answer is the same
         return False
 
 
 def trace_id(properties: Basic.Properties) -> str:
-    """The id that the logs have: the message's own where it is a decent one."""
+    """The request id for the logs: the message's own where it is usable, else a new one."""
     for given in (properties.message_id, properties.correlation_id):
         if isinstance(given, str) and _REQUEST_ID.match(given):
             return given

@@ -1,5 +1,7 @@
-"""Where messages leave us: delayed, or as dead letters. On a connection of its own, since a broker that is short of
-memory or disk stops reading from connections that publish, and acknowledgements must still get through.
+"""Publishing messages that were not accepted: to a delay queue or as dead letters.
+
+On a connection of its own: a broker that is short of memory or disk stops reading from connections that publish, and
+acknowledgements must still reach it.
 """
 
 from __future__ import annotations
@@ -10,10 +12,11 @@ import logging
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
-from functions.amqp.connection import FAILURES, Backoff, Link, describe
+from functions.amqp.broker import BrokerAccess
+from functions.amqp.connection import FAILURES, Backoff, BrokerConnection, describe
 from functions.amqp.messages import DeadLetter, Verdict, outgoing
-from functions.amqp.settings import Settings
-from functions.amqp.topology import aside, dead_letter_exchange, delay_exchange, ensure
+from functions.amqp.topology import dead_letter_exchange, delay_exchange, ensure, retry_topology
+from runner.config.protocols import RabbitmqSection
 
 log = logging.getLogger("orchestrator.amqp")
 
@@ -21,38 +24,38 @@ _FRAME_OVERHEAD = 8
 """Bytes of a frame besides its payload (AMQP 0-9-1, 4.2.3)."""
 
 
-class Outlet:
-    """Sends messages on; what it has returned from is stored by the broker."""
+class MessagePublisher:
+    """Publishes messages. When `send` returns, the broker has stored the message."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._link = Link("sending on", settings, self._serve)
+    def __init__(self, section: RabbitmqSection, broker: BrokerAccess) -> None:
+        self._section = section
+        self._connection = BrokerConnection("sending on", broker, self._serve)
         self._channel: AbstractChannel | None = None
         self._opened = asyncio.Event()
         self._renew = asyncio.Event()
-        self._room = 0
-        self._under_way: set[str] = set()
+        self._max_header_bytes = 0
+        self._unconfirmed: set[str] = set()
 
     def __repr__(self) -> str:
-        return f"Outlet({'open' if self._opened.is_set() else 'closed'})"
+        return f"MessagePublisher({'open' if self._opened.is_set() else 'closed'})"
 
     @property
     def open(self) -> bool:
-        """Whether there is somewhere to send to."""
+        """Whether a message could be published now."""
         return self._opened.is_set()
 
-    async def keep(self) -> None:
-        """Keep the connection, for ever."""
-        await self._link.keep()
+    async def run(self) -> None:
+        """Keep the connection open, until cancelled."""
+        await self._connection.run()
 
     async def opened(self) -> None:
-        """Wait until everything is there that messages may be sent to."""
+        """Wait until every exchange and queue exists that messages may be sent to."""
         await self._opened.wait()
 
     async def send(self, verdict: Verdict, received: Basic.Properties, body: bytes) -> None:
-        """Have the broker store the message as the verdict says, however long that takes."""
+        """Publish as the verdict says, again and again until the broker has confirmed it."""
         dead = isinstance(verdict, DeadLetter)
-        exchange = dead_letter_exchange(self._settings) if dead else delay_exchange(self._settings)
+        exchange = dead_letter_exchange(self._section) if dead else delay_exchange(self._section)
         backoff = Backoff()
         while True:
             await self._opened.wait()
@@ -64,19 +67,19 @@ class Outlet:
                     "a message of %s could not be sent on: %s; trying again in %.1f s",
                     verdict.history.queue, describe(error), pause,
                 )  # fmt: skip
-                self._renew.set()  # perhaps what it is sent to has been deleted: look, and make it again
+                self._renew.set()  # the exchange may have been deleted: check, and declare it again
                 await asyncio.sleep(pause)
             else:
                 return
 
     async def _publish(self, exchange: str, verdict: Verdict, received: Basic.Properties, body: bytes) -> None:
         assert self._channel is not None
-        properties = outgoing(verdict, received, self._room)
-        # aiormq tells by the message id which message was returned as unroutable, so no two may be under way.
-        if properties.message_id in self._under_way:
+        properties = outgoing(verdict, received, self._max_header_bytes)
+        # aiormq matches a returned message by its id, so no two unconfirmed ones may have the same.
+        if properties.message_id in self._unconfirmed:
             properties.message_id = None
         identity = properties.message_id or ""
-        self._under_way.add(identity)
+        self._unconfirmed.add(identity)
         try:
             await self._channel.basic_publish(
                 body, exchange=exchange, routing_key=verdict.history.queue, properties=properties, mandatory=True
@@ -85,18 +88,18 @@ class Outlet:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
-            raise ConnectionError("closed while the message was on its way") from error
+            raise ConnectionError("closed before the message was confirmed") from error
         except Exception as error:
-            if type(error) is Exception:  # how aiormq says that the other side has closed
-                raise ConnectionError("closed while the message was on its way") from error
+            if type(error) is Exception:  # aiormq's sign that the broker has closed the channel
+                raise ConnectionError("closed before the message was confirmed") from error
             raise
         finally:
-            self._under_way.discard(identity)
+            self._unconfirmed.discard(identity)
 
     async def _serve(self, connection: AbstractConnection) -> None:
-        await ensure(connection, aside(self._settings), declare=self._settings.declare)
+        await ensure(connection, retry_topology(self._section), declare=self._section.declare)
         self._channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
-        self._room = connection.connection_tune.frame_max - _FRAME_OVERHEAD
+        self._max_header_bytes = connection.connection_tune.frame_max - _FRAME_OVERHEAD
         self._renew.clear()
         self._opened.set()
         try:

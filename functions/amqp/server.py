@@ -1,13 +1,13 @@
-"""The RabbitMQ door: `python -m functions.amqp` consumes the queues and hands their messages to the functions.
+"""The RabbitMQ consumer: `python -m functions.amqp` consumes the queues and passes each message to its function.
 
-    queue ─▶ intake ─▶ threads: function ─▶ sidecar ─┬─ accepted ─▶ ack
-                                                     └─ error ─▶ delay or dead letter, stored by the broker ─▶ ack
+    queue ─▶ consumer ─▶ thread: function ─▶ sidecar ─┬─ accepted ─▶ ack
+                                                      └─ error ─▶ delay or dead letter, stored by the broker ─▶ ack
 
-What this keeps: a message is acknowledged only after every job it asks for exists, or after the broker has confirmed
-that it stored the message elsewhere. Dying between the two leaves a message twice, which the jobs' names make
-harmless. There is no token here: who may publish is for the broker to say.
+The guarantee: a message is acknowledged only after every job it asks for exists, or after the broker has confirmed that
+it stored the message elsewhere. A crash between the two leaves a message twice, which the jobs' names make harmless.
+There is no token here: the broker's permissions say which users may publish.
 
-Why threads: the sidecar's client blocks, for as long as a cluster takes to answer. As many commands are in hand as
+Why threads: the sidecar's client blocks, for as long as a cluster takes to answer. As many commands are in flight as
 there are threads; the prefetch bounds the messages that wait for one.
 """
 
@@ -21,21 +21,22 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from aiormq.abc import AbstractConnection, DeliveredMessage
 
+from functions.amqp import broker as amqp_broker
 from functions.amqp import messages as amqp_messages
-from functions.amqp import settings as amqp_settings
-from functions.amqp.circuit_breaker import Gate
-from functions.amqp.connection import FAILURES, Link
-from functions.amqp.consumer import Intake
-from functions.amqp.health import Health
+from functions.amqp.broker import BrokerAccess
+from functions.amqp.circuit_breaker import CircuitBreaker
+from functions.amqp.connection import FAILURES, BrokerConnection
+from functions.amqp.consumer import QueueConsumer
+from functions.amqp.health import HealthFile
 from functions.amqp.messages import DeadLetter, History, Verdict
-from functions.amqp.publisher import Outlet
-from functions.amqp.settings import Settings, Source
+from functions.amqp.publisher import MessagePublisher
+from functions.amqp.topology import Source, sources
 from functions.analysis import Analysis
 from functions.autofix import Autofix
 from functions.cancel_check import CancelCheck
@@ -43,40 +44,42 @@ from functions.commit import Commit
 from functions.function import DEADLINE_SECONDS, Function
 from functions.ssh_verify import SshVerify
 from functions.transformer import Transformer
+from runner.config.protocols import RabbitmqSection
+from runner.config.section_variable import RABBITMQ
 from runner.errors import Internal, OrchestratorError, Unavailable
 from runner.runtime import exit_codes, logs
-from runner.sidecar.client import Client
+from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 
 log = logging.getLogger("orchestrator.amqp")
 
 DRAIN_SECONDS = 20.0
-"""On SIGTERM, for what is in hand; `up` waits for 35, and a thread may need its 10 to let go."""
+"""On SIGTERM, for messages in flight. `up` waits for 35, and a thread may need its 10 to end."""
 
 FUNCTIONS = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
 
 
-class Door:
-    """From queues to functions, until told to stop."""
+class AmqpServer:
+    """Consumes every queue and passes each message to its function."""
 
-    def __init__(self, settings: Settings, socket_path: str) -> None:
+    def __init__(self, section: RabbitmqSection, broker: BrokerAccess, socket_path: str) -> None:
         client = Client(socket_path)
-        self._settings = settings
+        self._section = section
         self._functions: Mapping[str, Function] = {kind.request_type: kind(client) for kind in FUNCTIONS}
-        self._threads = ThreadPoolExecutor(settings.threads, "command")
-        self._outlet = Outlet(settings)
-        self._intakes = [Intake(source, settings, self._take) for source in settings.sources()]
-        self._link = Link("consuming", settings, self._consume)
-        self._gate = Gate(socket_path)
-        self._health = Health(settings.health_file, client, self._trouble)
-        self._in_hand: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(section.threads, "command")
+        self._publisher = MessagePublisher(section, broker)
+        self._consumers = [QueueConsumer(source, section, self._take) for source in sources(section)]
+        self._connection = BrokerConnection("consuming", broker, self._consume)
+        self._breaker = CircuitBreaker(socket_path)
+        self._health = HealthFile(section.health_file, client, self._trouble)
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"Door({self._intakes}, {self._outlet}, {self._gate}, {len(self._in_hand)} in hand)"
+        return f"AmqpServer({self._consumers}, {self._publisher}, {self._breaker}, {len(self._in_flight)} in flight)"
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Consume until `stop` is set; then finish what is in hand."""
-        kept: list[Awaitable[None]] = [self._outlet.keep(), self._link.keep(), self._gate.keep(), self._health.keep()]
-        tasks = [asyncio.ensure_future(each) for each in kept]
+        """Consume until `stop` is set; then finish the messages in flight."""
+        parts = (self._publisher, self._connection, self._breaker, self._health)
+        tasks = [asyncio.ensure_future(each.run()) for each in parts]
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
         await self._drain()
@@ -88,80 +91,80 @@ class Door:
             if isinstance(error, Exception):
                 raise error
         if not stop.is_set():
-            raise RuntimeError("a part of the door has ended, though nobody asked it to")
+            raise RuntimeError("a part of the RabbitMQ consumer has ended without being stopped")
 
     async def _consume(self, connection: AbstractConnection) -> None:
-        """Only once there is somewhere for messages to go that are not accepted."""
-        await self._outlet.opened()
-        await asyncio.gather(*(intake.keep(connection) for intake in self._intakes))
+        """Begins once messages that are not accepted can be published."""
+        await self._publisher.opened()
+        await asyncio.gather(*(consumer.run(connection) for consumer in self._consumers))
 
     async def _drain(self) -> None:
-        log.info("stopping; %d messages in hand are finished first", len(self._in_hand))
-        await asyncio.gather(*(intake.stop() for intake in self._intakes))
-        self._gate.abandon()
-        if self._in_hand:
-            await asyncio.wait(self._in_hand, timeout=DRAIN_SECONDS)
-        if left := len(self._in_hand):
+        log.info("stopping; %d messages in flight are finished first", len(self._in_flight))
+        await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
+        self._breaker.abandon()
+        if self._in_flight:
+            await asyncio.wait(self._in_flight, timeout=DRAIN_SECONDS)
+        if left := len(self._in_flight):
             log.warning(
                 "%d messages were not finished within %.0f s; they go back to their queues", left, DRAIN_SECONDS
             )
-        for task in self._in_hand:
+        for task in self._in_flight:
             task.cancel()
 
     def _take(self, source: Source, message: DeliveredMessage) -> None:
         task = asyncio.ensure_future(self._handle(source, message))
-        self._in_hand.add(task)
+        self._in_flight.add(task)
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._in_hand.discard(task)
+        self._in_flight.discard(task)
         if not task.cancelled() and (error := task.exception()):
             log.error("a message could not be handled; it stays in its queue", exc_info=error)
 
     async def _handle(self, source: Source, message: DeliveredMessage) -> None:
         properties, redelivered = message.header.properties, bool(message.redelivered)
-        headers, delays = properties.headers or {}, self._settings.delays
+        headers, delays = properties.headers or {}, self._section.delays
         history = amqp_messages.history(headers, source.queue, time.time(), redelivered=redelivered)
         trace_id = amqp_messages.trace_id(properties)
         verdict = amqp_messages.on_return(history, headers, delays, random.choice, redelivered=redelivered)
         if verdict is None:
             verdict = await self._try(source, message, history, trace_id)
         if verdict is not None:
-            _tell(verdict, trace_id)
-            await self._outlet.send(verdict, properties, message.body)
-        with suppress(*FAILURES):  # the channel is gone: the message comes again, and finds its jobs
+            _log_verdict(verdict, trace_id)
+            await self._publisher.send(verdict, properties, message.body)
+        with suppress(*FAILURES):  # the channel is closed: the message comes again, and its jobs exist
             await message.channel.basic_ack(message.delivery_tag or 0)
 
     async def _try(self, source: Source, message: DeliveredMessage, history: History, trace_id: str) -> Verdict | None:
-        """Have it accepted; the verdict where it is not."""
+        """Pass it to its function; the verdict where it is not accepted."""
         try:
-            await self._gate.passed()
+            await self._breaker.until_closed()
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._threads, self._accept, source.request_type, message, trace_id)
         except OrchestratorError as error:
             if isinstance(error, Unavailable):
-                self._gate.close()
-            return amqp_messages.judge(error, history, self._settings.delays, random.choice)
+                self._breaker.trip()
+            return amqp_messages.judge(error, history, self._section.delays, random.choice)
         except Exception:
-            log.exception("a message failed for a reason of ours", extra={"request_id": trace_id})
-            defect = Internal(f"an error of ours; it is logged under request id {trace_id}")
-            return amqp_messages.judge(defect, history, self._settings.delays, random.choice)
+            log.exception("a message failed with an internal error", extra={"request_id": trace_id})
+            defect = Internal(f"internal error; it is logged under request id {trace_id}")
+            return amqp_messages.judge(defect, history, self._section.delays, random.choice)
         return None
 
     def _accept(self, request_type: str, message: DeliveredMessage, trace_id: str) -> None:
-        """In a thread. The deadline begins only here: waiting for the thread is no fault of the sidecar's."""
+        """In a thread. The deadline begins here: time spent waiting for a thread is not the sidecar's."""
         body = amqp_messages.payload(message.body, message.header.properties.content_encoding)
         self._functions[request_type].accept(body, time.monotonic() + DEADLINE_SECONDS, trace_id)
 
     def _trouble(self) -> str:
-        """Why a message sent now would not be consumed; empty where it would."""
-        if not self._outlet.open:
+        """Why a message published now would not be consumed; empty where it would."""
+        if not self._publisher.open:
             return "there is no connection to the broker"
-        idle = [intake.source.queue for intake in self._intakes if not intake.consuming]
+        idle = [consumer.source.queue for consumer in self._consumers if not consumer.consuming]
         return f"not consumed: {', '.join(idle)}" if idle else ""
 
 
-def _tell(verdict: Verdict, trace_id: str) -> None:
+def _log_verdict(verdict: Verdict, trace_id: str) -> None:
     error, history = verdict.error, verdict.history
     fields = {"request_id": trace_id, "queue": history.queue, "code": error.code, "attempts": history.attempts}
     if isinstance(verdict, DeadLetter):
@@ -171,25 +174,25 @@ def _tell(verdict: Verdict, trace_id: str) -> None:
         log.warning("a message waits for %d s: %s", verdict.seconds, error.detail, extra=fields | seconds)
 
 
-async def serve(settings: Settings, socket_path: str) -> None:
-    """The whole life of the process: signals, and the door."""
+async def serve(section: RabbitmqSection, broker: BrokerAccess, socket_path: str) -> None:
+    """Run until SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await Door(settings, socket_path).run(stop)
+    await AmqpServer(section, broker, socket_path).run(stop)
 
 
 def main() -> int:
-    """Gives the exit code."""
+    """Run the process; its exit code."""
     logging.config.dictConfig(logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO")))
-    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # what it reports, it raises as well, and we say it once
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it also raises what it logs, and one line is enough
     try:
-        settings, socket_path = amqp_settings.read(os.environ)
+        section, broker = RABBITMQ.read(os.environ), amqp_broker.read(os.environ)
     except OrchestratorError as error:
-        log.critical("%s", error.detail)
+        log.critical("the RabbitMQ consumer cannot start: %s", error.detail)
         return exit_codes.CONFIGURATION
-    asyncio.run(serve(settings, socket_path))
+    asyncio.run(serve(section, broker, os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET)))
     return 0
 
 

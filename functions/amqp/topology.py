@@ -1,32 +1,41 @@
-"""What must exist on the broker: as values, and making or checking it.
+"""What must exist on the broker: as values, and declaring or checking it.
 
     atlas ─▶ {exchange} ──key──▶ queue ─▶ us ─┬─▶ {exchange}.delay ──seconds──▶ {exchange}.delay.N ─┐ after N s
                                    ▲          │                                                       │
                                    └──────────┼────────────── {exchange}.return ◀─────────────────────┘
                                               └─▶ {exchange}.dead-letter ─▶ {exchange}.dead-letter
 
-A delayed message keeps its queue's name as routing key, so all queues share the delay queues. Should its queue be gone
-when the delay is over, the alternate exchange of `.return` keeps it as a dead letter.
+A delayed message keeps its queue's name as routing key, so all queues share the delay queues. If its queue no longer
+exists when the delay is over, the alternate exchange of `.return` makes it a dead letter.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from functions.amqp.settings import Settings, Source
+from runner.config.protocols import RabbitmqQueue, RabbitmqSection, RabbitmqType
+from runner.payloads import ALIASES, REQUEST_TYPES
 
 RPC_SECONDS = 20.0
-"""For the broker to answer; quorum queues elect a leader first."""
+"""For the broker to answer. Quorum queues elect a leader first."""
 
 DELAY_HEADER = "orchestrator-delay"
-"""A headers exchange leaves names that begin with x- out of the comparison, so that every queue would match."""
+"""No name with x-: a headers exchange leaves those out of the comparison, so every queue would match."""
 
 
-class Exchange(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue to consume, the routing key that it is bound by, and the request type of its messages."""
+
+    request_type: str
+    queue: str
+    key: str
+
+
+class ExchangeDeclaration(msgspec.Struct, frozen=True):
     """A durable exchange."""
 
     name: str
@@ -35,14 +44,14 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """An exchange leads to the queue, by this key and these arguments."""
+    """An exchange routes to the queue, by this key and these arguments."""
 
     exchange: str
     key: str = ""
     arguments: dict[str, Any] = {}
 
 
-class Queue(msgspec.Struct, frozen=True):
+class QueueDeclaration(msgspec.Struct, frozen=True):
     """A durable queue with the bindings that lead to it."""
 
     name: str
@@ -50,58 +59,68 @@ class Queue(msgspec.Struct, frozen=True):
     bindings: tuple[Binding, ...] = ()
 
 
-Part = Exchange | Queue
+Declaration = ExchangeDeclaration | QueueDeclaration
 
 
-def delay_exchange(settings: Settings) -> str:
-    """Takes messages that are to wait, by the header DELAY_HEADER."""
-    return f"{settings.exchange}.delay"
+def sources(section: RabbitmqSection) -> tuple[Source, ...]:
+    """Every queue, also that of the spelling in atlas's own list; one that two spellings share only once."""
+    found: dict[str, Source] = {}
+    for spelling in (*REQUEST_TYPES, *ALIASES):
+        place = section.queues.get(cast("RabbitmqType", spelling), RabbitmqQueue())
+        queue, key = place.queue or spelling, place.key or spelling
+        found.setdefault(queue, Source(request_type=ALIASES.get(spelling, spelling), queue=queue, key=key))
+    return tuple(found.values())
 
 
-def dead_letter_exchange(settings: Settings) -> str:
-    """Takes messages that can never succeed."""
-    return f"{settings.exchange}.dead-letter"
+def delay_exchange(section: RabbitmqSection) -> str:
+    """Routes messages that are to wait, by the header DELAY_HEADER."""
+    return f"{section.exchange}.delay"
 
 
-def aside(settings: Settings) -> tuple[Part, ...]:
-    """Where messages go that were not accepted."""
-    back, dead = f"{settings.exchange}.return", dead_letter_exchange(settings)
-    delay = delay_exchange(settings)
+def dead_letter_exchange(section: RabbitmqSection) -> str:
+    """Routes messages that can never succeed."""
+    return f"{section.exchange}.dead-letter"
+
+
+def retry_topology(section: RabbitmqSection) -> tuple[Declaration, ...]:
+    """For messages that were not accepted: the delay queues, the way back, the dead letters."""
+    back, dead = f"{section.exchange}.return", dead_letter_exchange(section)
+    delay = delay_exchange(section)
     return (
-        Exchange(dead, "fanout"),
-        Queue(dead, _type(settings), (Binding(dead),)),
-        Exchange(back, "direct", {"alternate-exchange": dead}),
-        Exchange(delay, "headers"),
+        ExchangeDeclaration(dead, "fanout"),
+        QueueDeclaration(dead, _type(section), (Binding(dead),)),
+        ExchangeDeclaration(back, "direct", {"alternate-exchange": dead}),
+        ExchangeDeclaration(delay, "headers"),
         *(
-            Queue(
+            QueueDeclaration(
                 f"{delay}.{seconds}",
-                {**_type(settings), **_dead_lettering(settings, back), "x-message-ttl": seconds * 1000},
+                {**_type(section), **_dead_lettering(section, back), "x-message-ttl": seconds * 1000},
                 (Binding(delay, "", {"x-match": "all", DELAY_HEADER: seconds}),),
             )
-            for seconds in settings.delays
+            for seconds in section.delays
         ),
     )
 
 
-def work(settings: Settings, source: Source) -> tuple[Part, ...]:
-    """Where one request type's messages come from.
+def queue_topology(section: RabbitmqSection, source: Source) -> tuple[Declaration, ...]:
+    """For one request type's messages: its queue, and the exchanges that it is bound to.
 
-    A classic queue is made without arguments, as everybody else would declare it. A quorum queue hands what the
-    broker itself gives up on (RabbitMQ 4 has a delivery limit of 20) to the dead letters.
+    A classic queue is declared without arguments, as other programs would declare it. A quorum queue makes a dead
+    letter of each message that the broker itself gives up on (RabbitMQ 4 has a delivery limit of 20).
     """
-    quorum = settings.queue_type == "quorum"
-    arguments = {**_type(settings), **_dead_lettering(settings, dead_letter_exchange(settings))} if quorum else {}
-    bindings = Binding(settings.exchange, source.key), Binding(f"{settings.exchange}.return", source.queue)
-    return Exchange(settings.exchange), Queue(source.queue, arguments, bindings)
+    quorum = section.queue_type == "quorum"
+    arguments = {**_type(section), **_dead_lettering(section, dead_letter_exchange(section))} if quorum else {}
+    bindings = Binding(section.exchange, source.key), Binding(f"{section.exchange}.return", source.queue)
+    return ExchangeDeclaration(section.exchange), QueueDeclaration(source.queue, arguments, bindings)
 
 
-def _type(settings: Settings) -> dict[str, Any]:
-    return {"x-queue-type": "quorum"} if settings.queue_type == "quorum" else {}
+def _type(section: RabbitmqSection) -> dict[str, Any]:
+    return {"x-queue-type": "quorum"} if section.queue_type == "quorum" else {}
 
 
-def _dead_lettering(settings: Settings, exchange: str) -> dict[str, Any]:
-    """Quorum queues give a message away only once its new queue has confirmed it (RabbitMQ 3.10)."""
-    if settings.queue_type == "classic":
+def _dead_lettering(section: RabbitmqSection, exchange: str) -> dict[str, Any]:
+    """Quorum queues remove a message only after its new queue has confirmed it (RabbitMQ 3.10)."""
+    if section.queue_type == "classic":
         return {"x-dead-letter-exchange": exchange}
     return {
         "x-dead-letter-exchange": exchange,
@@ -110,44 +129,50 @@ def _dead_lettering(settings: Settings, exchange: str) -> dict[str, Any]:
     }
 
 
-async def ensure(connection: AbstractConnection, parts: tuple[Part, ...], *, declare: bool) -> None:
-    """Make what is missing; what exists is taken as it is. Without `declare`, only look.
+async def ensure(connection: AbstractConnection, declarations: tuple[Declaration, ...], *, declare: bool) -> None:
+    """Declare what is missing; what exists is used as it is. Without `declare`, only check.
 
-    Raises aiormq's ChannelNotFoundEntity where something is missing and not to be made.
+    Raises aiormq's ChannelNotFoundEntity where something is missing and `declare` is false.
     """
-    for part in parts:
+    for declaration in declarations:
         try:
-            await _look(connection, part)
+            await _check(connection, declaration)
         except ChannelNotFoundEntity:
             if not declare:
                 raise
-            await _make(connection, part)
-        if declare and isinstance(part, Queue):
-            await _bind(connection, part)
+            await _declare(connection, declaration)
+        if declare and isinstance(declaration, QueueDeclaration):
+            await _bind(connection, declaration)
 
 
-async def _look(connection: AbstractConnection, part: Part) -> None:
-    """On a channel of its own, since the broker closes the channel where the part is missing."""
+async def _check(connection: AbstractConnection, declaration: Declaration) -> None:
+    """On a channel of its own: the broker closes the channel where the exchange or queue is missing."""
     channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)
-    if isinstance(part, Exchange):
-        await channel.exchange_declare(part.name, passive=True, timeout=RPC_SECONDS)
+    if isinstance(declaration, ExchangeDeclaration):
+        await channel.exchange_declare(declaration.name, passive=True, timeout=RPC_SECONDS)
     else:
-        await channel.queue_declare(part.name, passive=True, timeout=RPC_SECONDS)
+        await channel.queue_declare(declaration.name, passive=True, timeout=RPC_SECONDS)
     await channel.close()
 
 
-async def _make(connection: AbstractConnection, part: Part) -> None:
+async def _declare(connection: AbstractConnection, declaration: Declaration) -> None:
     channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)
-    if isinstance(part, Exchange):
+    if isinstance(declaration, ExchangeDeclaration):
         await channel.exchange_declare(
-            part.name, exchange_type=part.kind, durable=True, arguments=part.arguments, timeout=RPC_SECONDS
+            declaration.name,
+            exchange_type=declaration.kind,
+            durable=True,
+            arguments=declaration.arguments,
+            timeout=RPC_SECONDS,
         )
     else:
-        await channel.queue_declare(part.name, durable=True, arguments=part.arguments, timeout=RPC_SECONDS)
+        await channel.queue_declare(
+            declaration.name, durable=True, arguments=declaration.arguments, timeout=RPC_SECONDS
+        )
     await channel.close()
 
 
-async def _bind(connection: AbstractConnection, queue: Queue) -> None:
+async def _bind(connection: AbstractConnection, queue: QueueDeclaration) -> None:
     channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)
     for binding in queue.bindings:
         await channel.queue_bind(

@@ -1,8 +1,8 @@
-"""The connection's bytes, with message properties that cannot be read replaced by none.
+"""The connection's bytes. Message properties that cannot be decoded are replaced by empty ones.
 
-A broker passes on whatever properties a message came with. Where one of them is no UTF-8, or nested without end, the
-library gives up the whole connection; the message would come again, and end the next one: poison in front of its queue
-for ever. The properties are not what is asked for, the body is. So the frame that carries them is tried first.
+A broker passes on whatever properties a message came with. Where one of them is not UTF-8, or is nested too deeply, the
+library ends the whole connection. The message would be delivered again and end the next connection, so its queue would
+be blocked for ever. Only the body is needed. So each frame that carries properties is decoded here first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROTOCOL = b"AMQP"
 
 
 class Reader:
-    """A stream's frames, whole and readable, to be taken in any pieces."""
+    """The stream in whole frames, each of which the library can decode; read in pieces of any size."""
 
     def __init__(self, stream: asyncio.StreamReader) -> None:
         self._stream = stream
@@ -37,7 +37,7 @@ class Reader:
         return not self._frame and self._stream.at_eof()
 
     async def read(self, size: int = -1) -> bytes:
-        """As asyncio.StreamReader has it; for what is left of a stream that makes no sense."""
+        """As asyncio.StreamReader has it; for the rest of a stream that is not AMQP."""
         return await self._stream.read(size)
 
     async def readexactly(self, size: int) -> bytes:
@@ -49,7 +49,7 @@ class Reader:
 
     async def _next(self) -> bytes:
         head = await self._stream.readexactly(_HEAD.size)
-        if head.startswith(_PROTOCOL):  # the broker speaks another version, and says so
+        if head.startswith(_PROTOCOL):  # the broker's answer to a version that it does not support
             return head + await self._stream.readexactly(1)
         kind, channel, size = _HEAD.unpack(head)
         rest = await self._stream.readexactly(size + 1)

@@ -1,15 +1,14 @@
 """Calls: from a stream's headers to its trailers.
 
-A unary call of ours is bounded in time from its first header to its last trailer, its message in size before it is
-read, and it is answered by one write. Health and reflection are grpclib's own kind of service, and are served by its
-Stream, with the same bound on messages.
+A unary call is bounded in time from its first header to its last trailer. Its message is bounded in size before it is
+read. Its answer is one write. Health and reflection are services of grpclib's kind, and are served by its Stream, with
+a bound on messages as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import struct
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -25,8 +24,9 @@ from grpclib.server import Stream as ServiceStream
 from h2.exceptions import ProtocolError
 from hpack import NeverIndexedHeaderTuple
 
-from functions.function import DEADLINE_SECONDS, request_id
+from functions.function import DEADLINE_SECONDS
 from functions.grpc.errors import Headers, trailers
+from functions.grpc.head import CONTENT_TYPE, CallRefused, Head, header_bytes, read_head
 from functions.grpc.session import MAX_HEADERS
 from runner.errors import Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, Unavailable
 from runner.payloads import MAX_BODY
@@ -34,42 +34,16 @@ from runner.payloads import MAX_BODY
 log = logging.getLogger("orchestrator.grpc")
 
 MAX_HELD = 128 * 1024 * 1024
-"""Bytes of messages that are being received by one process, over all its connections."""
+"""Bytes of the messages that one process may be receiving at once, over all its connections."""
 
 ANSWERING_SECONDS = 3.0
 """For a client to take the last bytes of its answer."""
 
-CONTENT_TYPE = "application/grpc+proto"
-
 _PREFIX = struct.Struct("!BI")  # compressed or not, and the message's length
-_TIMEOUT = re.compile(r"\A([0-9]{1,8})([HMSmun])\Z")  # the gRPC specification's TimeoutValue and TimeoutUnit
-_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-
-
-class Head(msgspec.Struct, frozen=True):
-    """What a call's headers say. `deadline` is on the monotonic clock, None where the client has none."""
-
-    path: str
-    deadline: float | None
-    authorization: str
-    request_id: str
-
 
 Receive = Callable[[], Awaitable[bytes]]
 Rpc = Callable[[Head, float, Receive], Awaitable[bytes]]
-"""A unary call: the head, the deadline and what gives the message, to the answer's bytes. Raises our errors."""
-
-
-class Refused(Exception):
-    """An answer that no error of ours stands for: wrong method, type, path or compression."""
-
-    def __init__(self, http: int, status: Status, message: str, *more: tuple[str, str]) -> None:
-        super().__init__(message)
-        self.headers: Headers = [
-            (":status", str(http)),
-            ("content-type", CONTENT_TYPE if http == 200 else "text/plain"),
-        ]
-        self.headers += [("grpc-status", str(status.value)), ("grpc-message", message), *more]
+"""A unary call: from the head, the deadline and the message's receiver to the answer. Raises OrchestratorError."""
 
 
 class Service(msgspec.Struct):
@@ -80,7 +54,7 @@ class Service(msgspec.Struct):
     draining: bool = False
     held: int = 0
     calls: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
-    """The unary calls in hand: what a drain waits for."""
+    """The unary calls in flight, which a drain waits for."""
 
 
 class Calls(AbstractHandler):
@@ -88,17 +62,17 @@ class Calls(AbstractHandler):
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._in_hand = 0
+        self._in_flight = 0
         self.answered = 0
-        """Unary calls that have been, whatever the answer was."""
+        """Unary calls that were answered, with success or an error."""
         self._tasks: dict[Stream, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
         return str(len(self._tasks))
 
-    def in_hand(self) -> int:
+    def in_flight(self) -> int:
         """Unary calls that are not answered yet."""
-        return self._in_hand
+        return self._in_flight
 
     def accept(self, stream: Stream, headers: Any, release_stream: Callable[[], Any]) -> None:
         """A new stream."""
@@ -123,13 +97,13 @@ class Calls(AbstractHandler):
             elif other := self._service.others.get(head.path):
                 await _serve_other(stream, head, other)
             else:
-                raise Refused(200, Status.UNIMPLEMENTED, "Method not found")
-        except Refused as refusal:
+                raise CallRefused(200, Status.UNIMPLEMENTED, "Method not found")
+        except CallRefused as refusal:
             await _end(stream, refusal.headers)
-        except ProtocolError:  # the client has closed the stream; nobody is left to answer
+        except ProtocolError:  # the client has closed the stream: there is nothing to answer
             pass
         except Exception:
-            log.exception("a call failed for a reason of ours")
+            log.exception("a call failed with an internal error")
         finally:
             del self._tasks[stream]
             release()
@@ -139,7 +113,7 @@ class Calls(AbstractHandler):
         assert task is not None
         calls = self._service.calls
         calls.add(task)
-        self._in_hand += 1
+        self._in_flight += 1
         try:
             async with asyncio.timeout(DEADLINE_SECONDS + ANSWERING_SECONDS):
                 try:
@@ -155,32 +129,32 @@ class Calls(AbstractHandler):
             if stream.closable:
                 stream.reset_nowait()
         finally:
-            self._in_hand -= 1
+            self._in_flight -= 1
             calls.discard(task)
 
     async def _carry_out(self, stream: Stream, head: Head, rpc: Rpc, headers: Headers) -> bytes:
-        """The answer's bytes; every failure is an error of ours."""
+        """The answer's bytes. Raises OrchestratorError or CallRefused, nothing else."""
         now = time.monotonic()
         deadline = min(head.deadline or now + DEADLINE_SECONDS, now + DEADLINE_SECONDS)
         try:
             if self._service.draining:
-                raise Unavailable("this server is about to end; repeat the call on a new connection")
+                raise Unavailable("this server is stopping; repeat the call on a new connection")
             if deadline <= now:
-                raise Timeout("the call's deadline had passed when it came; nothing was done")
-            if _size(headers) > MAX_HEADERS:
-                raise TooLarge(f"the headers have {_size(headers)} bytes; {MAX_HEADERS} are taken")
+                raise Timeout("the call's deadline had passed when it arrived; nothing was done")
+            if header_bytes(headers) > MAX_HEADERS:
+                raise TooLarge(f"the headers have {header_bytes(headers)} bytes; {MAX_HEADERS} are accepted")
             async with asyncio.timeout(deadline - now):
                 return await rpc(head, deadline, lambda: self._receive(stream))
         except TimeoutError:
             raise Timeout("there was no answer within the deadline; repeat the call") from None
-        except (OrchestratorError, Refused):
+        except (OrchestratorError, CallRefused):
             raise
         except Exception:
-            log.exception("a call failed for a reason of ours", extra={"request_id": head.request_id})
-            raise Internal(f"an error of ours; it is logged under request id {head.request_id}") from None
+            log.exception("a call failed with an internal error", extra={"request_id": head.request_id})
+            raise Internal(f"internal error; it is logged under request id {head.request_id}") from None
 
     async def _receive(self, stream: Stream) -> bytes:
-        """The one message of a unary call, complete. Raises TooLarge before it is read, Malformed, Busy."""
+        """The one message of a unary call, complete. Raises TooLarge before the message is read, Malformed, Busy."""
         size = await _size_of_message(stream, MAX_BODY)
         if size is None:
             raise Malformed("the call ended without a message")
@@ -196,36 +170,6 @@ class Calls(AbstractHandler):
             self._service.held -= size
 
 
-def read_head(headers: Headers, now: float) -> Head:
-    """What the headers say, or Refused."""
-    named = dict(headers)
-    if named.get(":method") != "POST":
-        raise Refused(405, Status.UNKNOWN, "gRPC is spoken by POST only", ("allow", "POST"))
-    media, _, _ = named.get("content-type", "").partition(";")
-    if media not in ("application/grpc", "application/grpc+proto"):
-        raise Refused(415, Status.UNKNOWN, "send application/grpc or application/grpc+proto")
-    given = [value for name, value in headers if name == "authorization"]
-    return Head(
-        path=named.get(":path", ""),
-        deadline=_deadline(named.get("grpc-timeout"), now),
-        authorization=given[0] if len(given) == 1 else "",
-        request_id=request_id(named.get("x-request-id", "")),
-    )
-
-
-def _deadline(timeout: str | None, now: float) -> float | None:
-    if timeout is None:
-        return None
-    if not (match := _TIMEOUT.match(timeout)):
-        raise Refused(200, Status.INVALID_ARGUMENT, "grpc-timeout must be at most 8 digits and one of H M S m u n")
-    return now + int(match[1]) * _UNITS[match[2]]
-
-
-def _size(headers: Headers) -> int:
-    """As RFC 9113, 6.5.2 counts: with 32 bytes for each."""
-    return sum(len(name) + len(value) + 32 for name, value in headers)
-
-
 async def _size_of_message(stream: Stream, limit: int) -> int | None:
     """The length of the next message, of which nothing has been read; None at the end of the stream."""
     prefix = await _exactly(stream, _PREFIX.size)
@@ -234,9 +178,9 @@ async def _size_of_message(stream: Stream, limit: int) -> int | None:
     compressed, size = _PREFIX.unpack(prefix)
     if compressed:
         offer = ("grpc-accept-encoding", "identity")
-        raise Refused(200, Status.UNIMPLEMENTED, "Messages are not taken compressed", offer)
+        raise CallRefused(200, Status.UNIMPLEMENTED, "Compressed messages are not accepted", offer)
     if size > limit:
-        raise TooLarge(f"the message has {size} bytes; {limit} are taken")
+        raise TooLarge(f"the message has {size} bytes; {limit} are accepted")
     return int(size)
 
 
@@ -244,12 +188,12 @@ async def _exactly(stream: Stream, size: int) -> bytes:
     """So many bytes, or none at the end of the stream. Raises Malformed where it ends in between."""
     try:
         return await stream.recv_data(size)
-    except AssertionError as error:  # what grpclib makes of an early end
+    except AssertionError as error:  # grpclib's sign of an early end
         raise Malformed("the message ended early") from error
 
 
 async def _succeed(stream: Stream, request_id: str, message: bytes) -> None:
-    # Another id each time would only push what is worth remembering out of the compression's table.
+    # Each id is new: indexing it would only push reusable headers out of the compression's table.
     named = NeverIndexedHeaderTuple("x-request-id", request_id)
     headers: list[Any] = [(":status", "200"), ("content-type", CONTENT_TYPE), named]
     data = _PREFIX.pack(0, len(message)) + message
@@ -270,7 +214,7 @@ async def _succeed(stream: Stream, request_id: str, message: bytes) -> None:
 
 
 async def _end(stream: Stream, headers: Headers) -> None:
-    """Trailers alone; and where the client is still sending, it need not go on."""
+    """Send the trailers alone, and reset the stream where the client is still sending."""
     if not stream.closable:
         return
     await stream.send_headers(headers, end_stream=True)
@@ -297,11 +241,11 @@ async def _serve_other(stream: Stream, head: Head, other: Handler) -> None:
                 except OrchestratorError as error:
                     raise GRPCError(Status.INVALID_ARGUMENT, error.detail) from error
     except TimeoutError:
-        await _end(stream, [*Refused(200, Status.DEADLINE_EXCEEDED, "Deadline exceeded").headers])
+        await _end(stream, [*CallRefused(200, Status.DEADLINE_EXCEEDED, "Deadline exceeded").headers])
 
 
 class _BoundedStream(ServiceStream[Any, Any]):
-    """grpclib's, but for messages that are bounded before they are read."""
+    """grpclib's, with messages bounded before they are read."""
 
     async def recv_message(self) -> Any:
         size = await _size_of_message(self._stream, MAX_HEADERS)

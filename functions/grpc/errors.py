@@ -1,4 +1,4 @@
-"""Our errors over gRPC: a status from the table, and google.rpc details that a client's library understands.
+"""Errors over gRPC: a status from the table, and google.rpc details that client libraries understand.
 
 `ErrorInfo` has the code and the request's id, `BadRequest` every bad field, `RetryInfo` when to repeat.
 """
@@ -70,11 +70,11 @@ def _details(error: OrchestratorError, request_id: str) -> Iterable[Message]:
 def _bad_request(problems: tuple[Problem, ...]) -> BadRequest:
     """As many of them as a client takes; the last says how many are missing."""
     bad = BadRequest()
-    room = MAX_DETAILS
+    remaining = MAX_DETAILS
     for index, problem in enumerate(problems):
         path = field_path(problem.pointer)
-        room -= len(path.encode()) + len(problem.message.encode()) + 8
-        if room < 0:
+        remaining -= len(path.encode()) + len(problem.message.encode()) + 8
+        if remaining < 0:
             bad.field_violations.add(field="", description=f"and {len(problems) - index} more fields are wrong")
             break
         bad.field_violations.add(field=path, description=problem.message)

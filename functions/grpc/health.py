@@ -1,4 +1,4 @@
-"""grpc.health.v1: SERVING only while the sidecar answers and can make jobs, which is what `/readyz` says over HTTP."""
+"""grpc.health.v1: SERVING only while the sidecar answers and can make jobs, as `/readyz` over HTTP."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ READY_SECONDS = 3.0
 """For the sidecar to answer."""
 
 FRESH_SECONDS = 1.0
-"""How old an answer of the sidecar's may be, and how often watchers look."""
+"""How old an answer of the sidecar's may be, and how often watchers check."""
 
 
-class Health(HealthBase):
+class GrpcHealth(HealthBase):
     """`Check` and `Watch` for these services and for the server as a whole, whose name is empty."""
 
     def __init__(self, client: AsyncioClient, *services: str) -> None:
@@ -32,7 +32,7 @@ class Health(HealthBase):
         self._known = (0.0, False)
 
     def drain(self) -> None:
-        """From now on NOT_SERVING, and every watcher hears so at once."""
+        """NOT_SERVING from now on; every watcher is notified at once."""
         self._draining.set()
 
     async def Check(self, stream: Any) -> None:  # noqa: N802  (the contract's name)
@@ -68,7 +68,7 @@ class Health(HealthBase):
         return HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
 
     async def _ready(self) -> bool:
-        """Asked once for all who want to know at the same time."""
+        """Whether the sidecar is ready; checks at the same time share one question to it."""
         async with self._asking:
             if time.monotonic() > self._known[0]:
                 self._known = (time.monotonic() + FRESH_SECONDS, await self._ask())

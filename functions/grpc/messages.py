@@ -1,8 +1,8 @@
-"""The contract's messages, as the JSON that every function reads; and the answer, as a message.
+"""The contract's messages: requests as the JSON that every function reads, and the answer as a message.
 
-A request becomes the very document that HTTP would have brought, so that types, bounds and the naming of bad fields are
-one and the same for both. protobuf's own parser is C and takes a microsecond; the walk below takes eight for a real
-request, half of what `json_format` does, which besides makes strings of the contract's integers.
+A request becomes the document that HTTP would have received, so that types, bounds and the names of bad fields are the
+same for both. protobuf's own parser is C and takes a microsecond; the walk below takes eight for a real request, half
+of what `json_format` takes, which also turns the contract's integers into strings.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Convert = Callable[[Any], Any]
 
 
 def reader(message: type[Message]) -> Callable[[bytes], bytes]:
-    """What reads one type of request: the message's bytes to the JSON document's. Raises Malformed."""
+    """A reader of one type of request: from the message's bytes to the JSON document's. It raises Malformed."""
     convert = _message(message.DESCRIPTOR)
 
     def read(data: bytes) -> bytes:
@@ -52,7 +52,7 @@ _STATES = {
 
 
 def _message(kind: Any) -> Convert:
-    """A message to an object. What has its zero value is missing from it, as JSON's zero values may be."""
+    """A message to an object. Zero values are left out of it, as they may be in JSON."""
     if special := _SPECIAL.get(kind.full_name):
         return special
     plain: list[tuple[str, str, Convert | None]] = []
@@ -77,12 +77,12 @@ def _message(kind: Any) -> Convert:
 
 
 def _name(field: FieldDescriptor) -> str:
-    """The field's name in the JSON: its own, but for the one that begins with an underscore there."""
+    """The field's name in the JSON: its own, except for the one that begins with an underscore there."""
     return field.json_name if field.json_name.startswith("_") else field.name
 
 
 def _value(field: FieldDescriptor) -> Convert | None:
-    """How the value of a field that is no single message is to be changed; None where it is not."""
+    """How to convert the value of a field that is no single message; None where it stays as it is."""
     kind = field.message_type
     if field.name == "config":
         return _json_text
@@ -105,7 +105,7 @@ def _each_value(change: Convert) -> Convert:
 
 
 def _json_text(text: str) -> msgspec.Raw | str:
-    """The sender's own JSON. What is none is left as text, which the check of `config` then refuses as no object."""
+    """The sender's own JSON. Text that is not JSON stays text, which the check of `config` refuses as no object."""
     try:
         return msgspec.json.decode(text, type=msgspec.Raw).copy()
     except (msgspec.DecodeError, RecursionError):
@@ -117,4 +117,4 @@ def _patch_ids(message: Any) -> list[int | str]:
 
 
 _SPECIAL: dict[str, Convert] = {"orchestrator.v1.PatchIds": _patch_ids}
-"""Messages that stand for something simpler in the JSON."""
+"""Messages whose JSON is simpler than an object."""

@@ -1,17 +1,17 @@
-"""One HTTP/2 connection of the gRPC door: grpclib's protocol with bounds on what a client may make it do.
+"""One HTTP/2 connection of the gRPC server: grpclib's protocol with bounds on what a client may make it do.
 
-h2 itself bounds the header table, CONTINUATION frames and the streams open at once. What it leaves to us:
+h2 itself bounds the header table, CONTINUATION frames and the streams open at once. This module adds:
 
-- a client that opens and resets streams, or pings, or changes settings without end (CVE-2023-44487, CVE-2019-9512 and
-  their like) has an allowance for whatever is no part of a call, which refills with time and with each call that is
-  answered; over it, the connection is ended with ENHANCE_YOUR_CALM;
-- a client that says goodbye has its calls answered, and closes the connection itself (RFC 9113, 6.8);
-- headers over `MAX_HEADERS` are answered by the call, and over four times as much end the connection, since the state
-  of their compression is lost with them (RFC 9113, 10.5.1);
-- a frame over the bound ends the connection when its length has come, not its last byte;
-- a peer that is gone is found by pings, and by the kernel where it leaves our bytes unacknowledged;
-- a GOAWAY that asks for patience is written past h2, which after one of its own would serve nothing any more. A client
-  built on h2 is as strict, so it is told only when none of its calls is in hand.
+- An allowance of frames that are no part of a call, against clients that open and reset streams, ping, or change
+  settings without end (CVE-2023-44487, CVE-2019-9512 and others). It refills with time and with each call answered.
+  Over it, the connection is ended with ENHANCE_YOUR_CALM.
+- A client that sends GOAWAY still gets its calls answered, and closes the connection itself (RFC 9113, 6.8).
+- Headers over `MAX_HEADERS` fail their call. Over four times as much they end the connection, since the state of their
+  compression is lost with them (RFC 9113, 10.5.1).
+- A frame over the bound ends the connection when its length has arrived, not its last byte.
+- A dead peer is found by pings, and by the kernel where it leaves bytes unacknowledged.
+- The server's own GOAWAY at a drain is written without h2, which would serve nothing after sending one. A client built
+  on h2 is as strict, so it gets one only while none of its calls is in flight.
 """
 
 from __future__ import annotations
@@ -39,25 +39,25 @@ MAX_STREAMS = 100
 """Calls at once on one connection."""
 
 MAX_HEADERS = 16 * 1024
-"""Bytes of a call's headers, counted as HTTP/2 does (RFC 9113, 6.5.2); a token of atlas's has a few hundred."""
+"""Bytes of a call's headers, counted as HTTP/2 does (RFC 9113, 6.5.2); atlas's tokens have a few hundred."""
 
 ALLOWANCE, ALLOWANCE_PER_SECOND = 1000.0, 100.0
-"""Frames that cost us and bring nothing: at once, and refilled."""
+"""Frames that are no part of a call: at once, and refilled."""
 
 ALLOWANCE_PER_CALL = 8.0
-"""Clients that measure their bandwidth ping with each answer, and open their window for the next."""
+"""Some clients ping with each answer, to measure bandwidth, and enlarge their window for the next one."""
 
 SLICE = 8192
-"""Bytes that are looked at before the allowance is: at most 910 frames, some 30 ms."""
+"""Bytes that are processed before the allowance is checked: at most 910 frames, some 30 ms."""
 
 UNREAD_SECONDS = 30
-"""For which a peer may leave what we sent unacknowledged, and a closed connection may linger."""
+"""For a peer to acknowledge what was sent to it, and for a closed connection to send its last bytes."""
 
 CONFIGURATION = Configuration(
-    # Windows bound what a connection can make us hold before anybody asked for it. A message of 4 MiB fits through.
+    # Windows bound what a connection may send before it is read. A message of 4 MiB is read piece by piece.
     http2_connection_window_size=1024 * 1024,
     http2_stream_window_size=256 * 1024,
-    # A peer that does not answer a ping is gone, whether or not it has a call in hand.
+    # A peer that does not answer a ping is dead, whether or not it has a call in flight.
     _keepalive_time=60.0,
     _keepalive_timeout=20.0,
     _keepalive_permit_without_calls=True,
@@ -67,9 +67,9 @@ CONFIGURATION = Configuration(
 
 _H2 = H2Configuration(
     client_side=False,
-    # Every byte is some character here, so that an odd header fails its call, not the connection.
+    # In latin-1 every byte is a character, so that an undecodable header fails its call, not the connection.
     header_encoding="latin-1",
-    # A tenth of a call's time, for headers that go nowhere: the few that are read are checked where they are read.
+    # Validation takes a tenth of a call's time. The few headers that are read are checked where they are read.
     validate_inbound_headers=False,
     validate_outbound_headers=False,
     normalize_inbound_headers=False,
@@ -79,17 +79,17 @@ _H2 = H2Configuration(
 _OF_A_CALL = (RequestReceived, DataReceived, TrailersReceived, StreamEnded)
 
 
-class Farewell(Event):
-    """The client opens no more streams. h2 would serve none of those that are open, so it is not told."""
+class GoAway(Event):
+    """The client has sent GOAWAY: it opens no more streams. Not passed to h2, which would stop serving open ones."""
 
 
 class CallsOfConnection(Protocol):
-    """What a connection must know of the calls that it carries."""
+    """What a session reads of the calls of its connection."""
 
     answered: int
 
-    def in_hand(self) -> int:
-        """Those that are not answered yet."""
+    def in_flight(self) -> int:
+        """Unary calls that are not answered yet."""
 
 
 class TooManyFrames(Exception):
@@ -97,7 +97,7 @@ class TooManyFrames(Exception):
 
 
 class Session(H2Protocol):
-    """A connection. `began` is called with it once it is there, after any handshake, and `ended` when it is lost."""
+    """A connection. `began` is called with it once it is open, after any handshake, and `ended` when it is lost."""
 
     def __init__(
         self, calls: CallsOfConnection, *, began: Callable[[Session], None], ended: Callable[[Session], None]
@@ -114,39 +114,39 @@ class Session(H2Protocol):
         return f"Session({peer}, calls={self.handler!r})"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say our bounds, and keep to them from the first byte, whether or not the client has heard of them."""
+        """Send the bounds as settings, and enforce them from the first byte on."""
         super().connection_made(transport)
         self._transport = cast(asyncio.Transport, transport)
-        _forget_the_dead(self._transport)
+        _limit_unacknowledged(self._transport)
         self._h2 = self.connection._connection
         self._h2.decoder.max_header_list_size = 4 * MAX_HEADERS
-        # Huffman's code would save 15 bytes of an answer, and cost a twentieth of the call.
+        # Huffman coding would save 15 bytes of an answer, and cost a twentieth of the call's time.
         encoder: Any = self._h2.encoder
         encoder.encode = partial(encoder.encode, huffman=False)
         self._h2.update_settings(
             {SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS, SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADERS}
         )
-        self._h2._frame_dispatch_table[GoAwayFrame] = lambda _: ([], [Farewell()])
+        self._h2._frame_dispatch_table[GoAwayFrame] = lambda _: ([], [GoAway()])
         self.processor = _Events(self.handler, self.connection, self._calls)
         self.connection.flush()
         self._began(self)
 
     def data_received(self, data: bytes) -> None:
-        """Feed h2 and act on what it makes of it; end the connection in order where the client breaks the rules."""
+        """Feed h2 and process its events; end the connection with GOAWAY where the client breaks the rules."""
         try:
             for start in range(0, len(data), SLICE):
                 if self.connection.is_closing():
                     return
                 self._act(data[start : start + SLICE])
         except TooManyFrames:
-            self._say_goodbye(ErrorCodes.ENHANCE_YOUR_CALM)
-            self._end("too many frames that ask for nothing")
+            self._send_goaway(ErrorCodes.ENHANCE_YOUR_CALM)
+            self._end("too many frames that are no part of a call")
         except ProtocolError as error:  # h2 has its GOAWAY ready
             self.connection.flush()
             self._end(f"protocol error: {error}")
         except Exception:
-            log.exception("a connection failed for a reason of ours")
-            self._end("an error of ours")
+            log.exception("a connection failed with an internal error")
+            self._end("internal error")
 
     def _act(self, data: bytes) -> None:
         events = self.connection.feed(data)
@@ -163,26 +163,26 @@ class Session(H2Protocol):
         self._ended(self)
 
     def drain(self) -> None:
-        """No new calls, please; said now where no call is in hand, else by `close`."""
-        if not self.connection.is_closing() and not self._calls.in_hand():
-            self._say_goodbye(ErrorCodes.NO_ERROR)
+        """Ask the client for no new calls: by GOAWAY now where no call is in flight, else in `close`."""
+        if not self.connection.is_closing() and not self._calls.in_flight():
+            self._send_goaway(ErrorCodes.NO_ERROR)
             self._drained = True
 
     def close(self) -> None:
-        """End it now, with whatever it carries."""
+        """End it now, with the calls that are still in flight."""
         if not self.connection.is_closing():
             if not self._drained:
-                self._say_goodbye(ErrorCodes.NO_ERROR)
-            self._end("the server ends")
+                self._send_goaway(ErrorCodes.NO_ERROR)
+            self._end("the server stops")
 
     def _refuse_large_frames(self) -> None:
-        """h2 waits for the whole of a frame before it looks at its length, which may be said to be 16 MiB."""
+        """h2 checks a frame's length, up to 16 MiB, only after the whole frame has arrived."""
         waiting = self._h2.incoming_buffer._data
         if len(waiting) >= 3 and int.from_bytes(waiting[:3], "big") > self._h2.max_inbound_frame_size:
-            self._say_goodbye(ErrorCodes.FRAME_SIZE_ERROR)
+            self._send_goaway(ErrorCodes.FRAME_SIZE_ERROR)
             self._end("a frame over the bound")
 
-    def _say_goodbye(self, code: ErrorCodes) -> None:
+    def _send_goaway(self, code: ErrorCodes) -> None:
         assert self._transport is not None
         frame = GoAwayFrame(0, last_stream_id=self._h2.highest_inbound_stream_id, error_code=code)
         self._transport.write(frame.serialize())
@@ -191,12 +191,12 @@ class Session(H2Protocol):
         log.debug("%r is ended: %s", self, reason)
         self.processor.close(reason)
         assert self._transport is not None
-        # A client that reads nothing would keep a closed connection's last bytes, and its file, for ever.
+        # Else a client that reads nothing would keep the closed connection's last bytes, and its file, for ever.
         asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._transport.abort)
 
 
 class _Events(EventsProcessor):
-    """grpclib's, with the allowance, and deaf to frames of unknown types (RFC 9113, 5.5)."""
+    """grpclib's, with the allowance; frames of unknown types are ignored (RFC 9113, 5.5)."""
 
     def __init__(self, handler: AbstractHandler, connection: Any, calls: CallsOfConnection) -> None:
         super().__init__(handler, connection)
@@ -208,7 +208,7 @@ class _Events(EventsProcessor):
     def process(self, event: Event) -> None:
         """One event. Raises TooManyFrames."""
         if isinstance(event, DataReceived) and not event.flow_controlled_length:
-            # It would be taken for the end of the message. Where it is, another event says so.
+            # grpclib would take empty data for the end of the message. The real end has an event of its own.
             return None if event.stream_ended else self._count()
         if not isinstance(event, _OF_A_CALL):
             self._count()
@@ -225,8 +225,8 @@ class _Events(EventsProcessor):
             raise TooManyFrames
 
 
-def _forget_the_dead(transport: asyncio.Transport) -> None:
-    """Have the kernel end the connection where the peer takes nothing (TCP_USER_TIMEOUT, tcp(7))."""
+def _limit_unacknowledged(transport: asyncio.Transport) -> None:
+    """Have the kernel end the connection where the peer acknowledges nothing (TCP_USER_TIMEOUT, tcp(7))."""
     connection = transport.get_extra_info("socket")
     if connection is not None and connection.family in (socket.AF_INET, socket.AF_INET6):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)

@@ -1,35 +1,25 @@
-"""TLS for the gRPC door: files in, a context out. With an authority for clients, only those it signed get in."""
+"""TLS for the gRPC server: paths of files in, a context out. `grpc.tls.clientCa` makes client certificates required."""
 
 from __future__ import annotations
 
 import os
 import ssl
 
-import msgspec
-
+from runner.config.protocols import GrpcTls
 from runner.errors import Invalid, Problem
 
 MINIMUM = ssl.TLSVersion.TLSv1_2
 """RFC 9113, 9.2: HTTP/2 takes no older."""
 
 
-class Files(msgspec.Struct, frozen=True):
-    """Paths of PEM files; all empty where the door speaks plain text."""
-
-    certificate: str = ""
-    key: str = ""
-    client_ca: str = ""
-
-    def changed(self) -> tuple[float, ...]:
-        """When they were last written: what tells a rotated certificate."""
-        return tuple(os.stat(path).st_mtime for path in (self.certificate, self.key, self.client_ca) if path)
+def written(files: GrpcTls) -> tuple[float, ...]:
+    """When each file was last written (seconds since 1970); changes when a certificate is rotated."""
+    return tuple(os.stat(path).st_mtime for path in (files.certificate, files.key, files.client_ca) if path)
 
 
-def context(files: Files) -> ssl.SSLContext | None:
-    """None without a certificate. Raises Invalid where the files are no good, or do not go together."""
+def context(files: GrpcTls) -> ssl.SSLContext | None:
+    """None without a certificate: plain text. Raises Invalid where the files cannot be used, or not together."""
     if not files.certificate:
-        if files.key or files.client_ca:
-            raise Invalid([Problem("/grpc/tls/certificate", "is required where there is a key or a client authority")])
         return None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     made.minimum_version = MINIMUM
@@ -38,8 +28,8 @@ def context(files: Files) -> ssl.SSLContext | None:
     return made
 
 
-def load(into: ssl.SSLContext, files: Files) -> None:
-    """Read the files, at start or once more after they have changed; handshakes from now on use them."""
+def load(into: ssl.SSLContext, files: GrpcTls) -> None:
+    """Read the files, at the start and again after they have changed; later handshakes use them. Raises Invalid."""
     try:
         into.load_cert_chain(files.certificate, files.key or None)
     except (OSError, ssl.SSLError) as error:

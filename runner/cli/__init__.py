@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from runner.cli.configuration import check_config
+from runner.cli.configuration import check_config, section
 from runner.cli.jobs import jobs
 from runner.cli.processes import serve, track, up
 from runner.cli.requests import render, submit
@@ -53,5 +53,5 @@ def main() -> None:
     """  # noqa: D301  (the escape is meant: click leaves a paragraph alone that begins with this character)
 
 
-for command in (up, serve, track, check_config, render, submit, jobs):
+for command in (up, serve, track, check_config, section, render, submit, jobs):
     main.add_command(command)

@@ -10,7 +10,9 @@ from pathlib import Path
 import click
 
 from runner.config import loading as configuration
-from runner.config.types import Config, Protocol
+from runner.config.protocols import Protocol
+from runner.config.section_variable import BY_PROTOCOL
+from runner.config.types import Config
 from runner.errors import OrchestratorError
 from runner.runtime import exit_codes
 
@@ -57,10 +59,28 @@ def _dotted(pointer: str) -> str:
 def check_config(path: str | None) -> None:
     """Say everything that is wrong with the configuration, or what will run where."""
     config = load_or_exit(path)
-    if wrong := [*_bad_keys(config), *_missing_variables(config)]:
+    if wrong := [*_bad_keys(config), *_bad_variables(config)]:
         click.echo("\n".join(wrong), err=True)
         sys.exit(exit_codes.CONFIGURATION)
     click.echo("\n".join(_summary(config)))
+
+
+@click.command()
+@click.argument("name", type=click.Choice([each.section for each in BY_PROTOCOL.values()]))
+@config_option
+def section(name: str, path: str | None) -> None:
+    """Print a protocol's section as one line of JSON, for a process of that protocol that is started alone.
+
+    \b
+    export ORCHESTRATOR_HTTP="$(python -m runner section http)"          for gunicorn
+    export ORCHESTRATOR_GRPC="$(python -m runner section grpc)"          for python -m functions.grpc
+    export ORCHESTRATOR_RABBITMQ="$(python -m runner section rabbitmq)"  for python -m functions.amqp
+
+    The line has no secret. Besides it, the process may need ORCHESTRATOR_SOCKET (the sidecar's socket, if it is not
+    the default one), and for RabbitMQ ORCHESTRATOR_AMQP_URL (the broker's URL and credentials).
+    """  # noqa: D301  (the escape is meant: click leaves a paragraph alone that begins with this character)
+    (chosen,) = (each for each in BY_PROTOCOL.values() if each.section == name)
+    click.echo(chosen.encode(load_or_exit(path)))
 
 
 def _bad_keys(config: Config) -> Iterator[str]:
@@ -78,7 +98,9 @@ def _bad_keys(config: Config) -> Iterator[str]:
             yield error.detail
 
 
-def _missing_variables(config: Config) -> Iterator[str]:
+def _bad_variables(config: Config) -> Iterator[str]:
+    for protocol in config.protocols:
+        yield from BY_PROTOCOL[protocol].removed_variables(os.environ)
     if "amqp" in config.protocols and not os.environ.get(BROKER_VARIABLE):
         yield f"{BROKER_VARIABLE} is required for the protocol amqp: amqp://user:password@host:port/vhost, or amqps://"
 
@@ -89,8 +111,8 @@ def _summary(config: Config) -> list[str]:
     return [
         "The configuration is good.",
         f"  we are          {config.runner.id}, for atlas at {config.atlas_url}",
-        f"  requests        {', '.join(_door(config, protocol) for protocol in config.protocols)} ({protected})",
-        f"  sidecar         {config.sidecar.workers} workers, each with {config.sidecar.threads} commands in hand,"
+        f"  requests        {', '.join(_served(config, protocol) for protocol in config.protocols)} ({protected})",
+        f"  sidecar         {config.sidecar.workers} workers, each with {config.sidecar.threads} commands in flight,"
         f" at {config.sidecar.socket}",
         *(f"  pool {pool:<10} {_where(config, pool)}{_note(config, pool)}" for pool in pools),
         *_advice(config),
@@ -105,7 +127,7 @@ def _advice(config: Config) -> Iterator[str]:
         yield "                  unless you raise its limits.http_max_conns_per_client"
 
 
-def _door(config: Config, protocol: Protocol) -> str:
+def _served(config: Config, protocol: Protocol) -> str:
     if protocol == "grpc":
         tls = config.grpc.tls
         secured = "mutual TLS" if tls.client_ca else "TLS" if tls.certificate else "plain text"

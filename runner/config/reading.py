@@ -43,9 +43,11 @@ def read(
     *,
     unknown: Unknown = "accept",
     rules: Callable[[T], Iterator[Problem]] = lambda _: iter(()),
+    at: str = "",
 ) -> T:
     """`document` as a `kind`, or every reason why not.
 
+    `at` is the JSON pointer of the document itself, where it is a part of a larger one.
     `rules` are the checks that a type cannot express. They are asked of a half-read value too, so that all problems
     come at once: what could not be read is None there.
     Raises Malformed where it is no JSON, else Invalid with all problems (the first `MAX_PROBLEMS` of them).
@@ -53,7 +55,7 @@ def read(
     _refuse_unreadable(document)
     walk = _Walk(unknown)
     with suppress(_EnoughError):
-        value: T | None = walk.value(Raw(document), kind, "")
+        value: T | None = walk.value(Raw(document), kind, at)
         if value is not None:
             walk.problems.extend(rules(value))
             if not walk.problems:

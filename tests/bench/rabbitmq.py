@@ -38,12 +38,10 @@ def broker(work: Path) -> Iterator[Broker]:
 def messages_per_second(broker: Broker, socket_path: Path, work: Path, queue_type: str) -> float:
     """Sample analyses, each a new run, from the queue to their jobs' existence and the acknowledgement."""
     exchange = f"bench-{uuid.uuid4().hex[:8]}"
-    queues = {"analysis_run": {"queue": exchange}}
+    section = {"exchange": exchange, "queues": {"analysis_run": {"queue": exchange}}, "queueType": queue_type}
     environment = {
         "ORCHESTRATOR_AMQP_URL": broker.url,
-        "ORCHESTRATOR_AMQP_EXCHANGE": exchange,
-        "ORCHESTRATOR_AMQP_QUEUES": json.dumps(queues),
-        "ORCHESTRATOR_AMQP_QUEUE_TYPE": queue_type,
+        "ORCHESTRATOR_RABBITMQ": json.dumps(section),
         "ORCHESTRATOR_SOCKET": str(socket_path),
         "ORCHESTRATOR_LOG_LEVEL": "WARNING",
     }

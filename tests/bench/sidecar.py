@@ -16,7 +16,7 @@ import msgspec
 from runner import composition
 from runner.config import loading as configuration
 from runner.config.types import Config
-from runner.config.types import Sidecar as Settings
+from runner.config.types import SidecarSection as Settings
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import JobSpec
 from runner.sidecar.pool import Pool

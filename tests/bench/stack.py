@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -42,7 +43,7 @@ def process(command: Sequence[str], log: Path, environment: Mapping[str, str] | 
 def gunicorn(app: str, port: int, log: Path, socket_path: Path, *flags: str) -> Iterator[int]:
     """gunicorn as it is deployed, ready to serve."""
     environment = {
-        "ORCHESTRATOR_HTTP_BIND": f"127.0.0.1:{port}",
+        "ORCHESTRATOR_HTTP": json.dumps({"bind": f"127.0.0.1:{port}"}),
         "ORCHESTRATOR_SOCKET": str(socket_path),
         "ORCHESTRATOR_LOG_LEVEL": "WARNING",
     }
@@ -57,7 +58,7 @@ def grpc_server(log: Path, socket_path: Path, workers: int = 2) -> Iterator[int]
     """As many processes on one port as HTTP has workers, ready to serve; gives the port."""
     port = free_port()
     environment = {
-        "ORCHESTRATOR_GRPC_BIND": f"127.0.0.1:{port}",
+        "ORCHESTRATOR_GRPC": json.dumps({"bind": f"127.0.0.1:{port}"}),
         "ORCHESTRATOR_SOCKET": str(socket_path),
         "ORCHESTRATOR_LOG_LEVEL": "WARNING",
     }

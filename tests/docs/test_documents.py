@@ -24,7 +24,8 @@ from functions.ssh_verify import SshVerify
 from functions.transformer import Transformer
 from runner.cli import main
 from runner.config.loading import parse
-from runner.config.types import Config, Section
+from runner.config.section import Section
+from runner.config.types import Config
 from runner.errors import TABLE
 from runner.payloads import REQUEST_TYPES
 from tests.conftest import ROOT, KeyPair

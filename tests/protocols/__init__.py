@@ -1,1 +1,1 @@
-"""One corpus through every door, and what each door bears."""
+"""One corpus through every protocol, and the bounds of each."""

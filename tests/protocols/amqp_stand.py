@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,19 @@ class Stand:
         eventually(self.socket.exists, "the sidecar listens")
         return process
 
-    def consumer(self, *, ready: bool = True, **variables: str) -> Process:
-        """`python -m functions.amqp`, consuming."""
+    def consumer(self, *, ready: bool = True, access: Mapping[str, str] | None = None, **section: Any) -> Process:
+        """`python -m functions.amqp`, consuming, with these keys of the section `rabbitmq`.
+
+        `access` says by the variables' last words how the broker is reached: `{"URL": …, "CA_FILE": …}`.
+        """
         queues = {name: {"queue": self.queue(name)} for name in TYPES}
-        given = {"URL": self.broker.url, "EXCHANGE": self.exchange, "QUEUES": json.dumps(queues), "DELAYS": "1,2"}
-        named = {f"ORCHESTRATOR_AMQP_{name}": value for name, value in (given | variables).items()}
-        process = self._processes.python("-m", "functions.amqp", ORCHESTRATOR_SOCKET=str(self.socket), **named)
+        given = {"exchange": self.exchange, "queues": queues, "delays": [1, 2], **section}
+        process = self._processes.python(
+            *("-m", "functions.amqp"),
+            ORCHESTRATOR_SOCKET=str(self.socket),
+            ORCHESTRATOR_RABBITMQ=json.dumps(given),
+            **{f"ORCHESTRATOR_AMQP_{name}": value for name, value in (access or {"URL": self.broker.url}).items()},
+        )
         if ready:
             eventually(lambda: '"message":"ready"' in process.said(), f"it is ready; see {process.log}", 30)
         return process
@@ -78,7 +85,7 @@ class Stand:
                 )
 
     def depth(self, queue: str) -> int:
-        """Messages that wait in it; those in hand are not counted. -1 where it is missing."""
+        """Messages that wait in it; those in flight are not counted. -1 where it is missing."""
         try:
             with self.channel() as channel:
                 count: int = channel.queue_declare(queue, passive=True).method.message_count
@@ -112,7 +119,7 @@ class Stand:
         return sum(max(0, self.depth(f"{self.exchange}.delay.{seconds}")) for seconds in (1, 2))
 
 
-class AmqpDoor:
+class AmqpClient:
     """A message says nothing back: what came of it stands in the dead letters, and in our own logs by its id."""
 
     name = "amqp"

@@ -1,9 +1,9 @@
-"""The doors, open before one sidecar: each sends a JSON document its own way and tells what came of it.
+"""A client of each protocol, all in front of one sidecar: it sends a JSON document and gives the outcome.
 
 `functions.grpc` is never imported here: grpclib and grpcio each bring the health and reflection contracts, and protobuf
 lets a process have only one of each. It is run instead.
 
-Another door plugs in by a class with `name` and `send`, and a line in `doors`.
+Another protocol is added as a class with `name` and `send`, and a line in `clients`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SERVICE = "orchestrator.v1.Tasks"
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a caller learns. `fields` are written as google.rpc.BadRequest writes them."""
+    """What a client learns. `fields` are written as google.rpc.BadRequest writes them."""
 
     jobs: tuple[tuple[str, str], ...] = ()
     code: str = ""
@@ -41,20 +41,20 @@ class Outcome(msgspec.Struct, frozen=True):
     retry_after: int | None = None
 
 
-class Door(Protocol):
+class ProtocolClient(Protocol):
     """A way in."""
 
     name: str
 
     def send(self, request_type: str, document: dict[str, Any]) -> Outcome:
-        """Raises Unsayable where the door has no words for the document."""
+        """Raises NotExpressible where the protocol cannot express the document."""
 
 
-class Unsayable(Exception):
+class NotExpressible(Exception):
     """The protocol's own types exclude the document."""
 
 
-class HttpDoor:
+class HttpClient:
     """POST to the bundle."""
 
     name = "http"
@@ -81,8 +81,8 @@ class HttpDoor:
         )
 
 
-class GrpcDoor:
-    """grpcio, which nobody here wrote."""
+class GrpcClient:
+    """grpcio, an implementation that the server does not use."""
 
     name = "grpc"
     calls = {
@@ -113,7 +113,7 @@ class GrpcDoor:
 
 
 def message(request_type: str, document: dict[str, Any]) -> Any:
-    """The document in the contract's words."""
+    """The document as the contract's message."""
     said = dict(document)
     if said.get("config") is not None:
         config = said["config"]
@@ -121,9 +121,9 @@ def message(request_type: str, document: dict[str, Any]) -> Any:
     if ids := (said.get("artifacts") or {}).get("patch_ids"):
         said["artifacts"] = said["artifacts"] | {"patch_ids": {name: _patch_ids(each) for name, each in ids.items()}}
     try:
-        return json_format.ParseDict(said, GrpcDoor.calls[request_type][1](), ignore_unknown_fields=True)
+        return json_format.ParseDict(said, GrpcClient.calls[request_type][1](), ignore_unknown_fields=True)
     except json_format.ParseError as error:
-        raise Unsayable(str(error)) from error
+        raise NotExpressible(str(error)) from error
 
 
 def _patch_ids(ids: list[int | str]) -> dict[str, Any]:
@@ -169,15 +169,14 @@ def lasting_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proc
 
 @pytest.fixture(scope="session")
 def serve_grpc(lasting_processes: Processes) -> Callable[..., tuple[int, Process]]:
-    """A gRPC server, listening: `serve_grpc(socket, ORCHESTRATOR_GRPC_CONCURRENCY="1")`."""
+    """A gRPC server, listening: `serve_grpc(socket, concurrency=1)`."""
 
-    def start(socket_path: Path, **environment: str) -> tuple[int, Process]:
+    def start(socket_path: Path, **section: Any) -> tuple[int, Process]:
         port = free_port()
         process = lasting_processes.python(
             *("-m", "functions.grpc"),
-            ORCHESTRATOR_GRPC_BIND=f"127.0.0.1:{port}",
+            ORCHESTRATOR_GRPC=json.dumps({"bind": f"127.0.0.1:{port}", **section}),
             ORCHESTRATOR_SOCKET=str(socket_path),
-            **environment,
         )
         eventually(lambda: "serving gRPC" in process.said() or not process.runs(), "it listens")
         assert process.runs(), process.said()
@@ -213,18 +212,18 @@ def grpc_port(grpc_server: tuple[int, Process]) -> int:
 
 
 @pytest.fixture(scope="session")
-def http_door(lasting_processes: Processes, obedient_socket: Path, token: Callable[..., str]) -> HttpDoor:
+def http_client(lasting_processes: Processes, obedient_socket: Path, token: Callable[..., str]) -> HttpClient:
     port = free_port()
     lasting_processes.gunicorn("functions.bundle:app", port, obedient_socket)
     eventually(lambda: _ready(port), "the bundle is ready", 30)
-    return HttpDoor(port, token())
+    return HttpClient(port, token())
 
 
 @pytest.fixture(scope="session")
-def grpc_door(grpc_port: int, token: Callable[..., str]) -> Iterator[GrpcDoor]:
-    door = GrpcDoor(grpc_port, token())
-    yield door
-    door.channel.close()
+def grpc_client(grpc_port: int, token: Callable[..., str]) -> Iterator[GrpcClient]:
+    client = GrpcClient(grpc_port, token())
+    yield client
+    client.channel.close()
 
 
 @pytest.fixture(scope="session")
@@ -245,35 +244,37 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture(scope="session")
-def amqp_door(broker: Broker, lasting_processes: Processes, obedient_sidecar: tuple[Path, Process]) -> Door:
-    from tests.protocols.amqp_stand import AmqpDoor, Stand
+def amqp_client(broker: Broker, lasting_processes: Processes, obedient_sidecar: tuple[Path, Process]) -> ProtocolClient:
+    from tests.protocols.amqp_stand import AmqpClient, Stand
 
     socket_path, sidecar = obedient_sidecar
     stand = Stand(broker, lasting_processes, socket_path.parent)
     stand.sidecars.append(sidecar)
     # What is to come later must not come while other cases are judged.
-    return AmqpDoor(stand, stand.consumer(DELAYS="3600"))
+    return AmqpClient(stand, stand.consumer(delays=[3600]))
 
 
-class Doors(dict[str, Door]):
-    """A door that this host cannot open is skipped, with the reason."""
+class Clients(dict[str, ProtocolClient]):
+    """A test of a protocol that this host cannot serve is skipped."""
 
-    def __missing__(self, name: str) -> Door:
+    def __missing__(self, name: str) -> ProtocolClient:
         pytest.skip(f"there is no {name} here; the first test of it has said why")
 
 
 @pytest.fixture(scope="session")
-def doors(http_door: HttpDoor, grpc_door: GrpcDoor, request: pytest.FixtureRequest) -> dict[str, Door]:
+def clients(
+    http_client: HttpClient, grpc_client: GrpcClient, request: pytest.FixtureRequest
+) -> dict[str, ProtocolClient]:
     """Every way in, all before the same sidecar."""
-    opened: list[Door] = [http_door, grpc_door]
+    opened: list[ProtocolClient] = [http_client, grpc_client]
     with suppress(pytest.skip.Exception):
-        opened.append(request.getfixturevalue("amqp_door"))
-    return Doors({door.name: door for door in opened})
+        opened.append(request.getfixturevalue("amqp_client"))
+    return Clients({client.name: client for client in opened})
 
 
 @pytest.fixture
 def run() -> str:
-    """A run's id that nobody has used."""
+    """A run id that is not used yet."""
     return str(uuid.uuid4())
 
 

@@ -1,6 +1,6 @@
-"""Payloads, good and bad, and what every door must say to them: the same jobs, the same error codes.
+"""Payloads, good and bad, and what every protocol must answer to them: the same jobs, the same error codes.
 
-A case is a JSON document; a door that speaks something else translates it, and a case that cannot be said there at all
+A case is a JSON document; a protocol with another format translates it, and a case that cannot be said there at all
 says so (`json_only`). Good cases are sent under a run's id that nobody has used; `{run}` in a job's name stands for it.
 """
 

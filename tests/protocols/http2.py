@@ -40,7 +40,7 @@ class Http2:
         self.h2 = h2.connection.H2Connection(config)
         self.h2.initiate_connection()
         self.answers: dict[int, Answer] = {}
-        self.goodbye: int | None = None
+        self.goaway: int | None = None
         self.closed = False
         self._flush()
 
@@ -112,12 +112,12 @@ class Http2:
             return
         for event in self.h2.receive_data(received):
             self._take(event)
-        if not self.closed and self.goodbye is None:
+        if not self.closed and self.goaway is None:
             self._flush()
 
     def _take(self, event: Any) -> None:
         if isinstance(event, h2.events.ConnectionTerminated):
-            self.goodbye = event.error_code
+            self.goaway = event.error_code
             return
         answer = self.answers.get(getattr(event, "stream_id", 0) or 0)
         if answer is None:

@@ -1,4 +1,4 @@
-"""The RabbitMQ door against a real broker: what is acknowledged exists once, what is not is never lost."""
+"""The RabbitMQ consumer against a real broker: what is acknowledged exists once, what is not is never lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def obedient(broker: Broker, processes: Processes, tmp_path: Path, write_config:
 
 @pytest.fixture
 def analysis(sample: Callable[[str], dict[str, Any]]) -> Callable[..., bytes]:
-    """A request that nobody has sent before."""
+    """A request with a new run id."""
 
     def make(run_id: str = "", **fields: Any) -> bytes:
         return json.dumps(sample("analysis") | {"run_id": run_id or str(uuid.uuid4())} | fields).encode()
@@ -78,7 +78,7 @@ def accepted(stand: Stand, count: int, seconds: float = 60) -> None:
 def test_every_request_type_is_taken_in_both_shapes(
     stand: Stand, sample: Callable[[str], dict[str, Any]], queue_type: str
 ) -> None:
-    stand.consumer(QUEUE_TYPE=queue_type)
+    stand.consumer(queueType=queue_type)
     for request_type in TYPES:
         for shape in (lambda payload: json.dumps(payload).encode(), envelope):
             stand.publish([shape(request(request_type, str(uuid.uuid4()), sample))], request_type)
@@ -112,7 +112,7 @@ BAD: dict[str, tuple[Any, str]] = {
 def test_what_can_never_succeed_becomes_a_dead_letter_and_blocks_nothing(
     stand: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
-    stand.consumer(QUEUE_TYPE=queue_type, PREFETCH="2")
+    stand.consumer(queueType=queue_type, prefetch=2)
     for body, _ in BAD.values():
         stand.publish([body])
     stand.publish([analysis()])
@@ -125,9 +125,7 @@ def test_what_can_never_succeed_becomes_a_dead_letter_and_blocks_nothing(
     assert stand.waiting() == 0
 
 
-def test_a_dead_letter_tells_what_is_wrong_and_keeps_what_was_sent(
-    stand: Stand, analysis: Callable[..., bytes]
-) -> None:
+def test_a_dead_letter_says_what_is_wrong_and_keeps_what_was_sent(stand: Stand, analysis: Callable[..., bytes]) -> None:
     stand.consumer()
     body = analysis(run_id="../x", run_serial="one")
     stand.publish(
@@ -157,7 +155,7 @@ def test_a_dead_letter_tells_what_is_wrong_and_keeps_what_was_sent(
     assert (properties.delivery_mode, properties.expiration, properties.user_id) == (2, None, None)
 
 
-def test_headers_that_leave_no_room_are_left_out(stand: Stand) -> None:
+def test_headers_that_do_not_fit_a_frame_are_left_out(stand: Stand) -> None:
     stand.consumer()
     stand.publish([b"{"], headers={f"h{number}": "x" * 1006 for number in range(129)})
     headers, _, body = stand.dead_letter()
@@ -182,10 +180,10 @@ def test_messages_of_one_id_are_all_kept(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_what_may_succeed_later_waits_and_comes_back_without_haste(
+def test_what_may_succeed_later_is_delayed_and_tried_again(
     obedient: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
-    consumer = obedient.consumer(QUEUE_TYPE=queue_type)
+    consumer = obedient.consumer(queueType=queue_type)
     for code in ("busy", "unavailable", "timeout"):
         obedient.publish([analysis(f"raise-{code}-x")])
     time.sleep(8)  # so long that a hot loop would show
@@ -200,8 +198,8 @@ def test_what_may_succeed_later_waits_and_comes_back_without_haste(
     assert obedient.depth(obedient.dead_letters) == 0
 
 
-def test_an_error_of_ours_is_tried_five_times_more(obedient: Stand, analysis: Callable[..., bytes]) -> None:
-    obedient.consumer(DELAYS="1")
+def test_an_internal_error_is_tried_five_times_more(obedient: Stand, analysis: Callable[..., bytes]) -> None:
+    obedient.consumer(delays=[1])
     obedient.publish([analysis("raise-defect-x")])
     headers = eventually(lambda: obedient.take(obedient.dead_letters), "it is a dead letter", 40)[0]  # type: ignore[index]
     assert (headers["x-orchestrator-code"], headers["x-orchestrator-defects"]) == ("internal", 6)
@@ -209,7 +207,7 @@ def test_an_error_of_ours_is_tried_five_times_more(obedient: Stand, analysis: Ca
 
 
 def test_a_message_that_came_back_too_often_is_a_dead_letter(stand: Stand, analysis: Callable[..., bytes]) -> None:
-    """Whatever it is that ends whoever has it in hand."""
+    """Whatever it is that ends the process which has it in flight."""
     body = analysis()
     consumer = stand.consumer()
     stand.publish([body], headers={"x-orchestrator-returns": 11})
@@ -220,7 +218,7 @@ def test_a_message_that_came_back_too_often_is_a_dead_letter(stand: Stand, analy
 
 
 def test_broker_killed_and_restarted_under_load(stand: Stand, analysis: Callable[..., bytes]) -> None:
-    stand.consumer(ready=True, QUEUE_TYPE="quorum", THREADS="4")
+    stand.consumer(ready=True, queueType="quorum", threads=4)
     stand.publish([analysis() for _ in range(1500)])
     accepted(stand, 20)
     for _ in range(2):
@@ -236,9 +234,9 @@ def test_broker_killed_and_restarted_under_load(stand: Stand, analysis: Callable
 def test_broker_killed_between_create_and_ack_makes_no_second_job(
     obedient: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
-    obedient.consumer(QUEUE_TYPE=queue_type)
+    obedient.consumer(queueType=queue_type)
     obedient.publish([analysis(f"wait-1500-{number}") for number in range(8)])
-    eventually(lambda: obedient.depth(obedient.queue()) == 0, "all are in hand")
+    eventually(lambda: obedient.depth(obedient.queue()) == 0, "all are in flight")
     obedient.broker.kill()
     accepted(obedient, 8)
     obedient.broker.start()
@@ -258,10 +256,10 @@ def test_connection_closed_by_an_operator(stand: Stand, analysis: Callable[..., 
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_a_deleted_queue_is_made_and_consumed_again(
+def test_a_deleted_queue_is_declared_and_consumed_again(
     stand: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
-    consumer = stand.consumer(QUEUE_TYPE=queue_type)
+    consumer = stand.consumer(queueType=queue_type)
     with stand.channel() as channel:
         channel.queue_delete(stand.queue())
     again = f'"consuming {stand.queue()}"'
@@ -270,7 +268,7 @@ def test_a_deleted_queue_is_made_and_consumed_again(
     accepted(stand, 1)
 
 
-def test_deleted_places_for_failures_are_made_again_and_nothing_is_lost(stand: Stand) -> None:
+def test_deleted_delay_and_dead_letter_queues_are_declared_again_and_nothing_is_lost(stand: Stand) -> None:
     stand.consumer()
     with stand.channel() as channel:
         channel.queue_delete(stand.dead_letters)
@@ -279,10 +277,10 @@ def test_deleted_places_for_failures_are_made_again_and_nothing_is_lost(stand: S
     assert eventually(lambda: stand.depth(stand.dead_letters) == 1, "the dead letter is there", 30)
 
 
-def test_a_message_whose_queue_is_gone_after_its_delay_is_a_dead_letter(
+def test_a_message_whose_queue_is_deleted_during_its_delay_is_a_dead_letter(
     obedient: Stand, analysis: Callable[..., bytes]
 ) -> None:
-    consumer = obedient.consumer(DELAYS="2")
+    consumer = obedient.consumer(delays=[2])
     obedient.publish([analysis("raise-busy-x")])
     eventually(lambda: obedient.depth(f"{obedient.exchange}.delay.2") == 1, "it waits")
     consumer.signal(signal.SIGKILL)
@@ -337,13 +335,13 @@ def test_with_a_backlog_of_100000_memory_stays_flat(stand: Stand, sample: Callab
 def test_consumers_killed_at_random_lose_and_double_nothing(
     stand: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
-    stand.consumer(QUEUE_TYPE=queue_type).end()
+    stand.consumer(queueType=queue_type).end()
     stand.publish([analysis() for _ in range(2000)])
     rng = random.Random(7)
     deaths = 0
 
     def one_life() -> Process:
-        return stand.consumer(ready=False, QUEUE_TYPE=queue_type)
+        return stand.consumer(ready=False, queueType=queue_type)
 
     consumer = one_life()
     while len(stand.jobs()) < 2000 and deaths < 12:
@@ -370,7 +368,7 @@ def test_while_the_sidecar_is_down_messages_wait(stand: Stand, analysis: Callabl
     waits = consumer.said().count("a message waits")
     cpu = cpu_seconds(consumer.pid)
     time.sleep(2)
-    assert waits <= 40  # those that were in hand, not the backlog
+    assert waits <= 40  # those that were in flight, not the backlog
     assert cpu_seconds(consumer.pid) - cpu < 0.6
     assert stand.waiting() >= 400
     stand.start_sidecar()
@@ -385,8 +383,10 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_sigterm_finishes_what_is_in_hand_and_leaves_the_rest(obedient: Stand, analysis: Callable[..., bytes]) -> None:
-    consumer = obedient.consumer(THREADS="4", PREFETCH="8")
+def test_sigterm_finishes_messages_in_flight_and_leaves_the_rest(
+    obedient: Stand, analysis: Callable[..., bytes]
+) -> None:
+    consumer = obedient.consumer(threads=4, prefetch=8)
     obedient.publish([analysis(f"wait-500-{number}") for number in range(40)])
     accepted(obedient, 4)
     consumer.signal(signal.SIGTERM)
@@ -394,13 +394,13 @@ def test_sigterm_finishes_what_is_in_hand_and_leaves_the_rest(obedient: Stand, a
     done = len(obedient.jobs())
     assert 8 <= done <= 20
     assert obedient.depth(obedient.queue()) == 40 - done
-    obedient.consumer(THREADS="16")
+    obedient.consumer(threads=16)
     accepted(obedient, 40)
     assert obedient.jobs("exists").total() == 0
     assert "Traceback" not in consumer.said()
 
 
-def test_a_queue_that_atlas_has_made_its_own_way_is_taken_as_it_is(
+def test_a_queue_that_atlas_has_declared_otherwise_is_used_as_it_is(
     stand: Stand, analysis: Callable[..., bytes]
 ) -> None:
     with stand.channel() as channel:
@@ -408,12 +408,12 @@ def test_a_queue_that_atlas_has_made_its_own_way_is_taken_as_it_is(
         channel.queue_declare(stand.queue(), durable=True, arguments={"x-max-priority": 3})
         channel.queue_bind(stand.queue(), stand.exchange, "analysis_run")
     stand.publish([analysis()])
-    stand.consumer(QUEUE_TYPE="quorum")
+    stand.consumer(queueType="quorum")
     accepted(stand, 1)
 
 
-def test_undeclared_it_waits_until_everything_is_there(stand: Stand, analysis: Callable[..., bytes]) -> None:
-    consumer = stand.consumer(ready=False, DECLARE="false")
+def test_without_declare_it_waits_until_everything_exists(stand: Stand, analysis: Callable[..., bytes]) -> None:
+    consumer = stand.consumer(ready=False, declare=False)
     eventually(lambda: "NOT_FOUND" in consumer.said(), "it says what is missing")
     assert stand.depth(stand.queue()) == -1
     stand.consumer().end()
@@ -423,7 +423,7 @@ def test_undeclared_it_waits_until_everything_is_there(stand: Stand, analysis: C
 
 def test_the_health_file_is_there_while_messages_are_consumed(stand: Stand, tmp_path: Path) -> None:
     path = tmp_path / "ready"
-    consumer = stand.consumer(HEALTH_FILE=str(path))
+    consumer = stand.consumer(healthFile=str(path))
     eventually(path.exists, "it says that it is ready")
     stand.sidecars[0].end()
     eventually(lambda: not path.exists(), "it says that it is not")
@@ -435,21 +435,22 @@ def test_the_health_file_is_there_while_messages_are_consumed(stand: Stand, tmp_
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("access", "section", "said"),
     [
-        ({"URL": "http://x"}, "must be amqp://"),
-        ({"URL": ""}, "is required"),
-        ({"PREFETCH": "0"}, "prefetch"),
-        ({"QUEUES": '{"analysis": {}}'}, "no request type: analysis"),
-        ({"DELAYS": "2,1"}, "must grow"),
-        ({"CA_FILE": "/nowhere"}, "amqps"),
-        ({"URL": "amqps://x", "CA_FILE": "/nowhere"}, "TLS"),
+        ({"URL": "http://x"}, {}, "must be amqp://"),
+        ({"URL": ""}, {}, "is required"),
+        ({"CA_FILE": "/nowhere"}, {}, "amqps"),
+        ({"URL": "amqps://x", "CA_FILE": "/nowhere"}, {}, "TLS"),
+        ({}, {"prefetch": 0}, "/rabbitmq/prefetch"),
+        ({}, {"queues": {"analysis": {}}}, "/rabbitmq/queues/analysis"),
+        ({}, {"delays": [2, 1]}, "/rabbitmq/delays must grow"),
+        ({"EXCHANGE": "e"}, {}, "rabbitmq.exchange in ORCHESTRATOR_RABBITMQ"),
     ],
 )
 def test_a_wrong_variable_is_named_and_ends_it_for_good(
-    processes: Processes, variables: dict[str, str], said: str
+    processes: Processes, access: dict[str, str], section: dict[str, Any], said: str
 ) -> None:
-    named = {f"ORCHESTRATOR_AMQP_{name}": value for name, value in ({"URL": "amqp://x"} | variables).items()}
-    process = processes.python("-m", "functions.amqp", **named)
+    named = {f"ORCHESTRATOR_AMQP_{name}": value for name, value in ({"URL": "amqp://x"} | access).items()}
+    process = processes.python("-m", "functions.amqp", ORCHESTRATOR_RABBITMQ=json.dumps(section), **named)
     assert process.ended() == 3
     assert said in process.said()

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from functions.amqp import settings as amqp_settings
+from functions.amqp.topology import sources
 from runner.cli import main
+from runner.config.protocols import RabbitmqQueue, RabbitmqSection
+from runner.config.section_variable import RABBITMQ
 from runner.config.types import Config
 from runner.errors import Invalid
 from runner.supervisor import Child, children
@@ -29,7 +31,7 @@ def test_up_starts_the_consumer_only_where_it_is_named(make_config: Callable[...
     assert "http" not in started(make_config(protocols=["amqp"]))
 
 
-def test_only_the_consumer_learns_the_brokers_credentials(make_config: Callable[..., Config]) -> None:
+def test_only_the_consumer_gets_the_brokers_credentials(make_config: Callable[..., Config]) -> None:
     for name, child in started(make_config(protocols=["http", "amqp"])).items():
         assert (URL in child.environment.values()) == (name == "amqp")
 
@@ -40,17 +42,12 @@ def test_the_consumer_reads_what_the_file_says(make_config: Callable[..., Config
         "queueType": "quorum", "prefetch": 5, "threads": 6, "delays": [7, 8], "healthFile": "/h",
     }  # fmt: skip
     child = started(make_config(protocols=["amqp"], rabbitmq=section))["amqp"]
-    settings, _ = amqp_settings.read(child.environment)
-    assert settings == amqp_settings.Settings(
-        url=URL, exchange="e", declare=False, queue_type="quorum", prefetch=5, threads=6, delays=(7, 8),
-        health_file="/h",
-        queues={"analysis_run": amqp_settings.Place(queue="q"), "transforer_run": amqp_settings.Place(key="k")},
+    assert RABBITMQ.read(child.environment) == RabbitmqSection(
+        exchange="e", declare=False, queue_type="quorum", prefetch=5, threads=6, delays=(7, 8), health_file="/h",
+        queues={"analysis_run": RabbitmqQueue(queue="q"), "transforer_run": RabbitmqQueue(key="k")},
     )  # fmt: skip
-
-
-def test_both_have_the_same_defaults(make_config: Callable[..., Config]) -> None:
-    child = started(make_config(protocols=["amqp"]))["amqp"]
-    assert amqp_settings.read(child.environment)[0] == amqp_settings.Settings(url=URL)
+    named = {(source.request_type, source.queue, source.key) for source in sources(RABBITMQ.read(child.environment))}
+    assert {("analysis_run", "q", "analysis_run"), ("transformer_run", "transforer_run", "k")} <= named
 
 
 @pytest.mark.parametrize(
@@ -79,3 +76,12 @@ def test_check_config_says_where_messages_come_from(tmp_path: Path, write_config
     good = CliRunner().invoke(main, ["check-config", "--config", path], env={"ORCHESTRATOR_AMQP_URL": URL})
     assert (good.exit_code, "amqp from exchange atlas-jobs" in good.output) == (0, True)
     assert "secret" not in good.output
+
+
+def test_check_config_names_a_removed_variable(tmp_path: Path, write_config: Callable[..., Path]) -> None:
+    path = str(write_config(tmp_path, protocols=["http", "amqp"]))
+    variables = {"ORCHESTRATOR_AMQP_URL": URL, "ORCHESTRATOR_AMQP_DELAYS": "1", "ORCHESTRATOR_GRPC_BIND": "unused:1"}
+    checked = CliRunner().invoke(main, ["check-config", "--config", path], env=variables)
+    assert checked.exit_code == 3
+    assert "ORCHESTRATOR_AMQP_DELAYS is no longer read" in checked.output
+    assert "ORCHESTRATOR_GRPC_BIND" not in checked.output  # it concerns a protocol that is not started

@@ -25,8 +25,8 @@ from functions.amqp.messages import (
     payload,
     trace_id,
 )
-from functions.amqp.settings import Settings, read
-from functions.amqp.topology import Exchange, Queue, aside, work
+from functions.amqp.topology import ExchangeDeclaration, QueueDeclaration, queue_topology, retry_topology, sources
+from runner.config.protocols import RabbitmqSection
 from runner.errors import (
     BY_CODE,
     TABLE,
@@ -59,7 +59,7 @@ def every_error() -> list[OrchestratorError]:
 
 
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: error.code)
-def test_every_error_is_judged_by_the_table(error: OrchestratorError) -> None:
+def test_every_error_has_the_verdict_of_the_table(error: OrchestratorError) -> None:
     verdict = judge(error, KNOWN, DELAYS, shortest)
     expected: dict[Requeue, type] = {
         "dead-letter": DeadLetter, "-": DeadLetter, "delay": Delay, "delay-then-dead-letter": Delay,
@@ -93,7 +93,7 @@ def test_a_delay_is_no_shorter_than_retry_after_where_there_is_such_a_delay(retr
     assert verdict.seconds == seconds
 
 
-def test_an_error_of_ours_is_given_up_after_a_few_times_only_counting_its_own() -> None:
+def test_an_internal_error_is_given_up_after_a_few_times_only_counting_its_own() -> None:
     known = History(queue="q", first_seen=0, attempts=100)
     for _ in range(MAX_DEFECTS):
         verdict = judge(Internal("no"), known, DELAYS, shortest)
@@ -103,7 +103,7 @@ def test_an_error_of_ours_is_given_up_after_a_few_times_only_counting_its_own() 
     assert isinstance(judge(Busy("no"), History(queue="q", first_seen=0, defects=2), DELAYS, shortest), Delay)
 
 
-def test_a_return_that_nobody_counts_is_counted_by_sending_it_round() -> None:
+def test_a_return_that_the_broker_does_not_count_is_counted_by_a_delay() -> None:
     known = history({}, "q", 0, redelivered=True)
     verdict = on_return(known, {}, DELAYS, shortest, redelivered=True)
     assert isinstance(verdict, Delay)
@@ -185,7 +185,7 @@ GOOD = {"run_id": "r", "x": [1, {"kwargs": {}}]}
         ("kwargs", "kwargs"),
     ],
 )
-def test_the_two_shapes_are_told_apart(body: Any, expected: Any) -> None:
+def test_the_two_shapes_are_distinguished(body: Any, expected: Any) -> None:
     assert json.loads(payload(json.dumps(body).encode(), None)) == expected
 
 
@@ -199,7 +199,7 @@ def test_bytes_that_are_neither_shape_are_left_alone(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"[" * 5000, b'{"kwargs":' * 5000, b'{"kwargs": {"a": "\xff"}}', b"\xff", b""])
-def test_hostile_bytes_are_no_defect(body: bytes) -> None:
+def test_hostile_bytes_raise_nothing(body: bytes) -> None:
     payload(body, None)
 
 
@@ -216,60 +216,44 @@ def test_an_encoding_of_the_body_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("given_id", "kept"), [("trace-1", True), ("a b", False), ("", False), ("x" * 129, False)])
-def test_a_decent_message_id_is_the_trace_id(given_id: str, kept: bool) -> None:
+def test_a_usable_message_id_is_the_trace_id(given_id: str, kept: bool) -> None:
     assert (trace_id(Basic.Properties(message_id=given_id)) == given_id) is kept
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
 def test_every_way_out_of_a_queue_ends_in_one_that_exists(queue_type: Any) -> None:
-    settings = Settings(url="amqp://x", queue_type=queue_type)
-    parts = [*aside(settings), *(part for source in settings.sources() for part in work(settings, source))]
-    exchanges = {part.name for part in parts if isinstance(part, Exchange)}
-    queues = {part.name: part for part in parts if isinstance(part, Queue)}
+    section = RabbitmqSection(queue_type=queue_type)
+    parts = [
+        *retry_topology(section),
+        *(part for source in sources(section) for part in queue_topology(section, source)),
+    ]
+    exchanges = {part.name for part in parts if isinstance(part, ExchangeDeclaration)}
+    queues = {part.name: part for part in parts if isinstance(part, QueueDeclaration)}
     for queue in queues.values():
         assert {binding.exchange for binding in queue.bindings} <= exchanges
-        assert queue.arguments.get("x-dead-letter-exchange", settings.exchange) in exchanges
+        assert queue.arguments.get("x-dead-letter-exchange", section.exchange) in exchanges
     for part in parts:
-        if isinstance(part, Exchange) and part.arguments:
+        if isinstance(part, ExchangeDeclaration) and part.arguments:
             assert part.arguments["alternate-exchange"] in exchanges
-    assert {f"atlas-jobs.delay.{seconds}" for seconds in settings.delays} <= queues.keys()
+    assert {f"atlas-jobs.delay.{seconds}" for seconds in section.delays} <= queues.keys()
     back = {
         binding.key for queue in queues.values() for binding in queue.bindings if binding.exchange.endswith(".return")
     }
-    assert back == {source.queue for source in settings.sources()}
+    assert back == {source.queue for source in sources(section)}
 
 
-def test_classic_queues_are_declared_as_everybody_would() -> None:
-    settings = Settings(url="amqp://x")
-    assert [part.arguments for part in work(settings, settings.sources()[0])] == [{}, {}]
+def test_classic_queues_are_declared_without_arguments() -> None:
+    section = RabbitmqSection()
+    assert [part.arguments for part in queue_topology(section, sources(section)[0])] == [{}, {}]
 
 
 def test_by_default_each_request_type_has_its_queue_and_the_old_spelling_too() -> None:
-    sources = Settings(url="amqp://x").sources()
-    assert [(source.queue, source.key) for source in sources] == [
+    found = sources(RabbitmqSection())
+    assert [(source.queue, source.key) for source in found] == [
         (name, name)
         for name in (
             "analysis_run", "autofix_run", "transformer_run", "ssh_verify_run", "cancel_check_run", "patcher_run",
             "transforer_run",
         )
     ]  # fmt: skip
-    assert sources[-1].request_type == "transformer_run"
-
-
-def test_the_environment_says_everything() -> None:
-    settings, socket = read(
-        {
-            "ORCHESTRATOR_AMQP_URL": "amqp://u:secret@broker:5673/v",
-            "ORCHESTRATOR_AMQP_PASSWORD": "other",
-            "ORCHESTRATOR_AMQP_QUEUES": '{"analysis_run": {"queue": "q", "key": "k"}}',
-            "ORCHESTRATOR_AMQP_DECLARE": "false",
-            "ORCHESTRATOR_AMQP_DELAYS": "3,9",
-            "ORCHESTRATOR_AMQP_PREFETCH": "7",
-            "ORCHESTRATOR_SOCKET": "/s",
-        }
-    )
-    assert (settings.declare, settings.delays, settings.prefetch, socket) == (False, (3, 9), 7, "/s")
-    assert (settings.sources()[0].queue, settings.sources()[0].key) == ("q", "k")
-    assert str(settings.address) == "amqp://u:other@broker:5673/v"
-    assert "secret" not in repr(settings)
-    assert "other" not in f"{settings!r}{settings.broker}"
+    assert found[-1].request_type == "transformer_run"

@@ -1,4 +1,4 @@
-"""amqps against a real broker: who is believed, who gets in, and where the credentials may stand."""
+"""amqps against a real broker: whose certificates are accepted, and where the credentials may stand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(240)
 
 
 class Guarded(msgspec.Struct):
-    """A broker that takes TLS with certificates of one authority, and the plain way from atlas."""
+    """A broker that accepts TLS with certificates of one authority, and plain connections from atlas."""
 
     broker: Broker
     url: str
@@ -28,7 +28,7 @@ class Guarded(msgspec.Struct):
     client: Pair
 
     def variables(self, **more: str) -> dict[str, str]:
-        """What a consumer that gets in is given."""
+        """The variables of a consumer that is accepted."""
         given = {
             "URL": self.url,
             "USERNAME": "guest",
@@ -72,7 +72,7 @@ def stand(guarded: Guarded, processes: Processes, tmp_path: Path, write_config: 
 def test_messages_are_taken_over_tls_with_credentials_from_the_environment(
     guarded: Guarded, stand: Stand, sample: Callable[[str], dict[str, Any]]
 ) -> None:
-    consumer = stand.consumer(**guarded.variables())
+    consumer = stand.consumer(access=guarded.variables())
     stand.publish([json.dumps(sample("analysis") | {"run_id": str(uuid.uuid4())}).encode()])
     eventually(lambda: len(stand.jobs()) == 1, "the job exists")
     assert "guest" not in consumer.said()
@@ -88,24 +88,24 @@ def test_messages_are_taken_over_tls_with_credentials_from_the_environment(
         ("PASSWORD", "wrong", "ACCESS_REFUSED"),
     ],
 )
-def test_who_is_not_believed_gets_nothing_says_why_and_keeps_trying(
+def test_a_refused_connection_is_logged_with_its_reason_and_tried_again(
     guarded: Guarded, stand: Stand, name: str, given: str, words: str
 ) -> None:
-    consumer = stand.consumer(ready=False, **guarded.variables(**{name: given}))
+    consumer = stand.consumer(ready=False, access=guarded.variables(**{name: given}))
     eventually(lambda: consumer.said().lower().count(words.lower()) >= 2, f"it says {words}; see {consumer.log}", 30)
     assert consumer.runs()
     assert '"message":"ready"' not in consumer.said()
     assert "guest" not in consumer.said()
 
 
-def test_a_certificate_of_another_authority_is_refused_at_the_door(
+def test_a_certificate_of_another_authority_is_refused_in_the_handshake(
     guarded: Guarded, stand: Stand, tmp_path: Path
 ) -> None:
     stranger = Authority(tmp_path / "stranger", "strangers")
     stranger.create()
     shown = stranger.issue("orchestrator")
     more = {"CERTIFICATE_FILE": str(shown.certificate), "KEY_FILE": str(shown.key)}
-    consumer = stand.consumer(ready=False, **guarded.variables(**more))
+    consumer = stand.consumer(ready=False, access=guarded.variables(**more))
     eventually(lambda: "unknown ca" in consumer.said().lower().replace("_", " "), f"refused; see {consumer.log}", 30)
     assert consumer.runs()
     assert '"message":"ready"' not in consumer.said()

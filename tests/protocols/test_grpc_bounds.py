@@ -15,7 +15,7 @@ from hyperframe.frame import RstStreamFrame
 
 from functions.grpc.session import ALLOWANCE, MAX_HEADERS
 from tests.processes import Process, eventually
-from tests.protocols.conftest import GrpcDoor
+from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS
 from tests.protocols.http2 import Http2, framed
 
@@ -24,10 +24,10 @@ IDLE = 2000
 
 
 @pytest.fixture
-def others(grpc_door: GrpcDoor, run: str) -> Iterator[None]:
+def others(grpc_client: GrpcClient, run: str) -> Iterator[None]:
     """Whatever a test does, another client's call succeeds after it."""
     yield
-    assert grpc_door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+    assert grpc_client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_flood_of_resets_ends_its_connection_and_nothing_else(grpc_server: tup
 
 
 @pytest.mark.usefixtures("others")
-def test_resets_now_and_then_are_a_client_s_right(grpc_port: int, authorized: tuple[str, str]) -> None:
+def test_occasional_resets_are_allowed(grpc_port: int, authorized: tuple[str, str]) -> None:
     with Http2(grpc_port) as client:
         for _ in range(50):
             client.reset(client.start(authorized))
@@ -61,7 +61,7 @@ def test_resets_now_and_then_are_a_client_s_right(grpc_port: int, authorized: tu
 
 
 @pytest.mark.usefixtures("others")
-def test_a_flood_of_pings_is_told_to_be_calm(grpc_port: int) -> None:
+def test_a_flood_of_pings_gets_enhance_your_calm(grpc_port: int) -> None:
     with Http2(grpc_port) as client:
         for _ in range(2 * int(ALLOWANCE)):
             client.ping()
@@ -78,9 +78,9 @@ def _frame(kind: int, flags: int = 0, body: bytes = b"") -> bytes:
 @pytest.mark.parametrize(
     "frame",
     [_frame(0xEE), _frame(4, 1), _frame(6, 1, b"12345678"), _frame(8, 0, b"\0\0\0\1"), _frame(7, 0, bytes(8))],
-    ids=["unknown", "settings acknowledged", "ping acknowledged", "window update", "goodbye"],
+    ids=["unknown", "settings acknowledged", "ping acknowledged", "window update", "goaway"],
 )
-def test_a_flood_of_whatever_is_no_call_delays_nobody_and_ends_its_connection(
+def test_a_flood_of_frames_that_are_no_call_ends_its_connection_and_delays_no_other(
     grpc_port: int, authorized: tuple[str, str], frame: bytes
 ) -> None:
     with Http2(grpc_port) as flooding, Http2(grpc_port) as other, ThreadPoolExecutor() as pool:
@@ -120,7 +120,7 @@ def test_a_client_may_ping_and_open_its_window_with_each_call(
 
 
 @pytest.mark.usefixtures("others")
-def test_a_client_that_says_goodbye_has_its_calls_answered(grpc_port: int, authorized: tuple[str, str]) -> None:
+def test_a_client_that_sends_goaway_has_its_calls_answered(grpc_port: int, authorized: tuple[str, str]) -> None:
     with Http2(grpc_port) as client:
         stream = client.start(authorized)
         client.socket.sendall(_frame(7, 0, bytes(8)))
@@ -197,7 +197,7 @@ def test_frames_of_unknown_types_are_ignored(grpc_port: int, authorized: tuple[s
 
 
 def test_two_thousand_idle_connections_are_held_while_others_are_served(
-    grpc_server: tuple[int, Process], grpc_door: GrpcDoor, run: str
+    grpc_server: tuple[int, Process], grpc_client: GrpcClient, run: str
 ) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 3 * IDLE), hard))
@@ -208,7 +208,7 @@ def test_two_thousand_idle_connections_are_held_while_others_are_served(
             connections.append(Http2(port))
         eventually(lambda: open_files(process.pid) > IDLE, "all are accepted")
         began = time.monotonic()
-        assert grpc_door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+        assert grpc_client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
         assert time.monotonic() - began < 2
         assert (memory(process) - before) / IDLE < 0.1, "MiB for each"
         with connections[0] as first:

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from functions.grpc.errors import MAX_DETAILS, field_path
-from tests.protocols.conftest import GrpcDoor, message, refusal
+from tests.protocols.conftest import GrpcClient, message, refusal
 from tests.protocols.corpus import ANALYSIS, check
 from tests.protocols.http2 import Http2, framed
 
@@ -23,62 +23,64 @@ def authorized(token: Token) -> tuple[str, str]:
     return ("authorization", f"Bearer {token()}")
 
 
-def ask(door: GrpcDoor, run: str, *metadata: tuple[str, str], **options: Any) -> Any:
+def ask(client: GrpcClient, run: str, *metadata: tuple[str, str], **options: Any) -> Any:
     request = message("analysis_run", ANALYSIS | {"run_id": run})
-    return door.call("analysis_run").with_call(request, metadata=metadata, **{"timeout": 10, **options})
+    return client.call("analysis_run").with_call(request, metadata=metadata, **{"timeout": 10, **options})
 
 
-def test_without_a_token_the_caller_is_unknown(grpc_door: GrpcDoor, run: str) -> None:
+def test_without_a_token_the_caller_is_unknown(grpc_client: GrpcClient, run: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
-        ask(grpc_door, run)
+        ask(grpc_client, run)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
     assert refusal(refused.value).code == "unauthenticated"
 
 
 @pytest.mark.parametrize("claims", [{"exp": 1}, {"algorithm": "none", "key": ""}, {"exp": None}])
-def test_a_token_that_is_not_atlas_s_is_refused(grpc_door: GrpcDoor, run: str, token: Token, claims: Any) -> None:
+def test_a_token_that_is_not_atlas_s_is_refused(grpc_client: GrpcClient, run: str, token: Token, claims: Any) -> None:
     with pytest.raises(grpc.RpcError) as refused:
-        ask(grpc_door, run, ("authorization", f"Bearer {token(**claims)}"))
+        ask(grpc_client, run, ("authorization", f"Bearer {token(**claims)}"))
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_a_token_for_another_runner_is_forbidden(grpc_door: GrpcDoor, run: str, token: Token) -> None:
+def test_a_token_for_another_runner_is_forbidden(grpc_client: GrpcClient, run: str, token: Token) -> None:
     with pytest.raises(grpc.RpcError) as refused:
-        ask(grpc_door, run, ("authorization", f"Bearer {token(runner_id='another')}"))
+        ask(grpc_client, run, ("authorization", f"Bearer {token(runner_id='another')}"))
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_a_token_given_twice_is_no_token(grpc_door: GrpcDoor, run: str, authorized: tuple[str, str]) -> None:
+def test_a_token_given_twice_is_no_token(grpc_client: GrpcClient, run: str, authorized: tuple[str, str]) -> None:
     with pytest.raises(grpc.RpcError) as refused:
-        ask(grpc_door, run, authorized, authorized)
+        ask(grpc_client, run, authorized, authorized)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_the_caller_is_refused_before_the_message_is_looked_at(grpc_port: int) -> None:
+def test_the_caller_is_refused_before_the_message_is_read(grpc_port: int) -> None:
     with Http2(grpc_port) as client:
         stream = client.start()
         assert client.answer(stream).status == "16"  # without a byte of a message
 
 
-def test_a_decent_request_id_comes_back_and_another_is_replaced(
-    grpc_door: GrpcDoor, authorized: tuple[str, str]
+def test_a_usable_request_id_comes_back_and_another_is_replaced(
+    grpc_client: GrpcClient, authorized: tuple[str, str]
 ) -> None:
-    _, given = ask(grpc_door, str(uuid.uuid4()), authorized, ("x-request-id", "trace-1"))
-    _, made = ask(grpc_door, str(uuid.uuid4()), authorized, ("x-request-id", "a b"))
+    _, given = ask(grpc_client, str(uuid.uuid4()), authorized, ("x-request-id", "trace-1"))
+    _, made = ask(grpc_client, str(uuid.uuid4()), authorized, ("x-request-id", "a b"))
     assert dict(given.initial_metadata())["x-request-id"] == "trace-1"
     assert len(dict(made.initial_metadata())["x-request-id"]) == 32
 
 
-def test_a_deadline_that_has_passed_makes_no_job(grpc_door: GrpcDoor, grpc_port: int, run: str, token: Token) -> None:
+def test_a_deadline_that_has_passed_makes_no_job(
+    grpc_client: GrpcClient, grpc_port: int, run: str, token: Token
+) -> None:
     with Http2(grpc_port) as client:
         stream = client.start(("authorization", f"Bearer {token()}"), ("grpc-timeout", "0m"))
         client.send(stream, framed(message("analysis_run", ANALYSIS | {"run_id": run}).SerializeToString()), end=True)
         assert client.answer(stream).status == "4"
-    assert grpc_door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs == ((f"analysis-s0-{run}-1", "created"),)
+    assert grpc_client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs == ((f"analysis-s0-{run}-1", "created"),)
 
 
 def test_the_client_s_deadline_bounds_the_call(grpc_port: int, token: Token) -> None:
-    """Asked over a raw connection, so that it is the server that says so and not the client's library."""
+    """Over a raw connection, so that the server ends the call and not the client's library."""
     began = time.monotonic()
     with Http2(grpc_port) as client:
         stream = client.start(("authorization", f"Bearer {token()}"), ("grpc-timeout", "300m"))
@@ -108,7 +110,9 @@ def test_a_deadline_that_is_none_is_refused(grpc_port: int, timeout: str) -> Non
     ],
     ids=repr,
 )
-def test_what_is_no_call_of_ours_is_told_so(grpc_port: int, headers: dict[str, str], http: str, status: str) -> None:
+def test_what_is_no_call_of_the_contract_is_refused(
+    grpc_port: int, headers: dict[str, str], http: str, status: str
+) -> None:
     pseudo = {name[1:]: value for name, value in headers.items() if name.startswith(":")}
     more = [(name, value) for name, value in headers.items() if not name.startswith(":")]
     with Http2(grpc_port) as client:
@@ -145,7 +149,7 @@ def test_a_bad_message_is_refused_and_the_connection_lives_on(
             assert client.answer(stream).status == status
 
 
-def test_an_odd_header_fails_nobody(grpc_port: int, authorized: tuple[str, str]) -> None:
+def test_an_undecodable_header_fails_no_call(grpc_port: int, authorized: tuple[str, str]) -> None:
     with Http2(grpc_port) as client:
         odd = [("x-odd", "ü\x01"), ("x-odd-bin", "!!"), ("grpc-unknown", "1"), ("user-agent", "")]
         stream = client.start(authorized, *odd)
@@ -163,9 +167,9 @@ def test_empty_data_frames_are_no_part_of_the_message(grpc_port: int, authorized
         assert client.answer(stream).status == "0"
 
 
-def test_as_many_bad_fields_are_named_as_a_client_s_library_takes(grpc_door: GrpcDoor) -> None:
+def test_as_many_bad_fields_are_named_as_a_client_s_library_takes(grpc_client: GrpcClient) -> None:
     checks = [check(check_seq="x", analyzer_meta={}) for _ in range(256)]
-    outcome = grpc_door.send("analysis_run", ANALYSIS | {"checks": checks})
+    outcome = grpc_client.send("analysis_run", ANALYSIS | {"checks": checks})
     assert outcome.code == "invalid"
     assert len(outcome.fields) > 40
     assert sum(map(len, outcome.fields)) < MAX_DETAILS
@@ -185,12 +189,12 @@ def test_a_pointer_is_written_as_a_field_s_path(pointer: str, path: str) -> None
     assert field_path(pointer) == path
 
 
-def test_no_error_repeats_a_secret_of_the_request(grpc_door: GrpcDoor, authorized: tuple[str, str]) -> None:
+def test_no_error_repeats_a_secret_of_the_request(grpc_client: GrpcClient, authorized: tuple[str, str]) -> None:
     secret = "hunter2hunter2"
     bad = ANALYSIS | {"run_id": "../x", "internal_token": secret, "keys": {"ssh": {"private": secret}}}
     bad["vcs_meta"] = bad["vcs_meta"] | {"remote_url": f"ftp://user:{secret}@example.org/a/b"}
     with pytest.raises(grpc.RpcError) as refused:
-        grpc_door.call("analysis_run")(message("analysis_run", bad), metadata=[authorized])
+        grpc_client.call("analysis_run")(message("analysis_run", bad), metadata=[authorized])
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert secret not in repr(refused.value)
     assert secret not in repr(refused.value.trailing_metadata())

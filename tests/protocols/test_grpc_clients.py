@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote: grpcio and grpcurl; and the one under proto/, as its documentation shows it."""
+"""Clients of other projects, grpcio and grpcurl; and the one under proto/, as its documentation shows it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from grpclib.exceptions import GRPCError
 
 from functions.grpc.tasks_pb2 import DESCRIPTOR
 from tests.processes import ROOT
-from tests.protocols.conftest import GrpcDoor
+from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS, PATCHER
 
 GRPCURL = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4"
@@ -32,14 +32,14 @@ Token = Callable[..., str]
 
 
 @pytest.mark.parametrize("service", ["", "orchestrator.v1.Tasks"])
-def test_health_is_serving_while_the_sidecar_answers(grpc_door: GrpcDoor, service: str) -> None:
-    stub = health_pb2_grpc.HealthStub(grpc_door.channel)
+def test_health_is_serving_while_the_sidecar_answers(grpc_client: GrpcClient, service: str) -> None:
+    stub = health_pb2_grpc.HealthStub(grpc_client.channel)
     answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_the_health_of_what_is_not_here_is_not_found(grpc_door: GrpcDoor) -> None:
-    stub, request = health_pb2_grpc.HealthStub(grpc_door.channel), health_pb2.HealthCheckRequest(service="x")
+def test_the_health_of_an_unknown_service_is_not_found(grpc_client: GrpcClient) -> None:
+    stub, request = health_pb2_grpc.HealthStub(grpc_client.channel), health_pb2.HealthCheckRequest(service="x")
     with pytest.raises(grpc.RpcError) as refused:
         stub.Check(request, timeout=10)
     assert refused.value.code() is grpc.StatusCode.NOT_FOUND
@@ -48,8 +48,8 @@ def test_the_health_of_what_is_not_here_is_not_found(grpc_door: GrpcDoor) -> Non
     states.cancel()
 
 
-def test_reflection_shows_the_contract(grpc_door: GrpcDoor) -> None:
-    database = ProtoReflectionDescriptorDatabase(grpc_door.channel)
+def test_reflection_shows_the_contract(grpc_client: GrpcClient) -> None:
+    database = ProtoReflectionDescriptorDatabase(grpc_client.channel)
     assert set(database.get_services()) == {"orchestrator.v1.Tasks", "grpc.health.v1.Health"}
     found = database.FindFileContainingSymbol("orchestrator.v1.Tasks")
     assert found.SerializeToString() == DESCRIPTOR.serialized_pb
@@ -124,7 +124,7 @@ def test_the_documented_client_cancels_a_check(grpc_port: int, token: Token) -> 
     assert (ran.returncode, ran.stdout) == (0, "analysis-s0-r-1-1: STATE_CANCELLED\n"), ran.stderr
 
 
-def test_the_client_of_ours_sends_every_field(grpc_port: int, token: Token, run: str) -> None:
+def test_the_client_under_proto_sends_every_field(grpc_port: int, token: Token, run: str) -> None:
     """Under the same run as by grpcio: had betterproto lost a field, this would be a conflict."""
     from orchestrator_client.v1 import AnalysisRun, TasksStub
 
@@ -140,11 +140,11 @@ def test_the_client_of_ours_sends_every_field(grpc_port: int, token: Token, run:
             answer = await tasks.analysis(AnalysisRun().parse(said.SerializeToString()))
             return [job.state.name for job in answer.jobs]
 
-    assert GrpcDoor(grpc_port, token()).send("analysis_run", everything | {"run_id": run}).jobs
+    assert GrpcClient(grpc_port, token()).send("analysis_run", everything | {"run_id": run}).jobs
     assert asyncio.run(send()) == ["STATE_EXISTS"]
 
 
-def test_the_client_of_ours_reads_errors(grpc_port: int) -> None:
+def test_the_client_under_proto_reads_errors(grpc_port: int) -> None:
     from orchestrator_client.v1 import CancelCheckRun, TasksStub
 
     async def send() -> GRPCError:

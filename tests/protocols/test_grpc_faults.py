@@ -1,4 +1,4 @@
-"""The gRPC door while something around it dies: each call has its answer, and a clear word."""
+"""The gRPC server while something around it dies: each call has its answer, and a clear error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.processes import Process, Processes, eventually
-from tests.protocols.conftest import GrpcDoor, Outcome, message
+from tests.protocols.conftest import GrpcClient, Outcome, message
 from tests.protocols.corpus import ANALYSIS
 from tests.protocols.http2 import Http2, framed
 
@@ -52,23 +52,23 @@ def test_two_thousand_calls_through_the_death_of_pool_workers_are_each_answered(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    door = GrpcDoor(server[0], token())
+    client = GrpcClient(server[0], token())
     try:
         with ThreadPoolExecutor(32) as pool:
-            outcomes = Counter(pool.map(lambda _: _until_accepted(door), range(CALLS)))
+            outcomes = Counter(pool.map(lambda _: _until_accepted(client), range(CALLS)))
     finally:
         done.set()
         killer.join()
-        door.channel.close()
+        client.channel.close()
     assert outcomes.total() == CALLS
     assert set(outcomes) == {"accepted"}
 
 
-def _until_accepted(door: GrpcDoor) -> str:
+def _until_accepted(client: GrpcClient) -> str:
     """As atlas does: repeat what a repeat can cure."""
     run = uuid.uuid4().hex
     for _ in range(100):
-        outcome = door.send("analysis_run", ANALYSIS | {"run_id": run})
+        outcome = client.send("analysis_run", ANALYSIS | {"run_id": run})
         if not outcome.code:
             return "accepted"
         if outcome.code not in ("unavailable", "busy", "timeout"):
@@ -80,13 +80,13 @@ def _until_accepted(door: GrpcDoor) -> str:
 def test_a_call_whose_worker_dies_is_unavailable_and_says_when_to_repeat(
     server: tuple[int, Process], sidecar: Process, token: Callable[..., str], tmp_path: Path
 ) -> None:
-    door, run = GrpcDoor(server[0], token()), f"wait-5000-{uuid.uuid4().hex[:8]}"
+    client, run = GrpcClient(server[0], token()), f"wait-5000-{uuid.uuid4().hex[:8]}"
     with ThreadPoolExecutor(1) as pool:
-        call = pool.submit(door.send, "analysis_run", ANALYSIS | {"run_id": run})
-        eventually(lambda: (tmp_path / run).exists() and (tmp_path / run).read_text(), "the call is in hand")
+        call = pool.submit(client.send, "analysis_run", ANALYSIS | {"run_id": run})
+        eventually(lambda: (tmp_path / run).exists() and (tmp_path / run).read_text(), "the call is in flight")
         os.kill(int((tmp_path / run).read_text()), signal.SIGKILL)
         assert call.result() == Outcome(code="unavailable", retry_after=2)
-    door.channel.close()
+    client.channel.close()
 
 
 def test_without_a_sidecar_calls_are_unavailable_and_health_says_so(
@@ -95,7 +95,7 @@ def test_without_a_sidecar_calls_are_unavailable_and_health_says_so(
     config = write_config(tmp_path)
     port, _ = serve_grpc(tmp_path / "runner.sock")
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        assert GrpcDoor(port, "", channel=channel).send("analysis_run", ANALYSIS).code == "unavailable"
+        assert GrpcClient(port, "", channel=channel).send("analysis_run", ANALYSIS).code == "unavailable"
         health = health_pb2_grpc.HealthStub(channel)
         states = health.Watch(health_pb2.HealthCheckRequest(service="orchestrator.v1.Tasks"))
         assert next(states).status == health_pb2.HealthCheckResponse.NOT_SERVING
@@ -106,18 +106,18 @@ def test_without_a_sidecar_calls_are_unavailable_and_health_says_so(
         states.cancel()
 
 
-def test_on_sigterm_calls_in_hand_are_finished_and_new_ones_refused(
+def test_on_sigterm_calls_in_flight_are_finished_and_new_ones_refused(
     server: tuple[int, Process], token: Callable[..., str], tmp_path: Path
 ) -> None:
     port, process = server
-    door, authorized = GrpcDoor(port, token()), ("authorization", f"Bearer {token()}")
+    client, authorized = GrpcClient(port, token()), ("authorization", f"Bearer {token()}")
     runs = [f"wait-1500-{uuid.uuid4().hex[:8]}" for _ in range(8)]
     with ThreadPoolExecutor(8) as pool, Http2(port) as busy, Http2(port) as idle:
         idle.answer(idle.start(end=True))
         last = busy.start(authorized)
         busy.send(last, framed(message("analysis_run", ANALYSIS | {"run_id": runs[0]}).SerializeToString()), end=True)
-        calls = [pool.submit(door.send, "analysis_run", ANALYSIS | {"run_id": run}) for run in runs[1:]]
-        eventually(lambda: all((tmp_path / run).exists() for run in runs), "all are in hand")
+        calls = [pool.submit(client.send, "analysis_run", ANALYSIS | {"run_id": run}) for run in runs[1:]]
+        eventually(lambda: all((tmp_path / run).exists() for run in runs), "all are in flight")
         process.signal(signal.SIGTERM)
         eventually(lambda: "closing" in process.said(), "it closes")
         assert busy.answer(busy.start(authorized)).status == "14"
@@ -125,13 +125,13 @@ def test_on_sigterm_calls_in_hand_are_finished_and_new_ones_refused(
             Http2(port)
         assert busy.answer(last).status == "0"
         assert idle.until_closed()
-        assert idle.goodbye == 0
+        assert idle.goaway == 0
         assert {call.result().jobs for call in calls} == {((f"analysis-s0-{run}-1", "created"),) for run in runs[1:]}
     assert process.ended() == 0
-    door.channel.close()
+    client.channel.close()
 
 
-def test_watchers_hear_of_the_end(server: tuple[int, Process]) -> None:
+def test_watchers_are_told_not_serving_at_the_end(server: tuple[int, Process]) -> None:
     port, process = server
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
@@ -141,13 +141,13 @@ def test_watchers_hear_of_the_end(server: tuple[int, Process]) -> None:
     assert process.ended() == 0
 
 
-def test_more_calls_than_hands_wait_and_are_all_served(
+def test_more_calls_than_slots_wait_and_are_all_served(
     serve_grpc: Serve, tmp_path: Path, sidecar: Process, token: Callable[..., str]
 ) -> None:
-    port, _ = serve_grpc(tmp_path / "runner.sock", ORCHESTRATOR_GRPC_CONCURRENCY="4")
-    door = GrpcDoor(port, token())
+    port, _ = serve_grpc(tmp_path / "runner.sock", concurrency=4)
+    client = GrpcClient(port, token())
     with ThreadPoolExecutor(90) as pool:
         runs = [f"wait-50-{uuid.uuid4().hex[:8]}" for _ in range(90)]
-        outcomes = list(pool.map(lambda run: door.send("analysis_run", ANALYSIS | {"run_id": run}), runs))
+        outcomes = list(pool.map(lambda run: client.send("analysis_run", ANALYSIS | {"run_id": run}), runs))
     assert {outcome.code for outcome in outcomes} == {""}
-    door.channel.close()
+    client.channel.close()

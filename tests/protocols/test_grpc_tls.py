@@ -1,8 +1,9 @@
-"""TLS and mutual TLS: who gets in, and who does not."""
+"""TLS and mutual TLS: which clients are accepted, and which are not."""
 
 from __future__ import annotations
 
 import datetime
+import json
 import signal
 import socket
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.processes import Process, Processes, free_port
-from tests.protocols.conftest import GrpcDoor
+from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS
 
 Serve = Callable[..., tuple[int, Process]]
@@ -65,20 +66,20 @@ SERVER, CLIENT, IMPOSTOR = identity("server", AUTHORITY), identity("client", AUT
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     directory = tmp_path_factory.mktemp("tls")
-    contents = {"CERTIFICATE": SERVER.chain, "KEY": SERVER.secret, "CLIENT_CA": AUTHORITY.chain}
+    contents = {"certificate": SERVER.chain, "key": SERVER.secret, "clientCa": AUTHORITY.chain}
     for name, content in contents.items():
         (directory / name).write_bytes(content)
-    return {f"ORCHESTRATOR_GRPC_TLS_{name}": str(directory / name) for name in contents}
+    return {name: str(directory / name) for name in contents}
 
 
 @pytest.fixture(scope="module")
 def tls_port(serve_grpc: Serve, obedient_socket: Path, files: dict[str, str]) -> int:
-    return serve_grpc(obedient_socket, **files | {"ORCHESTRATOR_GRPC_TLS_CLIENT_CA": ""})[0]
+    return serve_grpc(obedient_socket, tls=files | {"clientCa": ""})[0]
 
 
 @pytest.fixture(scope="module")
 def mutual_port(serve_grpc: Serve, obedient_socket: Path, files: dict[str, str]) -> int:
-    return serve_grpc(obedient_socket, **files)[0]
+    return serve_grpc(obedient_socket, tls=files)[0]
 
 
 def channel(port: int, trusted: Identity = AUTHORITY, client: Identity | None = None) -> grpc.Channel:
@@ -88,18 +89,18 @@ def channel(port: int, trusted: Identity = AUTHORITY, client: Identity | None = 
 
 def test_calls_go_over_tls(tls_port: int, token: Callable[..., str], run: str) -> None:
     with channel(tls_port) as secured:
-        door = GrpcDoor(tls_port, token(), channel=secured)
-        assert door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+        client = GrpcClient(tls_port, token(), channel=secured)
+        assert client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
 
 
-def test_a_known_client_gets_in(mutual_port: int, token: Callable[..., str], run: str) -> None:
+def test_a_client_with_a_known_certificate_is_accepted(mutual_port: int, token: Callable[..., str], run: str) -> None:
     with channel(mutual_port, client=CLIENT) as secured:
-        door = GrpcDoor(mutual_port, token(), channel=secured)
-        assert door.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+        client = GrpcClient(mutual_port, token(), channel=secured)
+        assert client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
 
 
 @pytest.mark.parametrize("client", [None, IMPOSTOR], ids=["no certificate", "another authority's"])
-def test_anybody_else_does_not(mutual_port: int, client: Identity | None) -> None:
+def test_any_other_client_is_not(mutual_port: int, client: Identity | None) -> None:
     with channel(mutual_port, client=client) as secured, pytest.raises(grpc.RpcError) as refused:
         health_pb2_grpc.HealthStub(secured).Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -114,19 +115,18 @@ def test_plain_text_is_refused(tls_port: int) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"CERTIFICATE": "/nowhere"}, "/grpc/tls/certificate"),
-        ({"CERTIFICATE": ""}, "/grpc/tls/certificate"),
-        ({"KEY": "CLIENT_CA"}, "/grpc/tls/certificate"),
-        ({"CLIENT_CA": "/nowhere"}, "/grpc/tls/clientCa"),
+        ({"certificate": "/nowhere"}, "/grpc/tls/certificate"),
+        ({"certificate": ""}, "/grpc/tls/certificate"),
+        ({"key": "clientCa"}, "/grpc/tls/certificate"),
+        ({"clientCa": "/nowhere"}, "/grpc/tls/clientCa"),
     ],
 )
-def test_files_that_are_no_good_end_it_with_the_code_for_configurations(
+def test_files_that_cannot_be_used_end_it_with_the_code_for_configurations(
     processes: Processes, files: dict[str, str], changed: dict[str, str], said: str
 ) -> None:
-    prefix = "ORCHESTRATOR_GRPC_TLS_"
-    bad = {prefix + name: files.get(prefix + value, value) for name, value in changed.items()}
-    bind = {"ORCHESTRATOR_GRPC_BIND": f"127.0.0.1:{free_port()}"}
-    process = processes.python("-m", "functions.grpc", **files | bad | bind)
+    bad = {name: files.get(value, value) for name, value in changed.items()}
+    section = {"bind": f"127.0.0.1:{free_port()}", "tls": files | bad}
+    process = processes.python("-m", "functions.grpc", ORCHESTRATOR_GRPC=json.dumps(section))
     assert process.ended() == 3
     assert said in process.said()
 
@@ -135,7 +135,7 @@ def test_a_handshake_that_fails_leaves_nothing_behind(
     serve_grpc: Serve, obedient_socket: Path, files: dict[str, str]
 ) -> None:
     """A probe that only connects, a port scan, a client without TLS: an end in order must not stumble over them."""
-    port, process = serve_grpc(obedient_socket, **files)
+    port, process = serve_grpc(obedient_socket, tls=files)
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
             connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")

@@ -17,15 +17,16 @@ import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from runner.config.loading import parse
+from runner.config.section_variable import GRPC
 from runner.config.types import Config
 from runner.errors import Invalid
 from runner.supervisor import children
 from tests.processes import ROOT, Processes, eventually, free_port
-from tests.protocols.conftest import GrpcDoor
+from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS
 
 
-def test_up_starts_the_door_and_brings_it_back(
+def test_up_starts_the_server_and_restarts_it(
     processes: Processes, tmp_path: Path, write_config: Callable[..., Path], token: Callable[..., str], run: str
 ) -> None:
     port = free_port()
@@ -38,9 +39,36 @@ def test_up_starts_the_door_and_brings_it_back(
     eventually(lambda: not serving(port), "it is gone")
     eventually(lambda: serving(port), "it is back", 30)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        assert GrpcDoor(port, token(), channel=channel).send("analysis_run", ANALYSIS | {"run_id": run}).jobs
+        assert GrpcClient(port, token(), channel=channel).send("analysis_run", ANALYSIS | {"run_id": run}).jobs
     up.signal(signal.SIGTERM)
     assert up.ended(40) == 0
+
+
+def test_alone_it_serves_by_what_the_section_command_prints(
+    processes: Processes, tmp_path: Path, write_config: Callable[..., Path]
+) -> None:
+    port = free_port()
+    path = write_config(tmp_path, grpc={"bind": f"127.0.0.1:{port}"})
+    command = [sys.executable, "-m", "runner", "section", "grpc", "--config", str(path)]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    process = processes.python("-m", "functions.grpc", ORCHESTRATOR_GRPC=printed)
+    eventually(lambda: f"serving gRPC on 127.0.0.1:{port}" in process.said(), "it listens")
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"ORCHESTRATOR_GRPC": '{"bind": "nowhere", "workers": 0}'}, ("/grpc/bind must be", "/grpc/workers must be")),
+        ({"ORCHESTRATOR_GRPC": ""}, ("ORCHESTRATOR_GRPC is empty", "python -m runner section grpc")),
+        ({"ORCHESTRATOR_GRPC_BIND": "127.0.0.1:1"}, ("ORCHESTRATOR_GRPC_BIND is no longer read", "grpc.bind")),
+    ],
+)
+def test_a_wrong_variable_ends_it_with_the_code_for_configurations(
+    processes: Processes, variables: dict[str, str], said: tuple[str, ...]
+) -> None:
+    process = processes.python("-m", "functions.grpc", **variables)
+    assert process.ended() == 3
+    assert [words for words in said if words not in process.said()] == []
 
 
 def serving(port: int) -> bool:
@@ -50,7 +78,7 @@ def serving(port: int) -> bool:
     return False
 
 
-def test_only_the_named_doors_are_opened(make_config: Callable[..., Config]) -> None:
+def test_only_the_named_protocols_are_started(make_config: Callable[..., Config]) -> None:
     def names(*protocols: str) -> list[str]:
         config = make_config(protocols=list(protocols), grpc={"workers": 3})
         return [child.name for child in children(config, Path("x.yaml"), {})]
@@ -60,20 +88,16 @@ def test_only_the_named_doors_are_opened(make_config: Callable[..., Config]) -> 
     assert names("http", "grpc") == ["sidecar", "http", "grpc 1", "grpc 2", "grpc 3"]
 
 
-def test_the_door_is_told_all_of_its_section_and_no_secret(make_config: Callable[..., Config], tmp_path: Path) -> None:
+def test_the_server_gets_all_of_its_section_and_no_secret(make_config: Callable[..., Config], tmp_path: Path) -> None:
     file = tmp_path / "a.pem"
     file.write_text("")
     tls = {"certificate": str(file), "key": str(file), "clientCa": str(file)}
     config = make_config(protocols=["grpc"], grpc={"bind": "[::]:1", "concurrency": 5, "tls": tls})
-    told = children(config, Path("x.yaml"), {"ORCHESTRATOR_PRIVATE_KEY": "x"})[1].environment
-    assert {name: value for name, value in told.items() if "GRPC" in name} == {
-        "ORCHESTRATOR_GRPC_BIND": "[::]:1",
-        "ORCHESTRATOR_GRPC_CONCURRENCY": "5",
-        "ORCHESTRATOR_GRPC_TLS_CERTIFICATE": str(file),
-        "ORCHESTRATOR_GRPC_TLS_KEY": str(file),
-        "ORCHESTRATOR_GRPC_TLS_CLIENT_CA": str(file),
-    }
-    assert "ORCHESTRATOR_PRIVATE_KEY" not in told
+    given = children(config, Path("x.yaml"), {"ORCHESTRATOR_PRIVATE_KEY": "x"})[1].environment
+    assert GRPC.read(given) == config.grpc
+    assert config.grpc.tls.client_ca == str(file)
+    assert [name for name in given if "GRPC" in name] == ["ORCHESTRATOR_GRPC"]
+    assert "ORCHESTRATOR_PRIVATE_KEY" not in given
 
 
 @pytest.mark.parametrize(
@@ -89,7 +113,7 @@ def test_files_that_do_not_go_together_are_named(document: dict[str, Any], tls: 
     assert {problem.pointer for problem in refused.value.problems} == pointers
 
 
-def test_check_config_says_where_the_door_is(tmp_path: Path, write_config: Callable[..., Path]) -> None:
+def test_check_config_says_where_the_server_listens(tmp_path: Path, write_config: Callable[..., Path]) -> None:
     path = write_config(tmp_path, protocols=["http", "grpc"])
     command = [sys.executable, "-m", "runner", "check-config", "--config", str(path)]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -99,6 +99,7 @@ class TestHelp:
             "up",
             "serve",
             "check-config",
+            "section",
             "render",
             "submit",
             "jobs list",
@@ -114,7 +115,15 @@ class TestHelp:
                     assert parameter.help, (name, parameter.name)
 
     @pytest.mark.parametrize(
-        "arguments", [["nonsense"], ["render"], ["render", "nonsense", "-"], ["jobs", "show"], ["--nonsense"]]
+        "arguments",
+        [
+            ["nonsense"],
+            ["render"],
+            ["render", "nonsense", "-"],
+            ["jobs", "show"],
+            ["section", "runner"],
+            ["--nonsense"],
+        ],
     )
     def test_a_wrong_command_line_is_2(self, arguments: list[str], run: Run) -> None:
         assert run(*arguments).exit_code == exit_codes.USAGE
@@ -252,7 +261,7 @@ class TestCheckConfig:
         assert "pool bronze local: in /var/lib/orchestrator/jobs, 2 at a time (whatever names no other pool)" in lines
         assert any("http on 0.0.0.0:80 (tokens of the control plane)" in line for line in lines)
 
-    def test_an_open_door_is_mentioned(self, run: Run, config_file: Callable[..., Path]) -> None:
+    def test_missing_authentication_is_mentioned(self, run: Run, config_file: Callable[..., Path]) -> None:
         result = run("check-config", "--config", config_file(http={"allowUnauthenticated": True}))
         assert "(no token needed)" in result.stdout
 
@@ -307,6 +316,53 @@ class TestCheckConfig:
         assert result.exit_code == 0
         assert "hunter2" not in result.output
         assert not any(line in result.output for line in runner_keys.private.splitlines()[1:-1])
+
+
+class TestSection:
+    @pytest.mark.parametrize(
+        ("name", "section"),
+        [
+            ("http", {"bind": "0.0.0.0:80", "workers": 3, "threads": 4, "allowUnauthenticated": True}),
+            (
+                "grpc",
+                {
+                    "bind": "0.0.0.0:81", "workers": 1, "concurrency": 5,
+                    "tls": {"certificate": "", "key": "", "clientCa": ""},
+                },
+            ),
+            (
+                "rabbitmq",
+                {
+                    "exchange": "e", "queues": {"analysis_run": {"queue": "q", "key": "k"}}, "queueType": "quorum",
+                    "declare": False, "prefetch": 1, "threads": 2, "delays": [3, 9], "healthFile": "/h",
+                },
+            ),
+        ],
+    )  # fmt: skip
+    def test_it_is_printed_as_one_line_of_json_by_the_keys_of_the_file(
+        self, name: str, section: dict[str, Any], run: Run, config_file: Callable[..., Path]
+    ) -> None:
+        result = run("section", name, "--config", config_file(**{name: section}))
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert result.stdout.count("\n") == 1
+        assert json.loads(result.stdout) == section
+
+    @pytest.mark.parametrize("name", ["http", "grpc", "rabbitmq"])
+    def test_no_secret_is_in_it(
+        self, name: str, run: Run, config_file: Callable[..., Path], runner_keys: KeyPair
+    ) -> None:
+        path = config_file(sentry={"dsn": "https://hunter2@sentry.example/1"})
+        result = run("section", name, "--config", path, ORCHESTRATOR_AMQP_URL="amqp://u:hunter2@broker/")
+        assert result.exit_code == 0
+        assert "hunter2" not in result.output
+        assert not any(line in result.output for line in runner_keys.private.splitlines()[1:-1])
+
+    def test_a_wrong_configuration_prints_nothing_on_standard_output(
+        self, run: Run, config_file: Callable[..., Path]
+    ) -> None:
+        result = run("section", "http", "--config", config_file(http={"bind": "x"}))
+        assert (result.exit_code, result.stdout) == (exit_codes.CONFIGURATION, "")
+        assert "http.bind must be host:port" in result.stderr
 
 
 class Server:

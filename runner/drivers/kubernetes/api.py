@@ -25,7 +25,7 @@ from kubernetes.config import ConfigException, load_incluster_config
 from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigLoader, KubeConfigMerger
 
-from runner.config.types import Kubernetes
+from runner.config.drivers import KubernetesSection
 from runner.drivers.http.exchange import Exchange, Route, Unsettled
 from runner.errors import Busy, Rejected, Unavailable
 from runner.runtime import concurrency
@@ -99,7 +99,7 @@ class ApiServer:
     none yet, or whose were refused.
     """
 
-    def __init__(self, settings: Kubernetes, *, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(self, settings: KubernetesSection, *, environ: Mapping[str, str] = os.environ) -> None:
         self._settings = settings
         self._environ = environ
         self._exchange = Exchange("the API server", "the CA in the kubeconfig")
@@ -190,7 +190,7 @@ class ApiServer:
         return access
 
 
-def _read_access(settings: Kubernetes, environ: Mapping[str, str]) -> _Access:
+def _read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> _Access:
     """Raises Unavailable where there are no credentials that can be used."""
     configuration = Configuration()
     try:
@@ -208,7 +208,7 @@ def _read_access(settings: Kubernetes, environ: Mapping[str, str]) -> _Access:
         ) from error
 
 
-def _read_kubeconfig(configuration: Configuration, settings: Kubernetes) -> None:
+def _read_kubeconfig(configuration: Configuration, settings: KubernetesSection) -> None:
     """What `load_kube_config` does; which only logs that a plugin failed, and leaves us to be refused as nobody."""
     path = settings.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
     document = KubeConfigMerger(path).config

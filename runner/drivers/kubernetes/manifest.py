@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from runner.config.types import Config, PoolSettings
+from runner.config.drivers import PoolSettings
+from runner.config.types import Config
 from runner.jobs import Cancellation, Container, JobSpec, Report, Resources, SecretRef, Text, Volume
 
 FINGERPRINT = "orchestrator/fingerprint"

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import msgspec
 
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from runner.drivers.local import files as local_files
 from runner.drivers.local import record as local_record
 from runner.drivers.local.record import End, Entry, JobFile, Records, Verdict, is_due, is_name

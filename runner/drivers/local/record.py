@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import msgspec
 
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from runner.drivers.local import files as local_files
 from runner.errors import Rejected
 from runner.jobs import Container, JobSpec, Report, SecretRef, Text, Value

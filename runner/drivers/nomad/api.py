@@ -23,7 +23,7 @@ import msgspec
 from nomad.api.base import Requester
 from nomad.api.exceptions import BaseNomadException
 
-from runner.config.types import Nomad
+from runner.config.drivers import NomadSection
 from runner.drivers.http.exchange import Exchange, Reply, Route, Unsettled
 from runner.errors import Busy, Rejected, Unavailable
 from runner.runtime.clock import Deadline
@@ -68,7 +68,7 @@ class Answer(msgspec.Struct, frozen=True):
 class Agent:
     """One Nomad agent, from any number of threads. Opens connections when first used, so after the fork."""
 
-    def __init__(self, settings: Nomad) -> None:
+    def __init__(self, settings: NomadSection) -> None:
         self._settings = settings
         self._reading = threading.Lock()
         self._token: str | None = None
@@ -146,7 +146,7 @@ class _Requester(Requester):  # type: ignore[misc]  # python-nomad is not typed
 class _Session:
     """What python-nomad needs of a session, and no more."""
 
-    def __init__(self, settings: Nomad) -> None:
+    def __init__(self, settings: NomadSection) -> None:
         self._exchange = Exchange("Nomad", "nomad.caFile")
         self._route = Route(
             url=settings.address.rstrip("/"),

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from runner.config.types import Config, LocalImage, NomadConstraint, PoolSettings
+from runner.config.drivers import LocalImage, NomadConstraint, PoolSettings
+from runner.config.types import Config
 from runner.drivers.nomad import record as nomad_record
 from runner.jobs import Container, Deadlines, JobSpec, Secret, SecretRef, Text, Volume
 

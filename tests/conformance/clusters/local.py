@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from runner.drivers.local.driver import LocalDriver
 from tests.conformance.clusters import Cluster
 

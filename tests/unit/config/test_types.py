@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from runner.config import types as settings
+from runner.config import drivers, protocols
 from runner.config.reading import read
-from runner.config.types import Config, Section
+from runner.config.section import Section
+from runner.config.types import Config
 from runner.errors import Invalid
 
 DEFAULTS = {
@@ -89,7 +90,7 @@ DEFAULTS = {
 """By key of the file. An installation that says nothing relies on these: changing one is changing its behaviour."""
 
 OPTIONAL: dict[str, dict[str, Any]] = {
-    "Kubernetes": {
+    "KubernetesSection": {
         "namespace": "default",
         "nodeSelector": {},
         "imageRegistry.registryUrl": "",
@@ -149,7 +150,10 @@ class TestDefaults:
     @pytest.mark.parametrize("section", sorted(OPTIONAL))
     def test_those_of_optional_sections_as_well(self, section: str) -> None:
         required = {"attribute": "x"} if section == "NomadConstraint" else {}
-        assert dict(keys(msgspec.to_builtins(getattr(settings, section)(**required)))) == OPTIONAL[section]
+        assert (
+            dict(keys(msgspec.to_builtins(vars(drivers).get(section, vars(protocols).get(section))(**required))))
+            == OPTIONAL[section]
+        )
 
     def test_no_section_is_forgotten(self) -> None:
         there = {kind.__name__ for kind in Section.__subclasses__()}

@@ -1,4 +1,4 @@
-"""The RabbitMQ door's connections, where the library says in odd ways that one is gone."""
+"""Connections to the broker, where the library says in odd ways that one is lost."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from pamqp.commands import Basic
 
+from functions.amqp.broker import BrokerAccess
 from functions.amqp.connection import first_of
 from functions.amqp.messages import Delay, History
-from functions.amqp.publisher import Outlet
-from functions.amqp.settings import Settings
+from functions.amqp.publisher import MessagePublisher
+from runner.config.protocols import RabbitmqSection
 from runner.errors import Busy
 
 
@@ -24,11 +25,11 @@ def test_a_broker_that_has_fallen_silent_is_a_lost_connection() -> None:
         closing.set_exception(asyncio.CancelledError())
         await first_of(asyncio.sleep(10), closing)
 
-    with pytest.raises(ConnectionError, match="not been heard of"):
+    with pytest.raises(ConnectionError, match="sent nothing for too long"):
         asyncio.run(live())
 
 
-def test_whoever_is_really_cancelled_is() -> None:
+def test_a_real_cancellation_is_passed_on() -> None:
     async def live() -> None:
         task = asyncio.ensure_future(first_of(asyncio.sleep(10), asyncio.get_running_loop().create_future()))
         await asyncio.sleep(0)
@@ -40,7 +41,7 @@ def test_whoever_is_really_cancelled_is() -> None:
 
 
 class Channel:
-    """Fails as it is told, and then takes messages."""
+    """Raises the given failures, and then accepts messages."""
 
     def __init__(self, *failures: BaseException) -> None:
         self.failures = list(failures)
@@ -56,11 +57,11 @@ def send(channel: Channel, then: Callable[[asyncio.Task[None]], None] = lambda _
     """A message to be delayed, by that channel."""
 
     async def main() -> None:
-        outlet = Outlet(Settings(url="amqp://localhost"))
-        outlet._channel = channel  # type: ignore[assignment]
-        outlet._opened.set()
+        publisher = MessagePublisher(RabbitmqSection(), BrokerAccess(url="amqp://localhost"))
+        publisher._channel = channel  # type: ignore[assignment]
+        publisher._opened.set()
         verdict = Delay(1, History(queue="q", first_seen=0), Busy("later"))
-        sending = asyncio.ensure_future(outlet.send(verdict, Basic.Properties(), b"body"))
+        sending = asyncio.ensure_future(publisher.send(verdict, Basic.Properties(), b"body"))
         await asyncio.sleep(0)
         then(sending)
         await asyncio.wait_for(sending, 10)
@@ -76,12 +77,12 @@ def test_a_message_that_was_on_its_way_when_the_connection_closed_is_sent_again(
     assert channel.taken == [b"body"]
 
 
-def test_a_defect_is_none_of_these() -> None:
+def test_any_other_exception_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         send(Channel(ZeroDivisionError()))
 
 
-def test_whoever_is_told_to_stop_sends_no_more() -> None:
+def test_a_cancelled_task_sends_no_more() -> None:
     class Slow(Channel):
         async def basic_publish(self, body: bytes, **_: Any) -> None:
             await asyncio.sleep(10)

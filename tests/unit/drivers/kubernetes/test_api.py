@@ -13,7 +13,7 @@ import msgspec
 import pytest
 import yaml
 
-from runner.config.types import Kubernetes
+from runner.config.drivers import KubernetesSection
 from runner.drivers.kubernetes import api as kubernetes_api
 from runner.drivers.kubernetes.api import Answer, ApiServer
 from runner.errors import Unavailable
@@ -53,7 +53,7 @@ class Cluster:
                 self.renewed.wait(10)
             conversation.answer(200 if kind == "Bearer" and token in self.valid else 401)
 
-    def kubeconfig(self) -> Kubernetes:
+    def kubeconfig(self) -> KubernetesSection:
         plugin = {
             "apiVersion": "client.authentication.k8s.io/v1",
             "command": str(self.directory / "plugin"),
@@ -68,10 +68,10 @@ class Cluster:
             }
         )
 
-    def write(self, document: Any) -> Kubernetes:
+    def write(self, document: Any) -> KubernetesSection:
         path = self.directory / "kubeconfig"
         path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
-        return Kubernetes(kubeconfig=str(path))
+        return KubernetesSection(kubeconfig=str(path))
 
     def known(self, token: str) -> None:
         """What the plugin gives."""

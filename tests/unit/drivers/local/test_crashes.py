@@ -43,7 +43,7 @@ import os, signal, sys
 from runner.runtime.clock import Deadline
 from runner.drivers.local import driver as local
 from runner.drivers.local import files as local_files
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from tests.conformance import jobs
 
 def die(*_arguments, **_named):
@@ -168,7 +168,7 @@ from random import Random
 from runner.runtime.clock import Deadline
 from runner.drivers.local.driver import LocalDriver
 from runner.jobs import Deadlines
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from tests.conformance import jobs
 
 directory, script, seed, count, times = sys.argv[1:]

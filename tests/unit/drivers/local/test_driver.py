@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from runner.drivers.local import files as local_files
 from runner.drivers.local.driver import LocalDriver
 from runner.errors import Rejected

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from runner.drivers.local import driver as local
 from runner.jobs import Deadlines
 from tests.conformance import jobs

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from runner.drivers.local import record as local_record
 from runner.drivers.local.record import End, Entry, JobFile, Reported, Verdict
 from runner.errors import Rejected

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.config.types import LocalImage
+from runner.config.drivers import LocalImage
 from runner.jobs import JobSpec, Secret
 from runner.runtime.clock import Deadline
 from tests.conformance import jobs

@@ -1,0 +1,67 @@
+"""A call's headers: what they say, and the calls that are refused by them alone."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+from grpclib.const import Status
+
+from functions.function import request_id
+from functions.grpc.errors import Headers
+
+CONTENT_TYPE = "application/grpc+proto"
+
+_TIMEOUT = re.compile(r"\A([0-9]{1,8})([HMSmun])\Z")  # the gRPC specification's TimeoutValue and TimeoutUnit
+_UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+
+
+class Head(msgspec.Struct, frozen=True):
+    """What a call's headers say. `deadline` is on the monotonic clock, None where the client has none."""
+
+    path: str
+    deadline: float | None
+    authorization: str
+    request_id: str
+
+
+class CallRefused(Exception):
+    """Refused for a reason that the table of errors does not have: wrong method, type, path or compression."""
+
+    def __init__(self, http: int, status: Status, message: str, *more: tuple[str, str]) -> None:
+        super().__init__(message)
+        self.headers: Headers = [
+            (":status", str(http)),
+            ("content-type", CONTENT_TYPE if http == 200 else "text/plain"),
+        ]
+        self.headers += [("grpc-status", str(status.value)), ("grpc-message", message), *more]
+
+
+def read_head(headers: Headers, now: float) -> Head:
+    """What the headers say; `now` is on the monotonic clock, in seconds. Raises CallRefused."""
+    named = dict(headers)
+    if named.get(":method") != "POST":
+        raise CallRefused(405, Status.UNKNOWN, "gRPC calls are POST only", ("allow", "POST"))
+    media, _, _ = named.get("content-type", "").partition(";")
+    if media not in ("application/grpc", "application/grpc+proto"):
+        raise CallRefused(415, Status.UNKNOWN, "send application/grpc or application/grpc+proto")
+    given = [value for name, value in headers if name == "authorization"]
+    return Head(
+        path=named.get(":path", ""),
+        deadline=_deadline(named.get("grpc-timeout"), now),
+        authorization=given[0] if len(given) == 1 else "",
+        request_id=request_id(named.get("x-request-id", "")),
+    )
+
+
+def _deadline(timeout: str | None, now: float) -> float | None:
+    if timeout is None:
+        return None
+    if not (match := _TIMEOUT.match(timeout)):
+        raise CallRefused(200, Status.INVALID_ARGUMENT, "grpc-timeout must be at most 8 digits and one of H M S m u n")
+    return now + int(match[1]) * _UNITS[match[2]]
+
+
+def header_bytes(headers: Headers) -> int:
+    """The size of the headers, with 32 bytes more for each (RFC 9113, 6.5.2)."""
+    return sum(len(name) + len(value) + 32 for name, value in headers)

@@ -1,0 +1,116 @@
+"""Sections of the drivers (Kubernetes, Nomad, this host) and of the resource pools that lead to them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from runner.config.section import Count, Section
+
+DriverName = Literal["local", "kubernetes", "nomad", "printer", "memory"]
+Priority = Annotated[int, Meta(ge=1, le=100, description="a number from 1 to 100")]
+
+
+class ImageRegistry(Section, frozen=True):
+    """Where the images are. The URL may have a port and a path."""
+
+    registry_url: str = ""
+    pull_secret_name: str = ""
+    pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
+    """Kubernetes' own rule where empty: `Always` for coat, whose tag is `latest`."""
+
+
+class Toleration(Section, frozen=True):
+    """A Kubernetes toleration, in Kubernetes' own words."""
+
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+    toleration_seconds: int | None = None
+
+
+class KubernetesSection(Section, frozen=True):
+    """The Kubernetes driver: where jobs run, and how to reach the cluster."""
+
+    namespace: str = "default"
+    node_selector: dict[str, str] = {}
+    image_registry: ImageRegistry = ImageRegistry()
+    kubeconfig: str = ""
+    """A kubeconfig's path. Where empty: the pod's own service account, else $KUBECONFIG or ~/.kube/config."""
+    context: str = ""
+    """The kubeconfig's context; its current one where empty."""
+
+
+class LocalImage(Section, frozen=True):
+    """The command that replaces an image on this host. Without one, the container's own command is run."""
+
+    command: tuple[str, ...] = ()
+    secret_arguments: Literal["reference", "expand"] = "reference"  # noqa: S105  (no password)
+    """A host's argument lists can be read by every user of it. `reference` passes a secret argument as `$(NAME)`
+    with the value in the environment, for programs that expand it themselves; `expand` passes the value."""
+
+
+class LocalSection(Section, frozen=True):
+    """The driver that runs jobs on this host."""
+
+    directory: str = "/var/lib/orchestrator/jobs"
+    parallelism: Count = 2
+    images: dict[str, LocalImage] = {}
+    """By image: a glob over the last part of its name, without registry and tag."""
+
+
+class NomadConstraint(Section, frozen=True):
+    """A Nomad constraint, in Nomad's own words: `attribute: ${attr.cpu.arch}, value: amd64`."""
+
+    attribute: str
+    value: str = ""
+    operator: str = "="
+
+
+class NomadSection(Section, frozen=True):
+    """The Nomad driver. A pool may name another namespace, node pool, datacenters, priority and constraints."""
+
+    address: Annotated[str, Meta(pattern=r"\Ahttps?://[^/]+/?\Z", description="http(s)://host:port")] = (
+        "https://127.0.0.1:4646"
+    )
+    region: str = ""
+    """The address's own where empty."""
+    namespace: str = "default"
+    node_pool: str = "default"
+    datacenters: tuple[str, ...] = ("*",)
+    priority: Priority = 50
+    constraints: tuple[NomadConstraint, ...] = ()
+    ca_file: str = ""
+    """The authorities that sign the servers' certificates (PEM); the system's where empty. Always verified."""
+    cert_file: str = ""
+    key_file: str = ""
+    """With `cert_file`: the client certificate for agents that verify their clients."""
+    token_file: str = ""
+    """Holds an ACL token; read again whenever Nomad refuses the token that was read before."""
+    task_driver: Literal["docker", "exec", "raw_exec"] = "docker"
+    images: dict[str, LocalImage] = {}
+    """With `exec` and `raw_exec`: the command that replaces an image, as in the local driver's section."""
+    user: str = ""
+    """With `exec` and `raw_exec`: the user that programs run as; Nomad's own choice where empty."""
+    core_mhz: Annotated[int, Meta(ge=100, le=100_000, description="MHz, from 100 to 100000")] = 2000
+    """MHz of one core (1000 millicores) on these nodes; Nomad counts CPU in MHz."""
+    credentials_variable: str = ""
+    """The Variable whose item `credentials` becomes /credentials/credentials; jobs must be allowed to read it."""
+
+
+class PoolSettings(Section, frozen=True):
+    """Where a resource pool's jobs run. What is not set here is as in the cluster's section."""
+
+    driver: DriverName | None = None
+    namespace: str = ""
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    priority_class_name: str = ""
+    queue_name: str = ""
+    """The Kueue LocalQueue that admits the job."""
+    node_pool: str = ""
+    datacenters: tuple[str, ...] = ()
+    priority: Priority | None = None
+    constraints: tuple[NomadConstraint, ...] = ()

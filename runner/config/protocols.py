@@ -1,0 +1,83 @@
+"""Sections of the protocols: HTTP, gRPC and RabbitMQ.
+
+No secret is in here: the broker's URL and credentials are in the environment only.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from runner.config.section import Count, Seconds, Section
+
+Protocol = Literal["http", "grpc", "amqp"]
+Bind = Annotated[str, Meta(pattern=r"\A\S+:[0-9]{1,5}\Z", description="host:port")]
+RabbitmqName = Annotated[str, Meta(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
+"""Of an exchange or a queue. AMQP's bound is 255 bytes; this one leaves space for the suffixes that are appended."""
+
+RabbitmqType = Literal[
+    "analysis_run", "autofix_run", "transformer_run", "transforer_run",
+    "ssh_verify_run", "cancel_check_run", "patcher_run",
+]  # fmt: skip
+
+
+class HttpSection(Section, frozen=True):
+    """The HTTP server."""
+
+    bind: Bind = "127.0.0.1:8080"
+    workers: Count = 2
+    threads: Count = 8
+    """Requests in flight in each worker."""
+    allow_unauthenticated: bool = False
+    """Accept requests without a token, by HTTP and by gRPC. Only for a network without other clients."""
+
+
+class GrpcTls(Section, frozen=True):
+    """Paths of PEM files. They are read again after they have changed."""
+
+    certificate: str = ""
+    """The server's certificate with its chain; without it the server speaks plain text."""
+    key: str = ""
+    """The certificate's private key; empty where the certificate's file holds it."""
+    client_ca: str = ""
+    """The authority that signs client certificates; with it, every client must show one (mutual TLS)."""
+
+
+class GrpcSection(Section, frozen=True):
+    """The gRPC server. Whether clients need a token is said by `http.allowUnauthenticated`, for HTTP and gRPC alike."""
+
+    bind: Bind = "127.0.0.1:50051"
+    workers: Count = 2
+    """Processes, which share the port."""
+    concurrency: Count = 16
+    """Calls that one process sends to the sidecar at once; further calls wait for one of them to end."""
+    tls: GrpcTls = GrpcTls()
+
+
+class RabbitmqQueue(Section, frozen=True):
+    """The queue and the routing key of one request type; each is the request type's own name where empty."""
+
+    queue: Annotated[str, Meta(max_length=200)] = ""
+    key: Annotated[str, Meta(max_length=200)] = ""
+
+
+class RabbitmqSection(Section, frozen=True):
+    """The RabbitMQ consumer. The broker's URL and credentials are in the environment only."""
+
+    exchange: RabbitmqName = "atlas-jobs"
+    queues: dict[RabbitmqType, RabbitmqQueue] = {}
+    queue_type: Literal["classic", "quorum"] = "classic"
+    """Of the queues that are declared here; existing queues are used as they are."""
+    declare: bool = True
+    """Declare the exchanges and queues that are missing; else only check that all of them exist."""
+    prefetch: Count = 32
+    """Messages of each queue in flight at once."""
+    threads: Count = 16
+    """Commands in flight at once, of all queues together."""
+    delays: Annotated[tuple[Seconds, ...], Meta(min_length=1, max_length=16, description="a list of 1 to 16")] = (
+        1, 2, 5, 10, 30, 60, 120, 300,
+    )  # fmt: skip
+    """Seconds, growing: how long a message waits after its first, second … failure."""
+    health_file: str = ""
+    """A file that exists, and is renewed, while messages are consumed."""
