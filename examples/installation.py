@@ -65,7 +65,7 @@ class Installation:
 
     def configuration(self, runner_key: str, atlas_public_key: str) -> dict[str, Any]:
         """What stands in the configuration file."""
-        coat, marvin = ([sys.executable, str(HERE / f"{name}.py")] for name in ("coat", "marvin"))
+        coat, marvin = ([sys.executable, str(HERE / name)] for name in ("coat", "marvin"))
         return {
             "runner": {"id": RUNNER_ID, "privateKey": runner_key},
             "deepsource": {"host": self.atlas_url, "publicKey": atlas_public_key},
