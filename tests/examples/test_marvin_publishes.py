@@ -81,7 +81,7 @@ def test_a_second_run_of_the_same_job_publishes_the_same_id(
     for _ in range(2):
         ended = marvin(*analyze_flags(run_id), **atlas.publisher("analysis", run_id))
         assert ended.returncode == DONE
-    assert [each.verdict for each in atlas.runs.deliveries()] == ["taken", "taken before"]
+    assert [each.verdict for each in atlas.runs.deliveries()] == ["accepted", "duplicate"]
 
 
 @pytest.mark.parametrize(
