@@ -1,6 +1,5 @@
-"""The whole loop, runnable anywhere: a small atlas, a coat that clones, a marvin that analyses.
+"""Example programs around the Orchestrator: a small atlas, a coat that clones, a marvin that analyses.
 
-`coat.py` and `marvin.py` are programs of one file each, copied into images as they are. `atlas` is
-a control plane small enough to read. `demo.py` puts them and the Orchestrator together on this
-host. Not in here: anything that the Orchestrator needs.
+`coat/` and `marvin/` are the programs of the job images, for a Python without packages. `atlas/` is a small control
+plane. `demo.py` runs them and the Orchestrator on this host. Not in here: anything that the Orchestrator imports.
 """

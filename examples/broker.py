@@ -1,7 +1,7 @@
-"""A RabbitMQ broker of one's own, from Debian's package: `python -m examples.broker` runs one until Ctrl-C.
+"""A private RabbitMQ broker from Debian's package: `python -m examples.broker` runs one until Ctrl-C.
 
-Its data, cookie, log, node name, ports and epmd are its own, and all of it listens on the loopback interface, so it
-disturbs no broker that the host may have, and leaves nothing behind.
+It has its own data, cookie, log, node name, ports and epmd, and listens on the loopback interface only. So it does not
+disturb another broker on the host, and nothing of it remains after it ends.
 """
 
 from __future__ import annotations
@@ -20,22 +20,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 SBIN = Path("/usr/lib/rabbitmq/bin")
-"""The scripts themselves; those in /usr/sbin change the user, and know only the system's own broker."""
+"""The scripts themselves. Those in /usr/sbin change the user, and control the system's broker only."""
 
 START_SECONDS = 60.0
 PACKAGE = "rabbitmq-server"
 
-
 _GUARD = '"$@" & read -r _; kill -9 0'
-"""Starts a program, and kills it with its group (kill(2): 0) when nobody holds the other end of standard input."""
+"""Starts a program. Kills its process group (kill(2): 0) when the other end of standard input is closed."""
 
 
 class BrokerMissing(Exception):
-    """There is no rabbitmq-server, and it cannot be installed."""
+    """rabbitmq-server is absent and cannot be installed."""
 
 
 def install() -> None:
-    """Install the package where it is absent, without starting the system's broker. Raises BrokerMissing."""
+    """Install the package where it is absent, without starting the system's broker. Raises BrokerMissing on failure."""
     if (SBIN / "rabbitmq-server").exists():
         return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
@@ -50,7 +49,7 @@ def install() -> None:
 
 
 class Broker:
-    """One broker in `directory`. Can be killed and started again, and finds its durable queues as they were."""
+    """One broker in `directory`. Its durable queues survive `kill` and `start`."""
 
     def __init__(self, directory: Path, settings: str = "") -> None:
         self.directory = directory
@@ -64,48 +63,48 @@ class Broker:
         (directory / "enabled_plugins").write_text("[].\n")
 
     def __repr__(self) -> str:
-        return f"Broker({self.url}, {'runs' if self.runs() else 'does not run'})"
+        return f"Broker({self.url}, {'running' if self.runs() else 'stopped'})"
 
     @property
     def url(self) -> str:
-        """With the credentials that a fresh broker has; it takes them from this host only."""
+        """With the credentials of a new broker, which accepts them from this host only."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
     def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start the broker and wait until it accepts connections. Raises TimeoutError after 60 s, or where it ends."""
         if self._epmd is None:
             self._epmd = self._run("epmd", "-address", "127.0.0.1", "-port", str(self._epmd_port))
         self._server = self._run(str(SBIN / "rabbitmq-server"))
         until = time.monotonic() + START_SECONDS
-        while not self._takes_connections():
+        while not self._accepts_connections():
             if time.monotonic() > until or self._server.poll() is not None:
                 raise TimeoutError(f"the broker did not start: {(self.directory / 'output').read_text()[-500:]}")
             time.sleep(0.1)
 
     def kill(self) -> None:
-        """As a power failure would end it."""
+        """Kill the broker without a shutdown, as a power failure does."""
         if self._server is not None:
             _end(self._server)
             self._server = None
 
     def restart(self) -> None:
-        """Killed, and started again."""
+        """Kill the broker and start it again."""
         self.kill()
         self.start()
 
     def stop(self) -> None:
-        """End everything that was started."""
+        """Kill the broker and its epmd."""
         self.kill()
         if self._epmd is not None:
             _end(self._epmd)
             self._epmd = None
 
     def runs(self) -> bool:
-        """Whether its process is there."""
+        """Whether its process is running."""
         return self._server is not None and self._server.poll() is None
 
     def control(self, *arguments: str) -> str:
-        """`rabbitmqctl ARGUMENTS`: takes a second or two."""
+        """The output of `rabbitmqctl ARGUMENTS`, which takes one to two seconds. Raises RuntimeError where it fails."""
         command = (str(SBIN / "rabbitmqctl"), "--node", self._node, "--quiet", *arguments)
         done = subprocess.run(
             command, env=self._environment(), cwd=self.directory, capture_output=True, text=True, check=False
@@ -115,7 +114,7 @@ class Broker:
         return done.stdout
 
     def _run(self, *command: str) -> subprocess.Popen[bytes]:
-        """In a process group of its own, which ends with us even if we are killed: then its standard input ends."""
+        """Start a program in its own process group. The group ends with this process, even on SIGKILL: stdin closes."""
         with (self.directory / "output").open("ab") as sink:
             return subprocess.Popen(
                 ("/bin/sh", "-c", _GUARD, "guard", *command),
@@ -127,8 +126,8 @@ class Broker:
                 start_new_session=True,
             )
 
-    def _takes_connections(self) -> bool:
-        """A broker answers a wrong protocol header with the right one (AMQP 0-9-1, 4.2.2)."""
+    def _accepts_connections(self) -> bool:
+        """Whether it answers a wrong protocol header with the right one (AMQP 0-9-1, 4.2.2)."""
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
                 connection.sendall(b"AMQP\x00\x00\x00\x00")
@@ -140,7 +139,7 @@ class Broker:
         own = {name: str(self.directory / name) for name in ("mnesia", "log", "nothing")}
         return {
             **{name: value for name, value in os.environ.items() if not name.startswith(("RABBITMQ_", "ERL_"))},
-            "HOME": str(self.directory),  # Erlang's cookie is there
+            "HOME": str(self.directory),  # the directory of Erlang's cookie
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(self._epmd_port),
             "RABBITMQ_NODENAME": self._node,
@@ -159,7 +158,7 @@ class Broker:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """With its whole group."""
+    """Kill the whole process group."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -173,7 +172,7 @@ def _free_port() -> int:
 
 
 def main() -> int:
-    """A broker until Ctrl-C."""
+    """Run a broker until Ctrl-C."""
     try:
         install()
     except BrokerMissing as error:

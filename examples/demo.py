@@ -1,9 +1,9 @@
-"""`make demo`: a real analysis and a real autofix on this host, from nothing, and the result shown.
+"""`make demo`: runs a real analysis and a real autofix on this host, and prints the results.
 
-    git repository ─▶ atlas ─▶ Orchestrator ─▶ job: coat clones ─▶ marvin works ─▶ atlas
+    git repository ─▶ atlas ─▶ Orchestrator ─▶ job: coat clones ─▶ marvin analyses ─▶ atlas
 
-Everything is made in a fresh directory and ended at the end; `--keep` leaves it running to look at.
-Exit codes: 0 all went well, 1 it did not (the reason is printed), 130 interrupted.
+Everything is in a new directory, and every process ends with the demo; `--keep` leaves them running until Ctrl-C.
+Exit codes: 0 success, 1 failure (the reason is printed), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,76 +21,75 @@ import click
 
 from examples import sample
 from examples.atlas import page
-from examples.atlas.orchestrator import NotAccepted
+from examples.atlas.clients.retry import NotAccepted
 from examples.atlas.runs import Run
-from examples.installation import Installation, InstallationError, installed
+from examples.installation import Installation, InstallationError, running_installation
 
 FAILED, INTERRUPTED = 1, 130
 ACCEPT_SECONDS, RUN_SECONDS = 30.0, 60.0
-LONGEST_SOCKET_DIRECTORY = 80
-"""Bytes: the kernel takes socket paths of about a hundred (unix(7))."""
+MAX_DIRECTORY = 80
+"""Bytes of the directory's path. The sidecar's socket is in it, and a socket's path has at most 107 bytes (unix(7))."""
 
 Document = dict[str, Any]
 
 
 class DemoError(Exception):
-    """Why the demo did not come to its end."""
+    """Why the demo could not finish."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--keep", is_flag=True, help="Leave everything running, until Ctrl-C.")
 @click.option("--protocol", type=click.Choice(["http", "grpc", "amqp"]), default="http", help="How atlas sends tasks.")
 def main(keep: bool, protocol: str) -> None:
-    """Run a real analysis and a real autofix on this host, and show the result."""
+    """Run a real analysis and a real autofix on this host, and print the results."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     progress = Progress()
     try:
-        show(progress, keep, protocol)
+        run_demo(progress, keep, protocol)
     except (DemoError, InstallationError, NotAccepted, OSError, SubprocessError) as error:
-        progress.say(click.style("It did not work: ", fg="red", bold=True) + str(error))
+        progress.write(click.style("The demo failed: ", fg="red", bold=True) + str(error))
         sys.exit(FAILED)
     except KeyboardInterrupt:
-        progress.say("interrupted; all has been ended")
+        progress.write("interrupted; every process has ended")
         sys.exit(INTERRUPTED)
 
 
 class Progress:
-    """Lines with the seconds since the start."""
+    """Prints lines with the seconds since the start."""
 
     def __init__(self) -> None:
         self._start = time.monotonic()
 
-    def say(self, text: str) -> None:
-        """Print a line; colours only where a person looks."""
+    def write(self, text: str) -> None:
+        """Print a line. click removes colours where the output is not a terminal."""
         click.echo(f"[{time.monotonic() - self._start:5.1f} s] {text}")
         sys.stdout.flush()
 
 
-def show(progress: Progress, keep: bool, protocol: str) -> None:
-    """The whole story."""
-    directory = _fresh_directory()
+def run_demo(progress: Progress, keep: bool, protocol: str) -> None:
+    """All steps of the demo, in their order."""
+    directory = _new_directory()
     repository = sample.make_repository(directory / "repository")
-    progress.say(f"made a git repository with two commits, {repository.checkout_oid[:12]} on top")
-    with installed(directory, protocol) as installation:
-        progress.say(f"started atlas at {installation.atlas_url}, and the Orchestrator")
+    progress.write(f"made a git repository with two commits, the last is {repository.checkout_oid[:12]}")
+    with running_installation(directory, protocol) as installation:
+        progress.write(f"started atlas at {installation.atlas_url}, and the Orchestrator")
         installation.wait_until_ready()
-        progress.say(f"the Orchestrator is ready at {installation.url}")
+        progress.write(f"the Orchestrator is ready at {installation.url}")
         analysis = perform(installation, progress, "analysis", sample.analysis(repository))
         issues = analysis["issues"]
-        request = sample.autofix(repository, issues)
-        autofix = perform(installation, progress, "autofix", request)
-        _show_issues(issues)
-        _show_patches(autofix["patches"])
-        progress.say(_summary(analysis, autofix))
+        autofix = perform(installation, progress, "autofix", sample.autofix(repository, issues))
+        _print_issues(issues)
+        _print_patches(autofix["patches"])
+        progress.write(_summary(analysis, autofix))
         if keep:
-            _stay(installation)
+            _wait_for_interrupt(installation)
         _save_page(installation)
-    _show_places(installation)
+    _print_places(installation)
 
 
-def _fresh_directory() -> Path:
+def _new_directory() -> Path:
     directory = tempfile.mkdtemp(prefix="orchestrator-demo-")
-    if len(directory.encode()) > LONGEST_SOCKET_DIRECTORY:
+    if len(directory.encode()) > MAX_DIRECTORY:
         Path(directory).rmdir()
         directory = tempfile.mkdtemp(prefix="orchestrator-demo-", dir="/tmp")
     return Path(directory)
@@ -99,26 +98,26 @@ def _fresh_directory() -> Path:
 def perform(
     installation: Installation,
     progress: Progress,
-    kind: str,
+    name: str,
     request: Document,
 ) -> Document:
-    """Send a request and wait for its result. Gives the report; raises DemoError without one."""
+    """Send a request of that type and wait for its result. Gives the report; raises DemoError for any other end."""
     run_id, runs = request["run_id"], installation.runs
-    runs.update(run_id, kind, sent="sending")
-    progress.say(f"{kind}: sending")
+    runs.update(run_id, name, sent="sending")
+    progress.write(f"{name}: sending")
 
-    def repeating(reason: str, seconds: float) -> None:
+    def on_retry(reason: str, seconds: float) -> None:
         installation.check_running()
-        progress.say(f"{kind}: sending again in {seconds:g} s, since {reason}")
+        progress.write(f"{name}: sending again in {seconds:g} s, because {reason}")
 
-    jobs = installation.orchestrator.send(kind, request, ACCEPT_SECONDS, repeating)
+    jobs = installation.client.send(name, request, ACCEPT_SECONDS, on_retry)
     names = tuple(job["name"] for job in jobs)
-    runs.update(run_id, kind, sent="accepted", jobs=names)
-    progress.say(f"{kind}: accepted; driver {jobs[0]['driver']} has job {', '.join(names)}")
+    runs.update(run_id, name, sent="accepted", jobs=names)
+    progress.write(f"{name}: accepted; driver {jobs[0]['driver']} has job {', '.join(names)}")
     run = _wait_for(installation, run_id)
-    progress.say(f"{kind}: {run.state}")
+    progress.write(f"{name}: {run.state}")
     if run.state != "done":
-        raise DemoError(f"the {kind} ended as {run.state}\n{_reasons(installation, run)}")
+        raise DemoError(f"the {name} ended as {run.state}\n{_reasons(installation, run)}")
     report: Document = run.results[0].kwargs.get("report", {})
     return report
 
@@ -136,32 +135,32 @@ def _wait_for(installation: Installation, run_id: str) -> Run:
 
 
 def _reasons(installation: Installation, run: Run | None) -> str:
-    """What the results say and the jobs printed; without a result, what the Orchestrator logged."""
+    """The status of every result and the logs of the jobs. Without a result, the log of the Orchestrator."""
     if run is None or not run.results:
         return installation.log_tail()
-    said = []
+    reasons = []
     for result in run.results:
         status = result.kwargs["status"]
-        said.append(f"{status['hmessage']} (code {status['code']})\n{status['err']}")
-    logs = [f"the log of {job}:\n{installation.ask('jobs', 'logs', job)}" for job in run.jobs]
-    return "\n".join([*said, *logs])
+        reasons.append(f"{status['hmessage']} (code {status['code']})\n{status['err']}")
+    logs = [f"the log of {job}:\n{installation.command('jobs', 'logs', job)}" for job in run.jobs]
+    return "\n".join([*reasons, *logs])
 
 
-def _show_issues(issues: Sequence[Document]) -> None:
+def _print_issues(issues: Sequence[Document]) -> None:
     click.echo(click.style(f"\n{len(issues)} issues found", bold=True))
     for issue in issues:
         location = issue["location"]
         begin = location["position"]["begin"]
-        where = f"{location['path']}:{begin['line']}:{begin['column']}"
+        place = f"{location['path']}:{begin['line']}:{begin['column']}"
         code = click.style(issue["issue_code"], fg="yellow")
-        click.echo(f"  {where:<26} {code}  {issue['issue_text']}")
+        click.echo(f"  {place:<26} {code}  {issue['issue_text']}")
 
 
 _COLOURS = (("+++", None), ("---", None), ("@@", "cyan"), ("+", "green"), ("-", "red"))
 
 
-def _show_patches(patches: Sequence[Document]) -> None:
-    click.echo(click.style("\nThe patch made", bold=True))
+def _print_patches(patches: Sequence[Document]) -> None:
+    click.echo(click.style("\nThe patch", bold=True))
     for line in "".join(patch["patch"] for patch in patches).splitlines():
         colour = next((colour for start, colour in _COLOURS if line.startswith(start)), None)
         click.echo(f"  {click.style(line, fg=colour)}")
@@ -173,25 +172,25 @@ def _summary(analysis: Document, autofix: Document) -> str:
     return f"done: {len(analysis['issues'])} issues found, {fixed} fixed in {changed} files"
 
 
-def _stay(installation: Installation) -> None:
+def _wait_for_interrupt(installation: Installation) -> None:
     try:
-        click.echo(f"The page with all of it: {installation.atlas_url}/")
+        click.echo(f"The page of atlas: {installation.atlas_url}/")
         click.echo(f"The Orchestrator: {installation.url}, configured by {installation.config}")
         click.echo("Everything keeps running until Ctrl-C.")
         while True:
             installation.check_running()
             time.sleep(0.5)
     except KeyboardInterrupt:
-        click.echo("\nEnding everything.")
+        click.echo("\nStopping everything.")
 
 
 def _save_page(installation: Installation) -> None:
     runs = installation.runs
-    html = page.render(runs.all(), runs.deliveries(), live=False)
-    (installation.directory / "report.html").write_text(html)
+    html = page.render(runs.all(), runs.deliveries(), now=runs.now(), live=False)
+    (installation.directory / "report.html").write_text(html, "utf-8")
 
 
-def _show_places(installation: Installation) -> None:
+def _print_places(installation: Installation) -> None:
     click.echo(f"Report         {installation.directory / 'report.html'}")
     click.echo(f"Jobs and logs  {installation.jobs}")
     click.echo(f"Orchestrator   {installation.log}, configured by {installation.config}")

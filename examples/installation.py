@@ -8,21 +8,20 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 
 from examples import broker
 from examples.atlas import keys
 from examples.atlas.application import application
-from examples.atlas.calls import Calls
-from examples.atlas.orchestrator import Orchestrator
-from examples.atlas.rabbitmq import Exchange
+from examples.atlas.clients.amqp import AmqpClient
+from examples.atlas.clients.grpc import GrpcClient
+from examples.atlas.clients.http import HttpClient
 from examples.atlas.runs import Runs
 from examples.atlas.server import serving
 from examples.atlas.tokens import Verifier, signer
@@ -31,16 +30,16 @@ HERE = Path(__file__).resolve().parent
 RUNNER_ID = "demo-runner"
 READY_SECONDS, STOP_SECONDS = 30.0, 40.0
 
-_OURS = ("ORCHESTRATOR_", "TASK_", "GUNICORN_", "GIT_")
-"""Beginnings of variables that would say something about another installation."""
+_FOREIGN_PREFIXES = ("ORCHESTRATOR_", "TASK_", "GUNICORN_", "GIT_")
+"""Variables that may configure another installation; the Orchestrator started here does not get them."""
 
 
 class InstallationError(Exception):
-    """What does not work, with the end of the log that says why."""
+    """What does not work, with the end of the log."""
 
 
 class Installation:
-    """Everything that runs, and where it is. Made by `installed`."""
+    """The Orchestrator's process, and the places of everything that belongs to it. Made by `running_installation`."""
 
     def __init__(
         self, directory: Path, atlas_url: str, runs: Runs, atlas_key: str, protocol: str = "http", broker_url: str = ""
@@ -53,19 +52,19 @@ class Installation:
         self.log = directory / "runner.log"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.orchestrator: Orchestrator | Calls | Exchange = Orchestrator(self.url, signer(atlas_key, RUNNER_ID))
+        self.client: HttpClient | GrpcClient | AmqpClient = HttpClient(self.url, signer(atlas_key, RUNNER_ID))
         self._protocol = protocol
         self._grpc_port = _free_port()
         self._broker_url = broker_url
         if protocol == "grpc":
-            self.orchestrator = Calls("127.0.0.1", self._grpc_port, signer(atlas_key, RUNNER_ID))
+            self.client = GrpcClient("127.0.0.1", self._grpc_port, signer(atlas_key, RUNNER_ID))
         if broker_url:
-            self.orchestrator = Exchange(broker_url, self.jobs_of)
+            self.client = AmqpClient(broker_url, self.jobs_of)
         self.process: subprocess.Popen[bytes] | None = None
 
     def configuration(self, runner_key: str, atlas_public_key: str) -> dict[str, Any]:
-        """What stands in the configuration file."""
-        coat, marvin = ([sys.executable, str(HERE / f"{name}.py")] for name in ("coat", "marvin"))
+        """The content of the configuration file."""
+        coat, marvin = ([sys.executable, str(HERE / name)] for name in ("coat", "marvin"))
         return {
             "runner": {"id": RUNNER_ID, "privateKey": runner_key},
             "deepsource": {"host": self.atlas_url, "publicKey": atlas_public_key},
@@ -96,11 +95,11 @@ class Installation:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C is for us; we tell it
+                start_new_session=True,  # Ctrl-C reaches this process only, which then calls `stop`
             )
 
     def stop(self) -> None:
-        """End the Orchestrator, and the jobs that it would leave running."""
+        """Stop the Orchestrator, and cancel the jobs that still run."""
         if self.process is not None and self.process.poll() is None:
             self.process.terminate()
             try:
@@ -110,10 +109,10 @@ class Installation:
                 self.process.wait()
         for run in self.runs.all():
             for job in () if run.ended else run.jobs:
-                self.ask("jobs", "cancel", job)
+                self.command("jobs", "cancel", job)
 
-    def ask(self, *arguments: str) -> str:
-        """What `python -m runner` answers."""
+    def command(self, *arguments: str) -> str:
+        """The output of `python -m runner ARGUMENTS`; its errors where it has no output."""
         ended = subprocess.run(
             [sys.executable, "-m", "runner", *arguments, "--config", str(self.config)],
             cwd=HERE.parent,
@@ -126,18 +125,18 @@ class Installation:
         return ended.stdout or ended.stderr
 
     def jobs_of(self, run_id: str) -> list[dict[str, str]]:
-        """The jobs of a run as the driver knows them."""
-        lines = [line.split() for line in self.ask("jobs", "list", "--all").splitlines() if run_id in line]
+        """The jobs of a run as the driver lists them."""
+        lines = [line.split() for line in self.command("jobs", "list", "--all").splitlines() if run_id in line]
         return [{"name": name, "driver": driver, "state": state} for _, state, driver, name in lines]
 
     def check_running(self) -> None:
-        """Raises InstallationError once the Orchestrator has ended by itself."""
+        """Raises InstallationError where the Orchestrator has ended by itself."""
         if self.process is None or (code := self.process.poll()) is None:
             return
         raise InstallationError(f"the Orchestrator ended with {code}\n{self.log_tail()}")
 
     def wait_until_ready(self) -> None:
-        """Raises InstallationError where that takes too long."""
+        """Return once the Orchestrator is ready. Raises InstallationError after 30 s."""
         end = time.monotonic() + READY_SECONDS
         while not (answer := _get(f"{self.url}/readyz")).startswith("200"):
             self.check_running()
@@ -154,13 +153,13 @@ class Installation:
 
 
 @contextmanager
-def installed(directory: Path, protocol: str = "http") -> Iterator[Installation]:
-    """A running installation, with a broker for `amqp`; all of it ends with the block, whatever happens."""
+def running_installation(directory: Path, protocol: str = "http") -> Iterator[Installation]:
+    """A running installation, with a broker for `amqp`. Every process of it ends with the block."""
     runner, atlas = keys.make(), keys.make()
     runs = Runs()
     with ExitStack() as stack:
         atlas_url = stack.enter_context(serving(application(runs, Verifier(runner.public, RUNNER_ID))))
-        broker_url = stack.enter_context(_brokered(directory / "broker")) if protocol == "amqp" else ""
+        broker_url = stack.enter_context(_running_broker(directory / "broker")) if protocol == "amqp" else ""
         installation = Installation(directory, atlas_url, runs, atlas.private, protocol, broker_url)
         document = installation.configuration(runner.private, atlas.public)
         with os.fdopen(_open_private(installation.config), "w") as file:
@@ -173,8 +172,8 @@ def installed(directory: Path, protocol: str = "http") -> Iterator[Installation]
 
 
 @contextmanager
-def _brokered(directory: Path) -> Iterator[str]:
-    """The URL of a RabbitMQ broker of our own."""
+def _running_broker(directory: Path) -> Iterator[str]:
+    """The URL of a RabbitMQ broker that ends with the block."""
     try:
         broker.install()
     except broker.BrokerMissing as error:
@@ -192,7 +191,7 @@ def _open_private(path: Path) -> int:
 
 
 def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    return {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN_PREFIXES)}
 
 
 def _free_port() -> int:
@@ -203,13 +202,11 @@ def _free_port() -> int:
 
 
 def _get(url: str) -> str:
-    """Status and beginning of the answer, or why there is none."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5) as answer:
-            return f"{answer.status} {answer.read(200).decode(errors='replace')}"
-    except urllib.error.HTTPError as error:
-        with error:
-            return f"{error.code} {error.read(200).decode(errors='replace')}"
-    except OSError as error:
-        return str(error)
+    """Status and first characters of the answer, or why there is none."""
+    with requests.Session() as session:
+        session.trust_env = False  # a proxy of the environment does not reach this host
+        try:
+            answer = session.get(url, timeout=5)
+        except requests.RequestException as error:
+            return str(error)
+        return f"{answer.status_code} {answer.text[:200]}"

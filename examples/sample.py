@@ -1,4 +1,4 @@
-"""What the demo works on: a real git repository, and the sample requests made to fit it."""
+"""The demo's input: a real git repository, and the sample requests with its commits in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import msgspec
 HERE = Path(__file__).resolve().parent
 SOURCE = HERE / "repository"
 FIRST = ("README.md", "stock/__init__.py", "stock/ledger.py")
-"""What the first commit has; the second has all."""
+"""The files of the first commit; the second adds the rest."""
 
 BRANCH = "main"
 _IDENTITY = {
@@ -31,7 +31,7 @@ Document = dict[str, Any]
 
 
 class Repository(msgspec.Struct, frozen=True):
-    """Where it is, and its two commits."""
+    """Its path and its two commits."""
 
     path: Path
     base_oid: str
@@ -39,12 +39,12 @@ class Repository(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """For git to clone from."""
+        """The URL to clone."""
         return self.path.as_uri()
 
 
 def make_repository(path: Path) -> Repository:
-    """The sample project as a git repository."""
+    """Make the sample project a git repository."""
     path.mkdir(parents=True)
     _git(path, "init", "--quiet", f"--initial-branch={BRANCH}")
     base = _commit(path, FIRST, "Keep a ledger")
@@ -82,7 +82,7 @@ def analysis(repository: Repository) -> Document:
 
 
 def autofix(repository: Repository, issues: Sequence[Document]) -> Document:
-    """The sample autofix request, for those of the issues that have a fix."""
+    """The sample autofix request, for the issues that have a fix."""
     request = _load("autofix.json")
     request["vcs_meta"] |= _vcs(repository)
     occurrences: dict[str, list[Document]] = {}

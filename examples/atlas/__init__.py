@@ -1,6 +1,6 @@
-"""atlas: a control plane small enough to read in one sitting. It forgets all when it ends.
+"""atlas: a small control plane. It keeps everything in memory and loses it when it ends.
 
-It sends tasks to the Orchestrator and repeats them until they are accepted, takes the results of
-jobs (after a hard look at their tokens), keeps snippets, and shows all of it on a page. In here:
-what the wire contract says of atlas's side. Not in here: users, repositories, anything that lasts.
+It sends tasks to the Orchestrator and repeats them until they are accepted, verifies the tokens of jobs, accepts their
+results, stores snippets, and shows all of it on a page. In here: atlas's side of the wire contract. Not in here: users,
+repositories, anything persistent.
 """

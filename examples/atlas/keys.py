@@ -1,4 +1,4 @@
-"""RSA key pairs: the runner's signs result tokens, atlas's signs requests."""
+"""RSA key pairs: the runner's key signs result tokens, atlas's key signs requests."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 BITS = 2048
-"""What RS256 asks for at least (RFC 7518, 3.3)."""
+"""The least that RS256 allows (RFC 7518, 3.3)."""
 
 
 class KeyPair(msgspec.Struct, frozen=True):
-    """Both halves in PEM."""
+    """Private and public key, both in PEM."""
 
     private: str
     public: str
@@ -29,7 +29,7 @@ class KeyPair(msgspec.Struct, frozen=True):
 
 
 def make() -> KeyPair:
-    """A fresh pair."""
+    """A new pair."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=BITS)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -37,7 +37,7 @@ def make() -> KeyPair:
 
 
 def write(pair: KeyPair, directory: Path, name: str) -> tuple[Path, Path]:
-    """Save as `{name}.pem`, readable by its owner only, and `{name}.pub.pem`. Never overwrites."""
+    """Save `{name}.pem`, readable by its owner only, and `{name}.pub.pem`. Raises FileExistsError for either."""
     directory.mkdir(parents=True, exist_ok=True)
     private, public = directory / f"{name}.pem", directory / f"{name}.pub.pem"
     for path, text, mode in ((private, pair.private, 0o600), (public, pair.public, 0o644)):

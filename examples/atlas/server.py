@@ -1,4 +1,4 @@
-"""Serving a WSGI application with threads, by the standard library's server."""
+"""Serves a WSGI application with one thread for each connection, by the standard library's server."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ IDLE_SECONDS = 30
 
 
 class _Handler(WSGIRequestHandler):
-    """Says nothing of each request: the page does."""
+    """Logs no request: the page shows them."""
 
     timeout = IDLE_SECONDS
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 class Server(socketserver.ThreadingMixIn, WSGIServer):
@@ -28,7 +28,7 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
     request_queue_size = 128
 
     def server_bind(self) -> None:
-        """As HTTPServer does it, but for the look-up of our own name, which can take seconds."""
+        """Bind like HTTPServer, without its look-up of the host name, which can take seconds."""
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = "localhost", self.server_address[1]
         self.setup_environ()
@@ -36,7 +36,7 @@ class Server(socketserver.ThreadingMixIn, WSGIServer):
 
 @contextmanager
 def serving(app: Any, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
-    """Serve until the block ends. Gives the URL; port 0 is any free one."""
+    """Serve until the block ends. Gives the URL; port 0 picks a free one."""
     with Server((host, port), _Handler) as server:
         server.set_app(app)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

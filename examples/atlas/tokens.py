@@ -1,4 +1,4 @@
-"""The two kinds of tokens: ours, on requests to the Orchestrator, and the jobs', on results."""
+"""Two kinds of tokens: atlas signs requests to the Orchestrator, and verifies the tokens of results."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 import jwt
 
 LIFETIME = 300
-"""Seconds that a request's token is good for. Each sending has a fresh one."""
+"""Seconds until the token of a request expires. Each attempt gets a fresh token."""
 
 LEEWAY = 30
-"""Seconds by which the two hosts' clocks may differ."""
+"""Seconds by which the clocks of the two hosts may differ."""
 
 _REASONS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.ExpiredSignatureError, "the token has expired"),
-    (jwt.InvalidIssuerError, "the token is another runner's"),
+    (jwt.InvalidIssuerError, "the token has another issuer"),
     (jwt.MissingRequiredClaimError, "the token lacks a claim"),
     (jwt.InvalidAlgorithmError, "the token is not signed with RS256"),
     (jwt.InvalidSignatureError, "the token is not signed with the runner's key"),
-    (jwt.PyJWTError, "the token is not a good one"),
+    (jwt.PyJWTError, "the token is not valid"),
 )
-"""The first that fits says why a token is refused."""
+"""Why a token is refused, by the exception; the first that fits."""
 
 
 class Refused(Exception):
-    """Something that is not taken: its HTTP status, why, and for which run it came."""
+    """A request from a job that is not accepted: HTTP status, reason, and the run it is for (empty where unknown)."""
 
     def __init__(self, status: int, reason: str, run_id: str = "") -> None:
         super().__init__(reason)
@@ -39,7 +39,7 @@ def signer(
     runner_id: str,
     clock: Callable[[], float] = time.time,
 ) -> Callable[[], str]:
-    """What makes tokens for requests to that runner."""
+    """A function that makes tokens for requests to that runner. `clock` gives seconds since the epoch."""
 
     def sign() -> str:
         claims = {"exp": int(clock()) + LIFETIME, "runner_id": runner_id}
@@ -49,14 +49,14 @@ def signer(
 
 
 class Verifier:
-    """Checks the tokens that jobs bring along with their results."""
+    """Verifies the tokens of jobs."""
 
     def __init__(self, public_key: str, runner_id: str) -> None:
         self._key = public_key
         self._runner_id = runner_id
 
     def claims(self, authorization: str) -> dict[str, Any]:
-        """What a good token of our runner says. Raises Refused for any other."""
+        """The claims of a valid token. Raises Refused with 401 for any other."""
         scheme, _, token = authorization.partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Refused(401, "there is no bearer token")
@@ -76,14 +76,14 @@ class Verifier:
 
 
 def check_scope(claims: dict[str, Any], scope: str) -> None:
-    """Raises Refused unless the token is for that kind of result."""
+    """Raises Refused with 403 unless the token has that scope."""
     if scope not in str(claims["scp"]).split():
         reason = f"the token's scope is {claims['scp']!r}, and {scope!r} is needed"
         raise Refused(403, reason, str(claims["run_id"]))
 
 
 def check_run(claims: dict[str, Any], run_id: str) -> None:
-    """Raises Refused where one run's job speaks for another."""
+    """Raises Refused with 403 unless the token is for that run."""
     if claims["run_id"] != run_id:
         reason = f"the token is for run {claims['run_id']!r}, not for {run_id!r}"
         raise Refused(403, reason, str(claims["run_id"]))

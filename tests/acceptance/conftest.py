@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from examples.atlas.application import application
-from examples.atlas.orchestrator import Orchestrator
+from examples.atlas.clients.http import HttpClient
 from examples.atlas.runs import Run, Runs
 from examples.atlas.server import serving
 from examples.atlas.tokens import Verifier, signer
@@ -37,7 +37,7 @@ PATIENCE = 120.0
 class World:
     """All there is, as a test uses it."""
 
-    orchestrator: Orchestrator
+    orchestrator: HttpClient
     runs: Runs
     repository: Repository
     http_url: str
@@ -97,7 +97,7 @@ def world(
             url = f"http://127.0.0.1:{port}"
             stack.await_answer(f"{url}/readyz")
             yield World(
-                orchestrator=Orchestrator(url, signer(atlas_keys.private, RUNNER_ID)),
+                orchestrator=HttpClient(url, signer(atlas_keys.private, RUNNER_ID)),
                 runs=runs,
                 repository=repository,
                 http_url=f"http://{USER}:{PASSWORD}@{git}/shop.git",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import sys
 from dataclasses import replace
 from importlib.metadata import files
 from pathlib import Path
 
+from examples.coat.coat.prepare import archive
 from tests import cluster
 from tests.conftest import ROOT
 
@@ -24,8 +26,8 @@ _TOOLBOX = cluster.Directory(mode=0o755, owner=(1000, 3000))
 def build() -> dict[str, cluster.Image]:
     """The three images by `path/name:tag`; what is in the cache is not built again."""
     clone = {
-        "/app/coat": cluster.File(EXAMPLES / "coat.py", mode=_PROGRAM),
-        "/app/marvin": cluster.File(EXAMPLES / "marvin.py", mode=_PROGRAM),
+        "/app/coat": cluster.File(_archive("coat"), mode=_PROGRAM),
+        "/app/marvin": cluster.File(_archive("marvin"), mode=_PROGRAM),
     }
     ruff = {"/usr/local/bin/ruff": cluster.File(_ruff(), mode=_PROGRAM)}
     analyse = {**ruff, **_zstd(), "/toolbox/README": cluster.File(b"The analyzer lives here.\n")}
@@ -42,6 +44,13 @@ def load(images: dict[str, cluster.Image], registry: str) -> None:
         known = replace(image, reference=f"{registry}/{name}")
         cluster.load_into_kubernetes(known)
         cluster.load_into_nomad(known)
+
+
+def _archive(name: str) -> bytes:
+    """The program as one executable file."""
+    content = io.BytesIO()
+    archive(EXAMPLES / name, content)
+    return content.getvalue()
 
 
 def _ruff() -> Path:

@@ -14,6 +14,7 @@ from typing import Any
 
 import jwt
 import pytest
+import requests
 
 from examples.atlas.application import application
 from examples.atlas.runs import Run, Runs
@@ -29,13 +30,14 @@ Finished = subprocess.CompletedProcess[str]
 
 @dataclass(frozen=True)
 class Atlas:
-    """A real atlas over real HTTP, and the runner's key to make tokens with."""
+    """A real atlas over real HTTP, and the runner's key to sign tokens with."""
 
     url: str
     runs: Runs
     private_key: str
 
     def token(self, run: str, scope: str, **claims: Any) -> str:
+        """A valid token. `claims` replaces claims; None removes one."""
         now = int(time.time())
         usual = {
             "iat": now,
@@ -49,8 +51,15 @@ class Atlas:
         kept = {name: value for name, value in usual.items() if value is not None}
         return jwt.encode(kept, self.private_key, algorithm="RS256")
 
+    def request(
+        self, method: str, path: str, *, token: str = "", json: Any = None, data: bytes | None = None
+    ) -> requests.Response:
+        """The answer to one request."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return requests.request(method, f"{self.url}{path}", headers=headers, json=json, data=data, timeout=10)
+
     def publisher(self, kind: str, run_id: str) -> dict[str, str]:
-        """The environment that a job of that kind publishes by."""
+        """The environment of a job of that kind, with which it publishes its result."""
         path, scope, task = {
             "analysis": ("analysis", "analysis.*", "contrib.atlas.tasks.store_analysis_run_result"),
             "autofix": ("autofix", "autofix.*", "contrib.atlas.tasks.store_autofix_run_result"),
@@ -74,18 +83,19 @@ class Atlas:
 
     @property
     def storage(self) -> tuple[str, ...]:
+        """The flags that name atlas as the snippet storage."""
         bucket = f"{self.url}/snippets"
         return ("--snippet-storage-type", "http", "--snippet-storage-bucket", bucket)
 
     def result(self, run_id: str) -> dict[str, Any]:
-        """The kwargs of the one result that came for a run."""
+        """The kwargs of the only result of a run."""
         run = self.run(run_id)
         assert len(run.results) == 1
         return run.results[0].kwargs
 
     def run(self, run_id: str) -> Run:
         run = self.runs.get(run_id)
-        assert run is not None, f"nothing came for {run_id}: {self.runs.deliveries()}"
+        assert run is not None, f"no result for {run_id}: {self.runs.deliveries()}"
         return run
 
 
@@ -103,7 +113,7 @@ def run_id() -> str:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """What the program takes for /."""
+    """The directory that a program uses as /."""
     path = tmp_path / "root"
     path.mkdir()
     return path
@@ -123,14 +133,14 @@ def marvin(root: Path) -> Program:
 
 
 def _program(root: Path, name: str) -> Program:
-    """As the local driver starts it: a bare environment, and ORCHESTRATOR_ROOT."""
+    """Starts it as the local driver does: an empty environment, and ORCHESTRATOR_ROOT."""
 
     def start(*flags: str, **environment: str) -> Finished:
         home = root / "home/runner"
         home.mkdir(parents=True, exist_ok=True)
         bare = {"PATH": os.environ["PATH"], "ORCHESTRATOR_ROOT": str(root), "HOME": str(home)}
         return subprocess.run(
-            [sys.executable, str(EXAMPLES / f"{name}.py"), *flags],
+            [sys.executable, str(EXAMPLES / name), *flags],
             env={**bare, **environment},
             capture_output=True,
             text=True,
@@ -142,7 +152,7 @@ def _program(root: Path, name: str) -> Program:
 
 
 class Repository:
-    """A git repository to clone from."""
+    """A git repository to clone."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -166,7 +176,7 @@ class Repository:
         return ended.stdout.strip()
 
     def commit(self, **files: str) -> str:
-        """Commit files, given as name=content; `__` is a slash and `_dot_` a dot."""
+        """Commit files, given as name=content; `__` is a slash and `_dot_` a dot. Gives the commit's id."""
         for name, content in files.items():
             path = self.path / name.replace("__", "/").replace("_dot_", ".")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -182,7 +192,7 @@ def repository(tmp_path: Path) -> Repository:
 
 
 def clone_flags(repository: Repository | str, oid: str, **more: str) -> tuple[str, ...]:
-    """What coat is given before an autofix; `more` replaces or adds, with _ for -."""
+    """The flags of coat before an autofix; `more` replaces or adds flags, with _ for -."""
     flags = {
         "run_id": "r1",
         "check_seq": "1",

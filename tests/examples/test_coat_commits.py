@@ -1,12 +1,10 @@
-"""coat as the main container: patches become a commit on a branch, and atlas hears its id."""
+"""coat as the main container: it commits patches, pushes the branch, and publishes the commit's id."""
 
 from __future__ import annotations
 
-import http.client
 import json
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -28,11 +26,9 @@ PATCHES = {
 
 
 def store(atlas: Atlas, patch_id: str, patch: str) -> None:
-    connection = http.client.HTTPConnection(urlsplit(atlas.url).netloc)
-    headers = {"Authorization": f"Bearer {atlas.token(AUTOFIX, 'autofix.*')}"}
-    connection.request("PUT", f"/snippets/{AUTOFIX}/{patch_id}", patch.encode(), headers)
-    assert connection.getresponse().status == 201
-    connection.close()
+    token = atlas.token(AUTOFIX, "autofix.*")
+    answer = atlas.request("PUT", f"/snippets/{AUTOFIX}/{patch_id}", data=patch.encode(), token=token)
+    assert answer.status_code == 201
 
 
 def commit(
@@ -63,11 +59,7 @@ def oid(repository: Repository) -> str:
 
 
 def test_patches_are_committed_pushed_and_published(
-    coat: Program,
-    repository: Repository,
-    atlas: Atlas,
-    run_id: str,
-    oid: str,
+    coat: Program, repository: Repository, atlas: Atlas, run_id: str, oid: str
 ) -> None:
     ended = commit(coat, repository, atlas, run_id, oid)
     assert ended.returncode == 0, ended.stderr
@@ -96,13 +88,7 @@ def test_patches_are_committed_pushed_and_published(
     ],
 )
 def test_a_failure_is_published_and_pushes_nothing(
-    change: dict[str, Any],
-    reason: str,
-    coat: Program,
-    repository: Repository,
-    atlas: Atlas,
-    run_id: str,
-    oid: str,
+    change: dict[str, Any], reason: str, coat: Program, repository: Repository, atlas: Atlas, run_id: str, oid: str
 ) -> None:
     ended = commit(coat, repository, atlas, run_id, **{"oid": oid, **change})
     assert ended.returncode == 1
@@ -113,12 +99,8 @@ def test_a_failure_is_published_and_pushes_nothing(
     assert repository.git("branch", "--format=%(refname:short)") == "main"
 
 
-def test_a_branch_that_has_moved_on_is_not_overwritten(
-    coat: Program,
-    repository: Repository,
-    atlas: Atlas,
-    run_id: str,
-    oid: str,
+def test_a_branch_with_other_commits_is_not_overwritten(
+    coat: Program, repository: Repository, atlas: Atlas, run_id: str, oid: str
 ) -> None:
     repository.git("checkout", "--quiet", "-b", "fixes")
     moved = repository.commit(other_dot_py="")
@@ -128,12 +110,8 @@ def test_a_branch_that_has_moved_on_is_not_overwritten(
     assert "rejected" in atlas.result(run_id)["status"]["err"]
 
 
-def test_a_remote_that_is_refused_is_published_too(
-    coat: Program,
-    repository: Repository,
-    atlas: Atlas,
-    run_id: str,
-    oid: str,
+def test_a_refused_remote_is_published_as_a_failure(
+    coat: Program, repository: Repository, atlas: Atlas, run_id: str, oid: str
 ) -> None:
     flags = clone_flags("ext::id", oid, run_id=run_id, patch_meta=json.dumps(META))
     ended = coat(*flags, *atlas.storage, **atlas.publisher("commit", run_id))
@@ -142,12 +120,7 @@ def test_a_remote_that_is_refused_is_published_too(
 
 
 def test_a_patch_cannot_leave_the_code(
-    coat: Program,
-    repository: Repository,
-    atlas: Atlas,
-    run_id: str,
-    oid: str,
-    root: Path,
+    coat: Program, repository: Repository, atlas: Atlas, run_id: str, oid: str, root: Path
 ) -> None:
     store(atlas, "out", "--- /dev/null\n+++ b/../out.py\n@@ -0,0 +1 @@\n+x\n")
     ended = commit(coat, repository, atlas, run_id, oid, patch_ids=("out",))

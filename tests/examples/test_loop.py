@@ -1,4 +1,4 @@
-"""The whole loop on this host: atlas, the Orchestrator, coat, marvin, and back to atlas."""
+"""The whole loop on this host: atlas sends, the Orchestrator starts jobs, coat and marvin run, atlas gets results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from examples import sample
 from examples.demo import DemoError, Progress, perform
-from examples.installation import Installation, InstallationError, installed
+from examples.installation import Installation, InstallationError, running_installation
 
 HERE = Path(__file__).resolve().parents[2]
 AUTHOR = {"name": "Grace", "email": "grace@example.org"}
@@ -33,7 +33,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> sample.Repository:
 
 @pytest.fixture(scope="module")
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installed(tmp_path_factory.mktemp("up")) as running:
+    with running_installation(tmp_path_factory.mktemp("up")) as running:
         running.wait_until_ready()
         yield running
 
@@ -44,32 +44,26 @@ def analysis(installation: Installation, repository: sample.Repository) -> Docum
 
 
 @pytest.fixture(scope="module")
-def autofix(
-    installation: Installation,
-    repository: sample.Repository,
-    analysis: Document,
-) -> Document:
+def autofix(installation: Installation, repository: sample.Repository, analysis: Document) -> Document:
     request = sample.autofix(repository, analysis["issues"])
     return perform(installation, Progress(), "autofix", request)
 
 
-def test_an_analysis_finds_what_is_wrong_with_the_sample(analysis: Document) -> None:
+def test_an_analysis_finds_the_issues_of_the_sample(analysis: Document) -> None:
     codes = {issue["issue_code"] for issue in analysis["issues"]}
     assert len(codes) >= 5
     assert "BAN-B602" not in codes  # marked with skipcq
     assert analysis["file_meta"]["added"]
 
 
-def test_an_autofix_fixes_all_that_has_a_fix(analysis: Document, autofix: Document) -> None:
+def test_an_autofix_fixes_every_issue_that_has_a_fix(analysis: Document, autofix: Document) -> None:
     fixable = [issue for issue in analysis["issues"] if issue["meta"]["fix"] != "none"]
     assert len(autofix["issues_fixed"]) == len(fixable) > 5
     assert autofix["errors"] == []
 
 
-def test_a_commit_pushes_what_the_autofix_has_stored(
-    installation: Installation,
-    repository: sample.Repository,
-    autofix: Document,
+def test_a_commit_pushes_the_stored_patches(
+    installation: Installation, repository: sample.Repository, autofix: Document
 ) -> None:
     request = {
         "run_id": "commit-1",
@@ -107,10 +101,7 @@ def test_a_transformer_formats(installation: Installation, repository: sample.Re
     assert "stock/prices.py" in report["changed_files"]
 
 
-def test_a_clone_that_fails_is_told_by_the_orchestrator(
-    installation: Installation,
-    repository: sample.Repository,
-) -> None:
+def test_the_orchestrator_publishes_a_failed_clone(installation: Installation, repository: sample.Repository) -> None:
     request = {**sample.analysis(repository), "run_id": "broken-1"}
     request["vcs_meta"]["checkout_oid"] = "f" * 40
     with pytest.raises(DemoError, match=r"could not be cloned(.|\n)*no reference leads to it"):
@@ -118,26 +109,26 @@ def test_a_clone_that_fails_is_told_by_the_orchestrator(
 
 
 def deliver(installation: Installation, kind: str, request: Document) -> Document:
-    """Send a request. Gives the kwargs of its one result, which must say that all went well."""
+    """Send a request. Gives the kwargs of its only result, which must be a success."""
     perform(installation, Progress(), kind, request)
     run = installation.runs.get(request["run_id"])
     assert run is not None
     return run.results[0].kwargs
 
 
-def test_an_orchestrator_that_cannot_start_says_why(tmp_path: Path) -> None:
-    deep = tmp_path / ("d" * 100)  # too long for a socket's path
+def test_an_orchestrator_that_cannot_start_gives_the_reason(tmp_path: Path) -> None:
+    deep = tmp_path / ("d" * 100)  # too long for the path of a socket
     deep.mkdir()
     with (
         pytest.raises(InstallationError, match=r"sidecar\.socket"),
-        installed(deep) as installation,
+        running_installation(deep) as installation,
     ):
         installation.wait_until_ready()
 
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Where the demo makes its own. pytest's are too long for a socket's path."""
+    """The parent of the demo's directory. The paths of pytest's directories are too long for a socket."""
     with tempfile.TemporaryDirectory(prefix="demo-") as path:
         yield Path(path)
 
@@ -154,15 +145,15 @@ def demo(directory: Path, *flags: str, path: str = os.environ["PATH"]) -> subpro
 
 
 def left_running(directory: Path) -> list[str]:
-    """Processes that have the demo's directory in their arguments or variables."""
+    """Processes with the demo's directory in their arguments or variables."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
-        except OSError:  # it has ended meanwhile
+            text = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+        except OSError:  # the process has ended
             continue
-        if str(directory).encode() in told:
-            found.append(told.replace(b"\0", b" ").decode(errors="replace"))
+        if str(directory).encode() in text:
+            found.append(text.replace(b"\0", b" ").decode(errors="replace"))
     return found
 
 
@@ -172,7 +163,7 @@ def test_the_demo_runs_from_nothing_and_leaves_nothing_running(directory: Path) 
     assert process.returncode == 0, output
     assert "stock/ledger.py:4:8        PYL-W0611  `os` imported but unused" in output
     assert "\n  -import os\n" in output
-    assert "\x1b" not in output  # nobody looks at it in colour
+    assert "\x1b" not in output  # the output is not a terminal
     (report,) = directory.glob("orchestrator-demo-*/report.html")
     assert "PYL-W0611" in report.read_text()
     assert left_running(directory) == []
@@ -185,12 +176,7 @@ def test_the_demo_runs_from_nothing_and_leaves_nothing_running(directory: Path) 
         ("Everything keeps running", signal.SIGINT, 0),
     ],
 )
-def test_the_demo_can_be_interrupted_at_any_time(
-    moment: str,
-    number: int,
-    code: int,
-    directory: Path,
-) -> None:
+def test_the_demo_can_be_interrupted_at_any_time(moment: str, number: int, code: int, directory: Path) -> None:
     process = demo(directory, "--keep")
     output = interrupted(process, moment, number)
     assert process.returncode == code, output
@@ -212,14 +198,14 @@ def test_an_interrupted_demo_ends_the_job_that_runs(directory: Path) -> None:
     process = demo(directory, path=f"{directory}:{os.environ['PATH']}")
     output = interrupted(process, "analysis: accepted", signal.SIGINT)
     assert process.returncode == 130, output
-    end = time.monotonic() + 20  # the job's keeper has its grace time
+    end = time.monotonic() + 20  # the process that watches the job has a grace period
     while (left := left_running(directory)) and time.monotonic() < end:
         time.sleep(0.05)
     assert left == []
 
 
 def interrupted(process: subprocess.Popen[str], moment: str, number: int) -> str:
-    """All its output, after a signal at the line that has `moment` in it."""
+    """The whole output of a process that got a signal at the first line with `moment` in it."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:

@@ -1,4 +1,4 @@
-"""`marvin --autofix` and `--transform`: patches that git takes, and a word on what was not done."""
+"""`marvin --autofix` and `--transform`: patches that git accepts, and an error for everything that was not done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.examples.conftest import Atlas, Program
-from tests.examples.requests import (
+from tests.examples.marvin_flags import (
     UNUSED,
     Document,
     apply,
@@ -19,7 +19,7 @@ from tests.examples.requests import (
     write_code,
 )
 
-UGLY = "import sys, os\nx = { 'a':1 }\nprint( sys, os,x )\n"
+UNFORMATTED = "import sys, os\nx = { 'a':1 }\nprint( sys, os,x )\n"
 
 
 def fix(marvin: Program, atlas: Atlas, run_id: str, *autofixes: Document) -> Document:
@@ -38,15 +38,12 @@ def transform(marvin: Program, atlas: Atlas, run_id: str, *tools: str, **more: A
     return report
 
 
-def said(report: Document) -> list[str]:
+def errors(report: Document) -> list[str]:
     return [error["hmessage"] for error in report["errors"]]
 
 
-def test_the_autofix_result_has_the_contracts_shape(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+def test_the_autofix_result_has_the_shape_of_the_contract(
+    marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
     write_code(root, {"a.py": UNUSED})
     report = fix(marvin, atlas, run_id, occurrence("PYL-W0611", "a.py", 1))
@@ -94,13 +91,8 @@ def test_the_autofix_result_has_the_contracts_shape(
     ids=["plain", "no last newline", "crlf", "nothing left", "byte order mark", "odd line ends"],
 )
 @pytest.mark.parametrize("name", ["a.py", "a b.py", "é/ü.py"])
-def test_a_patch_makes_of_the_old_file_what_the_fix_made(
-    content: str,
-    name: str,
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+def test_a_patch_applied_to_the_old_file_gives_the_fixed_file(
+    content: str, name: str, marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
     code = write_code(root, {name: content})
     report = fix(marvin, atlas, run_id, occurrence("PYL-W0611", name, 1))
@@ -111,11 +103,8 @@ def test_a_patch_makes_of_the_old_file_what_the_fix_made(
     assert (code / name).read_bytes() == fixed
 
 
-def test_only_the_codes_asked_for_in_a_file_are_fixed_in_it(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+def test_only_the_codes_requested_for_a_file_are_fixed_in_it(
+    marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
     code = write_code(root, {"a.py": UNUSED + 'print(f"x")\n', "b.py": UNUSED})
     report = fix(marvin, atlas, run_id, occurrence("PYL-W1309", "a.py", 4))
@@ -123,12 +112,7 @@ def test_only_the_codes_asked_for_in_a_file_are_fixed_in_it(
     assert (code / "a.py").read_text() == UNUSED + 'print("x")\n'
 
 
-def test_patches_are_stored_for_a_commit_to_come(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
-) -> None:
+def test_patches_are_stored_for_a_later_commit(marvin: Program, root: Path, atlas: Atlas, run_id: str) -> None:
     write_code(root, {"a.py": UNUSED})
     report = fix(marvin, atlas, run_id, occurrence("PYL-W0611", "a.py", 1))
     path = f"/snippets/{run_id}/{report['patches'][0]['id']}"
@@ -136,12 +120,7 @@ def test_patches_are_stored_for_a_commit_to_come(
     assert stored == ["stored"]
 
 
-def test_a_store_that_takes_nothing_is_a_failure(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
-) -> None:
+def test_a_storage_that_refuses_a_patch_is_a_failure(marvin: Program, root: Path, atlas: Atlas, run_id: str) -> None:
     write_code(root, {"a.py": UNUSED})
     flags = autofix_flags(run_id, occurrence("PYL-W0611", "a.py", 1))
     storage = ("--snippet-storage-type", "http", "--snippet-storage-bucket", f"{atlas.url}/nothing")
@@ -160,31 +139,21 @@ def test_a_store_that_takes_nothing_is_a_failure(
         (occurrence("PYL-W0611", "../outside.py", 1), "../outside.py is not a Python file"),
     ],
 )
-def test_what_cannot_be_fixed_is_told(
-    wanted: Document,
-    reason: str,
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+def test_what_cannot_be_fixed_is_reported(
+    wanted: Document, reason: str, marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
     write_code(root, {"a.py": "x = 1\n\nbreakpoint()\n"})
     (root / "outside.py").write_text(UNUSED)
     report = fix(marvin, atlas, run_id, wanted)
-    assert len(said(report)) == 1
-    assert said(report)[0].startswith(reason)
+    assert len(errors(report)) == 1
+    assert errors(report)[0].startswith(reason)
     assert (report["patches"], report["issues_fixed"]) == ([], [])
     assert (root / "outside.py").read_text() == UNUSED
 
 
 @pytest.mark.parametrize("library", ["backports", "program", "nothing"])
-def test_zstd_comes_from_wherever_it_is(
-    library: str,
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
-    tmp_path: Path,
+def test_zstd_is_the_library_or_the_program(
+    library: str, marvin: Program, root: Path, atlas: Atlas, run_id: str, tmp_path: Path
 ) -> None:
     if library == "program" and shutil.which("zstd") is None:
         pytest.skip("the zstd program is not installed")
@@ -205,50 +174,40 @@ def test_zstd_comes_from_wherever_it_is(
         assert ended.returncode == 0, ended.stderr
 
 
-def test_the_transformer_result_has_the_contracts_shape(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+def test_the_transformer_result_has_the_shape_of_the_contract(
+    marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
-    code = write_code(root, {"ugly.py": UGLY, "fine.py": "x = 1\n"})
+    code = write_code(root, {"unformatted.py": UNFORMATTED, "fine.py": "x = 1\n"})
     report = transform(marvin, atlas, run_id, "isort", "black")
     kwargs = atlas.result(run_id)
     assert set(kwargs) == {"run_id", "status", "report", "report_object"}
     assert set(report) == {"changed_files", "commit_sha", "commit_created", "errors", "patches"}
-    assert report["changed_files"] == ["ugly.py"]
+    assert report["changed_files"] == ["unformatted.py"]
     assert (report["commit_sha"], report["commit_created"], report["errors"]) == ("", False, [])
-    formatted = (code / "ugly.py").read_text()
+    formatted = (code / "unformatted.py").read_text()
     assert formatted == 'import os\nimport sys\n\nx = {"a": 1}\nprint(sys, os, x)\n'
-    write_code(root, {"ugly.py": UGLY})
+    write_code(root, {"unformatted.py": UNFORMATTED})
     apply(code, report["patches"])
-    assert (code / "ugly.py").read_text() == formatted
+    assert (code / "unformatted.py").read_text() == formatted
 
 
 @pytest.mark.parametrize("tool", ["black", "autopep8", "yapf"])
 def test_a_formatter_leaves_imports_where_they_are(
-    tool: str,
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+    tool: str, marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
-    code = write_code(root, {"ugly.py": UGLY})
+    code = write_code(root, {"unformatted.py": UNFORMATTED})
     transform(marvin, atlas, run_id, tool)
-    assert (code / "ugly.py").read_text().startswith("import sys, os\n")
+    assert (code / "unformatted.py").read_text().startswith("import sys, os\n")
 
 
-def test_tools_that_are_unknown_or_switched_off_are_told(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+def test_tools_that_are_unknown_or_switched_off_are_reported(
+    marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
-    write_code(root, {"ugly.py": UGLY, "broken.py": "def (\n"})
+    write_code(root, {"unformatted.py": UNFORMATTED, "broken.py": "def (\n"})
     config = {"transformers": [{"name": "black", "enabled": False}]}
     report = transform(marvin, atlas, run_id, "black", "gofmt", config=config)
     assert report["patches"] == []
-    assert said(report) == [
+    assert errors(report) == [
         "broken.py is not valid Python, so it was left alone.",
         "black is switched off in the repository's settings.",
         "gofmt is not known here, so it was not run.",

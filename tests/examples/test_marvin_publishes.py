@@ -1,4 +1,4 @@
-"""How marvin tells atlas: once, to it alone, in time, and also when it has failed."""
+"""marvin publishes every end, also a failure: once, to atlas only, within the time limit."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.examples.conftest import Atlas, Program
-from tests.examples.requests import UNUSED, analyze_flags, write_code
+from tests.examples.marvin_flags import UNUSED, analyze_flags, write_code
 
-DONE, FAILED, MISUSED, NOT_TAKEN = 0, 1, 2, 3
+DONE, FAILED, BAD_ARGUMENTS, NOT_ACCEPTED = 0, 1, 2, 3
 
 
-class Counter:
-    """Answers as it is told to, and counts."""
+class Server:
+    """The answer of a server, and the tokens that it got."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -25,8 +25,8 @@ class Counter:
 
 
 @pytest.fixture
-def counter() -> Iterator[tuple[str, Counter]]:
-    answers = Counter()
+def server() -> Iterator[tuple[str, Server]]:
+    answers = Server()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -41,53 +41,47 @@ def counter() -> Iterator[tuple[str, Counter]]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", answers
+            yield f"http://127.0.0.1:{httpd.server_port}", answers
         finally:
-            server.shutdown()
+            httpd.shutdown()
             thread.join()
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 301, 307, 400, 401, 500, 503])
-def test_only_a_200_is_taken_and_nothing_is_tried_twice(
-    status: int,
-    counter: tuple[str, Counter],
-    marvin: Program,
-    root: Path,
+def test_only_a_200_counts_as_accepted_and_nothing_is_repeated(
+    status: int, server: tuple[str, Server], marvin: Program, root: Path
 ) -> None:
     write_code(root, {"a.py": UNUSED})
-    url, answers = counter
+    url, answers = server
     answers.status = status
     answers.location = f"{url}/elsewhere" if status in (301, 307) else ""
     ended = marvin(*analyze_flags("r1"), RESULT_HTTP_URL=url, RESULT_HTTP_TOKEN="t0k3n")
-    assert ended.returncode == NOT_TAKEN
+    assert ended.returncode == NOT_ACCEPTED
     assert str(status) in ended.stderr
     assert answers.tokens == ["Bearer t0k3n"]
     assert "t0k3n" not in ended.stderr
 
 
 @pytest.mark.parametrize("url", ["", "file:///dev/null", "http://127.0.0.1:9/"])
-def test_a_place_that_takes_no_results_is_said(url: str, marvin: Program, root: Path) -> None:
+def test_a_url_that_accepts_no_result_is_reported(url: str, marvin: Program, root: Path) -> None:
     write_code(root, {"a.py": UNUSED})
     ended = marvin(*analyze_flags("r1"), RESULT_HTTP_URL=url)
-    assert ended.returncode == NOT_TAKEN
+    assert ended.returncode == NOT_ACCEPTED
     assert "could not be published" in ended.stderr
 
 
-def test_the_body_is_an_envelope_with_an_id_that_a_repeat_would_have_too(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+def test_a_second_run_of_the_same_job_publishes_the_same_id(
+    marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
     write_code(root, {"a.py": UNUSED})
     for _ in range(2):
         ended = marvin(*analyze_flags(run_id), **atlas.publisher("analysis", run_id))
         assert ended.returncode == DONE
-    assert [each.verdict for each in atlas.runs.deliveries()] == ["taken", "taken before"]
+    assert [each.verdict for each in atlas.runs.deliveries()] == ["accepted", "duplicate"]
 
 
 @pytest.mark.parametrize(
@@ -100,13 +94,7 @@ def test_the_body_is_an_envelope_with_an_id_that_a_repeat_would_have_too(
     ],
 )
 def test_a_failure_is_published_with_a_reason(
-    config: str,
-    code: bool,
-    reason: str,
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
+    config: str, code: bool, reason: str, marvin: Program, root: Path, atlas: Atlas, run_id: str
 ) -> None:
     if code:
         write_code(root, {"a.py": UNUSED})
@@ -122,12 +110,8 @@ def test_a_failure_is_published_with_a_reason(
     }
 
 
-def test_the_time_limit_is_kept_and_told(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
-    tmp_path: Path,
+def test_the_end_by_the_time_limit_is_published(
+    marvin: Program, root: Path, atlas: Atlas, run_id: str, tmp_path: Path
 ) -> None:
     write_code(root, {"a.py": UNUSED})
     environment = {**atlas.publisher("analysis", run_id), "TIME_LIMIT": "0.000001"}
@@ -141,18 +125,13 @@ def test_the_time_limit_is_kept_and_told(
 
 
 @pytest.mark.parametrize("toml", ["no toml", "", "runSerial = '0'"])
-def test_without_a_run_there_is_nothing_to_publish_for(toml: str, marvin: Program) -> None:
+def test_without_a_run_id_nothing_is_published(toml: str, marvin: Program) -> None:
     ended = marvin("--analyze", toml, "--config", "{}")
-    assert ended.returncode == MISUSED
+    assert ended.returncode == BAD_ARGUMENTS
     assert "--analyze cannot be read" in ended.stderr
 
 
-def test_an_argument_may_be_a_reference(
-    marvin: Program,
-    root: Path,
-    atlas: Atlas,
-    run_id: str,
-) -> None:
+def test_an_argument_may_be_a_reference_to_a_variable(marvin: Program, root: Path, atlas: Atlas, run_id: str) -> None:
     write_code(root, {"a.py": UNUSED})
     _, toml, _, config = analyze_flags(run_id)
     environment = {**atlas.publisher("analysis", run_id), "CONFIG": config}

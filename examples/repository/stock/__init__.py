@@ -1,1 +1,1 @@
-"""What is in the storehouse, and what it is worth."""
+"""Keeps a stock of goods and their prices."""

@@ -1,17 +1,17 @@
-"""Goods that come and go."""
+"""A ledger of the stock."""
 
 import json
 import os
 
 
 class Ledger:
-    """A list of movements, each a name and a count."""
+    """A list of movements, each with a name and a count."""
 
     def __init__(self, movements=[]):
         self.movements = movements
 
     def count(self, name):
-        """How many there are; None where the name was never heard."""
+        """The number of pieces; None where the name is unknown."""
         found = [count for other, count in self.movements if other == name]
         return sum(found) if found else None
 

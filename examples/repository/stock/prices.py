@@ -1,4 +1,4 @@
-"""What things cost. Nobody has run a formatter over this file yet."""
+"""Prices of goods. This file is not formatted."""
 import decimal, re
 from stock.ledger import Ledger
 

@@ -1,4 +1,4 @@
-"""Sends a report to the printer down the hall."""
+"""Sends a report to a printer."""
 
 import subprocess
 

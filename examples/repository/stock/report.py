@@ -1,4 +1,4 @@
-"""The storehouse on paper."""
+"""A report of the stock."""
 
 import sys
 import textwrap
@@ -9,7 +9,7 @@ from stock.ledger import Ledger
 def print_report(ledger: Ledger, names, out=sys.stdout):
     width = 40
     total = 0
-    out.write(f"In the storehouse:\n")
+    out.write(f"In stock:\n")
     for name in names:
         count = ledger.count(name)
         if count == None:

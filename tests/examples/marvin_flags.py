@@ -1,4 +1,4 @@
-"""What marvin is given: code, and the flags that the Orchestrator makes of a request."""
+"""The input of marvin: code, and the flags that the Orchestrator makes of a request."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ else:
 Document = dict[str, Any]
 
 UNUSED = "import os\n\nprint(1)\n"
-"""A file with one fault, PYL-W0611, that has a safe fix."""
+"""A file with one issue, PYL-W0611, that has a safe fix."""
 
 
 def write_code(root: Path, files: dict[str, str]) -> Path:
-    """Put files where coat would have put them."""
+    """Write files where coat would put them. Gives the code directory."""
     for name, content in files.items():
         path = root / "code" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def write_code(root: Path, files: dict[str, str]) -> Path:
 
 
 def analyze_flags(run_id: str, config: Document | None = None, **toml: Any) -> tuple[str, ...]:
-    """All of the contract's keys, with some of them set."""
+    """The flags with all keys of the wire contract; `toml` sets some of them."""
     document = {
         "runID": run_id,
         "runSerial": "0",
@@ -62,7 +62,7 @@ def occurrence(code: str, path: str, line: int) -> Document:
 
 
 def autofix_flags(run_id: str, *autofixes: Document) -> tuple[str, ...]:
-    """The TOML is compressed and encoded, as the Orchestrator does it."""
+    """The flags with compressed and encoded TOML, as the Orchestrator makes them."""
     document = {
         "runID": run_id,
         "analyzerShortcode": "python",
@@ -75,7 +75,7 @@ def autofix_flags(run_id: str, *autofixes: Document) -> tuple[str, ...]:
 
 
 def transform_flags(run_id: str, *tools: str, config: Document | None = None) -> tuple[str, ...]:
-    """As for a request with that list of tools."""
+    """The flags for a request with that list of tools."""
     commit = {"Title": "Format", "Message": "", "DestinationBranch": "main"}
     document = {
         "runID": run_id,
@@ -90,7 +90,7 @@ def transform_flags(run_id: str, *tools: str, config: Document | None = None) ->
 
 
 def apply(code: Path, patches: list[Document]) -> None:
-    """`git apply` in a plain directory. Raises where a patch does not fit."""
+    """Run `git apply` in a plain directory. Raises where a patch does not fit."""
     for patch in patches:
         command = ["git", "apply", "--whitespace=nowarn", "-"]
         subprocess.run(command, cwd=code, input=patch["patch"].encode(), check=True)

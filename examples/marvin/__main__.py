@@ -1,0 +1,12 @@
+"""marvin as a program: `python examples/marvin`, or an archive of this directory, which `python -m zipapp` makes.
+
+Python puts the directory or the archive first on its path, so the package needs no installation.
+"""
+
+import os
+import sys
+
+from marvin.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
