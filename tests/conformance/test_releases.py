@@ -173,17 +173,11 @@ def test_a_repeat_of_its_request_finds_the_job_and_another_request_is_refused(
 def test_a_cancel_stops_what_waits_and_what_runs(cluster: Cluster, place: Place, config: Config) -> None:
     stopped = ("waiting-analysis", "running")
     place.put(*stopped)
-    cluster._await(place.states["running"]["job"], lambda seen: seen.phase == "running", "ran")
+    cluster.running(planned(place.states["running"], config))
     for name in stopped:
         assert cancel(cluster.driver, cancellation(place.states[name], config)) == "cancelled"
     if isinstance(place, LocalPlace):
-        verdict = json.loads(place.path(f"{place.states['running']['job']}/verdict.json").read_bytes())
-        other = place.path(place.states["running"]["job"])
-        assert other.is_dir()
-        assert verdict == {
-            "cancellation": msgspec.to_builtins(cancellation(place.states["running"], config).report)
-        }  # which is what the shim of the release before waits for
-        place.end_as("running", "cancelled-running")
+        _play_the_shim(place, cancellation(place.states["running"], config))
     for name in stopped:
         state = place.states[name]
         seen = cluster.ended(state["job"])
@@ -192,6 +186,13 @@ def test_a_cancel_stops_what_waits_and_what_runs(cluster: Cluster, place: Place,
         assert outcome is not None
         assert outcome.reason == "cancelled"
         assert submit(cluster.driver, planned(state, config)) == "cancelled"
+
+
+def _play_the_shim(place: LocalPlace, cancelled: Cancellation) -> None:
+    """A shim of the release before waits for this file, and ends its job then."""
+    verdict = json.loads(place.path(f"{cancelled.name}/verdict.json").read_bytes())
+    assert verdict == {"cancellation": msgspec.to_builtins(cancelled.report)}
+    place.end_as("running", "cancelled-running")
 
 
 def test_a_tombstone_refuses_the_late_job_and_is_cancelled_again_for_good(
@@ -339,12 +340,7 @@ class TestLocal:
 class TestNomad:
     """What only a Variable beside a job, or without one, can be left as."""
 
-    pytestmark = pytest.mark.needs("runs")
-
-    @pytest.fixture(autouse=True)
-    def _only_nomad(self, cluster: Cluster) -> None:
-        if cluster.driver.name != "nomad":
-            pytest.skip("only Nomad has Variables")
+    pytestmark = pytest.mark.needs("variables")
 
     def test_a_variable_whose_job_never_came_is_published_as_deleted_and_the_name_is_free(
         self, cluster: Cluster, place: Place, config: Config, monkeypatch: pytest.MonkeyPatch

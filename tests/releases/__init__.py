@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 RELEASES = sorted(path.parent.name for path in HERE.glob("*/requests.json"))
 
 State = dict[str, Any]
-"""What was recorded of one job: `job` (its name), `request`, `observation`, `result`, and what its driver had written."""
+"""What was recorded of one job: `job` (its name), `request`, `observation`, `result`, and what its driver wrote."""
 
 
 @cache

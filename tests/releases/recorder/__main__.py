@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tests.conftest import make_key_pair
-
 from recorder import frames, kubernetes, local, nomad, release, states
+
+from tests.conftest import make_key_pair
 
 
 def main(directory: Path) -> None:

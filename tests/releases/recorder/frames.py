@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from typing import Any, get_args, get_type_hints
 
 import msgspec
-from tests.unit import documents
-
 from recorder import release
+
+from tests.unit import documents
 
 
 def record() -> dict[str, Any]:

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests import cluster
-from tests.kubernetes.namespaces import Namespace
-
 from recorder import release, states
 from recorder.cut import Cut
 from recorder.states import HALF_MADE, STATES, Recording
+
+from tests import cluster
+from tests.kubernetes.namespaces import Namespace
 
 NOWHERE = {"nowhere": {"nodeSelector": {"orchestrator.test/place": "nowhere"}}}
 _OF_THE_CLUSTER = ("batch.kubernetes.io/controller-uid", "controller-uid")

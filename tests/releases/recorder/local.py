@@ -1,4 +1,4 @@
-"""The local driver's directory: every file with its mode and its text, in which the directory's own path is left open."""
+"""The local driver's directory: every file with its mode and its text, without the path of the directory itself."""
 
 from __future__ import annotations
 

@@ -6,12 +6,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests import cluster
-from tests.nomad.access import Nomad
-
 from recorder import release, states
 from recorder.cut import Cut
 from recorder.states import HALF_MADE, STATES, Recording, State
+
+from tests import cluster
+from tests.nomad.access import Nomad
 
 NOWHERE = {"nowhere": {"datacenters": ["nowhere"]}}
 _OF_THE_SERVER = (

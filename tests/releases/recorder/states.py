@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-from tests.unit import documents
-
 from recorder import release
+
 from runner.jobs import Resources, Secret, SecretRef
+from tests.unit import documents
 
 SECONDS = 60.0
 """For every step of a recording."""
