@@ -29,7 +29,8 @@ def _frames() -> Iterator[tuple[str, str]]:
         request = release.decode(json.dumps(documents.whole(request_type)).encode(), kind, policy)
         yield f"submit {request_type}", _encoded(release.submission(request_type, request, 12.5, "trace-1"))
     for tag, fields in _FIELDS.items():
-        yield tag, _encoded(release.frames()[tag](**fields))
+        wire = {"kind": tag, **msgspec.to_builtins(fields)}  # fields may have another name in Python
+        yield tag, _encoded(msgspec.convert(wire, release.frames()[tag]))
 
 
 _PLACED = tuple(
