@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import Any, Literal
 
 import msgspec
@@ -18,6 +19,7 @@ from tests.unit import documents
 
 pytestmark = pytest.mark.parametrize("release", RELEASES)
 
+WORD = re.compile(r"\w+")
 PLACED = tuple(
     JobResult(name=f"job-{state}", driver="local", state=state) for state in ("created", "exists", "cancelled")
 )
@@ -61,7 +63,9 @@ def types_of(release: str) -> dict[str, Any]:
     def make(name: str) -> None:
         described = content["types"][name]
         for other in content["types"]:
-            if other not in made and any(other in field["type"] for field in described["fields"].values()):
+            if other not in made and any(
+                other in WORD.findall(field["type"]) for field in described["fields"].values()
+            ):
                 make(other)
         fields = [
             (field, eval(each["type"], made), *([] if each["required"] else [None]))
