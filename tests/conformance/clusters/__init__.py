@@ -18,7 +18,7 @@ from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, SecretResolver
 
-Ability = Literal["ends", "runs", "shares", "collects", "remembers", "looks", "bounds"]
+Ability = Literal["ends", "runs", "shares", "collects", "remembers", "looks", "bounds", "variables"]
 
 ABILITIES: dict[str, frozenset[Ability]] = {
     # ends: a job comes to its end, by itself or played.
@@ -27,12 +27,13 @@ ABILITIES: dict[str, frozenset[Ability]] = {
     # remembers: knows without asking whether a job has its secrets. Elsewhere a repeat may bring them again, in vain.
     # looks: knows whether a job is there before its secrets are resolved. Elsewhere they may be resolved in vain.
     # bounds: runs no more jobs at once than it is told to (`parallelism`); elsewhere that is the cluster's business.
+    # variables: keeps a name and its secrets in a Variable, beside the job.
     # collects: ended jobs stay until the driver is told to remove them.
     "memory": frozenset({"ends", "remembers", "looks"}),
     "printer": frozenset({"ends", "remembers", "looks"}),
     "local": frozenset({"ends", "runs", "shares", "collects", "remembers", "looks", "bounds"}),
     "kubernetes": frozenset({"ends", "runs", "shares", "looks"}),
-    "nomad": frozenset({"ends", "runs", "shares"}),
+    "nomad": frozenset({"ends", "runs", "shares", "variables"}),
 }
 
 PATIENCE = 10.0

@@ -20,12 +20,12 @@ class KubernetesCluster(Cluster):
     end_seconds = 90.0  # pods start within seconds of each other, and one that ignores its end is killed after 30 s
 
     def __init__(self, config: Config, image: str) -> None:
-        self._config = config
+        self.config = config
         self.image = image  # type: ignore[misc]  # known only once it is built
         super().__init__()
 
     def another(self) -> KubernetesDriver:
-        return KubernetesDriver(self._config, resolve_secrets=self.resolver)
+        return KubernetesDriver(self.config, resolve_secrets=self.resolver)
 
 
 @contextmanager

@@ -21,12 +21,12 @@ class LocalCluster(Cluster):
     parallelism = 4
 
     def __init__(self, directory: Path) -> None:
-        self._directory = directory
+        self.directory = directory
         super().__init__()
 
     def another(self) -> LocalDriver:
         return LocalDriver(
-            self._directory, parallelism=self.parallelism, images={"*": LocalImage()}, resolve_secrets=self.resolver
+            self.directory, parallelism=self.parallelism, images={"*": LocalImage()}, resolve_secrets=self.resolver
         )
 
     def close(self) -> None:
@@ -38,7 +38,7 @@ class LocalCluster(Cluster):
 
     def _processes(self) -> list[int]:
         """Those with the directory's name in their arguments, environment or working directory."""
-        needle, found = str(self._directory), []
+        needle, found = str(self.directory), []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]

@@ -19,11 +19,11 @@ class NomadCluster(Cluster):
     end_seconds = 60.0  # a program that ignores being told to stop is killed after 30 s
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self.config = config
         super().__init__()
 
     def another(self) -> NomadDriver:
-        return NomadDriver(self._config, resolve_secrets=self.resolver)
+        return NomadDriver(self.config, resolve_secrets=self.resolver)
 
 
 @contextmanager

@@ -1,0 +1,374 @@
+"""What a release before has left behind is read and finished: jobs, annotations, Variables and directories.
+
+Each test runs for every release in `tests/releases` and every driver whose state outlives its process.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner.commands import plan
+from runner.config.types import Config
+from runner.drivers.driver import Driver
+from runner.errors import Conflict
+from runner.jobs import Cancellation, JobSpec
+from runner.observation import Observation
+from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
+from runner.runtime.clock import Deadline
+from runner.tracker.outcomes import classify
+from runner.tracker.results import Result
+from runner.tracker.tracker import Tracker
+from tests.conformance.clusters import PATIENCE, Cluster
+from tests.processes import eventually
+from tests.releases import RELEASES, State
+from tests.releases.places import Place
+from tests.releases.places.local import HOUR, LocalPlace
+from tests.unit import documents
+
+pytestmark = [pytest.mark.needs("shares"), pytest.mark.parametrize("release", RELEASES)]
+
+KEPT = (
+    *("phase", "pool", "report", "fingerprint", "cancelled", "cancellation", "reported"),
+    *("timed_out", "out_of_memory", "disrupted", "init_exit", "main_exit"),
+)
+"""Of an observation: what every release sees in the same state. The rest is times and words."""
+
+CHANGES = {
+    "analysis_run": "/vcs_meta/checkout_oid",
+    "autofix_run": "/vcs_meta/checkout_oid",
+    "transformer_run": "/vcs_meta/checkout_oid",
+    "ssh_verify_run": "/ssh_meta/user",
+    "patcher_run": "/vcs_meta/checkout_oid",
+}
+"""By request type: a place in the request, another value of which makes it a different task of the same name."""
+
+
+# The driver's interface, as far as these tests use it.
+
+
+def listed(driver: Driver) -> dict[str, Observation]:
+    return {each.name: each for each in driver.observe()}
+
+
+def reconcile(driver: Driver) -> None:
+    """Have the driver do whatever is to be done about its jobs."""
+    list(driver.observe())
+
+
+def submit(driver: Driver, job: JobSpec) -> str:
+    return driver.submit(job, Deadline.after(PATIENCE))
+
+
+def cancel(driver: Driver, cancellation: Cancellation) -> str | None:
+    return driver.cancel(cancellation, Deadline.after(PATIENCE), tombstone=True)
+
+
+def tracker(driver: Driver, publisher: Publisher) -> Tracker:
+    return Tracker({driver.name: driver}, publisher, retention=3600, orphan_age=3600)
+
+
+def action(request_type: str, document: Mapping[str, Any], config: Config) -> Any:
+    """What the current code makes of a recorded request."""
+    policy = RequestPolicy(runner_id="runner-1", public_key="")
+    (planned,) = plan(decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], policy), config)
+    return planned
+
+
+class Publisher:
+    """An atlas that takes every result."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[str, Any]] = []
+
+    def publish(self, name: str, result: Result) -> None:
+        self.taken.append((name, msgspec.to_builtins(result)))
+
+
+@pytest.fixture
+def place(release: str, cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Place]:
+    module = import_module(f"tests.releases.places.{cluster.driver.name}")
+    made: Place = module.place(release, cluster, request)
+    yield made
+    made.close()
+
+
+def planned(state: State, config: Config, *, changed: bool = False) -> JobSpec:
+    """The job that the current code makes of the request of a recorded one, or of a changed request of that name."""
+    request_type, document = state["request"]["request_type"], state["request"]["document"]
+    if changed:
+        documents.put(document, CHANGES[request_type], "0123abc")
+    job = action(request_type, document, config)
+    assert (job.name, isinstance(job, JobSpec)) == (state["job"], True)
+    found: JobSpec = job
+    return found
+
+
+def cancellation(state: State, config: Config) -> Cancellation:
+    found: Cancellation = action("cancel_check_run", state["request"]["cancellation"], config)
+    assert found.name == state["job"]
+    return found
+
+
+def kept(seen: Observation | None) -> dict[str, Any]:
+    return {name: value for name, value in (msgspec.to_builtins(seen) or {}).items() if name in KEPT}
+
+
+def await_as_recorded(driver: Driver, place: Place) -> None:
+    """Wait until every whole state is listed as the release before listed it."""
+    wanted = {
+        place.states[state]["job"]: {name: place.states[state]["observation"][name] for name in KEPT}
+        for state in place.whole
+    }
+    differing: dict[str, Any] = {}
+
+    def same() -> bool:
+        found = listed(driver)
+        differing.clear()
+        differing.update((name, kept(found.get(name))) for name in wanted if kept(found.get(name)) != wanted[name])
+        return not differing
+
+    try:
+        eventually(same, "all is listed as it was", 60)
+    except AssertionError as error:
+        expected = {name: wanted[name] for name in differing}
+        raise AssertionError(f"listed {differing}, and was {expected}") from error
+
+
+def without_words(result: Mapping[str, Any]) -> Any:
+    """A result less its evidence, in which a cluster's own words and a log are."""
+    bare = json.loads(json.dumps(result))
+    if isinstance(status := bare["body"]["kwargs"]["status"], dict):
+        status.pop("err")
+    return bare
+
+
+def test_every_state_is_listed_as_it_was(cluster: Cluster, place: Place) -> None:
+    place.put(*place.whole)
+    await_as_recorded(cluster.driver, place)
+    assert set(listed(cluster.another())) == {place.states[state]["job"] for state in place.whole}
+
+
+def test_a_repeat_of_its_request_finds_the_job_and_another_request_is_refused(
+    cluster: Cluster, place: Place, config: Config
+) -> None:
+    place.put(*place.whole)
+    for name in place.whole:
+        state = place.states[name]
+        if state["observation"]["cancelled"]:
+            assert submit(cluster.driver, planned(state, config)) == "cancelled", name
+            assert submit(cluster.driver, planned(state, config, changed=True)) == "cancelled", name
+        else:
+            assert submit(cluster.driver, planned(state, config)) == "exists", name
+            with pytest.raises(Conflict, match=state["job"]):
+                submit(cluster.driver, planned(state, config, changed=True))
+
+
+def test_a_cancel_stops_what_waits_and_what_runs(cluster: Cluster, place: Place, config: Config) -> None:
+    stopped = ("waiting-analysis", "running")
+    place.put(*stopped)
+    cluster.running(planned(place.states["running"], config))
+    for name in stopped:
+        assert cancel(cluster.driver, cancellation(place.states[name], config)) == "cancelled"
+    if isinstance(place, LocalPlace):
+        _play_the_shim(place, cancellation(place.states["running"], config))
+    for name in stopped:
+        state = place.states[name]
+        seen = cluster.ended(state["job"])
+        assert seen.cancellation == cancellation(state, config).report
+        outcome = classify(seen)
+        assert outcome is not None
+        assert outcome.reason == "cancelled"
+        assert submit(cluster.driver, planned(state, config)) == "cancelled"
+
+
+def _play_the_shim(place: LocalPlace, cancelled: Cancellation) -> None:
+    """A shim of the release before waits for this file, and ends its job then."""
+    verdict = json.loads(place.path(f"{cancelled.name}/verdict.json").read_bytes())
+    assert verdict == {"cancellation": msgspec.to_builtins(cancelled.report)}
+    place.end_as("running", "cancelled-running")
+
+
+def test_a_tombstone_refuses_the_late_job_and_is_cancelled_again_for_good(
+    cluster: Cluster, place: Place, config: Config
+) -> None:
+    tombstones = ("tombstone", "reported-tombstone")
+    place.put(*tombstones)
+    for name in tombstones:
+        state = place.states[name]
+        assert cancel(cluster.driver, cancellation(state, config)) == "cancelled"
+        assert submit(cluster.driver, planned(state, config)) == "cancelled"
+        assert listed(cluster.driver)[state["job"]].main_exit is None
+
+
+def test_what_is_pending_is_published_once_as_it_would_have_been(cluster: Cluster, place: Place) -> None:
+    """Under the same id as well, for the release before may have published it and died before it could mark it."""
+    place.put(*place.whole)
+    await_as_recorded(cluster.driver, place)
+    publisher = Publisher()
+    first = tracker(cluster.driver, publisher)
+    first.round()
+    first.round()
+    tracker(cluster.another(), publisher).round()
+
+    pending = {state["job"]: state["result"] for state in place.states.values() if state["result"]}
+    assert sorted(name for name, _ in publisher.taken) == sorted(pending)
+    for name, result in publisher.taken:
+        assert without_words(result) == without_words(pending[name])
+    seen = listed(cluster.driver)
+    for name in place.whole:
+        state = place.states[name]
+        assert seen[state["job"]].reported == (state["observation"]["phase"] in ("succeeded", "failed"))
+
+
+def test_a_half_made_job_is_made_by_the_repeat_and_comes_to_its_end(
+    cluster: Cluster, place: Place, config: Config
+) -> None:
+    place.put("half-made")
+    place.free()
+    # What is made anew is a program that the cluster has; a job that was made already runs its own.
+    job = msgspec.structs.replace(planned(place.states["half-made"], config), init=None, main=cluster.job().main)
+    assert submit(cluster.driver, job) == ("exists" if cluster.driver.name == "kubernetes" else "created")
+    assert classify(cluster.ended(job.name)) is not None
+    assert cluster.seen(job.name).phase == "succeeded"
+    assert submit(cluster.driver, job) == "exists"
+
+
+LATER = re.compile(r'\A\{"(?=[a-z])')
+"""The beginning of an object in JSON."""
+OPTIONAL = re.compile(r',?"(analyzer|check_seq)":"[^"]*"')
+BROKEN = re.compile(r'"request_type":"[^"]*"')
+
+
+def test_what_a_later_release_adds_is_skipped(cluster: Cluster, place: Place) -> None:
+    place.alter(lambda text: LATER.sub('{"x_later": {"of": ["the", "next"]}, "', text))
+    assert "x_later" in json.dumps(place.states | place.recorded)
+    place.put(*place.whole)
+    await_as_recorded(cluster.driver, place)
+
+
+def test_what_an_earlier_release_had_not_is_left_open(cluster: Cluster, place: Place) -> None:
+    names = ("waiting-autofix", "tombstone")
+    place.alter(lambda text: OPTIONAL.sub("", text))
+    place.put(*names)
+    seen = listed(cluster.driver)
+    for name in names:
+        found, before = seen[place.states[name]["job"]], place.states[name]["observation"]
+        report = found.report or found.cancellation
+        assert report is not None
+        assert (report.analyzer, report.check_seq) == ("", "")
+        assert report.path == (before["report"] or before["cancellation"])["path"]
+        assert (found.fingerprint, found.cancelled) == (before["fingerprint"], before["cancelled"])
+
+
+def test_what_cannot_be_read_hides_nothing_else(cluster: Cluster, place: Place) -> None:
+    place.put("waiting-autofix")
+    place.alter(lambda text: BROKEN.sub('"request_type":7', text))
+    place.put("waiting-patcher", "cancelled-waiting", "tombstone")
+    reconcile(cluster.driver)
+    seen = listed(cluster.driver)
+    assert seen[place.states["waiting-autofix"]["job"]].report is not None
+    for name in ("waiting-patcher", "cancelled-waiting", "tombstone"):
+        found = seen.get(place.states[name]["job"])
+        assert found is None or (found.report, found.cancellation) == (None, None)
+
+
+class TestLocal:
+    """What only a directory can be left as."""
+
+    pytestmark = pytest.mark.needs("bounds")
+
+    def test_a_job_that_was_just_made_is_run(self, cluster: Cluster, place: LocalPlace) -> None:
+        place.put("half-made")
+        place.complete("half-made")
+        place.free()
+        name = place.states["half-made"]["job"]
+
+        def succeeded() -> bool:
+            reconcile(cluster.driver)
+            return listed(cluster.driver)[name].phase == "succeeded"
+
+        eventually(succeeded, "the job of the release before is run by this one")
+
+    def test_a_job_whose_shim_is_dead_is_disrupted_and_published(self, cluster: Cluster, place: LocalPlace) -> None:
+        place.put("running")
+        name, publisher = place.states["running"]["job"], Publisher()
+        tracker(cluster.driver, publisher).round()
+        assert publisher.taken == []
+        place.unlock(f"{name}/lock")
+        tracker(cluster.driver, publisher).round()
+        ((published, result),) = publisher.taken
+        assert (published, result["body"]["kwargs"]["status"]["code"]) == (name, 5106)
+        assert listed(cluster.driver)[name].reported
+        assert not place.path(f"{name}/root").exists()
+
+    def test_a_job_that_has_waited_too_long_is_unschedulable(self, cluster: Cluster, place: LocalPlace) -> None:
+        place.age = 24 * HOUR
+        place.put("waiting-analysis")
+        reconcile(cluster.driver)
+        (seen,) = listed(cluster.driver).values()
+        assert (seen.phase, seen.unschedulable != "") == ("failed", True)
+
+    def test_what_a_killed_submitter_left_is_no_job_and_is_removed_with_time(
+        self, cluster: Cluster, place: LocalPlace
+    ) -> None:
+        place.age = HOUR
+        place.put("half-made")
+        left = {str(path.relative_to(place.directory)) for path in place.directory.rglob("*half-made*")}
+        assert {path.partition("/")[0][:4] for path in left} == {".new", ".que", ".mak"}
+        reconcile(cluster.driver)
+        assert listed(cluster.driver) == {}
+        cluster.driver.collect(retention=HOUR, orphan_age=HOUR)
+        assert list(place.directory.rglob("*half-made*")) == []
+
+    def test_what_was_reported_is_collected_with_time_and_what_was_not_is_kept_for_the_orphans_age(
+        self, cluster: Cluster, place: LocalPlace
+    ) -> None:
+        place.age = 2 * HOUR
+        place.put("reported", "reported-tombstone", "main-failed", "tombstone")
+        assert cluster.driver.collect(retention=HOUR, orphan_age=3 * HOUR) == 2
+        assert set(listed(cluster.driver)) == {place.states[name]["job"] for name in ("main-failed", "tombstone")}
+        assert cluster.driver.collect(retention=HOUR, orphan_age=HOUR) == 2
+
+
+class TestNomad:
+    """What only a Variable beside a job, or without one, can be left as."""
+
+    pytestmark = pytest.mark.needs("variables")
+
+    def test_a_variable_whose_job_never_came_is_published_as_deleted_and_the_name_is_free(
+        self, cluster: Cluster, place: Place, config: Config, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place.put("half-made")
+        name, publisher = place.states["half-made"]["job"], Publisher()
+        assert name not in listed(cluster.driver)  # it may be on its way
+        monkeypatch.setattr("runner.drivers.nomad.listing.LEFT_SECONDS", 0.0)
+        eventually(lambda: name in listed(cluster.driver), "its age is told, in whole seconds")
+        tracker(cluster.driver, publisher).round()
+        ((published, result),) = publisher.taken
+        assert (published, result["body"]["kwargs"]["status"]["code"]) == (name, 5109)
+        assert submit(cluster.driver, planned(place.states["half-made"], config)) == "created"
+
+    def test_a_name_that_was_reported_as_deleted_is_free(self, cluster: Cluster, place: Place, config: Config) -> None:
+        place.put("half-made-deleted")
+        state, publisher = place.states["half-made-deleted"], Publisher()
+        tracker(cluster.driver, publisher).round()
+        assert publisher.taken == []
+        assert submit(cluster.driver, planned(state, config, changed=True)) == "created"
+
+    def test_a_job_whose_canceller_died_is_stopped_and_confirmed(
+        self, cluster: Cluster, place: Place, config: Config
+    ) -> None:
+        place.put("half-cancelled")
+        state, publisher = place.states["half-cancelled"], Publisher()
+        reconcile(cluster.driver)
+        assert cluster.ended(state["job"]).cancelled
+        tracker(cluster.driver, publisher).round()
+        ((_, result),) = publisher.taken
+        assert result["run_id"] == cancellation(state, config).report.run_id
