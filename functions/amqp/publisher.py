@@ -6,14 +6,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from random import Random
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
-from functions.amqp.connection import FAILURES, Backoff, Link, describe
+from functions.amqp.connection import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, Link, describe
 from functions.amqp.messages import DeadLetter, Verdict, outgoing
 from functions.amqp.settings import Settings
 from functions.amqp.topology import aside, dead_letter_exchange, delay_exchange, ensure
+from runner.runtime.backoff import Backoff
 
 log = logging.getLogger("orchestrator.amqp")
 
@@ -24,9 +26,10 @@ _FRAME_OVERHEAD = 8
 class Outlet:
     """Sends messages on; what it has returned from is stored by the broker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, random: Random) -> None:
         self._settings = settings
-        self._link = Link("sending on", settings, self._serve)
+        self._random = random
+        self._link = Link("sending on", settings, self._serve, random)
         self._channel: AbstractChannel | None = None
         self._opened = asyncio.Event()
         self._renew = asyncio.Event()
@@ -53,7 +56,7 @@ class Outlet:
         """Have the broker store the message as the verdict says, however long that takes."""
         dead = isinstance(verdict, DeadLetter)
         exchange = dead_letter_exchange(self._settings) if dead else delay_exchange(self._settings)
-        backoff = Backoff()
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)
         while True:
             await self._opened.wait()
             try:

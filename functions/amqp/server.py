@@ -17,13 +17,12 @@ import asyncio
 import logging
 import logging.config
 import os
-import random
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from random import Random, SystemRandom
 
 from aiormq.abc import AbstractConnection, DeliveredMessage
 
@@ -45,6 +44,7 @@ from functions.ssh_verify import SshVerify
 from functions.transformer import Transformer
 from runner.errors import Internal, OrchestratorError, Unavailable
 from runner.runtime import exit_codes, logs
+from runner.runtime.clock import Clock, SystemClock
 from runner.sidecar.client import Client
 
 log = logging.getLogger("orchestrator.amqp")
@@ -58,16 +58,18 @@ FUNCTIONS = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
 class Door:
     """From queues to functions, until told to stop."""
 
-    def __init__(self, settings: Settings, socket_path: str) -> None:
-        client = Client(socket_path)
+    def __init__(self, settings: Settings, socket_path: str, clock: Clock, random: Random) -> None:
+        client = Client(socket_path, clock)
+        self._clock = clock
+        self._random = random
         self._settings = settings
-        self._functions: Mapping[str, Function] = {kind.request_type: kind(client) for kind in FUNCTIONS}
+        self._functions: Mapping[str, Function] = {kind.request_type: kind(client, clock) for kind in FUNCTIONS}
         self._threads = ThreadPoolExecutor(settings.threads, "command")
-        self._outlet = Outlet(settings)
-        self._intakes = [Intake(source, settings, self._take) for source in settings.sources()]
-        self._link = Link("consuming", settings, self._consume)
-        self._gate = Gate(socket_path)
-        self._health = Health(settings.health_file, client, self._trouble)
+        self._outlet = Outlet(settings, random)
+        self._intakes = [Intake(source, settings, self._take, random) for source in settings.sources()]
+        self._link = Link("consuming", settings, self._consume, random)
+        self._gate = Gate(socket_path, clock, random)
+        self._health = Health(settings.health_file, client, self._trouble, clock)
         self._in_hand: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -121,9 +123,9 @@ class Door:
     async def _handle(self, source: Source, message: DeliveredMessage) -> None:
         properties, redelivered = message.header.properties, bool(message.redelivered)
         headers, delays = properties.headers or {}, self._settings.delays
-        history = amqp_messages.history(headers, source.queue, time.time(), redelivered=redelivered)
+        history = amqp_messages.history(headers, source.queue, self._clock.wall(), redelivered=redelivered)
         trace_id = amqp_messages.trace_id(properties)
-        verdict = amqp_messages.on_return(history, headers, delays, random.choice, redelivered=redelivered)
+        verdict = amqp_messages.on_return(history, headers, delays, self._random.choice, redelivered=redelivered)
         if verdict is None:
             verdict = await self._try(source, message, history, trace_id)
         if verdict is not None:
@@ -141,17 +143,17 @@ class Door:
         except OrchestratorError as error:
             if isinstance(error, Unavailable):
                 self._gate.close()
-            return amqp_messages.judge(error, history, self._settings.delays, random.choice)
+            return amqp_messages.judge(error, history, self._settings.delays, self._random.choice)
         except Exception:
             log.exception("a message failed for a reason of ours", extra={"request_id": trace_id})
             defect = Internal(f"an error of ours; it is logged under request id {trace_id}")
-            return amqp_messages.judge(defect, history, self._settings.delays, random.choice)
+            return amqp_messages.judge(defect, history, self._settings.delays, self._random.choice)
         return None
 
     def _accept(self, request_type: str, message: DeliveredMessage, trace_id: str) -> None:
         """In a thread. The deadline begins only here: waiting for the thread is no fault of the sidecar's."""
         body = amqp_messages.payload(message.body, message.header.properties.content_encoding)
-        self._functions[request_type].accept(body, time.monotonic() + DEADLINE_SECONDS, trace_id)
+        self._functions[request_type].accept(body, self._clock.monotonic() + DEADLINE_SECONDS, trace_id)
 
     def _trouble(self) -> str:
         """Why a message sent now would not be consumed; empty where it would."""
@@ -177,7 +179,7 @@ async def serve(settings: Settings, socket_path: str) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await Door(settings, socket_path).run(stop)
+    await Door(settings, socket_path, SystemClock(), SystemRandom()).run(stop)
 
 
 def main() -> int:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import re
 import struct
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ from functions.grpc.errors import Headers, trailers
 from functions.grpc.session import MAX_HEADERS
 from runner.errors import Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, Unavailable
 from runner.payloads import MAX_BODY
+from runner.runtime.clock import Clock
 
 log = logging.getLogger("orchestrator.grpc")
 
@@ -77,6 +77,7 @@ class Service(msgspec.Struct):
 
     rpcs: Mapping[str, Rpc]
     others: Mapping[str, Handler]
+    clock: Clock
     draining: bool = False
     held: int = 0
     calls: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
@@ -117,11 +118,12 @@ class Calls(AbstractHandler):
 
     async def _serve(self, stream: Stream, headers: Headers, release: Callable[[], Any]) -> None:
         try:
-            head = read_head(headers, time.monotonic())
+            now = self._service.clock.monotonic()
+            head = read_head(headers, now)
             if rpc := self._service.rpcs.get(head.path):
                 await self._answer(stream, head, rpc, headers)
             elif other := self._service.others.get(head.path):
-                await _serve_other(stream, head, other)
+                await _serve_other(stream, head, other, now)
             else:
                 raise Refused(200, Status.UNIMPLEMENTED, "Method not found")
         except Refused as refusal:
@@ -160,7 +162,7 @@ class Calls(AbstractHandler):
 
     async def _carry_out(self, stream: Stream, head: Head, rpc: Rpc, headers: Headers) -> bytes:
         """The answer's bytes; every failure is an error of ours."""
-        now = time.monotonic()
+        now = self._service.clock.monotonic()
         deadline = min(head.deadline or now + DEADLINE_SECONDS, now + DEADLINE_SECONDS)
         try:
             if self._service.draining:
@@ -278,10 +280,10 @@ async def _end(stream: Stream, headers: Headers) -> None:
         stream.reset_nowait()
 
 
-async def _serve_other(stream: Stream, head: Head, other: Handler) -> None:
+async def _serve_other(stream: Stream, head: Head, other: Handler, now: float) -> None:
     """Health and reflection."""
     try:
-        async with asyncio.timeout(None if head.deadline is None else head.deadline - time.monotonic()):
+        async with asyncio.timeout(None if head.deadline is None else head.deadline - now):
             async with _BoundedStream(
                 stream,
                 head.path,

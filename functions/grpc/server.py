@@ -17,7 +17,6 @@ import resource
 import signal
 import ssl
 import sys
-import time
 from collections.abc import Mapping
 
 import msgspec
@@ -36,6 +35,7 @@ from functions.grpc.health import Health
 from functions.grpc.session import Session
 from runner.errors import Busy, OrchestratorError
 from runner.runtime import exit_codes, logs
+from runner.runtime.clock import Clock, SystemClock
 from runner.sidecar.asyncio_client import AsyncioClient
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE
 
@@ -88,8 +88,9 @@ class Settings(msgspec.Struct, frozen=True):
 class Tasks:
     """The six calls, each a function: the same checks in the same order as over HTTP."""
 
-    def __init__(self, client: AsyncioClient, concurrency: int) -> None:
+    def __init__(self, client: AsyncioClient, concurrency: int, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
         self._hands = asyncio.Semaphore(concurrency)
         self._waiting = 0
 
@@ -107,7 +108,7 @@ class Tasks:
 
         async def call(head: Head, deadline: float, receive: Receive) -> bytes:
             policy = await self._client.policy(deadline)
-            bearer.verify(head.authorization, policy, time.time())
+            bearer.verify(head.authorization, policy, self._clock.wall())
             request = kind.decode(read(await receive()), policy)
             if self._waiting >= WAITING:
                 raise Busy("too many calls are waiting; repeat this one")
@@ -128,12 +129,13 @@ class Tasks:
 class Door:
     """The listening server and its connections. Belongs to the event loop it is made in."""
 
-    def __init__(self, settings: Settings) -> None:
-        client = AsyncioClient(settings.socket)
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        client = AsyncioClient(settings.socket, clock)
+        self._clock = clock
         self._settings = settings
         self._tls = grpc_tls.context(settings.tls)
-        self._health = Health(client, grpc_messages.SERVICE.full_name)
-        self._service = Service(Tasks(client, settings.concurrency).rpcs(), _others(self._health))
+        self._health = Health(client, clock, grpc_messages.SERVICE.full_name)
+        self._service = Service(Tasks(client, settings.concurrency, clock).rpcs(), _others(self._health), clock)
         self._sessions: set[Session] = set()
         self._server: asyncio.Server | None = None
 
@@ -180,7 +182,7 @@ class Door:
 
     def _session(self) -> Session:
         calls = Calls(self._service)
-        return Session(calls, began=self._sessions.add, ended=self._sessions.discard)
+        return Session(calls, self._clock, began=self._sessions.add, ended=self._sessions.discard)
 
 
 def _others(health: Health) -> dict[str, Handler]:
@@ -193,9 +195,9 @@ def _others(health: Health) -> dict[str, Handler]:
     return found
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, clock: Clock) -> None:
     """Until SIGTERM or SIGINT."""
-    door = Door(settings)
+    door = Door(settings, clock)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -214,7 +216,7 @@ def main() -> int:
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     try:
-        asyncio.run(serve(Settings.of(os.environ)))
+        asyncio.run(serve(Settings.of(os.environ), SystemClock()))
     except (OrchestratorError, ValueError, ssl.SSLError) as error:
         log.error("the gRPC door cannot open: %s", error)
         return exit_codes.CONFIGURATION

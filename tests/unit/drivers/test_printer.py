@@ -15,7 +15,8 @@ from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import tombstone_manifest
 from runner.drivers.printer import MASK, PrinterDriver, render, show
 from runner.jobs import Cancellation, JobSpec, Secret
-from runner.runtime.clock import Deadline
+from tests.clock import ManualClock
+from tests.deadlines import within
 from tests.unit.documents import read, whole
 
 
@@ -66,9 +67,11 @@ def test_whatever_is_printed_is_read_back_the_same(value: Any) -> None:
 
 def test_the_driver_prints_a_job_once(job: JobSpec, config: Config) -> None:
     out = io.StringIO()
-    driver = PrinterDriver(config, resolve_secrets=lambda _: {"SSH_PRIVATE_KEY": "secret"}, out=out)
-    assert driver.submit(job, Deadline.after(5)) == "created"
-    assert driver.submit(job, Deadline.after(5)) == "exists"
+    driver = PrinterDriver(
+        config, resolve_secrets=lambda _: {"SSH_PRIVATE_KEY": "secret"}, clock=ManualClock(), out=out
+    )
+    assert driver.submit(job, within(5)) == "created"
+    assert driver.submit(job, within(5)) == "exists"
     assert out.getvalue() == render(job, config)
 
 
@@ -76,11 +79,11 @@ def test_the_driver_prints_the_tombstone_of_a_check_that_has_not_come(
     job: JobSpec, cancellation: Cancellation, config: Config
 ) -> None:
     out = io.StringIO()
-    driver = PrinterDriver(config, resolve_secrets=lambda _: {}, out=out)
-    assert driver.cancel(cancellation, Deadline.after(5), tombstone=False) is None
+    driver = PrinterDriver(config, resolve_secrets=lambda _: {}, clock=ManualClock(), out=out)
+    assert driver.cancel(cancellation, within(5), tombstone=False) is None
     assert out.getvalue() == ""
-    assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"
+    assert driver.cancel(cancellation, within(5), tombstone=True) == "cancelled"
     assert out.getvalue() == show([tombstone_manifest(cancellation, config, config.default_pool)])
-    assert driver.submit(job, Deadline.after(5)) == "cancelled"
-    assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"
+    assert driver.submit(job, within(5)) == "cancelled"
+    assert driver.cancel(cancellation, within(5), tombstone=True) == "cancelled"
     assert len(documents(out.getvalue())) == 1

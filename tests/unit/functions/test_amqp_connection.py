@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -56,7 +57,7 @@ def send(channel: Channel, then: Callable[[asyncio.Task[None]], None] = lambda _
     """A message to be delayed, by that channel."""
 
     async def main() -> None:
-        outlet = Outlet(Settings(url="amqp://localhost"))
+        outlet = Outlet(Settings(url="amqp://localhost"), Random(0))
         outlet._channel = channel  # type: ignore[assignment]
         outlet._opened.set()
         verdict = Delay(1, History(queue="q", first_seen=0), Busy("later"))
