@@ -17,15 +17,16 @@ import pytest
 from runner.commands import plan
 from runner.config.types import Config
 from runner.drivers.driver import Driver
+from runner.drivers.http.client import HttpResponse, Route, Unsettled
 from runner.drivers.http.curl import CurlHttpClient
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, Report
 from runner.observation import Observation, Outcome
 from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
-from runner.runtime.clock import SystemClock
+from runner.runtime.clock import Deadline, SystemClock
 from runner.security.tokens import Signer
-from runner.tracker.publisher import HttpPublisher
+from runner.tracker.publisher import PUBLISH_SECONDS, SILENCE_SECONDS, HttpPublisher
 from runner.tracker.results import Result, result
 from runner.tracker.tracker import LONGEST_PAUSE, ROUND_SECONDS, Publisher, Tracker, only_one
 from tests.clock import ManualClock
@@ -554,6 +555,27 @@ def test_nobody_listening_is_not_taken(runner_keys: KeyPair) -> None:
         HttpPublisher(
             "http://127.0.0.1:1", signer.sign, http=CurlHttpClient(SystemClock()), clock=SystemClock()
         ).publish("job-1", RESULT)
+
+
+def test_a_try_is_bounded_as_a_whole_and_signed_anew(runner_keys: KeyPair) -> None:
+    """An atlas that sends a byte now and then would keep the tracker for ever."""
+    clock, tries = ManualClock(), []
+
+    class Silent:
+        def request(self, route: Route, method: str, path: str, deadline: Deadline, **given: Any) -> HttpResponse:
+            tries.append((method, route.url + path, given["headers"][0]))
+            assert (deadline.left, route.silence_seconds) == (PUBLISH_SECONDS, SILENCE_SECONDS)
+            clock.advance(deadline.left)
+            raise Unsettled("atlas did not answer")
+
+    signer = Signer(runner_keys.private, "runner-1", clock.wall)
+    publisher = HttpPublisher("https://atlas.example", signer.sign, http=Silent(), clock=clock)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"did not answer at https://atlas\.example/api"):
+            publisher.publish("job-1", RESULT)
+    (first, second) = tries
+    assert first[:2] == second[:2] == ("POST", f"https://atlas.example{RESULT.path}")
+    assert first[2] != second[2]
 
 
 def test_a_job_without_a_report_owes_nothing() -> None:
