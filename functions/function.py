@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import time
 import uuid
 from typing import ClassVar
 
 from functions import bearer
 from runner import payloads
 from runner.jobs import JobResult
+from runner.runtime.clock import Clock
 from runner.sidecar.client import Client
 
 DEADLINE_SECONDS = 10.0
@@ -30,12 +30,13 @@ class Function:
     payload: ClassVar[type[payloads.Request]]
     paths: ClassVar[tuple[str, ...]]
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
 
     def authenticate(self, authorization: str, deadline: float) -> None:
         """Raises Unauthenticated or Forbidden unless the bearer token is atlas's, for this runner."""
-        bearer.verify(authorization, self._client.policy(deadline), time.time())
+        bearer.verify(authorization, self._client.policy(deadline), self._clock.wall())
 
     @classmethod
     def decode(cls, body: bytes, policy: payloads.RequestPolicy) -> payloads.Request:

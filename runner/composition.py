@@ -7,42 +7,67 @@ config ─▶ signer ─▶ drivers ─┬▶ sidecar ─▶ pool of workers ─
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from random import Random, SystemRandom
+from typing import NamedTuple
 
 from runner.config.drivers import DriverName, LocalImage
 from runner.config.types import Config
 from runner.drivers.driver import Driver
+from runner.drivers.http.client import HttpClient
 from runner.jobs import ResolveSecrets
+from runner.runtime.clock import Clock, SystemClock
 from runner.security.tokens import Signer
 from runner.sidecar.server import Sidecar
 from runner.tracker.publisher import HttpPublisher
 from runner.tracker.tracker import Tracker
 
 _PACKAGES = frozenset({"kubernetes", "nomad", "local"})
+_HTTP = frozenset({"kubernetes", "nomad"})
 
 
-def sidecar(config: Config) -> Sidecar:
+class Outside(NamedTuple):
+    """What none of our code decides: time, chance and other servers. A simulation passes its own."""
+
+    clock: Clock
+    random: Random
+    """For jitter and nonces."""
+    http: Callable[[], HttpClient]
+    """A new client, for one server."""
+
+
+def system() -> Outside:
+    """The host's clock, the kernel's randomness (which forked processes may share), and requests by libcurl."""
+    clock = SystemClock()
+    return Outside(clock, SystemRandom(), lambda: _curl(clock))
+
+
+def sidecar(config: Config, outside: Outside | None = None) -> Sidecar:
     """Everything that answers frames. Opens connections, so it belongs after the fork."""
-    return Sidecar(config, drivers(config))
+    outside = outside or system()
+    return Sidecar(config, drivers(config, outside), outside.clock)
 
 
-def drivers(config: Config) -> dict[str, Driver]:
+def drivers(config: Config, outside: Outside | None = None) -> dict[str, Driver]:
     """The drivers that some pool of the configuration leads to, by name."""
-    signer = Signer(config.runner.private_key, config.runner.id, time.time)
-    return {name: _BUILDERS[name](config, signer.resolve_secrets) for name in config.drivers()}
+    outside = outside or system()
+    signer = Signer(config.runner.private_key, config.runner.id, outside.clock.wall)
+    return {name: _BUILDERS[name](config, signer.resolve_secrets, outside) for name in config.drivers()}
 
 
-def tracker(config: Config) -> Tracker:
+def tracker(config: Config, outside: Outside | None = None) -> Tracker:
     """What follows every job to its end."""
-    signer = Signer(config.runner.private_key, config.runner.id, time.time)
+    outside = outside or system()
+    signer = Signer(config.runner.private_key, config.runner.id, outside.clock.wall)
     return Tracker(
-        drivers(config),
-        HttpPublisher(config.atlas_url, signer.sign),
+        drivers(config, outside),
+        HttpPublisher(config.atlas_url, signer.sign, http=outside.http(), clock=outside.clock),
         retention=config.limits.retention_seconds,
         orphan_age=config.tracker.orphan_seconds,
+        clock=outside.clock,
+        random=outside.random,
     )
 
 
@@ -50,47 +75,69 @@ def preload(config: Config) -> None:
     """Import what the workers need, before they are forked, so that they share its memory."""
     for name in config.drivers():
         import_module(f"runner.drivers.{name}.driver" if name in _PACKAGES else f"runner.drivers.{name}")
+        if name in _HTTP:
+            import_module("runner.drivers.http.curl")
 
 
-def _local(config: Config, resolve_secrets: ResolveSecrets) -> Driver:
+def local(config: Config, resolve_secrets: ResolveSecrets, outside: Outside) -> Driver:
+    """Jobs on this host."""
     from runner.drivers.local.driver import LocalDriver
 
-    local = config.local
-    # Trying a key takes this host's own sh, git and ssh, where the configuration has nothing else for it.
-    images = {"ssh-verify": LocalImage(), **local.images}
+    section = config.local
     return LocalDriver(
-        Path(local.directory), parallelism=local.parallelism, images=images, resolve_secrets=resolve_secrets
+        Path(section.directory),
+        parallelism=section.parallelism,
+        # Trying a key takes this host's own sh, git and ssh, where the configuration has nothing else for it.
+        images={"ssh-verify": LocalImage(), **section.images},
+        resolve_secrets=resolve_secrets,
+        clock=outside.clock,
     )
 
 
-def _kubernetes(config: Config, resolve_secrets: ResolveSecrets) -> Driver:
+def kubernetes(config: Config, resolve_secrets: ResolveSecrets, outside: Outside) -> Driver:
+    """Jobs on a Kubernetes cluster."""
+    from runner.drivers.kubernetes.api import ApiServerClient
     from runner.drivers.kubernetes.driver import KubernetesDriver
 
-    return KubernetesDriver(config, resolve_secrets=resolve_secrets)
+    api = ApiServerClient(config.cluster, http=outside.http(), clock=outside.clock)
+    return KubernetesDriver(
+        config, resolve_secrets=resolve_secrets, api=api, clock=outside.clock, random=outside.random
+    )
 
 
-def _memory(_config: Config, resolve_secrets: ResolveSecrets) -> Driver:
+def memory(_config: Config, resolve_secrets: ResolveSecrets, outside: Outside) -> Driver:
+    """The model, which runs nothing."""
     from runner.drivers.memory import MemoryDriver
 
-    return MemoryDriver(resolve_secrets=resolve_secrets)
+    return MemoryDriver(resolve_secrets=resolve_secrets, clock=outside.clock)
 
 
-def _nomad(config: Config, resolve_secrets: ResolveSecrets) -> Driver:
+def nomad(config: Config, resolve_secrets: ResolveSecrets, outside: Outside) -> Driver:
+    """Jobs on a Nomad cluster."""
+    from runner.drivers.nomad.api import NomadClient
     from runner.drivers.nomad.driver import NomadDriver
 
-    return NomadDriver(config, resolve_secrets=resolve_secrets)
+    agent = NomadClient(config.nomad, http=outside.http(), clock=outside.clock)
+    return NomadDriver(config, resolve_secrets=resolve_secrets, agent=agent, clock=outside.clock, random=outside.random)
 
 
-def _printer(config: Config, resolve_secrets: ResolveSecrets) -> Driver:
+def printer(config: Config, resolve_secrets: ResolveSecrets, outside: Outside) -> Driver:
+    """A dry run."""
     from runner.drivers.printer import PrinterDriver
 
-    return PrinterDriver(config, resolve_secrets=resolve_secrets, out=sys.stdout)
+    return PrinterDriver(config, resolve_secrets=resolve_secrets, clock=outside.clock, out=sys.stdout)
 
 
-_BUILDERS: dict[DriverName, Callable[[Config, ResolveSecrets], Driver]] = {
-    "local": _local,
-    "kubernetes": _kubernetes,
-    "memory": _memory,
-    "nomad": _nomad,
-    "printer": _printer,
+def _curl(clock: Clock) -> HttpClient:
+    from runner.drivers.http.curl import CurlHttpClient
+
+    return CurlHttpClient(clock)
+
+
+_BUILDERS: dict[DriverName, Callable[[Config, ResolveSecrets, Outside], Driver]] = {
+    "local": local,
+    "kubernetes": kubernetes,
+    "memory": memory,
+    "nomad": nomad,
+    "printer": printer,
 }

@@ -15,7 +15,6 @@ import queue
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from runner.config.loading import PATH_VARIABLE
 from runner.config.section_variable import GRPC, HTTP, RABBITMQ, SectionVariable
 from runner.config.types import Config
 from runner.runtime import exit_codes
+from runner.runtime.backoff import Backoff
+from runner.runtime.clock import Clock
 from runner.sidecar.client import SOCKET_VARIABLE
 
 log = logging.getLogger("orchestrator.up")
@@ -93,8 +94,10 @@ def _handed(section: SectionVariable[Any], config: Config) -> dict[str, str]:
 class Running:
     """A child with its process and its history."""
 
-    def __init__(self, child: Child) -> None:
+    def __init__(self, child: Child, clock: Clock) -> None:
         self.child = child
+        self._clock = clock
+        self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)  # no jitter: there is one supervisor
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.deaths = 0
@@ -112,14 +115,16 @@ class Running:
             start_new_session=True,
             preexec_fn=_die_with_parent(os.getpid()),  # noqa: PLW1509  (this process has one thread)
         )
-        self.started = time.monotonic()
+        self.started = self._clock.monotonic()
 
-    def mourn(self, code: int) -> None:
-        """Note a death and when to start again."""
-        steady = time.monotonic() - self.started > STEADY_SECONDS
-        self.deaths = 1 if steady else self.deaths + 1
-        pause = min(FIRST_PAUSE * 2 ** min(self.deaths - 1, 20), LONGEST_PAUSE)
-        self.due = time.monotonic() + pause
+    def record_exit(self, code: int) -> None:
+        """Note that it ended, and when to start it again."""
+        if self._clock.monotonic() - self.started > STEADY_SECONDS:
+            self.deaths = 0
+            self._backoff.reset()
+        self.deaths += 1
+        pause = self._backoff.next()
+        self.due = self._clock.monotonic() + pause
         self.process = None
         log.error("%s ended with %s; starting it again in %.1f s", self.child.name, code, pause)
 
@@ -127,8 +132,9 @@ class Running:
 class Supervisor:
     """Runs until SIGINT or SIGTERM, then ends with 0, or with the exit code of a child that cannot run at all."""
 
-    def __init__(self, wanted: Sequence[Child]) -> None:
-        self._running = [Running(child) for child in wanted]
+    def __init__(self, wanted: Sequence[Child], clock: Clock) -> None:
+        self._clock = clock
+        self._running = [Running(child, clock) for child in wanted]
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def __repr__(self) -> str:
@@ -161,14 +167,14 @@ class Supervisor:
         """Start what is due; the exit code to end with where a child cannot run with this configuration."""
         for running in self._running:
             if running.process is None:
-                if time.monotonic() >= running.due:
+                if self._clock.monotonic() >= running.due:
                     running.start()
                 continue
             code = running.process.poll()
             if code == exit_codes.CONFIGURATION:
                 return code
             if code is not None:
-                running.mourn(code)
+                running.record_exit(code)
         return None
 
     def _reread(self) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
+from random import Random
 
-from functions.amqp.connection import Backoff
+from functions.amqp.connection import FIRST_PAUSE
 from runner.errors import OrchestratorError, Unavailable
+from runner.runtime.backoff import Backoff
+from runner.runtime.clock import Clock
 from runner.sidecar.client import Client
 
 log = logging.getLogger("orchestrator.amqp")
@@ -28,8 +30,10 @@ LONGEST_PAUSE = 2.0
 class CircuitBreaker:
     """Closed while the sidecar answers, and messages pass; open while it does not."""
 
-    def __init__(self, socket_path: str) -> None:
+    def __init__(self, socket_path: str, clock: Clock, random: Random) -> None:
         self._path = socket_path
+        self._clock = clock
+        self._random = random
         self._closed = asyncio.Event()
         self._closed.set()
         self._tripped = asyncio.Event()
@@ -66,14 +70,15 @@ class CircuitBreaker:
         while True:
             await self._tripped.wait()
             self._tripped.clear()
-            backoff = Backoff(longest=LONGEST_PAUSE)
+            backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)
             while not await asyncio.to_thread(self._answers):
                 await asyncio.sleep(backoff.next())
             self._closed.set()
 
     def _answers(self) -> bool:
         try:
-            Client(self._path).policy(time.monotonic() + ANSWER_SECONDS)  # a fresh client remembers no answer
+            client = Client(self._path, self._clock)  # a fresh one remembers no answer
+            client.policy(self._clock.monotonic() + ANSWER_SECONDS)
         except OrchestratorError as error:
             log.warning("messages are held back: %s", error.detail)
             return False

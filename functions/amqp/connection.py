@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from random import Random
 
 import aiormq
 from aiormq.abc import AbstractConnection
@@ -14,6 +14,7 @@ from aiormq.exceptions import AMQPError, ChannelInvalidStateError
 
 from functions.amqp.broker import BrokerAccess
 from functions.amqp.transport import Transport
+from runner.runtime.backoff import Backoff
 
 log = logging.getLogger("orchestrator.amqp")
 
@@ -25,37 +26,22 @@ HEARTBEAT_SECONDS = 20
 """The connection is given up after about three times as long without a byte from the broker (aiormq)."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
+"""Seconds before the next attempt: doubled each time, with jitter (see Backoff)."""
+
 STEADY_SECONDS = 30.0
 """A connection that lasted so long was no failed attempt: the backoff starts again."""
 
 Serve = Callable[[AbstractConnection], Awaitable[None]]
 
 
-class Backoff:
-    """Seconds to wait before the next attempt: doubled with each, up to a bound, and never two processes alike."""
-
-    def __init__(self, first: float = FIRST_PAUSE, longest: float = LONGEST_PAUSE) -> None:
-        self._first, self._longest = first, longest
-        self._next = first
-
-    def next(self) -> float:
-        """The pause after one more failure."""
-        pause = self._next
-        self._next = min(pause * 2, self._longest)
-        return pause * random.uniform(0.5, 1.0)  # noqa: S311  (no secret)
-
-    def reset(self) -> None:
-        """It went well."""
-        self._next = self._first
-
-
 class BrokerConnection:
     """One connection. `serve` runs while it is open; when either ends, the other is ended, and it connects again."""
 
-    def __init__(self, name: str, broker: BrokerAccess, serve: Serve) -> None:
+    def __init__(self, name: str, broker: BrokerAccess, serve: Serve, random: Random) -> None:
         self._name = name
         self._broker = broker
         self._serve = serve
+        self._random = random
 
     def __repr__(self) -> str:
         return f"BrokerConnection({self._name}, {self._broker.loggable})"
@@ -63,7 +49,7 @@ class BrokerConnection:
     async def run(self) -> None:
         """Connect and serve, again and again, until cancelled."""
         clock = asyncio.get_running_loop().time
-        backoff = Backoff()
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)
         while True:
             began = clock()
             try:

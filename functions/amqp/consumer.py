@@ -6,13 +6,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
-from functions.amqp.connection import FAILURES, Backoff, describe, first_of
+from functions.amqp.connection import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, describe, first_of
 from functions.amqp.topology import RPC_SECONDS, Source, ensure, queue_topology
 from runner.config.protocols import RabbitmqSection
+from runner.runtime.backoff import Backoff
 
 log = logging.getLogger("orchestrator.amqp")
 
@@ -25,10 +27,11 @@ Take = Callable[[Source, DeliveredMessage], None]
 class QueueConsumer:
     """Consumes one queue on a channel of its own: what closes the channel affects no other queue."""
 
-    def __init__(self, source: Source, section: RabbitmqSection, take: Take) -> None:
+    def __init__(self, source: Source, section: RabbitmqSection, take: Take, random: Random) -> None:
         self.source = source
         self._section = section
         self._take = take
+        self._random = random
         self._channel: AbstractChannel | None = None
         self._tag = ""
         self._stopped = False
@@ -43,7 +46,7 @@ class QueueConsumer:
 
     async def run(self, connection: AbstractConnection) -> None:
         """Consume while the connection is open."""
-        backoff = Backoff()
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)
         while not self._stopped:
             try:
                 await self._consume(connection, backoff)

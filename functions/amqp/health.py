@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from runner.errors import OrchestratorError
+from runner.runtime.clock import Clock
 from runner.sidecar.client import Client
 
 log = logging.getLogger("orchestrator.amqp")
@@ -21,10 +21,11 @@ ANSWER_SECONDS = 3.0
 class HealthFile:
     """Checks every INTERVAL_SECONDS. `trouble` says what is wrong on the broker's side; empty where nothing is."""
 
-    def __init__(self, path: str, client: Client, trouble: Callable[[], str]) -> None:
+    def __init__(self, path: str, client: Client, trouble: Callable[[], str], clock: Clock) -> None:
         self._path = Path(path) if path else None
         self._client = client
         self._trouble = trouble
+        self._clock = clock
         self._last = "starting"
 
     async def run(self) -> None:
@@ -38,7 +39,7 @@ class HealthFile:
 
     def _ask(self) -> str:
         try:
-            self._client.ping(time.monotonic() + ANSWER_SECONDS)
+            self._client.ping(self._clock.monotonic() + ANSWER_SECONDS)
         except OrchestratorError as error:
             return error.detail
         return ""

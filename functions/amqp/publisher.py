@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from random import Random
 
 from aiormq.abc import AbstractChannel, AbstractConnection
 from pamqp.commands import Basic
 
 from functions.amqp.broker import BrokerAccess
-from functions.amqp.connection import FAILURES, Backoff, BrokerConnection, describe
+from functions.amqp.connection import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, BrokerConnection, describe
 from functions.amqp.messages import DeadLetter, Verdict, outgoing
 from functions.amqp.topology import dead_letter_exchange, delay_exchange, ensure, retry_topology
 from runner.config.protocols import RabbitmqSection
+from runner.runtime.backoff import Backoff
 
 log = logging.getLogger("orchestrator.amqp")
 
@@ -27,9 +29,10 @@ _FRAME_OVERHEAD = 8
 class MessagePublisher:
     """Publishes messages. When `send` returns, the broker has stored the message."""
 
-    def __init__(self, section: RabbitmqSection, broker: BrokerAccess) -> None:
+    def __init__(self, section: RabbitmqSection, broker: BrokerAccess, random: Random) -> None:
         self._section = section
-        self._connection = BrokerConnection("sending on", broker, self._serve)
+        self._random = random
+        self._connection = BrokerConnection("sending on", broker, self._serve, random)
         self._channel: AbstractChannel | None = None
         self._opened = asyncio.Event()
         self._renew = asyncio.Event()
@@ -56,7 +59,7 @@ class MessagePublisher:
         """Publish as the verdict says, again and again until the broker has confirmed it."""
         dead = isinstance(verdict, DeadLetter)
         exchange = dead_letter_exchange(self._section) if dead else delay_exchange(self._section)
-        backoff = Backoff()
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)
         while True:
             await self._opened.wait()
             try:

@@ -17,13 +17,12 @@ import asyncio
 import logging
 import logging.config
 import os
-import random
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from random import Random, SystemRandom
 
 from aiormq.abc import AbstractConnection, DeliveredMessage
 
@@ -48,6 +47,7 @@ from runner.config.protocols import RabbitmqSection
 from runner.config.section_variable import RABBITMQ
 from runner.errors import Internal, OrchestratorError, Unavailable
 from runner.runtime import exit_codes, logs
+from runner.runtime.clock import Clock, SystemClock
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 
 log = logging.getLogger("orchestrator.amqp")
@@ -61,16 +61,20 @@ FUNCTIONS = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
 class AmqpServer:
     """Consumes every queue and passes each message to its function."""
 
-    def __init__(self, section: RabbitmqSection, broker: BrokerAccess, socket_path: str) -> None:
-        client = Client(socket_path)
+    def __init__(
+        self, section: RabbitmqSection, broker: BrokerAccess, socket_path: str, clock: Clock, random: Random
+    ) -> None:
+        client = Client(socket_path, clock)
+        self._clock = clock
+        self._random = random
         self._section = section
-        self._functions: Mapping[str, Function] = {kind.request_type: kind(client) for kind in FUNCTIONS}
+        self._functions: Mapping[str, Function] = {kind.request_type: kind(client, clock) for kind in FUNCTIONS}
         self._threads = ThreadPoolExecutor(section.threads, "command")
-        self._publisher = MessagePublisher(section, broker)
-        self._consumers = [QueueConsumer(source, section, self._take) for source in sources(section)]
-        self._connection = BrokerConnection("consuming", broker, self._consume)
-        self._breaker = CircuitBreaker(socket_path)
-        self._health = HealthFile(section.health_file, client, self._trouble)
+        self._publisher = MessagePublisher(section, broker, random)
+        self._consumers = [QueueConsumer(source, section, self._take, random) for source in sources(section)]
+        self._connection = BrokerConnection("consuming", broker, self._consume, random)
+        self._breaker = CircuitBreaker(socket_path, clock, random)
+        self._health = HealthFile(section.health_file, client, self._trouble, clock)
         self._in_flight: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -124,9 +128,9 @@ class AmqpServer:
     async def _handle(self, source: Source, message: DeliveredMessage) -> None:
         properties, redelivered = message.header.properties, bool(message.redelivered)
         headers, delays = properties.headers or {}, self._section.delays
-        history = amqp_messages.history(headers, source.queue, time.time(), redelivered=redelivered)
+        history = amqp_messages.history(headers, source.queue, self._clock.wall(), redelivered=redelivered)
         trace_id = amqp_messages.trace_id(properties)
-        verdict = amqp_messages.on_return(history, headers, delays, random.choice, redelivered=redelivered)
+        verdict = amqp_messages.on_return(history, headers, delays, self._random.choice, redelivered=redelivered)
         if verdict is None:
             verdict = await self._try(source, message, history, trace_id)
         if verdict is not None:
@@ -144,17 +148,17 @@ class AmqpServer:
         except OrchestratorError as error:
             if isinstance(error, Unavailable):
                 self._breaker.trip()
-            return amqp_messages.judge(error, history, self._section.delays, random.choice)
+            return amqp_messages.judge(error, history, self._section.delays, self._random.choice)
         except Exception:
             log.exception("a message failed with an internal error", extra={"request_id": trace_id})
             defect = Internal(f"internal error; it is logged under request id {trace_id}")
-            return amqp_messages.judge(defect, history, self._section.delays, random.choice)
+            return amqp_messages.judge(defect, history, self._section.delays, self._random.choice)
         return None
 
     def _accept(self, request_type: str, message: DeliveredMessage, trace_id: str) -> None:
         """In a thread. The deadline begins here: time spent waiting for a thread is not the sidecar's."""
         body = amqp_messages.payload(message.body, message.header.properties.content_encoding)
-        self._functions[request_type].accept(body, time.monotonic() + DEADLINE_SECONDS, trace_id)
+        self._functions[request_type].accept(body, self._clock.monotonic() + DEADLINE_SECONDS, trace_id)
 
     def _trouble(self) -> str:
         """Why a message published now would not be consumed; empty where it would."""
@@ -180,7 +184,7 @@ async def serve(section: RabbitmqSection, broker: BrokerAccess, socket_path: str
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    await AmqpServer(section, broker, socket_path).run(stop)
+    await AmqpServer(section, broker, socket_path, SystemClock(), SystemRandom()).run(stop)
 
 
 def main() -> int:

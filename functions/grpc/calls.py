@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -30,6 +29,7 @@ from functions.grpc.head import CONTENT_TYPE, CallRefused, Head, header_bytes, r
 from functions.grpc.session import MAX_HEADERS
 from runner.errors import Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, Unavailable
 from runner.payloads import MAX_BODY
+from runner.runtime.clock import Clock
 
 log = logging.getLogger("orchestrator.grpc")
 
@@ -51,6 +51,7 @@ class Service(msgspec.Struct):
 
     rpcs: Mapping[str, Rpc]
     others: Mapping[str, Handler]
+    clock: Clock
     draining: bool = False
     held: int = 0
     calls: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
@@ -91,11 +92,12 @@ class Calls(AbstractHandler):
 
     async def _serve(self, stream: Stream, headers: Headers, release: Callable[[], Any]) -> None:
         try:
-            head = read_head(headers, time.monotonic())
+            now = self._service.clock.monotonic()
+            head = read_head(headers, now)
             if rpc := self._service.rpcs.get(head.path):
                 await self._answer(stream, head, rpc, headers)
             elif other := self._service.others.get(head.path):
-                await _serve_other(stream, head, other)
+                await _serve_other(stream, head, other, now)
             else:
                 raise CallRefused(200, Status.UNIMPLEMENTED, "Method not found")
         except CallRefused as refusal:
@@ -134,7 +136,7 @@ class Calls(AbstractHandler):
 
     async def _carry_out(self, stream: Stream, head: Head, rpc: Rpc, headers: Headers) -> bytes:
         """The answer's bytes. Raises OrchestratorError or CallRefused, nothing else."""
-        now = time.monotonic()
+        now = self._service.clock.monotonic()
         deadline = min(head.deadline or now + DEADLINE_SECONDS, now + DEADLINE_SECONDS)
         try:
             if self._service.draining:
@@ -222,10 +224,10 @@ async def _end(stream: Stream, headers: Headers) -> None:
         stream.reset_nowait()
 
 
-async def _serve_other(stream: Stream, head: Head, other: Handler) -> None:
+async def _serve_other(stream: Stream, head: Head, other: Handler, now: float) -> None:
     """Health and reflection."""
     try:
-        async with asyncio.timeout(None if head.deadline is None else head.deadline - time.monotonic()):
+        async with asyncio.timeout(None if head.deadline is None else head.deadline - now):
             async with _BoundedStream(
                 stream,
                 head.path,

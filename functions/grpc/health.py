@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 from grpclib.const import Status
@@ -12,6 +11,7 @@ from grpclib.health.v1.health_grpc import HealthBase
 from grpclib.health.v1.health_pb2 import HealthCheckResponse
 
 from runner.errors import OrchestratorError
+from runner.runtime.clock import Clock
 from runner.sidecar.asyncio_client import AsyncioClient
 
 READY_SECONDS = 3.0
@@ -24,8 +24,9 @@ FRESH_SECONDS = 1.0
 class GrpcHealth(HealthBase):
     """`Check` and `Watch` for these services and for the server as a whole, whose name is empty."""
 
-    def __init__(self, client: AsyncioClient, *services: str) -> None:
+    def __init__(self, client: AsyncioClient, clock: Clock, *services: str) -> None:
         self._client = client
+        self._clock = clock
         self._services = ("", *services)
         self._draining = asyncio.Event()
         self._asking = asyncio.Lock()
@@ -70,13 +71,13 @@ class GrpcHealth(HealthBase):
     async def _ready(self) -> bool:
         """Whether the sidecar is ready; checks at the same time share one question to it."""
         async with self._asking:
-            if time.monotonic() > self._known[0]:
-                self._known = (time.monotonic() + FRESH_SECONDS, await self._ask())
+            if self._clock.monotonic() > self._known[0]:
+                self._known = (self._clock.monotonic() + FRESH_SECONDS, await self._ask())
             return self._known[1]
 
     async def _ask(self) -> bool:
         try:
-            await self._client.ping(time.monotonic() + READY_SECONDS)
+            await self._client.ping(self._clock.monotonic() + READY_SECONDS)
         except OrchestratorError:
             return False
         return True

@@ -17,7 +17,6 @@ import resource
 import signal
 import ssl
 import sys
-import time
 
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -37,6 +36,7 @@ from runner.config.protocols import GrpcSection
 from runner.config.section_variable import GRPC
 from runner.errors import Busy, OrchestratorError
 from runner.runtime import exit_codes, logs
+from runner.runtime.clock import Clock, SystemClock
 from runner.sidecar.asyncio_client import AsyncioClient
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE
 
@@ -58,8 +58,9 @@ _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 class Tasks:
     """The calls of the contract, each with its function: the same checks in the same order as over HTTP."""
 
-    def __init__(self, client: AsyncioClient, concurrency: int) -> None:
+    def __init__(self, client: AsyncioClient, concurrency: int, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
         self._slots = asyncio.Semaphore(concurrency)
         self._waiting = 0
 
@@ -77,7 +78,7 @@ class Tasks:
 
         async def call(head: Head, deadline: float, receive: Receive) -> bytes:
             policy = await self._client.policy(deadline)
-            bearer.verify(head.authorization, policy, time.time())
+            bearer.verify(head.authorization, policy, self._clock.wall())
             request = kind.decode(read(await receive()), policy)
             if self._waiting >= WAITING:
                 raise Busy("too many calls are waiting; repeat this one")
@@ -98,12 +99,13 @@ class Tasks:
 class GrpcServer:
     """The listening server and its connections. Belongs to the event loop it is made in."""
 
-    def __init__(self, section: GrpcSection, socket_path: str) -> None:
-        client = AsyncioClient(socket_path)
+    def __init__(self, section: GrpcSection, socket_path: str, clock: Clock) -> None:
+        client = AsyncioClient(socket_path, clock)
+        self._clock = clock
         self._section = section
         self._tls = grpc_tls.context(section.tls)
-        self._health = GrpcHealth(client, grpc_messages.SERVICE.full_name)
-        self._service = Service(Tasks(client, section.concurrency).rpcs(), _others(self._health))
+        self._health = GrpcHealth(client, clock, grpc_messages.SERVICE.full_name)
+        self._service = Service(Tasks(client, section.concurrency, clock).rpcs(), _others(self._health), clock)
         self._sessions: set[Session] = set()
         self._server: asyncio.Server | None = None
 
@@ -150,7 +152,7 @@ class GrpcServer:
 
     def _session(self) -> Session:
         calls = Calls(self._service)
-        return Session(calls, began=self._sessions.add, ended=self._sessions.discard)
+        return Session(calls, self._clock, began=self._sessions.add, ended=self._sessions.discard)
 
 
 def _others(health: GrpcHealth) -> dict[str, Handler]:
@@ -169,9 +171,9 @@ def _address(bind: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-async def serve(section: GrpcSection, socket_path: str) -> None:
+async def serve(section: GrpcSection, socket_path: str, clock: Clock) -> None:
     """Serve until SIGTERM or SIGINT."""
-    server = GrpcServer(section, socket_path)
+    server = GrpcServer(section, socket_path, clock)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -190,7 +192,7 @@ def main() -> int:
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)
     try:
-        asyncio.run(serve(GRPC.read(os.environ), os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET)))
+        asyncio.run(serve(GRPC.read(os.environ), os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET), SystemClock()))
     except (OrchestratorError, ssl.SSLError) as error:
         log.error("the gRPC server cannot start: %s", error)
         return exit_codes.CONFIGURATION

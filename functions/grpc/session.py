@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, cast
@@ -32,6 +31,8 @@ from h2.events import DataReceived, Event, RequestReceived, StreamEnded, Trailer
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes
 from hyperframe.frame import GoAwayFrame
+
+from runner.runtime.clock import Clock
 
 log = logging.getLogger("orchestrator.grpc")
 
@@ -100,10 +101,16 @@ class Session(H2Protocol):
     """A connection. `began` is called with it once it is open, after any handshake, and `ended` when it is lost."""
 
     def __init__(
-        self, calls: CallsOfConnection, *, began: Callable[[Session], None], ended: Callable[[Session], None]
+        self,
+        calls: CallsOfConnection,
+        clock: Clock,
+        *,
+        began: Callable[[Session], None],
+        ended: Callable[[Session], None],
     ) -> None:
         super().__init__(cast(AbstractHandler, calls), CONFIGURATION, _H2)
         self._calls = calls
+        self._clock = clock
         self._began = began
         self._ended = ended
         self._drained = False
@@ -127,7 +134,7 @@ class Session(H2Protocol):
             {SettingCodes.MAX_CONCURRENT_STREAMS: MAX_STREAMS, SettingCodes.MAX_HEADER_LIST_SIZE: MAX_HEADERS}
         )
         self._h2._frame_dispatch_table[GoAwayFrame] = lambda _: ([], [GoAway()])
-        self.processor = _Events(self.handler, self.connection, self._calls)
+        self.processor = _Events(self.handler, self.connection, self._calls, self._clock)
         self.connection.flush()
         self._began(self)
 
@@ -198,11 +205,12 @@ class Session(H2Protocol):
 class _Events(EventsProcessor):
     """grpclib's, with the allowance; frames of unknown types are ignored (RFC 9113, 5.5)."""
 
-    def __init__(self, handler: AbstractHandler, connection: Any, calls: CallsOfConnection) -> None:
+    def __init__(self, handler: AbstractHandler, connection: Any, calls: CallsOfConnection, clock: Clock) -> None:
         super().__init__(handler, connection)
         self._calls = calls
+        self._clock = clock
         self._left = ALLOWANCE
-        self._counted = time.monotonic()
+        self._counted = clock.monotonic()
         self._answered = 0
 
     def process(self, event: Event) -> None:
@@ -217,7 +225,7 @@ class _Events(EventsProcessor):
         return super().process(event)
 
     def _count(self) -> None:
-        now, answered = time.monotonic(), self._calls.answered
+        now, answered = self._clock.monotonic(), self._calls.answered
         earned = (now - self._counted) * ALLOWANCE_PER_SECOND + (answered - self._answered) * ALLOWANCE_PER_CALL
         self._left = min(ALLOWANCE, self._left + earned) - 1
         self._counted, self._answered = now, answered

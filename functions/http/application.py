@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from typing import Any
 
 import falcon
@@ -18,6 +17,7 @@ from functions import ARRIVED
 from functions.function import DEADLINE_SECONDS, Function, request_id
 from runner.errors import TABLE, Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
+from runner.runtime.clock import Clock, Deadline, SystemClock
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 
@@ -32,17 +32,19 @@ _PREFIX = "/apps/{app_id}"
 class TaskResource:
     """POST: 201 where a job was made, 200 where all were there already."""
 
-    def __init__(self, function: Function) -> None:
+    def __init__(self, function: Function, clock: Clock) -> None:
         self._function = function
+        self._clock = clock
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
         """One request, to its answer."""
-        deadline = req.env.get(ARRIVED, time.monotonic()) + DEADLINE_SECONDS
-        if deadline < time.monotonic():
+        arrived = req.env.get(ARRIVED, self._clock.monotonic())
+        deadline = Deadline(arrived + DEADLINE_SECONDS, self._clock)
+        if deadline.left < 0:
             raise Busy(f"all who could answer it have been busy for {DEADLINE_SECONDS:.0f} s; repeat the request")
-        self._function.authenticate(req.get_header("Authorization", default=""), deadline)
+        self._function.authenticate(req.get_header("Authorization", default=""), deadline.at)
         _refuse_other_media(req)
-        jobs = self._function.accept(_body(req, deadline), deadline, req.context.request_id)
+        jobs = self._function.accept(_body(req, deadline), deadline.at, req.context.request_id)
         made = any(job.state == "created" for job in jobs)
         resp.status = falcon.HTTP_201 if made else falcon.HTTP_200
         resp.data = msgspec.json.encode({"jobs": jobs})
@@ -59,12 +61,13 @@ class Liveness:
 class Readiness:
     """GET: a request sent now would be served."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
+        self._clock = clock
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """200 with the drivers that are ready, or the error that a request would get."""
-        pong = self._client.ping(time.monotonic() + READY_SECONDS)
+        pong = self._client.ping(self._clock.monotonic() + READY_SECONDS)
         resp.data = msgspec.json.encode({"status": "ok", "drivers": pong.drivers})
 
 
@@ -78,16 +81,17 @@ class RequestId:
 
 
 def application(*kinds: type[Function]) -> falcon.App[Any, Any]:
-    """A WSGI application of these functions, with /livez and /readyz."""
-    client = Client(os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET))
+    """A WSGI application of these functions, with /livez and /readyz. The root of its process."""
+    clock = SystemClock()
+    client = Client(os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET), clock)
     app = falcon.App(middleware=[RequestId()])
     for kind in kinds:
-        resource = TaskResource(kind(client))
+        resource = TaskResource(kind(client, clock), clock)
         for path in kind.paths:
             app.add_route(path, resource)
             app.add_route(_PREFIX + path, resource)
     app.add_route("/livez", Liveness())
-    app.add_route("/readyz", Readiness(client))
+    app.add_route("/readyz", Readiness(client, clock))
     app.add_error_handler(OrchestratorError, _answer_error)
     app.add_error_handler(Exception, _answer_defect)
     app.set_error_serializer(_serialize_http_error)
@@ -101,7 +105,7 @@ def _refuse_other_media(req: falcon.Request) -> None:
         raise UnsupportedMediaType(f"the body is declared as {media[:80]!r}; send application/json")
 
 
-def _body(req: falcon.Request, deadline: float) -> bytes:
+def _body(req: falcon.Request, deadline: Deadline) -> bytes:
     """The whole body, chunked or not. Raises TooLarge, Malformed where it ends early, Timeout where it is too slow."""
     length = req.content_length
     if length is not None and length > MAX_BODY:
@@ -114,7 +118,7 @@ def _body(req: falcon.Request, deadline: float) -> bytes:
     return body
 
 
-def _read(req: falcon.Request, stream: Any, deadline: float) -> bytes:
+def _read(req: falcon.Request, stream: Any, deadline: Deadline) -> bytes:
     connection = req.env.get("gunicorn.socket")
     received = bytearray()
     while chunk := _chunk(stream, connection, deadline):
@@ -124,9 +128,9 @@ def _read(req: falcon.Request, stream: Any, deadline: float) -> bytes:
     return bytes(received)
 
 
-def _chunk(stream: Any, connection: Any, deadline: float) -> bytes:
+def _chunk(stream: Any, connection: Any, deadline: Deadline) -> bytes:
     if connection is not None:
-        connection.settimeout(max(deadline - time.monotonic(), 0.001))
+        connection.settimeout(max(deadline.left, 0.001))
     try:
         chunk: bytes = stream.read(65536)
     except Exception as error:  # a timeout, a broken connection, or whatever gunicorn's parser says of broken chunks
@@ -134,9 +138,9 @@ def _chunk(stream: Any, connection: Any, deadline: float) -> bytes:
     return chunk
 
 
-def _cut_off(detail: str, deadline: float) -> OrchestratorError:
+def _cut_off(detail: str, deadline: Deadline) -> OrchestratorError:
     """What to say of half a body: who is too slow is cut off by the worker, see `functions.http.worker`."""
-    if time.monotonic() < deadline:
+    if deadline.left > 0:
         return Malformed(detail)
     return Timeout(f"the body did not arrive within {DEADLINE_SECONDS:.0f} s")
 

@@ -27,7 +27,6 @@ import math
 import os
 import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -39,6 +38,7 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
 
 from functions import ARRIVED
 from runner.runtime import concurrency
+from runner.runtime.clock import Clock, Deadline, SystemClock
 
 HEAD_SECONDS = 10.0
 """For a head to arrive, from its first byte on."""
@@ -70,6 +70,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._clock: Clock = SystemClock()  # gunicorn makes us, so this is the root of the process
         self._room = Semaphore(self.worker_connections)
         self._turns = Semaphore(self.cfg.threads)
         self._connections: set[_Connection] = set()
@@ -121,19 +122,19 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
                 pass
             listener.close()
         # A client may be sending its next request already: it is answered, with "Connection: close".
-        linger = time.monotonic() + STOP_KEEPALIVE_LINGER
+        linger = self._clock.monotonic() + STOP_KEEPALIVE_LINGER
         for conn in self._idle:
             conn.until = min(conn.until, linger)
-        until = time.monotonic() + self.cfg.graceful_timeout
-        while self._connections and time.monotonic() < until:
+        deadline = Deadline.after(self.cfg.graceful_timeout, self._clock)
+        while self._connections and deadline.left > 0:
             self._let_pass(_STOPPING_TICK_SECONDS)
 
     def _let_pass(self, seconds: float) -> None:
         self.notify()
         with suppress(TimeoutError):
-            concurrency.until_ready(self.PIPE[0], concurrency.READ, time.monotonic() + seconds)
+            concurrency.until_ready(self.PIPE[0], concurrency.READ, seconds)
             os.read(self.PIPE[0], 4096)  # a byte for each signal
-        now = time.monotonic()
+        now = self._clock.monotonic()
         for conn in self._connections:
             if conn.until < now:
                 conn.end()
@@ -154,6 +155,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             return False
         plain, address = accepted
         sock = _Socket(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        sock.clock = self._clock
         conn = _Connection(self.cfg, sock, address, listener.getsockname())
         self._connections.add(conn)
         gevent.spawn(self._serve, conn)
@@ -179,10 +181,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
             if conn.has_more():
                 concurrency.yield_to_loop(conn.sock.fileno())
             else:
-                conn.until = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
+                conn.until = self._clock.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
                 concurrency.until_ready(conn.sock.fileno(), concurrency.READ)
                 conn.sock.reads = 0
-            conn.until = time.monotonic() + HEAD_SECONDS
+            conn.until = self._clock.monotonic() + HEAD_SECONDS
             return self.handle(conn) is True
         finally:
             self._idle.discard(conn)
@@ -191,7 +193,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]
         """A request whose head has arrived, to its answer."""
         self._idle.discard(conn)
         conn.until = math.inf
-        conn.sock.arrived = arrived = time.monotonic()
+        conn.sock.arrived = arrived = self._clock.monotonic()
         if req.method != "POST":
             conn.until = arrived + READING_SECONDS
             return super().handle_request(req, conn)
@@ -247,7 +249,7 @@ class _Connection(TConn):  # type: ignore[misc]
         with suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
             self.sock.settimeout(None)
-            self.until = time.monotonic() + CLOSING_SECONDS
+            self.until = self.sock.clock.monotonic() + CLOSING_SECONDS
             while skipped <= CLOSING_BYTES and (received := self.sock.recv(65536)):
                 skipped += len(received)
 
@@ -255,6 +257,7 @@ class _Connection(TConn):  # type: ignore[misc]
 class _Socket(socket.socket):
     """One for which its greenlet waits, and the others go on; no longer than `settimeout` says."""
 
+    clock: Clock
     _seconds: float | None = None
     arrived = 0.0
     """When the head of the request did that is being answered, on the monotonic clock."""
@@ -268,7 +271,8 @@ class _Socket(socket.socket):
         if self.reads > READS_IN_A_ROW:
             self.reads = 0
             concurrency.yield_to_loop(self.fileno())
-        return concurrency.receive(self, size, math.inf if self._seconds is None else time.monotonic() + self._seconds)
+        seconds = math.inf if self._seconds is None else self._seconds
+        return concurrency.receive(self, size, Deadline.after(seconds, self.clock))
 
     def send(self, data: Any, flags: int = 0) -> int:
         """gunicorn's "100 Continue"."""
@@ -279,7 +283,7 @@ class _Socket(socket.socket):
 
     def sendall(self, data: Any, _flags: int = 0) -> None:
         try:
-            concurrency.send(self, data, time.monotonic() + SENDING_SECONDS)
+            concurrency.send(self, data, Deadline.after(SENDING_SECONDS, self.clock))
         except TimeoutError as error:  # gunicorn would take it for a fault of ours
             raise BrokenPipeError(errno.EPIPE, "the client does not take its answer") from error
 

@@ -12,7 +12,7 @@ from runner.drivers.driver import Driver
 from runner.errors import Rejected
 from runner.jobs import Cancellation, Report
 from runner.observation import Observation
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Deadline, SystemClock
 from runner.tracker.outcomes import classify
 
 CANCEL_SECONDS = 15.0
@@ -68,7 +68,7 @@ def cancel(name: str, path: str | None) -> None:
     job, driver = _find(name, path)
     report = job.report or Report(request_type="", run_id=name, path="", task="", scope="")
     cancellation = Cancellation(name=name, labels={"application": name, "manager": "runner"}, report=report)
-    state = driver.cancel(cancellation, Deadline.after(CANCEL_SECONDS), tombstone=False)
+    state = driver.cancel(cancellation, Deadline.after(CANCEL_SECONDS, SystemClock()), tombstone=False)
     click.echo("It had ended already." if state == "exists" else "It is being stopped.")
 
 
@@ -98,7 +98,7 @@ def _state(job: Observation) -> str:
 
 
 def _age(job: Observation) -> str:
-    seconds = max(0, int(time.time() - job.created))
+    seconds = max(0, int(SystemClock().wall() - job.created))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds // size}{unit}"

@@ -14,6 +14,7 @@ import click
 from runner.cli.configuration import config_option, load_or_exit
 from runner.config import loading as configuration
 from runner.runtime import exit_codes, logs
+from runner.runtime.clock import SystemClock
 
 
 @click.command()
@@ -37,6 +38,7 @@ def serve(path: str | None) -> None:
             load=lambda: configuration.load(located, os.environ),
             build=composition.sidecar,
             preload=composition.preload,
+            clock=SystemClock(),
         ).run()
     except OrchestratorError as error:
         click.echo(error.detail, err=True)
@@ -76,4 +78,4 @@ def up(path: str | None) -> None:
 
     logging.config.dictConfig(logs.settings())
     located = configuration.locate(path, os.environ).resolve()
-    sys.exit(Supervisor(children(config, located, os.environ)).run())
+    sys.exit(Supervisor(children(config, located, os.environ), SystemClock()).run())

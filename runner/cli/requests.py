@@ -6,7 +6,6 @@ import http.client
 import os
 import re
 import sys
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -23,6 +22,7 @@ from runner.config.types import Config
 from runner.errors import Problem, Unavailable, revive
 from runner.jobs import Action, JobResult, JobSpec
 from runner.runtime import exit_codes
+from runner.runtime.clock import SystemClock
 
 PATHS = {
     "analysis_run": "/tasks/analysis",
@@ -102,7 +102,7 @@ def _values(job: JobSpec, config: Config) -> dict[str, str]:
     from runner.security.tokens import Signer
 
     if config.runner.private_key:
-        return Signer(config.runner.private_key, config.runner.id, time.time).resolve_secrets(job)
+        return Signer(config.runner.private_key, config.runner.id, SystemClock().wall).resolve_secrets(job)
     unsigned = "(no runner.privateKey is configured to sign it with)"
     return {name: each.reveal() if isinstance(each, Secret) else unsigned for name, each in job.secrets.items()}
 
@@ -129,7 +129,7 @@ def submit(request_type: str, payload: Any, url: str, token: str | None, timeout
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     answer = _post(f"{url.rstrip('/')}{PATHS[request_type]}", payload.read(), headers, timeout)
     try:
-        jobs = msgspec.json.decode(answer, type=Answer).jobs
+        jobs = msgspec.json.decode(answer, type=SubmitResponse).jobs
     except (msgspec.MsgspecError, UnicodeDecodeError):
         _give_up(200, answer)
     for job in jobs:
@@ -146,7 +146,7 @@ def _token_in(path: Path) -> str:
         raise click.BadParameter(f"{path} cannot be read: {error}", param_hint="--token") from error
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SubmitResponse(msgspec.Struct, frozen=True):
     """What a request was answered with."""
 
     jobs: tuple[JobResult, ...]

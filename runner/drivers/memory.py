@@ -7,7 +7,6 @@ plays the cluster. With many workers each would have jobs of its own, so the con
 from __future__ import annotations
 
 import threading
-import time
 
 import msgspec
 
@@ -33,7 +32,7 @@ class MemoryDriver:
 
     name = "memory"
 
-    def __init__(self, *, resolve_secrets: ResolveSecrets, clock: Clock = time.time, capacity: int = 1_000_000) -> None:
+    def __init__(self, *, resolve_secrets: ResolveSecrets, clock: Clock, capacity: int = 1_000_000) -> None:
         self._resolve_secrets = resolve_secrets
         self._clock = clock
         self._capacity = capacity
@@ -134,7 +133,7 @@ class MemoryDriver:
                 self._records[name] = _seen(record, **changes)
 
     def _ended(self, phase: Phase) -> dict[str, object]:
-        return {"phase": phase, "ended": self._clock()}
+        return {"phase": phase, "ended": self._clock.wall()}
 
     def _first_sight(self, job: JobSpec) -> Observation:
         return Observation(
@@ -142,13 +141,13 @@ class MemoryDriver:
             driver=self.name,
             pool=job.pool,
             phase="waiting",
-            created=self._clock(),
+            created=self._clock.wall(),
             report=job.report,
             fingerprint=job.fingerprint,
         )
 
     def _tombstone(self, cancellation: Cancellation) -> Observation:
-        now = self._clock()
+        now = self._clock.wall()
         return Observation(
             name=cancellation.name,
             driver=self.name,

@@ -17,7 +17,7 @@ from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import Manifest, job_manifest, secret_manifest, tombstone_manifest
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Clock, Deadline
 
 MASK = "***"
 OWNER = "00000000-0000-0000-0000-000000000000"
@@ -32,8 +32,8 @@ class PrinterDriver(MemoryDriver):
 
     name = "printer"
 
-    def __init__(self, config: Config, *, resolve_secrets: ResolveSecrets, out: TextIO) -> None:
-        super().__init__(resolve_secrets=resolve_secrets)
+    def __init__(self, config: Config, *, resolve_secrets: ResolveSecrets, clock: Clock, out: TextIO) -> None:
+        super().__init__(resolve_secrets=resolve_secrets, clock=clock)
         self._config = config
         self._out = out
         self._write = as_yaml if out.isatty() else as_json

@@ -5,7 +5,8 @@ its lock to each other, from core to core: that took a tenth of what the sidecar
 function does. So a worker of either has one thread, a greenlet for each command or connection, and gevent's loop, in
 which all that they wait for comes together.
 
-The code is the same for both, and calls what is here (and `runner.drivers.http.transfers`). A greenlet yields to the
+The code is the same for both, and calls what is here (and `runner.drivers.http.transfers`). Deadlines come with the
+clock that they are on, which is read only where something has to be waited for. A greenlet yields to the
 loop at these calls and at no others: what stands between two of them is never interrupted, no lock may be held across
 one, and whatever blocks without `run_in_thread` keeps every other greenlet waiting.
 """
@@ -22,7 +23,10 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from runner.runtime.clock import Deadline  # which is made of `pause`
 
 log = logging.getLogger("orchestrator.waiting")
 
@@ -58,7 +62,7 @@ def hub() -> Any:
 
 
 def pause(seconds: float) -> None:
-    """Do nothing for so long."""
+    """Do nothing for so long: what `SystemClock.sleep` is."""
     if hub() is None:
         time.sleep(seconds)
     else:
@@ -75,11 +79,11 @@ def run_in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -
     return done
 
 
-def start_thread(work: Callable[[], _T]) -> Callable[[float], _T]:
+def start_thread(work: Callable[[], _T]) -> Callable[[Deadline], _T]:
     """Have a thread of its own do `work`, which may take any time, and even hang.
 
     What this gives waits for what `work` gives, in any thread or greenlet and as often as one likes. It raises
-    TimeoutError where there is nothing by then (on the monotonic clock); the work goes on all the same.
+    TimeoutError where there is nothing by the deadline; the work goes on all the same.
     """
     done: Future[_T] = Future()
 
@@ -89,28 +93,25 @@ def start_thread(work: Callable[[], _T]) -> Callable[[float], _T]:
         except BaseException as error:
             done.set_exception(error)
 
-    def wait(until: float) -> _T:
-        while hub() is not None and not done.done() and time.monotonic() < until:
+    def wait(deadline: Deadline) -> _T:
+        while hub() is not None and not done.done() and deadline.left > 0:
             pause(_LOOK_SECONDS)
-        return done.result(max(until - time.monotonic(), 0))
+        return done.result(max(deadline.left, 0))
 
     threading.Thread(target=run, daemon=True).start()
     return wait
 
 
-def until_ready(number: int, event: int, until: float = math.inf) -> None:
-    """Until the socket of that number is ready, for greenlets alone.
-
-    Raises TimeoutError where it is not by then (on the monotonic clock).
-    """
+def until_ready(number: int, event: int, seconds: float = math.inf) -> None:
+    """Until the socket of that number is ready, for greenlets alone. Raises TimeoutError where it is not in time."""
     here = _here.hub
     wake = _here.current().switch
     watcher = here.loop.io(number, event)
     watcher.start(wake, True)
     timer = None
     try:
-        if until != math.inf:
-            timer = here.loop.timer(max(until - time.monotonic(), 0))
+        if seconds != math.inf:
+            timer = here.loop.timer(max(seconds, 0))
             timer.start(wake, False, update=True)  # else it would begin when the loop last looked at the clock
         if not here.switch():
             raise TimeoutError
@@ -147,13 +148,13 @@ def accept(listener: socket.socket) -> tuple[socket.socket, Any] | None:
         return None
 
 
-def receive(connection: socket.socket, size: int, until: float) -> bytes:
-    """What comes next, at most so many bytes; empty at the end. Raises TimeoutError where nothing does by then.
+def receive(connection: socket.socket, size: int, deadline: Deadline) -> bytes:
+    """What comes next, at most so many bytes; empty at the end. Raises TimeoutError where nothing does in time.
 
     Where the thread waits, the socket has to be one that blocks.
     """
     if hub() is None:
-        _bound(connection, socket.SO_RCVTIMEO, until)
+        _bound(connection, socket.SO_RCVTIMEO, deadline)
         try:
             return connection.recv(size)
         except BlockingIOError as error:  # what the kernel makes of a wait too long
@@ -162,19 +163,19 @@ def receive(connection: socket.socket, size: int, until: float) -> bytes:
         try:
             return connection.recv(size, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            until_ready(connection.fileno(), READ, until)
+            until_ready(connection.fileno(), READ, deadline.left)
 
 
-def send(connection: socket.socket, data: bytes, until: float) -> None:
-    """All of `data`, most often in one piece. Raises TimeoutError where the other side has not taken it by then."""
+def send(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
+    """All of `data`, most often in one piece. Raises TimeoutError where the other side has not taken it in time."""
     rest = memoryview(data)
     while rest:
-        rest = rest[_send_some(connection, rest, until) :]
+        rest = rest[_send_some(connection, rest, deadline) :]
 
 
-def _send_some(connection: socket.socket, data: memoryview, until: float) -> int:
+def _send_some(connection: socket.socket, data: memoryview, deadline: Deadline) -> int:
     if hub() is None:
-        _bound(connection, socket.SO_SNDTIMEO, until)
+        _bound(connection, socket.SO_SNDTIMEO, deadline)
         try:
             return connection.send(data)
         except BlockingIOError as error:
@@ -182,17 +183,17 @@ def _send_some(connection: socket.socket, data: memoryview, until: float) -> int
     try:
         return connection.send(data, socket.MSG_DONTWAIT)
     except BlockingIOError:
-        until_ready(connection.fileno(), WRITE, until)
+        until_ready(connection.fileno(), WRITE, deadline.left)
         return 0
 
 
-def _bound(connection: socket.socket, option: int, until: float) -> None:
+def _bound(connection: socket.socket, option: int, deadline: Deadline) -> None:
     """Let no receive, or no send, wait longer than that.
 
     Unlike `settimeout`, which sets the socket's mode as well and polls before each call, this never lets go of the
     interpreter's lock, for which a dozen threads stand in line.
     """
-    seconds = until - time.monotonic()
+    seconds = deadline.left
     if seconds <= 0:
         raise TimeoutError
     connection.setsockopt(socket.SOL_SOCKET, option, _TIMEVAL.pack(int(seconds), int(seconds % 1 * 1_000_000) or 1))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from typing import TypeVar
 
 from runner.errors import Timeout, Unavailable
 from runner.jobs import JobResult
 from runner.payloads import Request, RequestPolicy
+from runner.runtime.clock import Clock
 from runner.sidecar import frames
 from runner.sidecar.client import POLICY_LIFETIME, connect, expect, explain, submission
 
@@ -24,8 +24,9 @@ F = TypeVar("F")
 class AsyncioClient:
     """Talks to the sidecar at `path`, from the event loop it is used in; holds no connection between calls."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clock: Clock) -> None:
         self._path = path
+        self._clock = clock
         self._policy: tuple[float, RequestPolicy] | None = None
         self._asking = asyncio.Lock()
 
@@ -46,12 +47,12 @@ class AsyncioClient:
     async def policy(self, deadline: float) -> RequestPolicy:
         """The request policy, at most `POLICY_LIFETIME` seconds old."""
         known = self._policy
-        if known is None or time.monotonic() > known[0]:
+        if known is None or self._clock.monotonic() > known[0]:
             async with self._asking:
                 known = self._policy
-                if known is None or time.monotonic() > known[0]:
+                if known is None or self._clock.monotonic() > known[0]:
                     asked = await self._call(frames.GetPolicy(), frames.Policy, deadline)
-                    known = self._policy = (time.monotonic() + POLICY_LIFETIME, asked.policy)
+                    known = self._policy = (self._clock.monotonic() + POLICY_LIFETIME, asked.policy)
         return known[1]
 
     async def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
@@ -61,7 +62,7 @@ class AsyncioClient:
         loop = asyncio.get_running_loop()
         try:
             with connect(self._path) as connection:
-                async with asyncio.timeout(deadline - time.monotonic()):
+                async with asyncio.timeout(deadline - self._clock.monotonic()):
                     await loop.sock_sendall(connection, request)
                     return frames.decode_reply(await _receive_frame(loop, connection))
         except TimeoutError as error:

@@ -12,7 +12,6 @@ import os
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -22,6 +21,7 @@ from runner.errors import Busy, Internal, Timeout, Unavailable
 from runner.jobs import JobResult
 from runner.payloads import Request, RequestPolicy
 from runner.runtime import concurrency
+from runner.runtime.clock import Clock, Deadline
 from runner.sidecar import frames
 
 SOCKET_VARIABLE = "ORCHESTRATOR_SOCKET"
@@ -36,11 +36,12 @@ F = TypeVar("F")
 class Client:
     """Talks to the sidecar at `path`. Thread-safe; holds no connection between calls."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, clock: Clock) -> None:
         self._path = path
+        self._clock = clock
         self._policy: tuple[float, RequestPolicy] | None = None
         self._lock = threading.Lock()  # never held while anything is waited for
-        self._pinging: Callable[[float], frames.Pong] | None = None
+        self._pinging: Callable[[Deadline], frames.Pong] | None = None
 
     def __repr__(self) -> str:
         return f"Client({self._path!r})"
@@ -57,7 +58,7 @@ class Client:
         with self._lock:
             pinging = self._pinging = self._pinging or concurrency.start_thread(lambda: self._ping(deadline))
         try:
-            return pinging(deadline)
+            return pinging(Deadline(deadline, self._clock))
         except TimeoutError as error:
             raise Timeout("the runner did not answer within the deadline; repeat the request") from error
 
@@ -71,15 +72,16 @@ class Client:
     def policy(self, deadline: float) -> RequestPolicy:
         """The request policy, at most `POLICY_LIFETIME` seconds old."""
         known = self._policy
-        if known is None or time.monotonic() > known[0]:
+        if known is None or self._clock.monotonic() > known[0]:
             policy = self._call(frames.GetPolicy(), frames.Policy, deadline).policy
-            known = self._policy = (time.monotonic() + POLICY_LIFETIME, policy)
+            known = self._policy = (self._clock.monotonic() + POLICY_LIFETIME, policy)
         return known[1]
 
     def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
         return expect(self._exchange(frames.encode(frame), deadline), expected)
 
-    def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
+    def _exchange(self, request: bytes, at: float) -> frames.Reply:
+        deadline = Deadline(at, self._clock)
         try:
             with connect(self._path) as connection:
                 if concurrency.hub() is None:
@@ -137,25 +139,25 @@ def explain(error: OSError, path: str) -> str:
     return f"the runner cannot be reached at the moment ({error}); repeat the request"
 
 
-def receive_frame(connection: socket.socket, until: float) -> bytes:
+def receive_frame(connection: socket.socket, deadline: Deadline) -> bytes:
     """The body of one frame; most arrive in one piece.
 
-    Raises Unavailable where the other side ends early, TimeoutError where the frame is not there by then.
+    Raises Unavailable where the other side ends early, TimeoutError where the frame is not there in time.
     """
-    received = _some(connection, 65536, until)
+    received = _some(connection, 65536, deadline)
     while len(received) < frames.HEADER.size:
-        received += _some(connection, frames.HEADER.size - len(received), until)
+        received += _some(connection, frames.HEADER.size - len(received), deadline)
     end = frames.HEADER.size + frames.length(received[: frames.HEADER.size])
     if len(received) >= end:
         return received[frames.HEADER.size : end]
     pieces = bytearray(received)
     while len(pieces) < end:
-        pieces += _some(connection, min(end - len(pieces), 1 << 20), until)
+        pieces += _some(connection, min(end - len(pieces), 1 << 20), deadline)
     return bytes(pieces[frames.HEADER.size :])
 
 
-def _some(connection: socket.socket, size: int, until: float) -> bytes:
-    received = concurrency.receive(connection, size, until)
+def _some(connection: socket.socket, size: int, deadline: Deadline) -> bytes:
+    received = concurrency.receive(connection, size, deadline)
     if not received:
         raise Unavailable("the runner went away while it had the request in hand; repeat the request")
     return received

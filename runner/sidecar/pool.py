@@ -18,7 +18,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +32,7 @@ from gunicorn.workers.base import Worker
 from runner.config.types import Config
 from runner.errors import OrchestratorError, Unavailable
 from runner.runtime import concurrency, exit_codes, logs
+from runner.runtime.clock import Clock, Deadline
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar import frames
 from runner.sidecar.client import peer, receive_frame, refuse_stranger
@@ -63,13 +63,14 @@ class PoolWorker(Worker):  # type: ignore[misc]
         # seldom, and not among the pages that all workers share.
         gc.freeze()
         gc.set_threshold(*_GARBAGE_THRESHOLDS)
+        self._clock: Clock = self.app.clock
         try:
             concurrency.cooperate(self.cfg.threads)
             self.sidecar: Sidecar = self.app.build()
         except (OSError, Unavailable) as error:
             # A full disk or an absent cluster is no reason to give up, as the arbiter does for any other failure here.
             log.error("a worker cannot be built at the moment: %s", error)
-            time.sleep(_BUILD_PAUSE)
+            self._clock.sleep(_BUILD_PAUSE)
             sys.exit(exit_codes.LATER)
         learn_struct_types()
 
@@ -83,7 +84,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
         while self.alive and os.getppid() == self.ppid:
             self.notify()
             with suppress(TimeoutError):
-                concurrency.until_ready(self.PIPE[0], concurrency.READ, time.monotonic() + 1.0)
+                concurrency.until_ready(self.PIPE[0], concurrency.READ, 1.0)
                 os.read(self.PIPE[0], 4096)  # a byte for each signal: left there, it would wake us for ever
         self.alive = False
         # Where the arbiter was killed, who waits is to be refused, not to wait for nobody. And where we are being
@@ -92,8 +93,8 @@ class PoolWorker(Worker):  # type: ignore[misc]
         self._finish(commands)
 
     def _finish(self, commands: list[gevent.Greenlet]) -> None:
-        until = time.monotonic() + self.cfg.graceful_timeout
-        while time.monotonic() < until and len(gevent.joinall(commands, timeout=0.2)) < len(commands):
+        deadline = Deadline.after(self.cfg.graceful_timeout, self._clock)
+        while deadline.left > 0 and len(gevent.joinall(commands, timeout=0.2)) < len(commands):
             self.notify()
 
     def _serve(self) -> None:
@@ -103,12 +104,12 @@ class PoolWorker(Worker):  # type: ignore[misc]
                 self._exchange(connection)
 
     def _exchange(self, connection: socket.socket) -> None:
-        until = time.monotonic() + EXCHANGE_SECONDS
+        deadline = Deadline.after(EXCHANGE_SECONDS, self._clock)
         try:
             refuse_stranger(connection)
-            body = receive_frame(connection, until)
+            body = receive_frame(connection, deadline)
             reply = frames.encode(self.sidecar.answer(body))
-            concurrency.send(connection, reply, time.monotonic() + EXCHANGE_SECONDS)
+            concurrency.send(connection, reply, Deadline.after(EXCHANGE_SECONDS, self._clock))
         except (OSError, OrchestratorError) as error:
             log.warning("a function went away or is none of ours: %s", error)
         except Exception:
@@ -161,8 +162,13 @@ class Pool(BaseApplication):  # type: ignore[misc]
     """The sidecar as an application of gunicorn's. `load` rereads the configuration."""
 
     def __init__(
-        self, load: Callable[[], Config], build: Callable[[Config], Sidecar], preload: Callable[[Config], None]
+        self,
+        load: Callable[[], Config],
+        build: Callable[[Config], Sidecar],
+        preload: Callable[[Config], None],
+        clock: Clock,
     ) -> None:
+        self.clock = clock
         self._load = load
         self._build = build
         self._preload = preload

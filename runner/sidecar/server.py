@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Mapping
 
 import msgspec
@@ -18,7 +17,7 @@ from runner.drivers.driver import Driver
 from runner.errors import Internal, OrchestratorError, Timeout
 from runner.jobs import Action, Cancellation, JobResult, JobSpec
 from runner.payloads import REQUEST_TYPES, RequestPolicy
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Clock, Deadline
 from runner.runtime.logs import log_command
 from runner.sidecar import frames
 
@@ -30,8 +29,9 @@ _DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in REQUEST_TYPES.it
 class Sidecar:
     """Answers one frame at a time, from as many threads as it is asked by."""
 
-    def __init__(self, config: Config, drivers: Mapping[str, Driver]) -> None:
+    def __init__(self, config: Config, drivers: Mapping[str, Driver], clock: Clock) -> None:
         self._config = config
+        self._clock = clock
         self._drivers = drivers
         self._policy = RequestPolicy(
             runner_id=config.runner.id,
@@ -57,13 +57,13 @@ class Sidecar:
             return self._submit(frame)
         if isinstance(frame, frames.Ping):
             for driver in self._drivers.values():
-                Deadline(frame.deadline).check("asking the clusters")  # its caller has gone
+                Deadline(frame.deadline, self._clock).check("asking the clusters")  # its caller has gone
                 driver.check()
             return frames.Pong(drivers=tuple(self._drivers), pid=os.getpid())
         return frames.Policy(policy=self._policy)
 
     def _submit(self, frame: frames.Submit) -> frames.Accepted:
-        began = time.monotonic()
+        began = self._clock.monotonic()
         outcome = "internal"
         jobs: tuple[JobResult, ...] = ()
         try:
@@ -78,12 +78,12 @@ class Sidecar:
                 request_type=frame.request_type,
                 request_id=frame.trace_id,
                 jobs={job.name: job.state for job in jobs},
-                milliseconds=round((time.monotonic() - began) * 1000, 1),
+                milliseconds=round((self._clock.monotonic() - began) * 1000, 1),
             )
         return frames.Accepted(jobs=jobs)
 
     def _carry_out(self, frame: frames.Submit) -> tuple[JobResult, ...]:
-        deadline = Deadline(frame.deadline)
+        deadline = Deadline(frame.deadline, self._clock)
         if deadline.left <= 0:  # its caller has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
         request = _DECODERS[frame.request_type].decode(frame.request)

@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import fcntl
 import logging
-import random
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from random import Random
 from typing import Protocol
 
 import msgspec
@@ -31,14 +30,16 @@ from runner.drivers.driver import Driver
 from runner.errors import OrchestratorError
 from runner.observation import Observation, Outcome
 from runner.runtime import logs
+from runner.runtime.backoff import Backoff
+from runner.runtime.clock import Clock
 from runner.security.masking import mask
 from runner.tracker.outcomes import classify
 from runner.tracker.results import Result, result
 
 log = logging.getLogger("orchestrator.tracker")
 
-FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
-"""Seconds before a result that atlas did not take is sent again: doubled each time, with jitter."""
+FIRST_PAUSE, LONGEST_PAUSE = 4.0, 300.0
+"""Seconds before a result that atlas did not take is sent again: doubled each time, with jitter (see Backoff)."""
 
 COLLECT_SECONDS = 60.0
 """Between two clean-ups."""
@@ -58,12 +59,12 @@ class Publisher(Protocol):
 
 
 class Owed(msgspec.Struct):
-    """What atlas has not taken yet: the end as it was seen, how often it was tried, and when it is due again."""
+    """What atlas has not taken yet: the end as it was seen, when it is due, and how long to wait after that."""
 
     seen: Observation
     outcome: Outcome
     due: float
-    tries: int = 0
+    backoff: Backoff
     missing: bool = False
     """Whether it is there no more."""
 
@@ -78,9 +79,10 @@ class Tracker:
         *,
         retention: float,
         orphan_age: float,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock,
+        random: Random,
     ) -> None:
-        self._watches = {name: _Watch(driver, publisher, retention, clock) for name, driver in drivers.items()}
+        self._watches = {name: _Watch(driver, publisher, retention, clock, random) for name, driver in drivers.items()}
         self._drivers = drivers
         self._retention = retention
         self._orphan_age = orphan_age
@@ -106,8 +108,8 @@ class Tracker:
             except Exception:
                 log.exception("a look at %s failed for a reason of ours", name)
             watch.tell()
-        if self._clock() - self._collected >= COLLECT_SECONDS:
-            self._collected = self._clock()
+        if self._clock.monotonic() - self._collected >= COLLECT_SECONDS:
+            self._collected = self._clock.monotonic()
             self._collect()
 
     def _collect(self) -> None:
@@ -123,11 +125,12 @@ class Tracker:
 class _Watch:
     """What is known of one driver's jobs, and owed."""
 
-    def __init__(self, driver: Driver, publisher: Publisher, retention: float, clock: Callable[[], float]) -> None:
+    def __init__(self, driver: Driver, publisher: Publisher, retention: float, clock: Clock, random: Random) -> None:
         self._driver = driver
         self._publisher = publisher
         self._retention = retention
         self._clock = clock
+        self._random = random
         self._looked = float("-inf")
         self._hints: dict[str, Observation] = {}
         self._owed: dict[str, Owed] = {}
@@ -140,7 +143,7 @@ class _Watch:
 
         Unless we have not looked for so long that another tracker may have told of it, and the cluster let it go.
         """
-        if self._clock() - self._looked >= self._retention:
+        if self._clock.monotonic() - self._looked >= self._retention:
             self._hints.clear()
         reported, others = set(), set()
         for seen in self._driver.observe():
@@ -153,14 +156,14 @@ class _Watch:
             self._forget(name)
         for name in {*self._hints, *self._owed} - others:
             self._note_missing(name)
-        self._looked = self._clock()
+        self._looked = self._clock.monotonic()
 
     def tell(self) -> None:
         """Tell atlas what is due, who has waited longest first, until the round is over."""
-        began = self._clock()
+        began = self._clock.monotonic()
         due = [(owed.due, name) for name, owed in self._owed.items() if owed.due <= began]
         for _, name in sorted(due):
-            if self._clock() - began > ROUND_SECONDS:
+            if self._clock.monotonic() - began > ROUND_SECONDS:
                 break
             self._try(name)
 
@@ -172,7 +175,7 @@ class _Watch:
             self._forget(seen.name)  # a new job under the old name, or its cancellation
             outcome = classify(seen)
         if outcome:
-            self._owed[seen.name] = Owed(seen, outcome, due=self._clock())
+            self._owed[seen.name] = self._due_now(seen, outcome)
         elif not self._says_less(seen):
             self._hints[seen.name] = seen
 
@@ -184,10 +187,10 @@ class _Watch:
 
     def _note_missing(self, name: str) -> None:
         if name not in self._owed:
-            seen = msgspec.structs.replace(self._hints[name], phase="gone", ended=time.time())
+            seen = msgspec.structs.replace(self._hints[name], phase="gone", ended=self._clock.wall())
             outcome = classify(seen)
             assert outcome is not None
-            self._owed[name] = Owed(seen, outcome, due=self._clock())
+            self._owed[name] = self._due_now(seen, outcome)
         self._owed[name].missing = True
 
     def _with_hint(self, seen: Observation) -> Observation:
@@ -202,6 +205,10 @@ class _Watch:
             unschedulable=seen.unschedulable or (hint.unschedulable if hint.phase == "waiting" else ""),
         )
 
+    def _due_now(self, seen: Observation, outcome: Outcome) -> Owed:
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)
+        return Owed(seen, outcome, self._clock.monotonic(), backoff)
+
     def _try(self, name: str) -> None:
         owed = self._owed[name]
         try:
@@ -214,10 +221,8 @@ class _Watch:
             self._forget(name)
 
     def _postpone(self, owed: Owed) -> float:
-        owed.tries += 1
-        # S311: jitter is no secret
-        pause: float = min(FIRST_PAUSE * 2 ** min(owed.tries, 20), LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311
-        owed.due = self._clock() + pause
+        pause = owed.backoff.next()
+        owed.due = self._clock.monotonic() + pause
         return pause
 
     def _report(self, owed: Owed) -> None:

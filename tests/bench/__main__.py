@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
 from tests.bench import clusters, dry_run, grpc_load, load, rabbitmq, stack
 from tests.bench.figures import Figure
@@ -65,7 +66,7 @@ def _hand_off(path: Path) -> Iterator[Figure]:
     """Function to sidecar and back, without plan and token."""
     taken = []
     for _ in range(3000):
-        client = Client(str(path))  # which has no policy yet, and so asks for it
+        client = Client(str(path), SystemClock())  # which has no policy yet, and so asks for it
         began = time.perf_counter()
         client.policy(time.monotonic() + 5)
         taken.append(time.perf_counter() - began)

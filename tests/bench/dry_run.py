@@ -16,6 +16,7 @@ from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.drivers.memory import MemoryDriver
 from runner.drivers.printer import PrinterDriver
+from runner.runtime.clock import SystemClock
 from runner.security.tokens import Signer
 from runner.sidecar import frames
 from runner.sidecar.client import submission
@@ -31,13 +32,14 @@ BOUND = 0.6
 def dry_run(path: Path) -> Iterator[Figure]:
     """Requests a second with the printer driver, of the memory driver's, by alternating rounds. Both sign tokens."""
     config = loading.load(path, os.environ)
-    resolve_secrets = Signer(config.runner.private_key, config.runner.id, time.time).resolve_secrets
+    clock = SystemClock()
+    resolve_secrets = Signer(config.runner.private_key, config.runner.id, clock.wall).resolve_secrets
     ratios, rates = [], []
     with open(os.devnull, "w") as out, _no_command_log():
         for number in range(ROUNDS):
-            printer = PrinterDriver(config, resolve_secrets=resolve_secrets, out=out)
+            printer = PrinterDriver(config, resolve_secrets=resolve_secrets, clock=clock, out=out)
             printed = _rate(config, printer, f"p{number}")
-            memory = _rate(config, MemoryDriver(resolve_secrets=resolve_secrets), f"m{number}")
+            memory = _rate(config, MemoryDriver(resolve_secrets=resolve_secrets, clock=clock), f"m{number}")
             ratios.append(printed / memory)
             rates.append(f"{printed:.0f}:{memory:.0f}")
     yield Figure("printer driver, of the memory driver", statistics.median(ratios), "", BOUND, True, ", ".join(rates))
@@ -45,7 +47,7 @@ def dry_run(path: Path) -> Iterator[Figure]:
 
 def _rate(config: Config, driver: Driver, prefix: str) -> float:
     """Requests a second of CPU, so that other processes' load does not count."""
-    sidecar = Sidecar(config, {"memory": driver})
+    sidecar = Sidecar(config, {"memory": driver}, clock=SystemClock())
     bodies = [_frame(f"{prefix}{number}") for number in range(REQUESTS)]
     began = time.process_time()
     for body in bodies:

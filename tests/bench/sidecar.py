@@ -19,8 +19,11 @@ from runner.config.types import Config
 from runner.config.types import SidecarSection as Settings
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import JobSpec
+from runner.runtime.clock import SystemClock
 from runner.sidecar.pool import Pool
 from runner.sidecar.server import Sidecar
+
+_CLOCK = SystemClock()
 
 
 def _resolve_secrets(job: JobSpec) -> dict[str, str]:
@@ -28,7 +31,7 @@ def _resolve_secrets(job: JobSpec) -> dict[str, str]:
 
 
 def _unsigned(config: Config) -> Sidecar:
-    return Sidecar(config, {"memory": MemoryDriver(resolve_secrets=_resolve_secrets)})
+    return Sidecar(config, {"memory": MemoryDriver(resolve_secrets=_resolve_secrets, clock=_CLOCK)}, _CLOCK)
 
 
 def main(path: Path, *mode: str) -> None:
@@ -37,7 +40,8 @@ def main(path: Path, *mode: str) -> None:
         sidecar = msgspec.structs.replace(config.sidecar, workers=Settings().workers)
         return msgspec.structs.replace(config, sidecar=sidecar)
 
-    Pool(load=load, build=_unsigned if mode else composition.sidecar, preload=composition.preload).run()
+    build = _unsigned if mode else composition.sidecar
+    Pool(load=load, build=build, preload=composition.preload, clock=_CLOCK).run()
 
 
 if __name__ == "__main__":

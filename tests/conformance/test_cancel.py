@@ -8,11 +8,11 @@ import pytest
 
 from runner.errors import Timeout
 from runner.observation import Observation
-from runner.runtime.clock import Deadline
 from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import PATIENCE, Cluster
 from tests.conformance.jobs import Program, new_name
+from tests.deadlines import within
 
 ENDLESS = Program(endless=True)
 
@@ -127,7 +127,7 @@ def test_a_deadline_already_past_is_a_timeout_and_cancels_nothing(cluster: Clust
     job = cluster.job()
     for name in (job.name, new_name()):
         with pytest.raises(Timeout):
-            cluster.driver.cancel(jobs.cancellation(name), Deadline.after(-1), tombstone=True)
+            cluster.driver.cancel(jobs.cancellation(name), within(-1), tombstone=True)
         assert cluster.seen(name) is None
     assert cluster.submit(job) == "created"
 
@@ -136,8 +136,8 @@ def test_an_instance_that_is_new_knows_of_the_cancellation(cluster: Cluster) -> 
     name = new_name()
     cluster.cancel(name)
     other = cluster.another()
-    assert other.cancel(jobs.cancellation(name), Deadline.after(PATIENCE), tombstone=True) == "cancelled"
-    assert other.submit(cluster.job(name=name), Deadline.after(PATIENCE)) == "cancelled"
+    assert other.cancel(jobs.cancellation(name), within(PATIENCE), tombstone=True) == "cancelled"
+    assert other.submit(cluster.job(name=name), within(PATIENCE)) == "cancelled"
 
 
 def _ended(cluster: Cluster, name: str) -> Observation:

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from runner.runtime.clock import Deadline
 from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program
+from tests.deadlines import within
 
 PATIENCE = 60.0
 THREADS = 24
@@ -25,7 +25,7 @@ def test_a_thousand_submits_of_a_hundred_names_make_a_hundred_jobs(cluster: Clus
     asked = [(job, drivers[index % 4]) for index, job in enumerate(wanted * 10)]
     random.Random(7).shuffle(asked)
     with ThreadPoolExecutor(THREADS) as pool:
-        states = list(pool.map(lambda each: each[1].submit(each[0], Deadline.after(PATIENCE)), asked))
+        states = list(pool.map(lambda each: each[1].submit(each[0], within(PATIENCE)), asked))
     assert Counter(states) == {"created": 100, "exists": 900}
     names = [seen.name for seen in cluster.driver.observe()]
     assert sorted(name for name in names if name in {job.name for job in wanted}) == sorted(job.name for job in wanted)
@@ -39,11 +39,11 @@ def test_a_cancel_and_a_submit_at_the_same_time_leave_one_cancelled_job(cluster:
     drivers = [cluster.driver, cluster.another()]
 
     def submit(index: int) -> str:
-        return drivers[index % 2].submit(wanted[index], Deadline.after(PATIENCE))
+        return drivers[index % 2].submit(wanted[index], within(PATIENCE))
 
     def cancel(index: int) -> str | None:
         cancellation = jobs.cancellation(wanted[index].name)
-        return drivers[(index + 1) % 2].cancel(cancellation, Deadline.after(PATIENCE), tombstone=True)
+        return drivers[(index + 1) % 2].cancel(cancellation, within(PATIENCE), tombstone=True)
 
     with ThreadPoolExecutor(THREADS) as pool:
         both = [(pool.submit(submit, index), pool.submit(cancel, index)) for index in range(len(wanted))]

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from runner.runtime.clock import Deadline
 from tests.conformance import jobs
 from tests.conformance.clusters import PATIENCE, Cluster
 from tests.conformance.jobs import Program
+from tests.deadlines import within
 
 pytestmark = pytest.mark.needs("runs", "ends", "shares")
 
@@ -24,7 +24,7 @@ MOMENTS = [step / 1000 for step in range(0, 24, 2)]
 def test_killed_at_any_moment_of_a_submit_the_repeat_leaves_one_job_that_runs_once(cluster: Cluster) -> None:
     wanted = [cluster.job(Program(prints="ran\n")) for _ in MOMENTS]
     for job, moment in zip(wanted, MOMENTS, strict=True):
-        _killed(lambda job=job: cluster.another().submit(job, Deadline.after(PATIENCE)), moment)
+        _killed(lambda job=job: cluster.another().submit(job, within(PATIENCE)), moment)
     assert {cluster.submit(job) for job in wanted} <= {"created", "exists"}
     for job in wanted:
         assert cluster.end(job).reason == "succeeded"
@@ -37,7 +37,7 @@ def test_killed_at_any_moment_of_a_cancel_the_repeat_leaves_it_cancelled(cluster
         if index % 2:
             cluster.submit(job)
         cancellation = jobs.cancellation(job.name)
-        _killed(lambda c=cancellation: cluster.another().cancel(c, Deadline.after(PATIENCE), tombstone=True), moment)
+        _killed(lambda c=cancellation: cluster.another().cancel(c, within(PATIENCE), tombstone=True), moment)
     for job in wanted:
         assert cluster.cancel(job.name) == "cancelled"
         assert cluster.ended(job.name).cancelled
@@ -46,7 +46,7 @@ def test_killed_at_any_moment_of_a_cancel_the_repeat_leaves_it_cancelled(cluster
 
 def test_a_job_runs_on_when_whoever_submitted_it_is_gone(cluster: Cluster) -> None:
     job = cluster.job("sleep 0.5; echo done")
-    _killed(lambda: cluster.another().submit(job, Deadline.after(PATIENCE)), None)
+    _killed(lambda: cluster.another().submit(job, within(PATIENCE)), None)
     assert cluster.end(job).reason == "succeeded"
     assert cluster.driver.logs(job.name) == "done\n"
 

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
+from random import Random
 from typing import Any
 
 import msgspec
@@ -21,11 +22,12 @@ from runner.errors import Conflict
 from runner.jobs import Cancellation, JobSpec
 from runner.observation import Observation
 from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import SystemClock
 from runner.tracker.outcomes import classify
 from runner.tracker.results import Result
 from runner.tracker.tracker import Tracker
 from tests.conformance.clusters import PATIENCE, Cluster
+from tests.deadlines import within
 from tests.processes import eventually
 from tests.releases import RELEASES, State
 from tests.releases.places import Place
@@ -63,15 +65,17 @@ def reconcile(driver: Driver) -> None:
 
 
 def submit(driver: Driver, job: JobSpec) -> str:
-    return driver.submit(job, Deadline.after(PATIENCE))
+    return driver.submit(job, within(PATIENCE))
 
 
 def cancel(driver: Driver, cancellation: Cancellation) -> str | None:
-    return driver.cancel(cancellation, Deadline.after(PATIENCE), tombstone=True)
+    return driver.cancel(cancellation, within(PATIENCE), tombstone=True)
 
 
 def tracker(driver: Driver, publisher: Publisher) -> Tracker:
-    return Tracker({driver.name: driver}, publisher, retention=3600, orphan_age=3600)
+    return Tracker(
+        {driver.name: driver}, publisher, retention=3600, orphan_age=3600, clock=SystemClock(), random=Random(0)
+    )
 
 
 def action(request_type: str, document: Mapping[str, Any], config: Config) -> Any:

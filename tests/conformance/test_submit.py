@@ -6,8 +6,8 @@ import pytest
 
 from runner.errors import Conflict, Rejected, Timeout
 from runner.jobs import Secret, TokenClaims
-from runner.runtime.clock import Deadline
 from tests.conformance.clusters import PATIENCE, Cluster
+from tests.deadlines import within
 
 
 def test_the_first_submit_creates_the_job(cluster: Cluster) -> None:
@@ -51,7 +51,7 @@ def test_a_different_request_under_the_same_name_is_a_conflict_and_says_what_to_
 def test_a_deadline_already_past_is_a_timeout_and_makes_no_job(cluster: Cluster) -> None:
     job = cluster.job()
     with pytest.raises(Timeout):
-        cluster.driver.submit(job, Deadline.after(-1))
+        cluster.driver.submit(job, within(-1))
     assert cluster.seen(job.name) is None
     assert cluster.submit(job) == "created"
 
@@ -105,6 +105,6 @@ def test_the_driver_says_that_it_is_ready(cluster: Cluster) -> None:
 
 def test_its_repr_names_it_and_no_secret(cluster: Cluster) -> None:
     job = cluster.job(secrets=SECRETS)
-    cluster.driver.submit(job, Deadline.after(PATIENCE))
+    cluster.driver.submit(job, within(PATIENCE))
     assert cluster.driver.name in repr(cluster.driver).lower()
     assert "hunter2" not in repr(cluster.driver)

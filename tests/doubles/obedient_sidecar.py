@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging.config
 import os
 import sys
-import time
 from pathlib import Path
 
 from runner.config import loading as configuration
@@ -20,20 +19,18 @@ from runner.config.types import Config
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Problem, revive
 from runner.jobs import JobSpec, State
-from runner.runtime import concurrency, logs
-from runner.runtime.clock import Deadline
+from runner.runtime import logs
+from runner.runtime.clock import Clock, Deadline, SystemClock
 from runner.sidecar import frames
 from runner.sidecar.pool import Pool
 from runner.sidecar.server import Sidecar
-
-_wall_clock = time.time
 
 
 class ObedientDriver(MemoryDriver):
     """The memory driver, on order slow or failing."""
 
-    def __init__(self, directory: Path | None) -> None:
-        super().__init__(resolve_secrets=lambda job: dict.fromkeys(job.secrets, ""))
+    def __init__(self, directory: Path | None, clock: Clock) -> None:
+        super().__init__(resolve_secrets=lambda job: dict.fromkeys(job.secrets, ""), clock=clock)
         self.name = f"worker-{os.getpid()}"
         self._directory = directory
 
@@ -43,9 +40,9 @@ class ObedientDriver(MemoryDriver):
         order, _, operand = job.report.run_id.partition("-")
         operand = operand.partition("-")[0]
         if order == "wait":
-            concurrency.pause(int(operand) / 1000)
+            self._clock.sleep(int(operand) / 1000)
         while order == "hold" and self._directory and not (self._directory / "release").exists():
-            concurrency.pause(0.01)
+            self._clock.sleep(0.01)
         if order == "raise" and operand == "defect":
             raise RuntimeError("as ordered")
         if order == "raise":
@@ -63,27 +60,27 @@ class ObedientSidecar(Sidecar):
         return super().answer(body)
 
 
-def _step_the_clock(offset: Path) -> None:
-    """From now on this process and those it forks see a wall clock that is off by what the file says."""
+class SteppedClock(SystemClock):
+    """A wall clock that is off by what the file says."""
 
-    def stepped() -> float:
-        return _wall_clock() + (float(offset.read_text()) if offset.exists() else 0.0)
+    def __init__(self, offset: Path) -> None:
+        self._offset = offset
 
-    time.time = stepped
+    def wall(self) -> float:
+        return SystemClock.wall() + (float(self._offset.read_text()) if self._offset.exists() else 0.0)
 
 
 def main(path: str, directory: str = "") -> None:
     place = Path(directory) if directory else None
-    if place:
-        _step_the_clock(place / "clock")
+    clock = SteppedClock(place / "clock") if place else SystemClock()
     logging.config.dictConfig(logs.settings())
 
     def build(config: Config) -> Sidecar:
         if place and (place / "unbuildable").exists():
             raise OSError("as ordered, this cannot be built")
-        return ObedientSidecar(config, {name: ObedientDriver(place) for name in config.drivers()})
+        return ObedientSidecar(config, {name: ObedientDriver(place, clock) for name in config.drivers()}, clock)
 
-    Pool(load=lambda: configuration.load(Path(path), {}), build=build, preload=lambda _: None).run()
+    Pool(load=lambda: configuration.load(Path(path), {}), build=build, preload=lambda _: None, clock=clock).run()
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import pytest
 from runner import payloads
 from runner.errors import OrchestratorError
 from runner.payloads import AnalysisRun, RequestPolicy
+from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
 from tests.processes import Process, Processes, children_of, eventually, free_port
 
@@ -45,7 +46,7 @@ class Pool:
         self._sample = sample
         self.threads = ThreadPoolExecutor(64)
         self.socket = config.parent / "runner.sock"
-        self.client = Client(str(self.socket))
+        self.client = Client(str(self.socket), SystemClock())
         self.start()
 
     def start(self) -> None:

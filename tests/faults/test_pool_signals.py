@@ -126,10 +126,11 @@ def test_a_second_sidecar_on_the_same_socket_refuses_and_the_first_goes_on(stead
 def test_a_key_that_is_none_is_reported_on_sighup_and_the_old_one_stays(
     processes: Processes, tmp_path: Path, write_config: Callable[..., Path], document: dict[str, Any]
 ) -> None:
+    from runner.runtime.clock import SystemClock
     from runner.sidecar.client import Client
 
     config = write_config(tmp_path)
-    sidecar, client = processes.sidecar(config), Client(str(tmp_path / "runner.sock"))
+    sidecar, client = processes.sidecar(config), Client(str(tmp_path / "runner.sock"), SystemClock())
     eventually(lambda: _ready(client), "it is ready")
     write_config(tmp_path, runner={"id": "runner-1", "privateKey": "-----BEGIN NOTHING-----"})
     sidecar.signal(signal.SIGHUP)

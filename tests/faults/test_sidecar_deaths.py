@@ -18,6 +18,7 @@ from runner import payloads
 from runner.drivers.local.driver import LocalDriver
 from runner.errors import OrchestratorError
 from runner.payloads import AnalysisRun
+from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
 from runner.tracker.outcomes import classify
 from tests.conformance.clusters.local import LocalCluster
@@ -46,7 +47,7 @@ def test_killed_at_any_moment_its_successor_makes_of_the_repeat_one_job_that_run
     images = {"*": {"command": ["/bin/sh", "-c", "sleep 0.3; echo ran"]}}
     local = {"directory": str(tmp_path / "jobs"), "images": images}
     config = write_config(tmp_path, driver="local", local=local, sidecar={"workers": 2})
-    client = Client(str(tmp_path / "runner.sock"))
+    client = Client(str(tmp_path / "runner.sock"), SystemClock())
     names, sidecar = [], _ready(processes, config, client)
     for number, moment in enumerate(MOMENTS):
         with ThreadPoolExecutor() as pool:

@@ -20,6 +20,7 @@ import pytest
 
 from functions.http import worker as http_worker
 from runner.runtime import concurrency
+from runner.runtime.clock import SystemClock
 from tests.functions.conftest import Server, send_slowly
 from tests.processes import eventually, limit_open_files, listens, lowest_free_descriptor
 from tests.wire import Answer, Connection, head, request
@@ -218,6 +219,7 @@ def test_a_client_that_takes_no_100_continue_delays_nobody(monkeypatch: pytest.M
         concurrency.cooperate(threads=1)
         near, far = socket.socketpair()
         with far, http_worker._Socket(near.family, near.type, near.proto, fileno=near.detach()) as deaf:
+            deaf.clock = SystemClock()
             other = gevent.spawn(gevent.sleep, 0.1)
             try:
                 while deaf.send(bytes(1 << 20)):

@@ -11,22 +11,26 @@ from typing import Any
 
 import msgspec
 
+from runner import composition
 from runner.config.types import Config
-from runner.drivers.kubernetes.api import Answer, ApiServer
-from runner.drivers.kubernetes.driver import KubernetesDriver
+from runner.drivers.http.client import HttpResponse, Route
+from runner.drivers.http.curl import CurlHttpClient
 from runner.runtime.clock import Deadline
+from tests.deadlines import within
 
 
-class FatalApiServer(ApiServer):
-    def call(self, method: str, path: str, deadline: Deadline, **rest: Any) -> Answer:
+class Fatal(CurlHttpClient):
+    def request(self, route: Route, method: str, path: str, deadline: Deadline, **rest: Any) -> HttpResponse:
         if method == "POST" and path.endswith("/secrets"):
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().call(method, path, deadline, **rest)
+        return super().request(route, method, path, deadline, **rest)
 
 
 if __name__ == "__main__":
     work = Path(sys.argv[1])
     config = msgspec.json.decode((work / "config").read_bytes(), type=Config)
     job = pickle.loads((work / "job").read_bytes())
-    driver = KubernetesDriver(config, resolve_secrets=lambda _: {}, api=FatalApiServer(config.cluster))
-    driver.submit(job, Deadline.after(10))
+    outside = composition.system()
+    outside = outside._replace(http=lambda: Fatal(outside.clock))
+    driver = composition.kubernetes(config, lambda _: {}, outside)
+    driver.submit(job, within(10))

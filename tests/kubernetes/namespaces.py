@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from runner import composition
 from runner.config.types import Config
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Unavailable
@@ -64,7 +65,7 @@ class Namespace(msgspec.Struct):
         return self.make_config(driver="kubernetes", kubernetes=kubernetes, **sections)
 
     def driver(self, *, server: str = "", **sections: Any) -> KubernetesDriver:
-        return KubernetesDriver(self.config(server=server, **sections), resolve_secrets=resolve_secrets)
+        return composition.kubernetes(self.config(server=server, **sections), resolve_secrets, composition.system())
 
     def kubeconfig(self, server: str = "") -> Path:
         """The shipped account's. `server` may be a proxy, in plain HTTP."""

@@ -13,9 +13,10 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from runner import composition
 from runner.drivers.kubernetes.driver import KubernetesDriver
-from runner.runtime.clock import Deadline
 from tests.cluster.certificates import Authority
+from tests.deadlines import within
 from tests.doubles.scripted_server import Conversation, scripted_server
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import ROOT, Namespace, resolve_secrets
@@ -46,9 +47,8 @@ def driver_of(namespace: Namespace, user: dict[str, Any], **cluster: str) -> Kub
     document["clusters"][0]["cluster"] |= cluster
     path.write_text(yaml.safe_dump(document))
     kubernetes = {"namespace": namespace.name, "kubeconfig": str(path)}
-    return KubernetesDriver(
-        namespace.make_config(driver="kubernetes", kubernetes=kubernetes), resolve_secrets=resolve_secrets
-    )
+    config = namespace.make_config(driver="kubernetes", kubernetes=kubernetes)
+    return composition.kubernetes(config, resolve_secrets, composition.system())
 
 
 def test_a_credential_plugin_is_run_and_run_again_once_its_token_is_refused(
@@ -60,11 +60,11 @@ def test_a_credential_plugin_is_run_and_run_again_once_its_token_is_refused(
     version = "client.authentication.k8s.io/v1"
     driver = driver_of(namespace, {"exec": {"apiVersion": version, "command": str(plugin), "interactiveMode": "Never"}})
     for name in ("first", "second"):
-        assert driver.submit(analysis(namespace.config(), sample, name), Deadline.after(10)) == "created"
+        assert driver.submit(analysis(namespace.config(), sample, name), within(10)) == "created"
     assert runs.read_text() == "\n", "a plugin is not run for each request"
 
     namespace.renew_token(driver)
-    assert driver.submit(analysis(namespace.config(), sample, "third"), Deadline.after(10)) == "created"
+    assert driver.submit(analysis(namespace.config(), sample, "third"), within(10)) == "created"
 
 
 def test_a_client_certificate_says_who_we_are(namespace: Namespace, sample: Sample) -> None:
@@ -72,13 +72,13 @@ def test_a_client_certificate_says_who_we_are(namespace: Namespace, sample: Samp
     driver = driver_of(namespace, {"client-certificate": str(pair.certificate), "client-key": str(pair.key)})
     binding = ("--role=orchestrator", f"--user=visitor-{namespace.name}")
     namespace.kubectl("create", "rolebinding", "visitor", *binding)
-    assert driver.submit(analysis(namespace.config(), sample, "certified"), Deadline.after(10)) == "created"
+    assert driver.submit(analysis(namespace.config(), sample, "certified"), within(10)) == "created"
 
 
 def test_in_a_pod_the_service_account_is_used(namespace: Namespace, tmp_path: Path, sample: Sample) -> None:
     """A mount namespace of its own, so that the files are where a pod has them."""
     job = analysis(namespace.config(), sample, "seen-from-a-pod")
-    namespace.driver().submit(job, Deadline.after(10))
+    namespace.driver().submit(job, within(10))
     config = namespace.config()
     path = tmp_path / "orchestrator.yaml"
     document = {
@@ -118,7 +118,7 @@ class TestAProxy:
                 driver = driver_of(namespace, user)
             else:
                 driver = driver_of(namespace, user, **{"proxy-url": proxy.url})
-            assert driver.submit(analysis(namespace.config(), sample, "proxied"), Deadline.after(10)) == "created"
+            assert driver.submit(analysis(namespace.config(), sample, "proxied"), within(10)) == "created"
         assert {(asked.method, asked.path) for asked in proxy.asked} == {
             ("CONNECT", urlsplit(namespace.access.url).netloc)
         }

@@ -18,9 +18,9 @@ from runner.drivers.kubernetes.manifest import SECRET
 from runner.drivers.printer import render
 from runner.errors import Busy, Conflict, Rejected
 from runner.jobs import SecretRef, State
-from runner.runtime.clock import Deadline
 from runner.tracker.outcomes import classify
 from tests.conformance.jobs import cancellation
+from tests.deadlines import within
 from tests.kubernetes.jobs import analysis, seen, shell, until
 from tests.kubernetes.namespaces import ROOT, Namespace
 
@@ -42,7 +42,7 @@ def test_our_pods_run_where_the_restricted_profile_is_enforced(
 ) -> None:
     driver = namespace.driver()
     job = shell(analysis(namespace.config(), sample, "restricted"), shell_image, "id -u; id -g; touch /code/x")
-    driver.submit(job, Deadline.after(10))
+    driver.submit(job, within(10))
     until(lambda: seen(driver, job.name).ended, what="the end of the job")
 
     assert seen(driver, job.name).phase == "succeeded"
@@ -57,7 +57,7 @@ def test_secrets_reach_the_program_and_nothing_else(namespace: Namespace, shell_
     env = (("RESULT_HTTP_TOKEN", SecretRef(name="RESULT_HTTP_TOKEN")),)
     script = 'printf "%s\n" "$1" "$RESULT_HTTP_TOKEN" | rev'  # reversed, so that the log is no find either
     job = shell(job, shell_image, script, SecretRef(name="REMOTE_URL"), env=env)
-    driver.submit(job, Deadline.after(10))
+    driver.submit(job, within(10))
     until(lambda: seen(driver, job.name).ended, what="the end of the job")
 
     received = [line[::-1] for line in driver.logs(job.name).splitlines()]
@@ -79,7 +79,7 @@ def test_a_hostile_branch_arrives_as_its_characters(
     job = shell(
         analysis(namespace.config(), sample, "hostile"), shell_image, 'printf "%s\\n" "$1" "$BRANCH"', branch, env=env
     )
-    driver.submit(job, Deadline.after(10))
+    driver.submit(job, within(10))
     until(lambda: seen(driver, job.name).ended, what="the end of the job")
 
     assert driver.logs(job.name).splitlines() == [branch, branch]
@@ -90,10 +90,10 @@ def test_over_quota_is_busy(namespace: Namespace, sample: Sample) -> None:
     namespace.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one"}, "spec": {"hard": hard}})
     until(lambda: namespace.objects("resourcequota")[0].get("status", {}).get("hard"), what="the quota's controller")
     driver = namespace.driver()
-    driver.submit(analysis(namespace.config(), sample, "first"), Deadline.after(10))
+    driver.submit(analysis(namespace.config(), sample, "first"), within(10))
 
     with pytest.raises(Busy, match="quota") as caught:
-        driver.submit(analysis(namespace.config(), sample, "second"), Deadline.after(10))
+        driver.submit(analysis(namespace.config(), sample, "second"), within(10))
 
     assert caught.value.retry_after
 
@@ -103,7 +103,7 @@ def test_what_the_api_server_refuses_is_rejected_in_its_own_words(namespace: Nam
     job = msgspec.structs.replace(job, labels={**job.labels, "manager": "no label value!"})
 
     with pytest.raises(Rejected, match=r"no label value!.*valid label"):
-        namespace.driver().submit(job, Deadline.after(10))
+        namespace.driver().submit(job, within(10))
 
 
 def test_a_missing_namespace_is_named(namespace: Namespace, sample: Sample) -> None:
@@ -111,7 +111,7 @@ def test_a_missing_namespace_is_named(namespace: Namespace, sample: Sample) -> N
     driver = namespace.driver(pools={"elsewhere": {"namespace": "not-there"}})
 
     with pytest.raises(Rejected, match="not-there"):
-        driver.submit(analysis(config, sample, "nowhere", pool="elsewhere"), Deadline.after(10))
+        driver.submit(analysis(config, sample, "nowhere", pool="elsewhere"), within(10))
 
 
 def test_a_death_between_job_and_secret_is_healed_by_the_repeat(
@@ -131,7 +131,7 @@ def test_a_death_between_job_and_secret_is_healed_by_the_repeat(
     assert not namespace.objects("secrets")
 
     driver = namespace.driver()
-    assert driver.submit(job, Deadline.after(10)) == "exists"
+    assert driver.submit(job, within(10)) == "exists"
     until(lambda: seen(driver, job.name).ended, what="the end of the job")
 
     assert seen(driver, job.name).phase == "succeeded"
@@ -145,10 +145,10 @@ def test_a_removed_job_is_simply_made_anew(namespace: Namespace, sample: Sample)
     """Its Secret of before may still be there for a moment: it is none of the new Job's."""
     driver = namespace.driver()
     job = analysis(namespace.config(), sample, "again")
-    assert driver.submit(job, Deadline.after(10)) == "created"
+    assert driver.submit(job, within(10)) == "created"
     namespace.kubectl("delete", "job", job.name, "--cascade=orphan")
 
-    assert driver.submit(job, Deadline.after(10)) == "created"
+    assert driver.submit(job, within(10)) == "created"
     assert len(namespace.objects("secrets")) == 2
 
 
@@ -156,7 +156,7 @@ def test_a_queued_job_waits_for_its_queue(namespace: Namespace, sample: Sample) 
     pools = {"queued": {"queueName": "team-a"}}
     driver = namespace.driver(pools=pools)
     job = analysis(namespace.config(pools=pools), sample, "queued", pool="queued")
-    driver.submit(job, Deadline.after(10))
+    driver.submit(job, within(10))
 
     (made,) = namespace.objects("jobs")
     assert made["spec"]["suspend"] is True
@@ -168,13 +168,13 @@ def test_a_queued_job_that_is_cancelled_has_ended_whatever_its_queue_does(namesp
     pools = {"queued": {"queueName": "nobody"}}
     driver = namespace.driver(pools=pools)
     job = analysis(namespace.config(pools=pools), sample, "held", pool="queued")
-    driver.submit(job, Deadline.after(10))
-    assert driver.cancel(cancellation(job.name), Deadline.after(10), tombstone=False) == "cancelled"
+    driver.submit(job, within(10))
+    assert driver.cancel(cancellation(job.name), within(10), tombstone=False) == "cancelled"
     until(lambda: seen(driver, job.name).ended, seconds=10, what="the end of the cancelled job")
     outcome = classify(seen(driver, job.name))
     assert outcome is not None
     assert outcome.reason == "cancelled"
-    assert driver.submit(job, Deadline.after(10)) == "cancelled"
+    assert driver.submit(job, within(10)) == "cancelled"
 
     namespace.kubectl("patch", "job", job.name, "--type=merge", "-p", '{"spec": {"suspend": false}}')
     until(lambda: namespace.objects("jobs")[0]["status"].get("conditions", [{}])[-1].get("type") == "Failed")
@@ -207,7 +207,7 @@ def test_a_cancel_that_came_into_one_namespace_only_is_completed_by_the_next(
 
     other_namespace.kubectl("delete", "resourcequota", "full")
     until(lambda: _accepts(driver, late.name), what="the quota to be gone")
-    assert driver.submit(late, Deadline.after(10)) == "cancelled"
+    assert driver.submit(late, within(10)) == "cancelled"
 
 
 def _accepts(driver: KubernetesDriver, name: str) -> bool:
@@ -218,16 +218,16 @@ def _accepts(driver: KubernetesDriver, name: str) -> bool:
 
 
 def _cancel_as_the_sidecar_does(driver: KubernetesDriver, name: str) -> State | None:
-    stopped = driver.cancel(cancellation(name), Deadline.after(10), tombstone=False)
-    return stopped or driver.cancel(cancellation(name), Deadline.after(10), tombstone=True)
+    stopped = driver.cancel(cancellation(name), within(10), tombstone=False)
+    return stopped or driver.cancel(cancellation(name), within(10), tombstone=True)
 
 
 def test_a_rotated_token_is_followed_without_a_restart(namespace: Namespace, sample: Sample) -> None:
     driver = namespace.driver()
-    driver.submit(analysis(namespace.config(), sample, "before"), Deadline.after(10))
+    driver.submit(analysis(namespace.config(), sample, "before"), within(10))
     namespace.renew_token(driver)
 
-    assert driver.submit(analysis(namespace.config(), sample, "after"), Deadline.after(10)) == "created"
+    assert driver.submit(analysis(namespace.config(), sample, "after"), within(10)) == "created"
 
 
 def test_reasons_come_from_what_the_node_saw(namespace: Namespace, shell_image: str, sample: Sample) -> None:
@@ -240,7 +240,7 @@ def test_reasons_come_from_what_the_node_saw(namespace: Namespace, shell_image: 
         ),
     }
     for job in jobs.values():
-        driver.submit(job, Deadline.after(10))
+        driver.submit(job, within(10))
     until(lambda: all(seen(driver, job.name).ended for job in jobs.values()), what="both ends")
 
     for reason, job in jobs.items():
@@ -248,14 +248,14 @@ def test_reasons_come_from_what_the_node_saw(namespace: Namespace, shell_image: 
         assert outcome is not None
         assert outcome.reason == reason, outcome
     missing = shell(analysis(config, sample, "no-image"), "localhost/not-there:1", "true")
-    driver.submit(missing, Deadline.after(10))
+    driver.submit(missing, within(10))
     until(lambda: seen(driver, missing.name).image_error, what="the image error")
 
 
 def test_another_request_for_the_name_is_a_conflict(namespace: Namespace, sample: Sample) -> None:
     driver = namespace.driver()
     job = analysis(namespace.config(), sample, "name")
-    driver.submit(job, Deadline.after(10))
+    driver.submit(job, within(10))
 
     with pytest.raises(Conflict, match="run_id"):
-        driver.submit(msgspec.structs.replace(job, fingerprint="0" * 32), Deadline.after(10))
+        driver.submit(msgspec.structs.replace(job, fingerprint="0" * 32), within(10))

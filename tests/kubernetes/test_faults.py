@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from runner import composition
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Busy, Timeout, Unavailable
 from runner.jobs import JobSpec
-from runner.runtime.clock import Deadline
+from tests.deadlines import within
 from tests.doubles.faulty_proxy import FAULTS, faulty_proxy
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import Namespace
@@ -52,7 +53,7 @@ def _until_accepted(driver: KubernetesDriver, job: JobSpec) -> float:
     for _ in range(40):
         began = time.monotonic()
         try:
-            driver.submit(job, Deadline.after(DEADLINE))
+            driver.submit(job, within(DEADLINE))
         except (Unavailable, Timeout, Busy):
             longest = max(longest, time.monotonic() - began)
         else:
@@ -67,7 +68,7 @@ def test_throttling_is_passed_on_with_its_retry_after(
     with faulty_proxy(access.url, access.ca, "throttle", 1.0, failure=FAILURE) as proxy:
         driver = namespace.driver(server=proxy.url)
         with pytest.raises(Busy) as caught:
-            driver.submit(job, Deadline.after(5))
+            driver.submit(job, within(5))
 
     assert caught.value.retry_after == 1
 
@@ -79,14 +80,14 @@ def test_an_api_server_that_only_fails_is_unavailable_within_the_deadline(
         driver = namespace.driver(server=proxy.url)
         began = time.monotonic()
         with pytest.raises(Unavailable, match="leader changed"):
-            driver.submit(analysis(namespace.config(), sample, "failing"), Deadline.after(2))
+            driver.submit(analysis(namespace.config(), sample, "failing"), within(2))
         assert time.monotonic() - began < 4
 
 
 def test_nobody_listening_is_unavailable_at_once(namespace: Namespace, sample: Callable[[str], Any]) -> None:
     driver = namespace.driver(server="http://127.0.0.1:1")
     with pytest.raises(Unavailable, match="cannot be reached"):
-        driver.submit(analysis(namespace.config(), sample, "nobody"), Deadline.after(5))
+        driver.submit(analysis(namespace.config(), sample, "nobody"), within(5))
 
 
 def test_a_wrong_ca_is_refused(namespace: Namespace, sample: Callable[[str], Any]) -> None:
@@ -101,4 +102,4 @@ def test_a_wrong_ca_is_refused(namespace: Namespace, sample: Callable[[str], Any
         driver="kubernetes", kubernetes={"namespace": namespace.name, "kubeconfig": str(path)}
     )
     with pytest.raises(Unavailable, match="TLS"):
-        KubernetesDriver(config, resolve_secrets=lambda _: {}).check()
+        composition.kubernetes(config, lambda _: {}, composition.system()).check()

@@ -11,7 +11,7 @@ from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Rejected
 from runner.jobs import Cancellation
 from runner.observation import Outcome
-from runner.runtime.clock import Deadline
+from tests.deadlines import within
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import RBAC, Namespace
 
@@ -22,11 +22,11 @@ VERBS = [(rule["resources"][0], verb) for rule in ROLE["rules"] for verb in rule
 def everything(driver: KubernetesDriver, job: Any, name: str) -> None:
     """All that the driver ever does."""
     driver.check()
-    driver.submit(job, Deadline.after(10))
-    driver.submit(job, Deadline.after(10))
+    driver.submit(job, within(10))
+    driver.submit(job, within(10))
     list(driver.observe())
     cancellation = Cancellation(name=job.name, labels=job.labels, report=job.report)
-    driver.cancel(cancellation, Deadline.after(10), tombstone=True)
+    driver.cancel(cancellation, within(10), tombstone=True)
     driver.mark_reported(job.name, Outcome(reason="cancelled", code=5000, hmessage=""))
     driver.logs(name)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from runner import composition
 from runner.config.types import Config
 from runner.drivers.nomad.driver import NomadDriver
 from tests import cluster
@@ -33,7 +34,8 @@ def make_driver(nomad: Nomad, make_config: Callable[..., Config]) -> Callable[..
     """A driver for that namespace: `make_driver(address=proxy.url, pools=…)`."""
 
     def make(resolve_secrets: Any = None, **settings: Any) -> NomadDriver:
-        return NomadDriver(nomad.config(make_config, **settings), resolve_secrets=resolve_secrets or SecretResolver())
+        config = nomad.config(make_config, **settings)
+        return composition.nomad(config, resolve_secrets or SecretResolver(), composition.system())
 
     return make
 

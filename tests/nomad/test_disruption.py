@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from runner import composition
 from runner.config.types import Config
 from runner.drivers.nomad.driver import NomadDriver
 from runner.jobs import Deadlines, JobSpec
-from runner.runtime.clock import Deadline
 from tests.cluster import NomadAccess
 from tests.conformance.jobs import Program, SecretResolver, job
+from tests.deadlines import within
 from tests.nomad.private import PrivateNomad
 from tests.nomad.seen import outcome, printed, until
 
@@ -30,11 +31,11 @@ def private(access: NomadAccess, tmp_path_factory: pytest.TempPathFactory) -> It
 @pytest.fixture
 def make_private_driver(private: PrivateNomad, make_config: Callable[..., Config]) -> Callable[[], NomadDriver]:
     config = make_config(driver="nomad", nomad={"address": private.url, "taskDriver": "raw_exec"})
-    return lambda: NomadDriver(config, resolve_secrets=SecretResolver())
+    return lambda: composition.nomad(config, SecretResolver(), composition.system())
 
 
 def _running(driver: NomadDriver, wanted: JobSpec) -> JobSpec:
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
     return wanted
 
@@ -73,10 +74,10 @@ def test_an_end_that_nomad_has_collected_is_still_owed_and_its_name_is_free_once
     private: PrivateNomad, make_private_driver: Callable[[], NomadDriver]
 ) -> None:
     driver, wanted = make_private_driver(), job("shell")
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     outcome(driver, wanted.name)
     private.rest("/v1/system/gc", {})
     seen = until(driver, wanted.name, lambda seen: seen.phase == "gone")
     assert seen.report == wanted.report
     driver.mark_reported(wanted.name, outcome(driver, wanted.name))
-    assert driver.submit(wanted, Deadline.after(10)) == "created"
+    assert driver.submit(wanted, within(10)) == "created"

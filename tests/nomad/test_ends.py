@@ -9,10 +9,10 @@ import pytest
 
 from runner.drivers.nomad.driver import NomadDriver
 from runner.jobs import Deadlines, JobSpec, Resources, Secret, SecretRef
-from runner.runtime.clock import Deadline
 from tests import cluster
 from tests.cluster import Directory, NomadAccess
 from tests.conformance.jobs import POOL, Program, job
+from tests.deadlines import within
 from tests.nomad.access import Nomad
 from tests.nomad.seen import find, outcome, printed, until
 
@@ -25,7 +25,7 @@ def test_a_job_that_no_node_takes_waits_and_is_unschedulable_when_its_time_in_th
     constraints = [{"attribute": "${attr.kernel.name}", "value": "plan9"}]
     driver = make_driver(pools={POOL: {"constraints": constraints}})
     wanted = job("shell", deadlines=Deadlines(queue=2, clone=60, run=60))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     seen = find(driver, wanted.name)
     assert seen is not None
     assert seen.phase == "waiting"
@@ -33,13 +33,13 @@ def test_a_job_that_no_node_takes_waits_and_is_unschedulable_when_its_time_in_th
     assert ended.reason == "unschedulable"
     assert "plan9" in ended.err
     assert nomad.get(f"job/{wanted.name}")["Stop"]
-    assert driver.submit(wanted, Deadline.after(10)) == "exists"
+    assert driver.submit(wanted, within(10)) == "exists"
 
 
 def test_more_memory_than_any_node_has_is_unschedulable_and_says_so(driver: NomadDriver) -> None:
     wanted = job("shell", deadlines=Deadlines(queue=2, clone=60, run=60))
     big = msgspec.structs.replace(wanted.main, limits=Resources(cpu=1, memory=10_000_000))
-    driver.submit(msgspec.structs.replace(wanted, main=big), Deadline.after(10))
+    driver.submit(msgspec.structs.replace(wanted, main=big), within(10))
     ended = outcome(driver, wanted.name)
     assert ended.reason == "unschedulable"
     assert "memory exhausted" in ended.err
@@ -49,22 +49,22 @@ def test_a_job_that_runs_too_long_is_ended_by_whoever_looks_next(
     driver: NomadDriver, make_driver: Callable[..., NomadDriver]
 ) -> None:
     wanted = job("shell", Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=1))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     another = make_driver()
     assert outcome(another, wanted.name).reason == "timed_out"
     assert outcome(driver, wanted.name).reason == "timed_out"
-    assert driver.submit(wanted, Deadline.after(10)) == "exists"
+    assert driver.submit(wanted, within(10)) == "exists"
 
 
 def test_a_job_within_its_time_is_left_alone(driver: NomadDriver) -> None:
     wanted = job("shell", "sleep 3; echo done", deadlines=Deadlines(queue=1, clone=1, run=30))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
 
 
 def test_a_program_that_is_not_there_is_misconfigured(driver: NomadDriver) -> None:
     wanted = job("shell", secrets={"A": Secret("a")}, env={"B": SecretRef(name="MISSING")})
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     ended = outcome(driver, wanted.name)
     assert ended.reason == "misconfigured"
     assert "MISSING" in ended.err
@@ -115,7 +115,7 @@ def test_hostile_strings_arrive_as_those_characters(
     secrets = {"RESULT_HTTP_TOKEN": Secret("hunter2")}
     wanted = job(image, ECHO, args=HOSTILE, env={**env, "T": SecretRef(name="RESULT_HTTP_TOKEN")}, secrets=secrets)
     driver = make_driver(taskDriver=driver_name)
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
     assert printed(driver, wanted.name) == "".join(f"[{each}]" for each in [*HOSTILE, HOSTILE[0], HOSTILE[13]]) + "\n"
 
@@ -123,7 +123,7 @@ def test_hostile_strings_arrive_as_those_characters(
 def test_a_large_argument_arrives_whole(docker: NomadDriver, image: str) -> None:
     text = "${x}é" * 20_000  # bytes: 120,000
     wanted = job(image, 'printf "%s" "$1" | wc -c' + LINGER, args=[text])
-    docker.submit(wanted, Deadline.after(10))
+    docker.submit(wanted, within(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
     assert printed(docker, wanted.name).strip() == str(len(text.encode()))
 
@@ -133,7 +133,7 @@ WHO = "id -u; id -g; grep -E '^(CapEff|CapBnd|NoNewPrivs)' /proc/self/status" + 
 
 def test_containers_have_our_user_and_no_privileges(docker: NomadDriver, image: str) -> None:
     wanted = job(image, WHO, init=WHO)
-    docker.submit(wanted, Deadline.after(10))
+    docker.submit(wanted, within(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
     for container in ("coat", "marvin"):
         user, group, *privileges = printed(docker, wanted.name, container).splitlines()
@@ -156,7 +156,7 @@ def test_all_containers_share_the_contract_s_directories_and_may_write_there(doc
     make = f'for each in {places}; do echo "$each" > "$each/made" || exit 1; done'
     take = f'for each in {places}; do cat "$each/made" && rm "$each/made" && mkdir "$each/mine" || exit 1; done'
     wanted = job(image, f"{take}; touch /toolbox/marvin{LINGER}", init=make)
-    docker.submit(_contract(wanted), Deadline.after(10))
+    docker.submit(_contract(wanted), within(10))
     assert outcome(docker, wanted.name).reason == "succeeded"
     assert printed(docker, wanted.name).split() == places.split()
 
@@ -167,14 +167,14 @@ def test_credentials_come_from_the_variable_that_the_configuration_names(
     nomad.put("var/nomad/jobs", {"Items": {"credentials": "several\nlines\n"}})
     driver = make_driver(taskDriver="docker", credentialsVariable="nomad/jobs")
     wanted = _contract(job(image, f"cat /credentials/credentials{LINGER}"))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
     assert printed(driver, wanted.name) == "several\nlines\n\n"
 
 
 def test_an_image_that_is_not_there_is_unavailable_by_its_name(docker: NomadDriver) -> None:
     wanted = job("127.0.0.1:1/no/such:image")
-    docker.submit(wanted, Deadline.after(10))
+    docker.submit(wanted, within(10))
     ended = outcome(docker, wanted.name)
     assert ended.reason == "image_unavailable"
     assert "no/such:image" in ended.err
@@ -182,7 +182,7 @@ def test_an_image_that_is_not_there_is_unavailable_by_its_name(docker: NomadDriv
 
 def test_more_memory_than_it_may_have_is_out_of_memory(docker: NomadDriver, image: str) -> None:
     wanted = job(image, "exec tail /dev/zero")
-    docker.submit(wanted, Deadline.after(10))
+    docker.submit(wanted, within(10))
     assert outcome(docker, wanted.name).reason == "out_of_memory"
 
 
@@ -190,9 +190,9 @@ def test_a_container_that_ignores_being_told_to_stop_is_killed(docker: NomadDriv
     from tests.conformance.jobs import cancellation
 
     wanted = job(image, Program(endless=True))  # its shell is process 1, which has no default for SIGTERM
-    docker.submit(wanted, Deadline.after(10))
+    docker.submit(wanted, within(10))
     until(docker, wanted.name, lambda seen: seen.phase == "running")
-    docker.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+    docker.cancel(cancellation(wanted.name), within(10), tombstone=True)
     seen = find(docker, wanted.name)
     assert seen is not None
     assert seen.phase == "running"  # cancelled, and not yet ended

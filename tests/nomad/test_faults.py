@@ -11,8 +11,8 @@ import pytest
 from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Busy, Timeout, Unavailable
 from runner.jobs import JobSpec
-from runner.runtime.clock import Deadline
 from tests.conformance.jobs import POOL, cancellation, job, new_name
+from tests.deadlines import within
 from tests.doubles.faulty_proxy import FAULTS, faulty_proxy
 from tests.nomad.access import Nomad
 
@@ -69,7 +69,7 @@ def _until_accepted(driver: NomadDriver, wanted: JobSpec) -> float:
     for _ in range(40):
         began = time.monotonic()
         try:
-            driver.submit(wanted, Deadline.after(DEADLINE))
+            driver.submit(wanted, within(DEADLINE))
         except (Unavailable, Timeout, Busy):
             longest = max(longest, time.monotonic() - began)
         else:
@@ -80,7 +80,7 @@ def _until_accepted(driver: NomadDriver, wanted: JobSpec) -> float:
 def _until_cancelled(driver: NomadDriver, name: str) -> str | None:
     for _ in range(40):
         try:
-            return driver.cancel(cancellation(name), Deadline.after(DEADLINE), tombstone=True)
+            return driver.cancel(cancellation(name), within(DEADLINE), tombstone=True)
         except (Unavailable, Timeout, Busy):
             continue
     raise AssertionError(f"{name} was never cancelled")
@@ -90,7 +90,7 @@ def test_throttling_is_passed_on_with_its_retry_after(nomad: Nomad, make_driver:
     with faulty_proxy(nomad.access.url, nomad.access.ca, "throttle", 1.0, failure=NO_LEADER) as proxy:
         driver = make_driver(address=proxy.url)
         with pytest.raises(Busy) as caught:
-            driver.submit(job("shell"), Deadline.after(5))
+            driver.submit(job("shell"), within(5))
 
     assert caught.value.retry_after == 1
 
@@ -102,7 +102,7 @@ def test_a_nomad_that_only_fails_is_unavailable_within_the_deadline(
     with faulty_proxy(nomad.access.url, nomad.access.ca, "fail-before", 1.0, failure=failure, reads_too=True) as proxy:
         began = time.monotonic()
         with pytest.raises(Unavailable, match=failure[:15]):
-            make_driver(address=proxy.url).submit(job("shell"), Deadline.after(2))
+            make_driver(address=proxy.url).submit(job("shell"), within(2))
         assert time.monotonic() - began < 4
 
 
@@ -113,13 +113,13 @@ def test_a_nomad_that_says_nothing_is_given_up_at_the_deadline(
     with faulty_proxy(nomad.access.url, nomad.access.ca, fault, 1.0, failure=NO_LEADER, reads_too=True) as proxy:
         began = time.monotonic()
         with pytest.raises((Unavailable, Timeout)):
-            make_driver(address=proxy.url).submit(job("shell"), Deadline.after(1))
+            make_driver(address=proxy.url).submit(job("shell"), within(1))
         assert time.monotonic() - began < 2
 
 
 def test_nobody_listening_is_unavailable_at_once(make_driver: Callable[..., NomadDriver]) -> None:
     with pytest.raises(Unavailable, match="cannot be reached"):
-        make_driver(address="http://127.0.0.1:1").submit(job("shell"), Deadline.after(5))
+        make_driver(address="http://127.0.0.1:1").submit(job("shell"), within(5))
 
 
 def test_a_wrong_ca_is_refused(make_driver: Callable[..., NomadDriver]) -> None:

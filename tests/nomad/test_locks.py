@@ -11,17 +11,21 @@ from typing import Any
 import msgspec
 import pytest
 
+from runner import composition
 from runner.config.types import Config
+from runner.drivers.http.client import HttpClient, HttpResponse, Route
+from runner.drivers.http.curl import CurlHttpClient
 from runner.drivers.nomad import record as nomad_record
-from runner.drivers.nomad.api import Agent
+from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.specification import specification
 from runner.errors import Conflict
 from runner.jobs import Deadlines, JobSpec
 from runner.observation import Outcome
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Deadline, SystemClock
 from tests.conformance.jobs import POOL, Program, cancellation, job, new_name
+from tests.deadlines import within
 from tests.nomad.access import Nomad
 from tests.nomad.seen import find, outcome, until
 
@@ -49,37 +53,46 @@ def test_of_two_requests_for_one_name_at_once_one_is_accepted(
 def _accepted(driver: NomadDriver, wanted: JobSpec, start: threading.Barrier) -> str:
     start.wait()
     try:
-        driver.submit(wanted, Deadline.after(10))
+        driver.submit(wanted, within(10))
     except Conflict:
         return ""
     return wanted.fingerprint
 
 
-class Cut(Agent):
+def _asked(path: str) -> list[str]:
+    return path.partition("?")[0].removeprefix("/v1/").split("/")
+
+
+def _driver(config: Config, http: HttpClient) -> NomadDriver:
+    outside = composition.system()._replace(http=lambda: http)
+    return composition.nomad(config, lambda _: {"TOKEN": "t"}, outside)
+
+
+class Cut(CurlHttpClient):
     """Dies instead of making a request of that kind."""
 
-    def __init__(self, settings: Any, method: str, path: str) -> None:
-        super().__init__(settings)
+    def __init__(self, method: str, path: str) -> None:
+        super().__init__(SystemClock())
         self._fatal = (method, path)
 
-    def call(self, method: str, path: str, deadline: Deadline, **rest: Any) -> Any:
-        if (method, path.split("/")[0]) == self._fatal:
+    def request(self, route: Route, method: str, path: str, deadline: Deadline, **rest: Any) -> HttpResponse:
+        if (method, _asked(path)[0]) == self._fatal:
             raise SystemExit("killed")
-        return super().call(method, path, deadline, **rest)
+        return super().request(route, method, path, deadline, **rest)
 
 
-class Held(Agent):
+class Held(CurlHttpClient):
     """Waits with its registrations until it may."""
 
-    def __init__(self, settings: Any) -> None:
-        super().__init__(settings)
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
         self.at_it, self.may = threading.Event(), threading.Event()
 
-    def call(self, method: str, path: str, deadline: Deadline, **rest: Any) -> Any:
-        if (method, path) == ("POST", "jobs"):
+    def request(self, route: Route, method: str, path: str, deadline: Deadline, **rest: Any) -> HttpResponse:
+        if (method, _asked(path)) == ("POST", ["jobs"]):
             self.at_it.set()
             assert self.may.wait(20)
-        return super().call(method, path, deadline, **rest)
+        return super().request(route, method, path, deadline, **rest)
 
 
 @pytest.fixture
@@ -88,7 +101,7 @@ def config(nomad: Nomad, make_config: Callable[..., Config]) -> Config:
 
 
 def _killed(config: Config, method: str, path: str, act: Callable[[NomadDriver], object]) -> None:
-    driver = NomadDriver(config, resolve_secrets=lambda _: {"TOKEN": "t"}, agent=Cut(config.nomad, method, path))
+    driver = _driver(config, Cut(method, path))
     with pytest.raises(SystemExit):
         act(driver)
 
@@ -97,11 +110,11 @@ def test_killed_between_variable_and_job_the_repeat_makes_the_job(
     nomad: Nomad, driver: NomadDriver, config: Config
 ) -> None:
     wanted = job("shell")
-    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, Deadline.after(5)))
+    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, within(5)))
     assert nomad.get("jobs") == []
     assert len(nomad.get("vars")) == 1
 
-    assert driver.submit(wanted, Deadline.after(10)) == "created"
+    assert driver.submit(wanted, within(10)) == "created"
     assert outcome(driver, wanted.name).reason == "succeeded"
 
 
@@ -109,12 +122,12 @@ def test_of_one_that_was_held_up_and_one_that_took_over_only_the_one_that_regist
     nomad: Nomad, config: Config
 ) -> None:
     """The name has passed to the second, whose registration then finds the first's job."""
-    wanted, agents = job("shell"), (Held(config.nomad), Held(config.nomad))
+    wanted, agents = job("shell"), (Held(), Held())
     with ThreadPoolExecutor(2) as callers:
         states = []
         for agent in agents:
-            driver = NomadDriver(config, resolve_secrets=lambda _: {"TOKEN": "t"}, agent=agent)
-            states.append(callers.submit(driver.submit, wanted, Deadline.after(20)))
+            driver = _driver(config, agent)
+            states.append(callers.submit(driver.submit, wanted, within(20)))
             assert agent.at_it.wait(10), "the second waits a second, then takes the name over"
         for agent, state in zip(agents, states, strict=True):
             agent.may.set()
@@ -127,7 +140,7 @@ def test_killed_between_variable_and_job_and_never_repeated_it_is_owed_as_delete
     driver: NomadDriver, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = job("shell")
-    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, Deadline.after(5)))
+    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, within(5)))
     assert find(driver, wanted.name) is None  # it may be on its way
 
     monkeypatch.setattr("runner.drivers.nomad.listing.LEFT_SECONDS", 0.0)
@@ -138,18 +151,16 @@ def test_killed_between_variable_and_job_and_never_repeated_it_is_owed_as_delete
     assert seen is not None
     assert seen.report == wanted.report
     driver.mark_reported(wanted.name, ended)
-    assert driver.submit(wanted, Deadline.after(10)) == "created"
+    assert driver.submit(wanted, within(10)) == "created"
 
 
 def test_killed_between_closing_the_variable_and_stopping_the_job_observe_stops_it(
     driver: NomadDriver, config: Config
 ) -> None:
     wanted = job("shell", Program(endless=True))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
-    _killed(
-        config, "DELETE", "job", lambda each: each.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=True)
-    )
+    _killed(config, "DELETE", "job", lambda each: each.cancel(cancellation(wanted.name), within(5), tombstone=True))
     assert outcome(driver, wanted.name).reason == "cancelled"
 
 
@@ -158,16 +169,17 @@ def test_a_registration_that_arrives_after_the_cancellation_starts_nothing(
 ) -> None:
     """A submit that was held up between its two steps, and is applied when the name has been cancelled."""
     wanted = job("shell", Program(prints="it ran"))
-    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, Deadline.after(5)))
-    assert driver.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=True) == "cancelled"
-    late = Namespace(Agent(config.nomad), nomad.namespace)
-    assert late.register(specification(wanted, config), Deadline.after(5))
+    _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, within(5)))
+    assert driver.cancel(cancellation(wanted.name), within(5), tombstone=True) == "cancelled"
+    clock = SystemClock()
+    late = Namespace(NomadClient(config.nomad, http=CurlHttpClient(clock), clock=clock), nomad.namespace)
+    assert late.register(specification(wanted, config), within(5))
 
     time.sleep(3)  # as long as a task takes that may start
     (allocation,) = nomad.get(f"job/{wanted.name}/allocations")
     assert "Started" not in [event["Type"] for event in allocation["TaskStates"]["marvin"]["Events"]]
     assert outcome(driver, wanted.name).reason == "cancelled"
-    assert driver.submit(wanted, Deadline.after(10)) == "cancelled"
+    assert driver.submit(wanted, within(10)) == "cancelled"
 
 
 DONE = Outcome(reason="succeeded", code=0, hmessage="")
@@ -177,39 +189,39 @@ def test_a_job_that_nomad_has_forgotten_keeps_its_name_until_the_retention_is_ov
     nomad: Nomad, driver: NomadDriver
 ) -> None:
     wanted = job("shell")
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     outcome(driver, wanted.name)
     driver.mark_reported(wanted.name, DONE)
     nomad.purge(wanted.name)
-    assert driver.submit(wanted, Deadline.after(10)) == "exists"
+    assert driver.submit(wanted, within(10)) == "exists"
     with pytest.raises(Conflict):
-        driver.submit(msgspec.structs.replace(wanted, fingerprint="other"), Deadline.after(10))
+        driver.submit(msgspec.structs.replace(wanted, fingerprint="other"), within(10))
     assert nomad.get("jobs") == []
 
     assert driver.collect(retention=3600, orphan_age=3600) == 0
     time.sleep(1.1)
     assert driver.collect(retention=0, orphan_age=3600) == 1
-    assert driver.submit(wanted, Deadline.after(10)) == "created"
+    assert driver.submit(wanted, within(10)) == "created"
 
 
 def test_an_end_that_nomad_forgot_before_it_was_reported_is_still_owed(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = job("shell", Program(endless=True))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
     nomad.purge(wanted.name)
     ended = outcome(driver, wanted.name)
     assert ended.reason == "deleted"
     driver.mark_reported(wanted.name, ended)
-    assert driver.submit(wanted, Deadline.after(10)) == "created"
+    assert driver.submit(wanted, within(10)) == "created"
 
 
 def test_a_job_that_was_stopped_by_somebody_is_deleted(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = job("shell", Program(endless=True))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
     nomad.delete(f"job/{wanted.name}")
     assert outcome(driver, wanted.name).reason == "deleted"
-    assert driver.submit(wanted, Deadline.after(10)) == "exists"
+    assert driver.submit(wanted, within(10)) == "exists"
 
 
 def test_somebody_else_s_job_of_that_name_is_a_conflict_and_left_alone(nomad: Nomad, driver: NomadDriver) -> None:
@@ -220,7 +232,7 @@ def test_somebody_else_s_job_of_that_name_is_a_conflict_and_left_alone(nomad: No
     ]
     nomad.put("jobs", {"Job": theirs})
     with pytest.raises(Conflict):
-        driver.submit(wanted, Deadline.after(5))
+        driver.submit(wanted, within(5))
     assert nomad.get("vars") == []
     assert find(driver, wanted.name) is None
 
@@ -228,17 +240,17 @@ def test_somebody_else_s_job_of_that_name_is_a_conflict_and_left_alone(nomad: No
 def test_the_name_of_a_job_that_was_told_of_as_deleted_can_be_cancelled(nomad: Nomad, driver: NomadDriver) -> None:
     """The name is free again then, so a late repeat of the request would take it."""
     wanted = job("shell", Program(endless=True))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
     nomad.purge(wanted.name)
     driver.mark_reported(wanted.name, outcome(driver, wanted.name))
 
-    assert driver.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=False) is None
-    assert driver.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=True) == "cancelled"
+    assert driver.cancel(cancellation(wanted.name), within(5), tombstone=False) is None
+    assert driver.cancel(cancellation(wanted.name), within(5), tombstone=True) == "cancelled"
     seen = find(driver, wanted.name)
     assert seen is not None
     assert (seen.reported, seen.cancellation) == (False, cancellation(wanted.name).report)
-    assert driver.submit(wanted, Deadline.after(10)) == "cancelled"
+    assert driver.submit(wanted, within(10)) == "cancelled"
     assert nomad.get("jobs") == []
 
 
@@ -247,7 +259,7 @@ class TestAVariableThatSomebodyHasRemoved:
 
     def test_does_not_keep_the_job_from_being_told_of_once(self, nomad: Nomad, driver: NomadDriver) -> None:
         wanted = job("shell", Program(exit_code=3))
-        driver.submit(wanted, Deadline.after(10))
+        driver.submit(wanted, within(10))
         ended = outcome(driver, wanted.name)
         nomad.delete(f"var/{nomad_record.path(wanted.name)}")
         assert outcome(driver, wanted.name) == ended
@@ -260,7 +272,7 @@ class TestAVariableThatSomebodyHasRemoved:
         self, nomad: Nomad, driver: NomadDriver
     ) -> None:
         wanted = job("shell", Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=3))
-        driver.submit(wanted, Deadline.after(10))
+        driver.submit(wanted, within(10))
         until(driver, wanted.name, lambda seen: seen.phase == "running")
         nomad.delete(f"var/{nomad_record.path(wanted.name)}")
         assert outcome(driver, wanted.name).reason == "timed_out"
@@ -268,10 +280,10 @@ class TestAVariableThatSomebodyHasRemoved:
 
     def test_does_not_keep_the_job_from_being_cancelled(self, nomad: Nomad, driver: NomadDriver) -> None:
         wanted = job("shell", Program(endless=True))
-        driver.submit(wanted, Deadline.after(10))
+        driver.submit(wanted, within(10))
         until(driver, wanted.name, lambda seen: seen.phase == "running")
         nomad.delete(f"var/{nomad_record.path(wanted.name)}")
-        assert driver.cancel(cancellation(wanted.name), Deadline.after(5), tombstone=False) == "cancelled"
+        assert driver.cancel(cancellation(wanted.name), within(5), tombstone=False) == "cancelled"
         assert outcome(driver, wanted.name).reason == "cancelled"
         seen = find(driver, wanted.name)
         assert seen is not None

@@ -10,8 +10,8 @@ import pytest
 from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Rejected, Unavailable
 from runner.observation import Outcome
-from runner.runtime.clock import Deadline
 from tests.conformance.jobs import Program, cancellation, job
+from tests.deadlines import within
 from tests.nomad.access import POLICY, Nomad
 from tests.nomad.seen import outcome
 
@@ -23,9 +23,9 @@ def everything(driver: NomadDriver, ended: str) -> None:
     """All that the driver ever does."""
     wanted = job("shell")
     driver.check()
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     list(driver.observe())
-    driver.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+    driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
     driver.mark_reported(wanted.name, Outcome(reason="cancelled", code=5000, hmessage=""))
     driver.collect(0, 0)
     driver.logs(ended)
@@ -35,7 +35,7 @@ def everything(driver: NomadDriver, ended: str) -> None:
 def ended(driver: NomadDriver) -> str:
     """A job with a log."""
     wanted = job("shell", Program(prints="hello"))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     outcome(driver, wanted.name)
     return wanted.name
 
@@ -83,20 +83,20 @@ def test_a_namespace_that_is_not_there_is_named(make_driver: Callable[..., Nomad
 
 
 def test_a_rotated_token_is_picked_up_without_a_restart(nomad: Nomad, driver: NomadDriver) -> None:
-    driver.submit(job("shell"), Deadline.after(10))
+    driver.submit(job("shell"), within(10))
     for _ in range(3):
         nomad.revoke()
         nomad.renew()
-        assert driver.submit(job("shell"), Deadline.after(10)) == "created"
+        assert driver.submit(job("shell"), within(10)) == "created"
 
 
 def test_a_token_that_is_good_for_nothing_any_more_is_said_and_curable(nomad: Nomad, driver: NomadDriver) -> None:
     driver.check()
     nomad.revoke()
     with pytest.raises(Unavailable, match="renew"):
-        driver.submit(job("shell"), Deadline.after(5))
+        driver.submit(job("shell"), within(5))
     nomad.renew()
-    assert driver.submit(job("shell"), Deadline.after(10)) == "created"
+    assert driver.submit(job("shell"), within(10)) == "created"
     assert nomad.get("jobs") != []
 
 

@@ -14,8 +14,8 @@ from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Rejected
 from runner.jobs import Secret, SecretRef
 from runner.observation import Outcome
-from runner.runtime.clock import Deadline
 from tests.conformance.jobs import Program, cancellation, job
+from tests.deadlines import within
 from tests.nomad.access import Nomad
 from tests.nomad.seen import outcome, printed, until
 
@@ -35,14 +35,14 @@ def _job(script: str | Program) -> Any:
 
 def test_a_secret_of_several_lines_arrives_to_the_letter(driver: NomadDriver) -> None:
     wanted = _job('printf "%s" "$KEY" | od -An -v -tx1 | tr -d " \\n"')
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
     assert bytes.fromhex(printed(driver, wanted.name)) == KEY.encode()
 
 
 def test_no_secret_is_in_what_nomad_shows(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = _job("exit 3")
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     outcome(driver, wanted.name)
     (allocation,) = nomad.get(f"job/{wanted.name}/allocations")
     path = f"job/{wanted.name}"
@@ -66,29 +66,29 @@ def test_no_secret_is_in_what_nomad_shows(nomad: Nomad, driver: NomadDriver) -> 
 @pytest.mark.parametrize("end", ["reported", "cancelled", "timed out"])
 def test_no_secret_outlives_its_job(nomad: Nomad, driver: NomadDriver, end: str) -> None:
     wanted = _job(Program(endless=end != "reported"))
-    driver.submit(wanted, Deadline.after(10))
+    driver.submit(wanted, within(10))
     if end == "cancelled":
-        driver.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+        driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
     if end == "reported":
         driver.mark_reported(wanted.name, outcome(driver, wanted.name))
     if end == "timed out":
         until(driver, wanted.name, lambda seen: seen.phase == "running")
-        driver.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
+        driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
         driver.mark_reported(wanted.name, Outcome(reason="timed_out", code=5105, hmessage=""))
     assert NEEDLE not in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
 
 
 def test_secrets_of_a_job_that_was_cancelled_before_it_came_are_nowhere(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = _job("true")
-    driver.cancel(cancellation(wanted.name), Deadline.after(10), tombstone=True)
-    assert driver.submit(wanted, Deadline.after(10)) == "cancelled"
+    driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
+    assert driver.submit(wanted, within(10)) == "cancelled"
     assert NEEDLE not in json.dumps([nomad.get(f"var/nomad/jobs/{wanted.name}"), nomad.get("jobs")])
 
 
 def test_secrets_that_no_variable_holds_are_refused_and_leave_nothing(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = job("shell", secrets={"ARTIFACTS": Secret("x" * 70_000)})
     with pytest.raises(Rejected, match="65536"):
-        driver.submit(wanted, Deadline.after(5))
+        driver.submit(wanted, within(5))
     assert nomad.get("vars") == nomad.get("jobs") == []
 
 
@@ -100,7 +100,7 @@ def test_as_many_secrets_as_are_taken_do_arrive(driver: NomadDriver) -> None:
         env={"ARTIFACTS": SecretRef(name="ARTIFACTS")},
         secrets={"ARTIFACTS": Secret(big)},
     )
-    driver.submit(wanted, Deadline.after(5))
+    driver.submit(wanted, within(5))
     assert outcome(driver, wanted.name).reason == "succeeded"
     assert printed(driver, wanted.name) == str(len(big))
 

@@ -23,8 +23,9 @@ from runner.drivers.local.driver import LocalDriver
 from runner.jobs import Cancellation, Report
 from runner.payloads import REQUEST_TYPES
 from runner.runtime import exit_codes
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import SystemClock
 from tests.conftest import ROOT, KeyPair
+from tests.deadlines import within
 from tests.unit.documents import put, whole
 
 Run = Callable[..., Result]
@@ -531,10 +532,10 @@ class TestJobs:
     def local(self, tmp_path: Path, config_file: Callable[..., Path]) -> Path:
         """A configuration of this host, whose one job has been cancelled before it came."""
         directory = tmp_path / "jobs"
-        driver = LocalDriver(directory, parallelism=1, images={}, resolve_secrets=lambda _: {})
+        driver = LocalDriver(directory, parallelism=1, images={}, resolve_secrets=lambda _: {}, clock=SystemClock())
         report = Report(request_type="cancel_check_run", run_id="c-1", path="/p", task="t", scope="s")
         cancellation = Cancellation(name="analysis-s0-r-1-1", labels={}, report=report)
-        assert driver.cancel(cancellation, Deadline.after(10), tombstone=True) == "cancelled"
+        assert driver.cancel(cancellation, within(10), tombstone=True) == "cancelled"
         return config_file(driver="local", local={"directory": str(directory)})
 
     def test_none_are_said_to_be_none(self, run: Run, config_file: Callable[..., Path]) -> None:
@@ -570,8 +571,8 @@ class TestJobs:
 
 def test_the_answer_of_the_functions_can_be_read() -> None:
     """What functions/http/application.py writes, and what is read here, are one type."""
-    from runner.cli.requests import Answer
+    from runner.cli.requests import SubmitResponse
     from runner.jobs import JobResult
 
     placed = JobResult(name="a", driver="b", state="exists")
-    assert msgspec.json.decode(msgspec.json.encode({"jobs": (placed,)}), type=Answer).jobs == (placed,)
+    assert msgspec.json.decode(msgspec.json.encode({"jobs": (placed,)}), type=SubmitResponse).jobs == (placed,)

@@ -13,7 +13,7 @@ from runner.config.types import Config
 from runner.jobs import JobSpec
 from runner.observation import Observation
 from runner.payloads import RequestPolicy, SshVerifyRun, decode
-from runner.runtime.clock import Deadline
+from tests.deadlines import within
 
 
 def test_a_key_is_tried_by_this_host_s_own_programs(make_config: Callable[..., Config], tmp_path: Path) -> None:
@@ -25,7 +25,7 @@ def test_a_key_is_tried_by_this_host_s_own_programs(make_config: Callable[..., C
     (job,) = plan(request, config)
     assert isinstance(job, JobSpec)
     driver = composition.drivers(config)["local"]
-    driver.submit(job, Deadline.after(5))
+    driver.submit(job, within(5))
 
     assert _ended(driver.observe, job.name).main_exit == 12
 

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from runner import supervisor
 from runner.config.section_variable import BY_PROTOCOL
 from runner.config.types import Config
 from runner.supervisor import HOME, LONGEST_PAUSE, Child, Running, children
+from tests.clock import ManualClock
 
 
-def test_the_pause_grows_up_to_a_bound_however_often_a_child_dies(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pause_grows_up_to_a_bound_however_often_a_child_dies() -> None:
     """Doubling has no end of its own: after a day of deaths no float would hold it."""
-    monkeypatch.setattr(supervisor.time, "monotonic", lambda: 100.0)
-    running = Running(Child("door", ("false",), {}))
-    running.started = 100.0
+    clock = ManualClock()
+    running = Running(Child("door", ("false",), {}), clock)
+    running.started = clock.monotonic()
     pauses = []
     for _ in range(2000):
-        running.mourn(1)
-        pauses.append(running.due - 100.0)
+        running.record_exit(1)
+        pauses.append(running.due - clock.monotonic())
     assert pauses == sorted(pauses)
     assert pauses[0] < pauses[1] < pauses[-1] == LONGEST_PAUSE
 

@@ -8,12 +8,12 @@ greenlet ─▶ perform ─▶ CurlMulti ─▶ sockets and timers of gevent's l
 from __future__ import annotations
 
 import math
-import time
 from typing import Any, Protocol
 
 import pycurl
 
 from runner.runtime import concurrency
+from runner.runtime.clock import Clock
 
 
 class Transfers(Protocol):
@@ -26,10 +26,10 @@ class Transfers(Protocol):
         """There will be no other request: close the connections, once the last one has ended."""
 
 
-def transfers() -> Transfers:
+def transfers(clock: Clock) -> Transfers:
     """For use in this thread alone."""
     hub = concurrency.hub()
-    return _Blocking() if hub is None else _Cooperative(hub)
+    return _Blocking() if hub is None else _Cooperative(hub, clock)
 
 
 class _Blocking:
@@ -48,10 +48,11 @@ class _Cooperative:
     libcurl says what it wants to be told (`_watch`, `_set_time`), and is told so (`_go_on`): libcurl-multi(3).
     """
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, hub: Any, clock: Clock) -> None:
         from gevent import getcurrent
 
         self._hub = hub
+        self._monotonic = clock.monotonic
         self._current = getcurrent
         self._waiting: dict[Any, Any] = {}
         self._watchers: dict[int, Any] = {}
@@ -105,7 +106,7 @@ class _Cooperative:
             watcher.start(self._go_on, number, what)
 
     def _set_time(self, milliseconds: int) -> None:
-        self._due = math.inf if milliseconds < 0 else time.monotonic() + milliseconds / 1000
+        self._due = math.inf if milliseconds < 0 else self._monotonic() + milliseconds / 1000
 
     def _start_timer(self) -> None:
         """Unless one runs that fires before: most times that libcurl names are of requests that end long before."""
@@ -115,12 +116,12 @@ class _Cooperative:
             self._timer.stop()
             self._timer.close()
         self._fires = self._due
-        self._timer = self._hub.loop.timer(max(self._due - time.monotonic(), 0))
+        self._timer = self._hub.loop.timer(max(self._due - self._monotonic(), 0))
         self._timer.start(self._on_time)
 
     def _on_time(self) -> None:
         self._fires = math.inf
-        if time.monotonic() >= self._due:
+        if self._monotonic() >= self._due:
             self._due = math.inf
             self._go_on(pycurl.SOCKET_TIMEOUT, 0)
         else:

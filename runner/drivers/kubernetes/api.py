@@ -2,7 +2,7 @@
 
 The official client finds the cluster (in a pod, or by a kubeconfig), runs credential plugins, rereads an in-cluster
 token and says which CA, certificate and proxy apply. Its own requests cost several times as much, have no default
-timeout and no bound for a whole answer, so ours go another way (`runner.drivers.http.exchange`).
+timeout and no bound for a whole answer, so ours go by the HTTP client that the composition root passes in.
 
 What an answer means is decided by `refuse`; a silence is `Unsettled`, for the driver to settle.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -26,10 +25,10 @@ from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigLoader, KubeConfigMerger
 
 from runner.config.drivers import KubernetesSection
-from runner.drivers.http.exchange import Exchange, Route, Unsettled
+from runner.drivers.http.client import HttpClient, Route, Unsettled
 from runner.errors import Busy, Rejected, Unavailable
 from runner.runtime import concurrency
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Clock, Deadline
 
 log = logging.getLogger("orchestrator.kubernetes")
 
@@ -46,7 +45,7 @@ METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
 comes back, and a Job in half the bytes. (API servers before 1.15 send the whole object all the same.)"""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ApiServerResponse(msgspec.Struct, frozen=True):
     """What the API server said."""
 
     status: int
@@ -92,24 +91,27 @@ class _Access(msgspec.Struct, frozen=True):
         return f"_Access({self.route})"
 
 
-class ApiServer:
-    """One API server, from any number of threads and greenlets. Opens connections when first used, so after the fork.
+class ApiServerClient:
+    """Requests to one API server, from any number of threads and greenlets.
 
-    Credentials are read in a thread of their own, since a plugin may take its time. Nobody waits for it but who has
-    none yet, or whose were refused.
+    Opens connections when first used, so after the fork. Credentials are read in a thread of their own, since a plugin
+    may take its time. Nobody waits for it but who has none yet, or whose were refused.
     """
 
-    def __init__(self, settings: KubernetesSection, *, environ: Mapping[str, str] = os.environ) -> None:
+    def __init__(
+        self, settings: KubernetesSection, *, http: HttpClient, clock: Clock, environ: Mapping[str, str] = os.environ
+    ) -> None:
         self._settings = settings
+        self._http = http
+        self._clock = clock
         self._environ = environ
-        self._exchange = Exchange("the API server", "the CA in the kubeconfig")
         self._lock = threading.Lock()  # never held while anything is waited for
         self._access: _Access | None = None
         self._due = 0.0
-        self._reading: Callable[[float], _Access] | None = None
+        self._reading: Callable[[Deadline], _Access] | None = None
 
     def __repr__(self) -> str:
-        return f"ApiServer({self._access.route.url if self._access else 'not connected yet'})"
+        return f"ApiServerClient({self._access.route.url if self._access else 'not connected yet'})"
 
     def call(
         self,
@@ -120,13 +122,13 @@ class ApiServer:
         body: Any = None,
         query: Mapping[str, str] | None = None,
         media: str = JSON,
-    ) -> Answer:
+    ) -> ApiServerResponse:
         """The answer, whatever its status. Credentials that were refused are read anew, once.
 
         Raises Unsettled where there is no whole answer, Unavailable where no request can have been made.
         """
         access = self._access or self._other_than(None, deadline)
-        if time.monotonic() > self._due:
+        if self._clock.monotonic() > self._due:
             self._read_again()
         target = f"{path}?{urlencode(query)}" if query else path
         content = None if body is None else msgspec.json.encode(body)
@@ -138,12 +140,12 @@ class ApiServer:
 
     def _send(
         self, access: _Access, method: str, target: str, deadline: Deadline, content: bytes | None, media: str
-    ) -> Answer:
+    ) -> ApiServerResponse:
         headers = [f"Accept: {JSON if method == 'GET' else METADATA}", f"Content-Type: {media}"]
         if access.token:
             headers.append(f"Authorization: {access.token}")
-        reply = self._exchange.request(access.route, method, target, deadline, body=content, headers=headers)
-        return Answer(reply.status, reply.body, reply.retry_after)
+        response = self._http.request(access.route, method, target, deadline, body=content, headers=headers)
+        return ApiServerResponse(response.status, response.body, response.retry_after)
 
     def _other_than(self, refused: _Access | None, deadline: Deadline) -> _Access:
         """What is read anew, or has been since those were read. Raises Unavailable where that fails or takes too long.
@@ -156,7 +158,7 @@ class ApiServer:
                 return self._access
             reading = self._begin()
         try:
-            return reading(deadline.at)
+            return reading(deadline)
         except TimeoutError as error:
             raise Unavailable(
                 "no credentials for Kubernetes yet: the kubeconfig's credential plugin takes too long; try"
@@ -166,12 +168,12 @@ class ApiServer:
     def _read_again(self) -> None:
         """For those who come later; what is there is used until then."""
         with self._lock:
-            if time.monotonic() > self._due:
+            if self._clock.monotonic() > self._due:
                 self._begin()
 
-    def _begin(self) -> Callable[[float], _Access]:
+    def _begin(self) -> Callable[[Deadline], _Access]:
         """The reading that is under way, or one that begins now."""
-        self._due = time.monotonic() + CREDENTIAL_SECONDS
+        self._due = self._clock.monotonic() + CREDENTIAL_SECONDS
         if self._reading is None:
             self._reading = concurrency.start_thread(self._read)
         return self._reading
@@ -229,6 +231,8 @@ def _route(configuration: Configuration) -> Route:
     bypassed = should_bypass_proxies(configuration.host, configuration.no_proxy or "")
     return Route(
         url=configuration.host.rstrip("/"),
+        server="the API server",
+        trust="the CA in the kubeconfig",
         ca_file=configuration.ssl_ca_cert or "",
         cert_file=configuration.cert_file or "",
         key_file=configuration.key_file or "",
@@ -239,7 +243,7 @@ def _route(configuration: Configuration) -> Route:
     )
 
 
-def refuse(answer: Answer, doing: str) -> None:
+def refuse(answer: ApiServerResponse, doing: str) -> None:
     """Raise the error that a refusing answer means; return for 2xx, 404 and 409, which the driver understands.
 
     `doing` is what we wanted, like "create jobs in namespace x".

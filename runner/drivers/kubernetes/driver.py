@@ -9,17 +9,17 @@ Whatever the API server leaves open (a reset, a timeout, a 5xx) is settled by as
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 import msgspec
 
 from runner.config.types import Config
 from runner.drivers.driver import each_of
-from runner.drivers.http.exchange import Unsettled, pauses
-from runner.drivers.kubernetes.api import MERGE_PATCH, Answer, ApiServer, collection, refuse
+from runner.drivers.http.client import Unsettled
+from runner.drivers.kubernetes.api import MERGE_PATCH, ApiServerClient, ApiServerResponse, collection, refuse
 from runner.drivers.kubernetes.manifest import (
     CANCELLED,
     FINGERPRINT,
@@ -35,16 +35,16 @@ from runner.drivers.kubernetes.observation import JobObject, JobPage, PodObject,
 from runner.errors import Conflict, OrchestratorError, Rejected, Timeout, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
-from runner.runtime.clock import Deadline
+from runner.runtime.backoff import Backoff, attempts
+from runner.runtime.clock import Clock, Deadline
 
-BATCH = "apis/batch/v1"
-CORE = "api/v1"
+BATCH, CORE = "apis/batch/v1", "api/v1"
 PAGE = "500"
 LOOK_SECONDS = 30.0
 """For the whole of a listing, a log or a mark; commands bring their own deadline."""
 
-FIRST_PAUSE = 0.1
-"""Seconds until an unsettled request is looked into again; later pauses grow."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
+"""Seconds until an unsettled request is looked into again: doubled each time, with jitter (see Backoff)."""
 
 TAIL_LINES = 20
 """Of a failed job's log, as evidence."""
@@ -58,10 +58,14 @@ class KubernetesDriver:
 
     name = "kubernetes"
 
-    def __init__(self, config: Config, *, resolve_secrets: ResolveSecrets, api: ApiServer | None = None) -> None:
+    def __init__(
+        self, config: Config, *, resolve_secrets: ResolveSecrets, api: ApiServerClient, clock: Clock, random: Random
+    ) -> None:
         self._config = config
         self._resolve_secrets = resolve_secrets
-        self._api = api or ApiServer(config.cluster)
+        self._api = api
+        self._clock = clock
+        self._random = random
         self._pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
 
     def __repr__(self) -> str:
@@ -70,7 +74,7 @@ class KubernetesDriver:
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
         where = namespace(self._config, job.pool)
-        manifest = job_manifest(job, self._config, nonce=os.urandom(4).hex())
+        manifest = job_manifest(job, self._config, nonce=self._random.randbytes(4).hex())
         created = self._create(where, manifest, deadline)
         known = created or self._get(where, job.name, deadline)
         if known is None:
@@ -93,7 +97,7 @@ class KubernetesDriver:
 
     def _observe(self, where: str) -> Iterator[Observation]:
         """The jobs first: a job ends after its pod, so one that has ended is never shown with a pod that still runs."""
-        deadline = Deadline.after(LOOK_SECONDS)
+        deadline = Deadline.after(LOOK_SECONDS, self._clock)
         jobs = list(self._list(where, BATCH, "jobs", _OURS, JobPage, deadline))
         pods: dict[str, PodObject] = {}
         for pod in self._list(where, CORE, "pods", _OUR_PODS, PodPage, deadline):
@@ -117,14 +121,14 @@ class KubernetesDriver:
             "metadata": {"annotations": {REPORTED: outcome.reason}},
             "spec": {"ttlSecondsAfterFinished": self._config.limits.retention_seconds},
         }
-        deadline = Deadline.after(LOOK_SECONDS)
+        deadline = Deadline.after(LOOK_SECONDS, self._clock)
         for where in self._namespaces():
             path = collection(BATCH, where, "jobs", name)
             refuse(self._patient("PATCH", path, deadline, patch, MERGE_PATCH), f"patch jobs in namespace {where}")
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
-        deadline = Deadline.after(LOOK_SECONDS)
+        deadline = Deadline.after(LOOK_SECONDS, self._clock)
         for where in self._namespaces():
             query = f"{_OUR_PODS},batch.kubernetes.io/job-name={name}"
             pod: PodObject | None = None
@@ -142,13 +146,13 @@ class KubernetesDriver:
         """See Driver.check."""
         for where in self._namespaces():
             path = collection(BATCH, where, "jobs")
-            answer = self._api.call("GET", path, Deadline.after(5), query={"limit": "1"})
+            answer = self._api.call("GET", path, Deadline.after(5, self._clock), query={"limit": "1"})
             refuse(answer, f"list jobs in namespace {where}")
 
     def _create(self, where: str, manifest: Mapping[str, Any], deadline: Deadline) -> JobObject | None:
         """The Job if we made it (or must assume that we did), None where the name was taken already."""
         name = manifest["metadata"]["name"]
-        for _ in pauses(deadline, FIRST_PAUSE):
+        for _ in self._attempts(deadline):
             try:
                 answer = self._api.call("POST", collection(BATCH, where, "jobs"), deadline, body=manifest)
                 refuse(answer, f"create jobs in namespace {where}")
@@ -182,7 +186,7 @@ class KubernetesDriver:
         manifest = secret_manifest(
             job, self._config, self._resolve_secrets(job), name=name, owner_uid=owner.metadata.uid
         )
-        for _ in pauses(deadline, FIRST_PAUSE):
+        for _ in self._attempts(deadline):
             answer = self._patient("POST", collection(CORE, where, "secrets"), deadline, manifest)
             refuse(answer, f"create secrets in namespace {where}")
             if answer.status == 404:
@@ -193,10 +197,10 @@ class KubernetesDriver:
 
     def _patient(
         self, method: str, path: str, deadline: Deadline, body: Any = None, media: str = "application/json"
-    ) -> Answer:
+    ) -> ApiServerResponse:
         """A request that may be repeated without harm, repeated until it has an answer or the deadline comes."""
         doubt: Unsettled | None = None
-        for _ in pauses(deadline, FIRST_PAUSE):
+        for _ in self._attempts(deadline):
             try:
                 answer = self._api.call(method, path, deadline, body=body, media=media)
             except Unsettled as error:
@@ -209,7 +213,7 @@ class KubernetesDriver:
 
     def _cancel_in(self, where: str, cancellation: Cancellation, deadline: Deadline, tombstone: bool) -> State | None:
         """One write under the job's name: a patch of what is there, else, if wanted, a tombstone."""
-        for _ in pauses(deadline, FIRST_PAUSE):
+        for _ in self._attempts(deadline):
             known = self._get(where, cancellation.name, deadline)
             if (known is None or known.tombstone) and not tombstone:
                 return None
@@ -259,6 +263,9 @@ class KubernetesDriver:
             raise Rejected(answer.message)
         refuse(answer, f"get pods/log in namespace {where}")
         return answer.body.decode(errors="replace")
+
+    def _attempts(self, deadline: Deadline) -> Iterator[None]:
+        return attempts(deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random))
 
     def _namespaces(self) -> list[str]:
         return list(dict.fromkeys(namespace(self._config, pool) for pool in self._pools))

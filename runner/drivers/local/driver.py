@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -67,7 +66,7 @@ class LocalDriver:
         parallelism: int,
         images: Mapping[str, LocalImage],
         resolve_secrets: ResolveSecrets,
-        clock: Clock = time.time,
+        clock: Clock,
         python: str = sys.executable,
     ) -> None:
         self._directory = os.path.abspath(directory)
@@ -95,7 +94,7 @@ class LocalDriver:
                 if self._make(job):
                     self._start_shim()
                     return "created"
-                time.sleep(PAUSE)  # somebody else is making it
+                self._clock.sleep(PAUSE)  # somebody else is making it
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
@@ -118,7 +117,7 @@ class LocalDriver:
     def observe(self) -> list[Observation]:
         """See Driver.observe. What is no job of ours is said once and left alone."""
         with self._errors("looking at the jobs"):
-            now = self._clock()
+            now = self._clock.wall()
             entries = [entry for name in self._records.names() if (entry := self._records.settled(name, now))]
             self._mend([entry.job for entry in entries if entry.phase == "waiting"])
             return [local_record.observation(entry, self.name, self._evidence(entry)) for entry in entries]
@@ -127,7 +126,7 @@ class LocalDriver:
         """See Driver.mark_reported. The first mark counts."""
         with self._errors(f"marking {name} as reported"), suppress(FileNotFoundError):
             if is_name(name) and self._records.read(name):
-                report = {"at": self._clock(), "outcome": msgspec.to_builtins(outcome)}
+                report = {"at": self._clock.wall(), "outcome": msgspec.to_builtins(outcome)}
                 local_files.write_once(self._records.path(name, local_files.REPORTED), report)
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
@@ -162,7 +161,7 @@ class LocalDriver:
         `orphan_age` seconds after it, so that a tracker gone for good does not fill the disk. Never a job that waits
         or runs. What cannot be removed is said, and tried again the next time.
         """
-        now = self._clock()
+        now = self._clock.wall()
         with self._errors("removing what is no longer needed"):
             names = self._records.names()
             self._sweep()
@@ -192,7 +191,7 @@ class LocalDriver:
 
     def _write(self, job: JobSpec) -> bool:
         root = self._records.path(job.name, local_files.ROOT)
-        stamp = local_files.stamp(self._clock())
+        stamp = local_files.stamp(self._clock.wall())
         file = JobFile(
             name=job.name,
             pool=job.pool,
@@ -211,7 +210,7 @@ class LocalDriver:
     def _bury(self, cancellation: Cancellation) -> bool:
         """Make a job that was cancelled before it came, and has ended. False where a submit was faster."""
         local_files.prepare(self._directory)
-        stamp = local_files.stamp(self._clock())
+        stamp = local_files.stamp(self._clock.wall())
         file = JobFile(name=cancellation.name, labels=cancellation.labels, queue_seconds=0, **stamp)
         end = End(phase="failed", ended=file.created, message="cancelled before it came")
         verdict = Verdict(cancellation.report)
@@ -230,11 +229,11 @@ class LocalDriver:
         path = self._records.path(cancellation.name)
         with local_files.locked(os.path.join(path, local_files.LOCK)) as idle:
             if idle:
-                local_files.settle(path, self._clock())
+                local_files.settle(path, self._clock.wall())
             verdict = msgspec.to_builtins(Verdict(cancellation.report))
             local_files.write_once(os.path.join(path, local_files.VERDICT), verdict)
             if idle:
-                local_files.settle(path, self._clock())
+                local_files.settle(path, self._clock.wall())
         entry = self._records.read(cancellation.name)
         return "cancelled" if entry is None or entry.cancellation else "exists"
 
@@ -291,7 +290,7 @@ class LocalDriver:
     def _remove(self, name: str, due: Callable[[Entry], bool]) -> bool:
         """Remove a job if it is due and nobody is at it. It is looked at again once it can't change any more."""
         try:
-            entry = self._records.settled(name, self._clock())
+            entry = self._records.settled(name, self._clock.wall())
             if entry is None or not due(entry):
                 return False
             with local_files.locked(self._records.path(name, local_files.LOCK)) as idle:
@@ -304,12 +303,8 @@ class LocalDriver:
         return False
 
     def _sweep(self) -> None:
-        """Remove what a crash left: jobs half made or half removed, and the entries and locks of jobs that never came.
-
-        Its age is told by the file system's clock, so it is compared with the real one.
-        """
-        before = time.time() - LEFTOVER_AGE
-        for leftover in local_files.leftovers(self._directory, before):
+        """Remove what a crash left: jobs half made or half removed, entries and locks of jobs that never came."""
+        for leftover in local_files.leftovers(self._directory, LEFTOVER_AGE):
             try:
                 local_files.remove(leftover)
             except OSError as error:

@@ -116,8 +116,12 @@ def discard(directory: str, name: str) -> None:
     remove(doomed)
 
 
-def leftovers(directory: str, before: float) -> Iterator[str]:
-    """What a crash has left: not finished before that time, half removed, or of use to no job."""
+def leftovers(directory: str, age: float) -> Iterator[str]:
+    """What a crash has left: not finished for so many seconds, half removed, or of use to no job.
+
+    The file system's clock says how old a file is, so it is compared with the host's and with no other.
+    """
+    before = time.time() - age
     for name in os.listdir(directory):
         path = os.path.join(directory, name)
         if name.startswith(GONE) or (name.startswith(NEW) and _modified(path) < before):

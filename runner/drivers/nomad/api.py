@@ -2,7 +2,8 @@
 
 python-nomad's own session verifies no certificate unless told to, follows proxies and a .netrc from the environment,
 takes a token along a redirect, bounds no answer, and costs several times as much. So it is given ours, which does none
-of this (`runner.drivers.http.exchange`); and paths whose parts are quoted, which its typed calls don't do.
+of this (it goes by the HTTP client that the composition root passes in); and paths whose parts are quoted, which its
+typed calls don't do.
 
 What an answer means is decided by `refuse`; a silence is `Unsettled`, for the driver to settle.
 """
@@ -11,7 +12,6 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -24,9 +24,9 @@ from nomad.api.base import Requester
 from nomad.api.exceptions import BaseNomadException
 
 from runner.config.drivers import NomadSection
-from runner.drivers.http.exchange import Exchange, Reply, Route, Unsettled
+from runner.drivers.http.client import HttpClient, HttpResponse, Route, Unsettled
 from runner.errors import Busy, Rejected, Unavailable
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Clock, Deadline
 
 _NEXT_PAGE = "x-nomad-nexttoken"
 
@@ -35,7 +35,7 @@ _DENIED = re.compile(r"Permission denied$|ACL token (not found|expired)$")
 _NEVER = re.compile(r"\d+ errors? occurred|in nonexistent|[Vv]alidation|is not allowed|namespace .* does not exist")
 
 
-class Answer(msgspec.Struct, frozen=True):
+class NomadResponse(msgspec.Struct, frozen=True):
     """What the agent said. `now` is its clock, in seconds since the epoch."""
 
     status: int
@@ -65,21 +65,21 @@ class Answer(msgspec.Struct, frozen=True):
         return " ".join(self.body[:1000].decode(errors="replace").split()) or f"HTTP {self.status}"
 
 
-class Agent:
-    """One Nomad agent, from any number of threads. Opens connections when first used, so after the fork."""
+class NomadClient:
+    """Requests to one Nomad agent, from any number of threads. Opens connections when first used, so after the fork."""
 
-    def __init__(self, settings: NomadSection) -> None:
+    def __init__(self, settings: NomadSection, *, http: HttpClient, clock: Clock) -> None:
         self._settings = settings
         self._reading = threading.Lock()
         self._token: str | None = None
         self._requester = _Requester(
             address=settings.address.rstrip("/"),
             region=settings.region or None,
-            session=_Session(settings),
+            session=_Session(settings, http, clock),
         )
 
     def __repr__(self) -> str:
-        return f"Agent({self._settings.address})"
+        return f"NomadClient({self._settings.address})"
 
     def call(
         self,
@@ -89,7 +89,7 @@ class Agent:
         *,
         body: Any = None,
         query: Mapping[str, str] | None = None,
-    ) -> Answer:
+    ) -> NomadResponse:
         """The answer, whatever its status. A token that was refused is read anew, once.
 
         Raises Unsettled where there is no whole answer, Unavailable where no request can have been made.
@@ -105,7 +105,7 @@ class Agent:
 
     def _send(
         self, method: str, path: str, deadline: Deadline, body: Any, query: Mapping[str, str] | None, token: str
-    ) -> Answer:
+    ) -> NomadResponse:
         headers = {"X-Nomad-Token": token} if token else {}
         content = None if body is None else msgspec.json.encode(body)
         return self._requester.send(method, path, query or {}, content, headers, deadline)
@@ -133,9 +133,9 @@ class _Requester(Requester):  # type: ignore[misc]  # python-nomad is not typed
         body: bytes | None,
         headers: dict[str, str],
         deadline: Deadline,
-    ) -> Answer:
+    ) -> NomadResponse:
         try:
-            answer: Answer = self._request(
+            answer: NomadResponse = self._request(
                 method=method, endpoint=f"v1/{path}", params=dict(query), data=body, headers=headers, timeout=deadline
             )
         except BaseNomadException as error:  # it has the answer, if any
@@ -146,22 +146,25 @@ class _Requester(Requester):  # type: ignore[misc]  # python-nomad is not typed
 class _Session:
     """What python-nomad needs of a session, and no more."""
 
-    def __init__(self, settings: NomadSection) -> None:
-        self._exchange = Exchange("Nomad", "nomad.caFile")
+    def __init__(self, settings: NomadSection, http: HttpClient, clock: Clock) -> None:
+        self._http = http
+        self._clock = clock
         self._route = Route(
             url=settings.address.rstrip("/"),
+            server="Nomad",
+            trust="nomad.caFile",
             ca_file=settings.ca_file,
             cert_file=settings.cert_file,
             key_file=settings.key_file,
         )
 
-    def get(self, **request: Any) -> Answer:
+    def get(self, **request: Any) -> NomadResponse:
         return self._send("GET", **request)
 
-    def post(self, **request: Any) -> Answer:
+    def post(self, **request: Any) -> NomadResponse:
         return self._send("POST", **request)
 
-    def delete(self, **request: Any) -> Answer:
+    def delete(self, **request: Any) -> NomadResponse:
         return self._send("DELETE", **request)
 
     def _send(
@@ -174,9 +177,9 @@ class _Session:
         timeout: Deadline,
         data: bytes | None = None,
         **_: Any,
-    ) -> Answer:
+    ) -> NomadResponse:
         given = (f"{name}: {value}" for name, value in (headers or {}).items())
-        reply = self._exchange.request(
+        response = self._http.request(
             self._route,
             method,
             f"{url.removeprefix(self._route.url)}?{_encoded(tuple(params.items()))}",
@@ -185,7 +188,16 @@ class _Session:
             headers=["Content-Type: application/json", *given],
             wanted=("date", _NEXT_PAGE) if method == "GET" else (),
         )
-        return Answer(reply.status, reply.body, _now(reply), reply.retry_after, reply.headers.get(_NEXT_PAGE, ""))
+        next_page = response.headers.get(_NEXT_PAGE, "")
+        return NomadResponse(response.status, response.body, self._now(response), response.retry_after, next_page)
+
+    def _now(self, response: HttpResponse) -> float:
+        """The agent's clock: times in jobs are by the servers' clocks, which ours may be minutes away from."""
+        said = response.headers.get("date")
+        try:
+            return parsedate_to_datetime(said).timestamp() if said else self._clock.wall()
+        except (ValueError, TypeError):
+            return self._clock.wall()
 
 
 @lru_cache(maxsize=64)
@@ -194,16 +206,7 @@ def _encoded(query: tuple[tuple[str, str], ...]) -> str:
     return urlencode(query)
 
 
-def _now(reply: Reply) -> float:
-    """The agent's clock: times in jobs are by the servers' clocks, which ours may be minutes away from."""
-    said = reply.headers.get("date")
-    try:
-        return parsedate_to_datetime(said).timestamp() if said else time.time()
-    except (ValueError, TypeError):
-        return time.time()
-
-
-def refuse(answer: Answer, doing: str) -> None:
+def refuse(answer: NomadResponse, doing: str) -> None:
     """Raise the error that a refusing answer means; return for 2xx, 404 and 409, which the driver understands.
 
     `doing` names the capability that it takes, like "list-jobs in namespace x".

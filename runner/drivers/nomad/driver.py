@@ -14,15 +14,15 @@ Whatever an answer leaves open (a reset, a timeout, a 5xx, no leader) is settled
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import TypeVar
 
 from runner.config.types import Config
 from runner.drivers.driver import each_of
-from runner.drivers.http.exchange import Unsettled, pauses
+from runner.drivers.http.client import Unsettled
 from runner.drivers.nomad import record as nomad_record
-from runner.drivers.nomad.api import Agent
+from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.listing import LOOK_SECONDS, Look, Memory, log, restored
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.observation import JobStub
@@ -31,10 +31,14 @@ from runner.drivers.nomad.specification import namespace, specification
 from runner.errors import Conflict, Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
-from runner.runtime.clock import Deadline
+from runner.runtime.backoff import Backoff, attempts
+from runner.runtime.clock import Clock, Deadline
 
 FRESH_SECONDS = 1.0
 """The age of a Variable until which its job may still be on its way, registered by whoever wrote it."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+"""Seconds until a step is done again: doubled each time, with jitter (see Backoff)."""
 
 _Found = TypeVar("_Found")
 
@@ -44,10 +48,14 @@ class NomadDriver:
 
     name = "nomad"
 
-    def __init__(self, config: Config, *, resolve_secrets: ResolveSecrets, agent: Agent | None = None) -> None:
+    def __init__(
+        self, config: Config, *, resolve_secrets: ResolveSecrets, agent: NomadClient, clock: Clock, random: Random
+    ) -> None:
         self._config = config
         self._resolve_secrets = resolve_secrets
-        self._agent = agent or Agent(config.nomad)
+        self._agent = agent
+        self._clock = clock
+        self._random = random
         pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
         names = dict.fromkeys(namespace(config, pool) for pool in pools or [config.default_pool])
         self._namespaces = [Namespace(self._agent, name) for name in names]
@@ -59,8 +67,9 @@ class NomadDriver:
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
         where = Namespace(self._agent, namespace(self._config, job.pool))
-        attempt = _Attempt(self._config, self._resolve_secrets, where, job, deadline)
-        return _settled(attempt.step, deadline, f"making {job.name}")
+        nonce = self._random.randbytes(8).hex()
+        attempt = _Attempt(self._config, self._resolve_secrets, where, job, deadline, nonce)
+        return self._settled(attempt.step, deadline, f"making {job.name}")
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
@@ -72,24 +81,24 @@ class NomadDriver:
     def observe(self) -> Iterator[Observation]:
         """See Driver.observe. Ends what is overdue, and what a crash has left half-ended."""
         seen: set[str] = set()
-        for each in each_of(self._namespaces, lambda where: Look(self.name, where, self._memory).observations()):
+        for each in each_of(self._namespaces, lambda where: self._look(where).observations()):
             if each.name not in seen:  # the marks of one cancellation stand in every namespace
                 seen.add(each.name)
                 yield each
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """See Driver.mark_reported."""
-        deadline = Deadline.after(LOOK_SECONDS)
+        deadline = Deadline.after(LOOK_SECONDS, self._clock)
         for where in self._namespaces:
 
             def step(where: Namespace = where) -> bool | None:
                 return _mark(where, name, outcome, deadline) or None
 
-            _settled(step, deadline, f"marking {name} as reported")
+            self._settled(step, deadline, f"marking {name} as reported")
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
-        deadline = Deadline.after(LOOK_SECONDS)
+        deadline = Deadline.after(LOOK_SECONDS, self._clock)
         for where in self._namespaces:
             if job := where.job(name, deadline):
                 return log(where, job, container, lines, deadline)
@@ -97,12 +106,15 @@ class NomadDriver:
 
     def collect(self, retention: float, orphan_age: float) -> int:
         """See Driver.collect. Jobs are Nomad's to forget (`job_gc_threshold`), their Variables ours."""
-        return sum(Look(self.name, where, self._memory).collect(retention, orphan_age) for where in self._namespaces)
+        return sum(self._look(where).collect(retention, orphan_age) for where in self._namespaces)
 
     def check(self) -> None:
         """See Driver.check."""
         for where in self._namespaces:
-            where.check(Deadline.after(5))
+            where.check(Deadline.after(5, self._clock))
+
+    def _look(self, where: Namespace) -> Look:
+        return Look(self.name, where, self._memory, self._clock)
 
     def _cancel_in(
         self, where: Namespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
@@ -110,36 +122,41 @@ class NomadDriver:
         def step() -> tuple[State | None] | None:
             return _cancel(where, cancellation, deadline, tombstone)
 
-        (state,) = _settled(step, deadline, f"cancelling {cancellation.name}")
+        (state,) = self._settled(step, deadline, f"cancelling {cancellation.name}")
         return state
 
-
-def _settled(step: Callable[[], _Found | None], deadline: Deadline, doing: str) -> _Found:
-    """What the step gives. Repeated while it gives None (somebody was faster) or its answer leaves it open."""
-    doubt: Unsettled | None = None
-    for _ in pauses(deadline, first=0.05):
-        try:
-            if (found := step()) is not None:
-                return found
-        except Unsettled as error:
-            doubt = error
-    if doubt is None:
-        raise Unavailable(f"others kept being faster while {doing}; repeat the request")
-    raise Unavailable(f"{doubt.detail}; repeat the request", retry_after=doubt.retry_after) from doubt
+    def _settled(self, step: Callable[[], _Found | None], deadline: Deadline, doing: str) -> _Found:
+        """What the step gives. Repeated while it gives None (somebody was faster) or its answer leaves it open."""
+        doubt: Unsettled | None = None
+        for _ in attempts(deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)):
+            try:
+                if (found := step()) is not None:
+                    return found
+            except Unsettled as error:
+                doubt = error
+        if doubt is None:
+            raise Unavailable(f"others kept being faster while {doing}; repeat the request")
+        raise Unavailable(f"{doubt.detail}; repeat the request", retry_after=doubt.retry_after) from doubt
 
 
 class _Attempt:
     """One submit. `step` may be repeated until it gives a state; a nonce tells our own writes from another's."""
 
     def __init__(
-        self, config: Config, resolve_secrets: ResolveSecrets, where: Namespace, job: JobSpec, deadline: Deadline
+        self,
+        config: Config,
+        resolve_secrets: ResolveSecrets,
+        where: Namespace,
+        job: JobSpec,
+        deadline: Deadline,
+        nonce: str,
     ) -> None:
         self._config = config
         self._resolve_secrets = resolve_secrets
         self._where = where
         self._job = job
         self._deadline = deadline
-        self._nonce = os.urandom(8).hex()
+        self._nonce = nonce
         self._items: dict[str, str] = {}
         self._hopeful = True
 

@@ -26,7 +26,7 @@ from runner.drivers.nomad.record import Ended, Record, Variable
 from runner.errors import Rejected
 from runner.jobs import Report
 from runner.observation import Observation
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Clock, Deadline
 
 LOOK_SECONDS = 30.0
 """For the whole of a listing, a log or a mark; commands bring their own deadline."""
@@ -60,11 +60,11 @@ class Memory:
 class Look:
     """One look at one namespace."""
 
-    def __init__(self, driver: str, where: Namespace, memory: Memory) -> None:
+    def __init__(self, driver: str, where: Namespace, memory: Memory, clock: Clock) -> None:
         self._driver = driver
         self._where = where
         self._memory = memory
-        self._deadline = Deadline.after(LOOK_SECONDS)
+        self._deadline = Deadline.after(LOOK_SECONDS, clock)
         self._now = 0.0
 
     def observations(self) -> Iterator[Observation]:

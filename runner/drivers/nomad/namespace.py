@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from runner.drivers.nomad import record as nomad_record
-from runner.drivers.nomad.api import Agent, Answer, quoted, refuse
+from runner.drivers.nomad.api import NomadClient, NomadResponse, quoted, refuse
 from runner.drivers.nomad.observation import Allocation, Evaluation, JobStub
 from runner.drivers.nomad.record import Record, Variable
 from runner.drivers.nomad.specification import Specification
@@ -35,7 +35,7 @@ class Listing(msgspec.Struct, Generic[_Listed], frozen=True):
 class Namespace:
     """One namespace of one cluster."""
 
-    def __init__(self, agent: Agent, name: str) -> None:
+    def __init__(self, agent: NomadClient, name: str) -> None:
         self._agent = agent
         self.name = name
 
@@ -150,12 +150,12 @@ class Namespace:
 
     def _call(
         self, method: str, path: str, deadline: Deadline, capability: str, body: Any = None, **query: str
-    ) -> Answer:
+    ) -> NomadResponse:
         answer = self._agent.call(method, path, deadline, body=body, query={**query, **self._query()})
         refuse(answer, f"{capability} in namespace {self.name}")
         return answer
 
-    def _must_exist(self, answer: Answer) -> None:
+    def _must_exist(self, answer: NomadResponse) -> None:
         if answer.status == 404:
             raise Rejected(f"the Nomad namespace {self.name} is not there: {answer.message}")
 
@@ -167,7 +167,7 @@ def _variable(name: str) -> str:
     return quoted("var", nomad_record.path(name))
 
 
-def _record(answer: Answer, name: str) -> Record | None:
+def _record(answer: NomadResponse, name: str) -> Record | None:
     record = nomad_record.read(msgspec.json.decode(answer.body, type=Variable), answer.now)
     if record is None:
         raise Rejected(f"the Variable {nomad_record.path(name)} is somebody else's; the job's own must have that path")

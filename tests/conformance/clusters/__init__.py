@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 from runner.drivers.driver import Driver
 from runner.jobs import JobSpec, State
 from runner.observation import Observation, Outcome
-from runner.runtime.clock import Deadline
 from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, SecretResolver
+from tests.deadlines import within
 
 Ability = Literal["ends", "runs", "shares", "collects", "remembers", "looks", "bounds", "variables"]
 
@@ -65,10 +65,10 @@ class Cluster(ABC):
         return jobs.job(self.image, main, **fields)
 
     def submit(self, job: JobSpec, driver: Driver | None = None) -> State:
-        return (driver or self.driver).submit(job, Deadline.after(PATIENCE))
+        return (driver or self.driver).submit(job, within(PATIENCE))
 
     def cancel(self, name: str, *, tombstone: bool = True, run_id: str = "cancel-1") -> State | None:
-        return self.driver.cancel(jobs.cancellation(name, run_id), Deadline.after(PATIENCE), tombstone=tombstone)
+        return self.driver.cancel(jobs.cancellation(name, run_id), within(PATIENCE), tombstone=tombstone)
 
     def seen(self, name: str) -> Observation | None:
         """The one job of that name; more than one would be a broken promise."""

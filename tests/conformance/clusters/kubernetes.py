@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from runner import composition
 from runner.config.types import Config
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from tests import cluster
@@ -25,7 +26,7 @@ class KubernetesCluster(Cluster):
         super().__init__()
 
     def another(self) -> KubernetesDriver:
-        return KubernetesDriver(self.config, resolve_secrets=self.resolver)
+        return composition.kubernetes(self.config, self.resolver, composition.system())
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import pytest
 
 from runner.config.drivers import LocalImage
 from runner.drivers.local.driver import LocalDriver
+from runner.runtime.clock import SystemClock
 from tests.conformance.clusters import Cluster
 
 
@@ -26,7 +27,11 @@ class LocalCluster(Cluster):
 
     def another(self) -> LocalDriver:
         return LocalDriver(
-            self.directory, parallelism=self.parallelism, images={"*": LocalImage()}, resolve_secrets=self.resolver
+            self.directory,
+            parallelism=self.parallelism,
+            images={"*": LocalImage()},
+            resolve_secrets=self.resolver,
+            clock=SystemClock(),
         )
 
     def close(self) -> None:

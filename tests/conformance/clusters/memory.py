@@ -9,6 +9,7 @@ import pytest
 
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import JobSpec
+from runner.runtime.clock import SystemClock
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program
 
@@ -26,7 +27,7 @@ class MemoryCluster(Cluster):
         return self.driver
 
     def make(self) -> MemoryDriver:
-        return MemoryDriver(resolve_secrets=self.resolver)
+        return MemoryDriver(resolve_secrets=self.resolver, clock=SystemClock())
 
     def job(self, main: Program | str = Program(), **fields: object) -> JobSpec:  # noqa: B008  (frozen)
         made = super().job(main, **fields)

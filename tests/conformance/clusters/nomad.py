@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from runner import composition
 from runner.config.types import Config
 from runner.drivers.nomad.driver import NomadDriver
 from tests.conformance.clusters import Cluster
@@ -23,7 +24,7 @@ class NomadCluster(Cluster):
         super().__init__()
 
     def another(self) -> NomadDriver:
-        return NomadDriver(self.config, resolve_secrets=self.resolver)
+        return composition.nomad(self.config, self.resolver, composition.system())
 
 
 @contextmanager

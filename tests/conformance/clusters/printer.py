@@ -10,6 +10,7 @@ import pytest
 
 from runner.config.types import Config
 from runner.drivers.printer import PrinterDriver
+from runner.runtime.clock import SystemClock
 from tests.conformance.clusters.memory import MemoryCluster
 
 
@@ -22,7 +23,7 @@ class PrinterCluster(MemoryCluster):
         super().__init__()
 
     def make(self) -> PrinterDriver:
-        return PrinterDriver(self._config, resolve_secrets=self.resolver, out=self.paper)
+        return PrinterDriver(self._config, resolve_secrets=self.resolver, clock=SystemClock(), out=self.paper)
 
 
 @contextmanager

@@ -25,6 +25,10 @@ decode = _find("runner.payloads:decode")
 request_types = _find("runner.payloads:REQUEST_TYPES")
 Policy = _find("runner.payloads:RequestPolicy", "runner.payloads:Terms")
 Deadline = _find("runner.runtime.clock:Deadline", "runner.drivers:Deadline")
+try:
+    Clock = _find("runner.runtime.clock:SystemClock")
+except ImportError:  # 0.1 has none
+    Clock = None
 Outcome = _find("runner.observation:Outcome", "runner.outcomes:Outcome")
 classify = _find("runner.tracker.outcomes:classify", "runner.outcomes:classify")
 result = _find("runner.tracker.results:result", "runner.results:result")
@@ -51,7 +55,8 @@ def make(driver: Callable[..., Any], *arguments: Any, secrets: Callable[[Any], d
 
 def after(seconds: float) -> Any:
     """A deadline of this release."""
-    return Deadline.after(seconds)
+    arguments = () if Clock is None else (Clock(),)
+    return Deadline.after(seconds, *arguments)
 
 
 def listed(driver: Any) -> Iterable[Any]:

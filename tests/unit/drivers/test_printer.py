@@ -16,7 +16,8 @@ from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import tombstone_manifest
 from runner.drivers.printer import MASK, PrinterDriver, as_json, as_yaml, manifests, render
 from runner.jobs import Cancellation, JobSpec, Secret
-from runner.runtime.clock import Deadline
+from tests.clock import ManualClock
+from tests.deadlines import within
 from tests.unit.documents import read, whole
 
 
@@ -79,15 +80,18 @@ def test_json_is_one_line_for_each_object(job: JobSpec, config: Config) -> None:
 
 def test_the_driver_prints_a_job_once(job: JobSpec, config: Config) -> None:
     out = io.StringIO()
-    driver = PrinterDriver(config, resolve_secrets=lambda _: {"SSH_PRIVATE_KEY": "secret"}, out=out)
-    assert driver.submit(job, Deadline.after(5)) == "created"
-    assert driver.submit(job, Deadline.after(5)) == "exists"
+    driver = PrinterDriver(
+        config, resolve_secrets=lambda _: {"SSH_PRIVATE_KEY": "secret"}, clock=ManualClock(), out=out
+    )
+    assert driver.submit(job, within(5)) == "created"
+    assert driver.submit(job, within(5)) == "exists"
     assert out.getvalue() == as_json(manifests(job, config))
 
 
 def test_the_driver_prints_yaml_on_a_terminal(job: JobSpec, config: Config) -> None:
-    driver = PrinterDriver(config, resolve_secrets=lambda _: {}, out=(terminal := Terminal()))
-    assert driver.submit(job, Deadline.after(5)) == "created"
+    terminal = Terminal()
+    driver = PrinterDriver(config, resolve_secrets=lambda _: {}, clock=ManualClock(), out=terminal)
+    assert driver.submit(job, within(5)) == "created"
     assert terminal.getvalue() == render(job, config)
 
 
@@ -95,11 +99,11 @@ def test_the_driver_prints_the_tombstone_of_a_check_that_has_not_come(
     job: JobSpec, cancellation: Cancellation, config: Config
 ) -> None:
     out = io.StringIO()
-    driver = PrinterDriver(config, resolve_secrets=lambda _: {}, out=out)
-    assert driver.cancel(cancellation, Deadline.after(5), tombstone=False) is None
+    driver = PrinterDriver(config, resolve_secrets=lambda _: {}, clock=ManualClock(), out=out)
+    assert driver.cancel(cancellation, within(5), tombstone=False) is None
     assert out.getvalue() == ""
-    assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"
+    assert driver.cancel(cancellation, within(5), tombstone=True) == "cancelled"
     assert out.getvalue() == as_json([tombstone_manifest(cancellation, config, config.default_pool)])
-    assert driver.submit(job, Deadline.after(5)) == "cancelled"
-    assert driver.cancel(cancellation, Deadline.after(5), tombstone=True) == "cancelled"
+    assert driver.submit(job, within(5)) == "cancelled"
+    assert driver.cancel(cancellation, within(5), tombstone=True) == "cancelled"
     assert len(documents(out.getvalue())) == 1

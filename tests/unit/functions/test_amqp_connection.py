@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def send(channel: Channel, then: Callable[[asyncio.Task[None]], None] = lambda _
     """A message to be delayed, by that channel."""
 
     async def main() -> None:
-        publisher = MessagePublisher(RabbitmqSection(), BrokerAccess(url="amqp://localhost"))
+        publisher = MessagePublisher(RabbitmqSection(), BrokerAccess(url="amqp://localhost"), Random(0))
         publisher._channel = channel  # type: ignore[assignment]
         publisher._opened.set()
         verdict = Delay(1, History(queue="q", first_seen=0), Busy("later"))

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from runner.errors import Timeout, Unavailable
+from runner.runtime.clock import SystemClock
 from runner.sidecar import frames
 from runner.sidecar.client import Client, receive_frame
+from tests.deadlines import within
 
 MANY = 20
 
@@ -32,7 +34,7 @@ class Sidecar:
         while True:
             connection, _ = self._listener.accept()
             with connection:
-                receive_frame(connection, time.monotonic() + 10)
+                receive_frame(connection, within(10))
                 self.asked += 1
                 self.ready.wait(10)
                 connection.sendall(frames.encode(frames.Pong(drivers=("memory",), pid=self.asked)))
@@ -50,7 +52,7 @@ def sidecar(path: Path) -> Sidecar:
 
 def test_of_those_who_ask_at_the_same_time_whether_it_is_ready_one_asks(path: Path, sidecar: Sidecar) -> None:
     """Each would be a command of its own, and has the clusters asked."""
-    client = Client(str(path))
+    client = Client(str(path), SystemClock())
     with ThreadPoolExecutor(MANY) as callers:
         asking = [callers.submit(client.ping, time.monotonic() + 10) for _ in range(MANY)]
         time.sleep(0.2)
@@ -60,7 +62,7 @@ def test_of_those_who_ask_at_the_same_time_whether_it_is_ready_one_asks(path: Pa
 
 
 def test_each_waits_as_long_as_it_has_time(path: Path, sidecar: Sidecar) -> None:
-    client = Client(str(path))
+    client = Client(str(path), SystemClock())
     with ThreadPoolExecutor(1) as patient:
         waits = patient.submit(client.ping, time.monotonic() + 10)
         time.sleep(0.1)
@@ -72,7 +74,7 @@ def test_each_waits_as_long_as_it_has_time(path: Path, sidecar: Sidecar) -> None
 
 
 def test_nobody_there_is_said_to_each_and_asked_anew_by_the_next(path: Path) -> None:
-    client = Client(str(path))
+    client = Client(str(path), SystemClock())
     for _ in range(2):
         with pytest.raises(Unavailable, match="no runner listens"):
             client.ping(time.monotonic() + 5)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from random import Random
 from typing import Any
 
 import jwt
@@ -15,17 +16,22 @@ import pytest
 
 from runner.commands import plan
 from runner.config.types import Config
+from runner.drivers.driver import Driver
+from runner.drivers.http.client import HttpResponse, Route, Unsettled
+from runner.drivers.http.curl import CurlHttpClient
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, Report
 from runner.observation import Observation, Outcome
 from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Deadline, SystemClock
 from runner.security.tokens import Signer
-from runner.tracker.publisher import HttpPublisher
+from runner.tracker.publisher import PUBLISH_SECONDS, SILENCE_SECONDS, HttpPublisher
 from runner.tracker.results import Result, result
-from runner.tracker.tracker import LONGEST_PAUSE, ROUND_SECONDS, Tracker, only_one
+from runner.tracker.tracker import LONGEST_PAUSE, ROUND_SECONDS, Publisher, Tracker, only_one
+from tests.clock import ManualClock
 from tests.conftest import KeyPair
+from tests.deadlines import within
 
 Sample = Callable[[str], dict[str, Any]]
 
@@ -54,17 +60,22 @@ class World:
 
     def __init__(self, config: Config) -> None:
         self.config = config
-        self.now = 1000.0
+        self.clock = ManualClock()
         self.inbox = Inbox()
-        self.driver = MemoryDriver(resolve_secrets=lambda _: {})
-        self.tracker = Tracker({"memory": self.driver}, self.inbox, retention=1, orphan_age=1, clock=lambda: self.now)
+        self.driver = MemoryDriver(resolve_secrets=lambda _: {}, clock=self.clock)
+        self.tracker = self.another()
+
+    def another(self, drivers: Mapping[str, Driver] | None = None, publisher: Publisher | None = None) -> Tracker:
+        """A tracker that starts anew, by default over the same driver and to the same atlas."""
+        drivers, publisher = drivers or {"memory": self.driver}, publisher or self.inbox
+        return Tracker(drivers, publisher, retention=1, orphan_age=1, clock=self.clock, random=Random(1))
 
     def submit(self, request_type: str, document: dict[str, Any]) -> JobSpec:
         policy = RequestPolicy(runner_id="", public_key="")
         request = decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], policy)
         (job,) = plan(request, self.config)
         assert isinstance(job, JobSpec)
-        self.driver.submit(job, Deadline.after(5))
+        self.driver.submit(job, within(5))
         return job
 
     def reported(self, name: str) -> bool:
@@ -120,14 +131,14 @@ def test_a_result_is_sent_again_until_atlas_takes_it_with_growing_pauses(world: 
         before = world.inbox.tries
         world.tracker.round()
         if world.inbox.tries > before:
-            tried_at.append(world.now)
-        world.now += 1
+            tried_at.append(world.clock.monotonic())
+        world.clock.advance(1)
     pauses = [later - earlier for earlier, later in itertools.pairwise(tried_at)]
     assert pauses[0] < 10 < pauses[-1] <= LONGEST_PAUSE + 1
     assert not world.reported(job.name)
 
     world.inbox.refusing = False
-    world.now += LONGEST_PAUSE
+    world.clock.advance(LONGEST_PAUSE)
     world.tracker.round()
     assert len(world.inbox.taken) == 1
     assert world.reported(job.name)
@@ -137,7 +148,7 @@ def test_an_end_is_reported_once_while_nothing_crashes(world: World, sample: Sam
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
     for _ in range(5):
-        world.now += 1000
+        world.clock.advance(1000)
         world.tracker.round()
 
     assert world.inbox.tries == 1
@@ -150,7 +161,7 @@ def test_a_tracker_that_starts_anew_finds_what_is_owed(world: World, sample: Sam
     world.tracker.round()
 
     inbox = Inbox()
-    Tracker({"memory": world.driver}, inbox, retention=1, orphan_age=1).round()
+    world.another(publisher=inbox).round()
 
     assert len(inbox.taken) == 1
 
@@ -162,7 +173,7 @@ def test_a_result_sent_twice_has_one_id(world: World, sample: Sample) -> None:
     ids = set()
     for _ in range(2):
         inbox = Inbox()
-        Tracker({"memory": Forgetful(world.driver)}, inbox, retention=1, orphan_age=1).round()
+        world.another({"memory": Forgetful(world.driver)}, inbox).round()
         ids.add(inbox.taken[0].body["id"])
 
     assert len(ids) == 1
@@ -191,7 +202,7 @@ def test_a_cancel_is_confirmed_under_its_own_run(world: World, sample: Sample) -
     )
     (cancellation,) = plan(request, world.config)
     assert isinstance(cancellation, Cancellation)
-    world.driver.cancel(cancellation, Deadline.after(5), tombstone=True)
+    world.driver.cancel(cancellation, within(5), tombstone=True)
     world.tracker.round()
 
     (sent,) = world.inbox.taken
@@ -240,8 +251,8 @@ def test_a_driver_that_cannot_be_seen_does_not_stop_the_others(world: World, sam
 
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name)
-    drivers = {"blind": Blind(resolve_secrets=lambda _: {}), "memory": world.driver}
-    Tracker(drivers, world.inbox, retention=1, orphan_age=1).round()
+    drivers = {"blind": Blind(resolve_secrets=lambda _: {}, clock=world.clock), "memory": world.driver}
+    world.another(drivers).round()
 
     assert world.reported(job.name)
 
@@ -262,7 +273,7 @@ def test_evidence_that_goes_with_the_pod_is_remembered(world: World) -> None:
         def mark_reported(self, name: str, outcome: Outcome) -> None:
             told.append(outcome)
 
-    tracker = Tracker({"d": Scripted(resolve_secrets=lambda _: {})}, world.inbox, retention=1, orphan_age=1)
+    tracker = world.another({"d": Scripted(resolve_secrets=lambda _: {}, clock=world.clock)})
     for _ in range(3):
         tracker.round()
 
@@ -283,7 +294,7 @@ def test_a_job_that_somebody_deletes_is_told_of(world: World, sample: Sample) ->
     deleted_while_atlas_refuses(world, sample)
     world.inbox.refusing = False
     for _ in range(3):
-        world.now += LONGEST_PAUSE
+        world.clock.advance(LONGEST_PAUSE)
         world.tracker.round()
 
     (sent,) = world.inbox.taken
@@ -300,7 +311,7 @@ def test_an_end_that_atlas_has_not_taken_is_kept_when_its_job_is_deleted(world: 
     world.driver.lose(job.name)
     world.tracker.round()
     world.inbox.refusing = False
-    world.now += LONGEST_PAUSE
+    world.clock.advance(LONGEST_PAUSE)
     world.tracker.round()
 
     assert world.inbox.codes() == [5107]
@@ -311,7 +322,7 @@ def test_a_deleted_job_that_is_asked_for_again_is_followed_to_its_own_end(world:
     job = deleted_while_atlas_refuses(world, sample)
     world.submit("analysis_run", sample("analysis"))
     world.inbox.refusing = False
-    world.now += LONGEST_PAUSE
+    world.clock.advance(LONGEST_PAUSE)
     world.tracker.round()
     assert world.inbox.taken == []
     assert not world.reported(job.name)
@@ -347,7 +358,7 @@ def test_a_deleted_job_s_successor_is_told_of_in_its_place_even_where_it_has_end
     world.driver.finish(job.name, main_exit=1)
     world.inbox.refusing = False
     for _ in range(3):
-        world.now += LONGEST_PAUSE
+        world.clock.advance(LONGEST_PAUSE)
         world.tracker.round()
 
     assert world.inbox.codes() == [5107]
@@ -366,9 +377,9 @@ def test_what_is_owed_is_not_told_of_what_has_taken_its_place(world: World, samp
     if again == "cancelled":
         report = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
         cancellation = Cancellation(name=job.name, labels={}, report=report)
-        assert world.driver.cancel(cancellation, Deadline.after(5), tombstone=False) == "cancelled"
+        assert world.driver.cancel(cancellation, within(5), tombstone=False) == "cancelled"
     world.inbox.refusing = False
-    world.now += LONGEST_PAUSE
+    world.clock.advance(LONGEST_PAUSE)
     world.tracker.round()
 
     assert [sent.path for sent in world.inbox.taken] == (["/cancelled"] if again == "cancelled" else [])
@@ -380,7 +391,7 @@ def test_whoever_has_not_looked_for_as_long_as_ends_are_kept_does_not_say_delete
     job = world.submit("analysis_run", sample("analysis"))
     world.tracker.round()
     world.driver.lose(job.name)
-    world.now += 1
+    world.clock.advance(1)
     world.tracker.round()
 
     assert world.inbox.tries == 0
@@ -390,7 +401,7 @@ def test_what_another_tracker_has_told_is_not_missed_when_it_goes(world: World, 
     job = world.submit("analysis_run", sample("analysis"))
     world.tracker.round()
     world.driver.finish(job.name, main_exit=1)
-    Tracker({"memory": world.driver}, Inbox(), retention=1, orphan_age=1).round()
+    world.another(publisher=Inbox()).round()
     world.tracker.round()
     world.driver.lose(job.name)
     world.tracker.round()
@@ -407,9 +418,9 @@ def test_jobs_are_not_taken_for_deleted_where_not_all_could_be_seen(world: World
                 raise Unavailable("no answer")
             return super().observe()
 
-    world.driver = Flaky(resolve_secrets=lambda _: {})
+    world.driver = Flaky(resolve_secrets=lambda _: {}, clock=world.clock)
     world.submit("analysis_run", sample("analysis"))
-    tracker = Tracker({"memory": world.driver}, world.inbox, retention=1, orphan_age=1)
+    tracker = world.another()
     for world.driver.blind in (False, True, False):
         tracker.round()
 
@@ -448,7 +459,7 @@ def test_an_atlas_that_hangs_keeps_nobody_from_looking_or_from_being_told(world:
 
     def publish(name: str, result: Result) -> None:
         tried.append(name)
-        world.now += ROUND_SECONDS + 1
+        world.clock.advance(ROUND_SECONDS + 1)
         raise Unavailable("atlas did not answer")
 
     world.inbox.publish = publish  # type: ignore[method-assign]
@@ -506,7 +517,12 @@ def atlas() -> Iterator[Any]:
 @pytest.fixture
 def publisher(atlas: Any, runner_keys: KeyPair) -> HttpPublisher:
     signer = Signer(runner_keys.private, "runner-1", lambda: 1_700_000_000)
-    return HttpPublisher(f"http://127.0.0.1:{atlas.server_address[1]}", signer.sign)
+    return HttpPublisher(
+        f"http://127.0.0.1:{atlas.server_address[1]}",
+        signer.sign,
+        http=CurlHttpClient(SystemClock()),
+        clock=SystemClock(),
+    )
 
 
 RESULT = Result(path="/api/runner/analysis/results", scope="analysis.*", run_id="r-1", body={"id": "1"})
@@ -536,7 +552,30 @@ def test_anything_else_is_not(atlas: Any, publisher: HttpPublisher, status: int)
 def test_nobody_listening_is_not_taken(runner_keys: KeyPair) -> None:
     signer = Signer(runner_keys.private, "runner-1", lambda: 0)
     with pytest.raises(Unavailable, match="did not answer"):
-        HttpPublisher("http://127.0.0.1:1", signer.sign).publish("job-1", RESULT)
+        HttpPublisher(
+            "http://127.0.0.1:1", signer.sign, http=CurlHttpClient(SystemClock()), clock=SystemClock()
+        ).publish("job-1", RESULT)
+
+
+def test_a_try_is_bounded_as_a_whole_and_signed_anew(runner_keys: KeyPair) -> None:
+    """An atlas that sends a byte now and then would keep the tracker for ever."""
+    clock, tries = ManualClock(), []
+
+    class Silent:
+        def request(self, route: Route, method: str, path: str, deadline: Deadline, **given: Any) -> HttpResponse:
+            tries.append((method, route.url + path, given["headers"][0]))
+            assert (deadline.left, route.silence_seconds) == (PUBLISH_SECONDS, SILENCE_SECONDS)
+            clock.advance(deadline.left)
+            raise Unsettled("atlas did not answer")
+
+    signer = Signer(runner_keys.private, "runner-1", clock.wall)
+    publisher = HttpPublisher("https://atlas.example", signer.sign, http=Silent(), clock=clock)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"did not answer at https://atlas\.example/api"):
+            publisher.publish("job-1", RESULT)
+    (first, second) = tries
+    assert first[:2] == second[:2] == ("POST", f"https://atlas.example{RESULT.path}")
+    assert first[2] != second[2]
 
 
 def test_a_job_without_a_report_owes_nothing() -> None:

@@ -14,11 +14,13 @@ import pytest
 import yaml
 
 from runner.config.drivers import KubernetesSection
+from runner.drivers.http.curl import CurlHttpClient
 from runner.drivers.kubernetes import api as kubernetes_api
-from runner.drivers.kubernetes.api import Answer, ApiServer
+from runner.drivers.kubernetes.api import ApiServerClient, ApiServerResponse
 from runner.errors import Unavailable
 from runner.runtime import concurrency
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import SystemClock
+from tests.deadlines import within
 from tests.doubles.scripted_server import Conversation, ScriptedServer, scripted_server
 from tests.unit.drivers.local.test_driver import eventually
 
@@ -98,9 +100,13 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         made.release()
 
 
+def client(settings: KubernetesSection) -> ApiServerClient:
+    return ApiServerClient(settings, http=CurlHttpClient(SystemClock()), clock=SystemClock())
+
+
 @pytest.fixture
-def api(cluster: Cluster) -> ApiServer:
-    return ApiServer(cluster.kubeconfig())
+def api(cluster: Cluster) -> ApiServerClient:
+    return client(cluster.kubeconfig())
 
 
 @pytest.fixture
@@ -117,12 +123,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kubernetes_api, "CREDENTIAL_SECONDS", 0.0)
 
 
-def ask(api: ApiServer, seconds: float = 10.0, path: str = "/version") -> Answer:
-    return api.call("GET", path, Deadline.after(seconds))
+def ask(api: ApiServerClient, seconds: float = 10.0, path: str = "/version") -> ApiServerResponse:
+    return api.call("GET", path, within(seconds))
 
 
 @pytest.mark.usefixtures("cooperating")
-def test_a_slow_plugin_runs_once_for_all_who_wait_and_the_others_go_on(cluster: Cluster, api: ApiServer) -> None:
+def test_a_slow_plugin_runs_once_for_all_who_wait_and_the_others_go_on(cluster: Cluster, api: ApiServerClient) -> None:
     cluster.hold()
     waiters = [gevent.spawn(ask, api) for _ in range(10)]
     gevent.spawn(cluster.release)
@@ -133,7 +139,7 @@ def test_a_slow_plugin_runs_once_for_all_who_wait_and_the_others_go_on(cluster: 
 
 @pytest.mark.parametrize("waiting_by", ["thread", "greenlet"])
 def test_a_plugin_that_hangs_costs_no_more_than_the_deadline(
-    cluster: Cluster, api: ApiServer, waiting_by: str, request: pytest.FixtureRequest
+    cluster: Cluster, api: ApiServerClient, waiting_by: str, request: pytest.FixtureRequest
 ) -> None:
     if waiting_by == "greenlet":
         request.getfixturevalue("cooperating")
@@ -146,7 +152,7 @@ def test_a_plugin_that_hangs_costs_no_more_than_the_deadline(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_nobody_waits_for_credentials_as_long_as_there_are_some(cluster: Cluster, api: ApiServer) -> None:
+def test_nobody_waits_for_credentials_as_long_as_there_are_some(cluster: Cluster, api: ApiServerClient) -> None:
     ask(api)
     cluster.hold()
     cluster.known("second")
@@ -159,7 +165,7 @@ def test_nobody_waits_for_credentials_as_long_as_there_are_some(cluster: Cluster
 
 @pytest.mark.usefixtures("impatient")
 def test_credentials_that_cannot_be_read_again_are_used_on_and_that_is_said(
-    cluster: Cluster, api: ApiServer, caplog: pytest.LogCaptureFixture
+    cluster: Cluster, api: ApiServerClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     ask(api)
     cluster.write("{")
@@ -172,7 +178,7 @@ def test_credentials_that_cannot_be_read_again_are_used_on_and_that_is_said(
 
 
 @pytest.mark.usefixtures("impatient")
-def test_new_credentials_are_read_without_a_refusal(cluster: Cluster, api: ApiServer) -> None:
+def test_new_credentials_are_read_without_a_refusal(cluster: Cluster, api: ApiServerClient) -> None:
     cluster.valid = {"first", "second"}
     ask(api)
     cluster.known("second")
@@ -184,7 +190,7 @@ def test_new_credentials_are_read_without_a_refusal(cluster: Cluster, api: ApiSe
     eventually(is_sent)
 
 
-def test_refused_credentials_are_read_anew_once(cluster: Cluster, api: ApiServer) -> None:
+def test_refused_credentials_are_read_anew_once(cluster: Cluster, api: ApiServerClient) -> None:
     ask(api)
     cluster.valid = {"second"}
     assert ask(api).status == 401
@@ -195,7 +201,7 @@ def test_refused_credentials_are_read_anew_once(cluster: Cluster, api: ApiServer
     assert cluster.runs == 3
 
 
-def test_whoever_is_refused_after_that_has_no_need_to(cluster: Cluster, api: ApiServer) -> None:
+def test_whoever_is_refused_after_that_has_no_need_to(cluster: Cluster, api: ApiServerClient) -> None:
     ask(api)
     cluster.valid = {"second"}
     cluster.known("second")
@@ -213,10 +219,12 @@ def test_whoever_is_refused_after_that_has_no_need_to(cluster: Cluster, api: Api
 )
 def test_a_kubeconfig_that_is_none_is_said(cluster: Cluster, document: Any) -> None:
     with pytest.raises(Unavailable, match=r"no usable credentials for Kubernetes .*; in a pod"):
-        ask(ApiServer(cluster.write(document)))
+        ask(client(cluster.write(document)))
 
 
-def test_a_plugin_that_fails_is_said_and_nobody_is_asked_without_credentials(cluster: Cluster, api: ApiServer) -> None:
+def test_a_plugin_that_fails_is_said_and_nobody_is_asked_without_credentials(
+    cluster: Cluster, api: ApiServerClient
+) -> None:
     token = cluster.directory / "token"
     token.unlink()
     with pytest.raises(Unavailable, match="credential plugin of the kubeconfig's user u gave neither"):
@@ -235,11 +243,11 @@ def test_a_kubeconfig_without_credentials_is_one(cluster: Cluster, user: dict[st
         "users": [{"name": "u", "user": {}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", **user}}],
     }
-    api = ApiServer(msgspec.structs.replace(cluster.write(document), context="x"))
+    api = client(msgspec.structs.replace(cluster.write(document), context="x"))
     assert ask(api).status == 200
 
 
-def test_no_token_is_shown(cluster: Cluster, api: ApiServer) -> None:
+def test_no_token_is_shown(cluster: Cluster, api: ApiServerClient) -> None:
     ask(api)
     assert cluster.server.url in repr(api)
     assert "first" not in repr(api) + repr(api._access)

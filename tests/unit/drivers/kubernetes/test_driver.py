@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
 
 from runner.config.types import Config
-from runner.drivers.kubernetes.api import Answer
+from runner.drivers.kubernetes.api import ApiServerResponse
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.drivers.kubernetes.manifest import FINGERPRINT
 from runner.errors import OrchestratorError
 from runner.observation import Observation
 from runner.runtime.clock import Deadline
+from tests.clock import ManualClock
 
 
 class Api:
@@ -24,13 +26,13 @@ class Api:
         self.listed = listed
         self.asked: list[str] = []
 
-    def call(self, method: str, path: str, deadline: Deadline, **_: Any) -> Answer:
+    def call(self, method: str, path: str, deadline: Deadline, **_: Any) -> ApiServerResponse:
         namespace, kind = path.split("/")[-2:]
         self.asked.append(f"{namespace} {kind}")
         items = self.listed[namespace].get(kind, [])
         if isinstance(items, int):
-            return Answer(items, b"default backend - 404")
-        return Answer(200, json.dumps({"items": items}).encode())
+            return ApiServerResponse(items, b"default backend - 404")
+        return ApiServerResponse(200, json.dumps({"items": items}).encode())
 
 
 def job(name: str) -> dict[str, Any]:
@@ -45,9 +47,16 @@ def observe(make_config: Callable[..., Config]) -> Callable[[Api], tuple[list[st
         config = make_config(
             driver="kubernetes", kubernetes={"namespace": "one"}, pools={"other": {"namespace": "two"}}
         )
+        driver = KubernetesDriver(
+            config,
+            resolve_secrets=lambda _: {},
+            api=api,  # type: ignore[arg-type]
+            clock=ManualClock(),
+            random=Random(0),
+        )
         seen: list[Observation] = []
         try:
-            seen.extend(KubernetesDriver(config, resolve_secrets=lambda _: {}, api=api).observe())  # type: ignore[arg-type]
+            seen.extend(driver.observe())
         except OrchestratorError as error:
             return [each.name for each in seen], error.detail
         return [each.name for each in seen], ""

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from runner.jobs import Deadlines, JobSpec, Secret
-from runner.runtime.clock import Deadline
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
+from tests.deadlines import within
 from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, parent, processes, start_python
 from tests.unit.drivers.local.test_secrets import SECRET, files_with
 from tests.unit.drivers.local.test_turns import most_at_once
@@ -40,10 +40,11 @@ def host(make_host: Callable[..., Host]) -> Host:
 # These run in processes of their own, and import no more than they need: pytest alone takes longer than all they do.
 DYING = """
 import os, signal, sys
-from runner.runtime.clock import Deadline
+from tests.deadlines import within
 from runner.drivers.local import driver as local
 from runner.drivers.local import files as local_files
 from runner.config.drivers import LocalImage
+from runner.runtime.clock import SystemClock
 from tests.conformance import jobs
 
 def die(*_arguments, **_named):
@@ -51,11 +52,13 @@ def die(*_arguments, **_named):
 
 directory, name, where, what, doing = sys.argv[1:]
 setattr({"os": os, "files": local_files, "driver": local.LocalDriver}[where], what, die)
-driver = local.LocalDriver(directory, parallelism=2, images={"*": LocalImage()}, resolve_secrets=jobs.SecretResolver())
+driver = local.LocalDriver(
+    directory, parallelism=2, images={"*": LocalImage()}, resolve_secrets=jobs.SecretResolver(), clock=SystemClock()
+)
 if doing == "cancel":
-    driver.cancel(jobs.cancellation(name), Deadline.after(15), tombstone=True)
+    driver.cancel(jobs.cancellation(name), within(15), tombstone=True)
 else:
-    driver.submit(jobs.job("shell", "echo it ran", name=name), Deadline.after(15))
+    driver.submit(jobs.job("shell", "echo it ran", name=name), within(15))
 """
 
 
@@ -88,7 +91,7 @@ def test_a_submitter_killed_before_the_shim_was_started_is_made_good_by_the_next
 @pytest.mark.parametrize("at", ["files.settle", "files.end"])
 def test_a_canceller_killed_at_any_step_leaves_a_job_that_is_cancelled_by_the_repeat(host: Host, at: str) -> None:
     job = jobs.job("shell", "echo it ran")
-    host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
+    host.make_driver(python="/bin/false").submit(job, within(15))
     die(host, job.name, at, doing="cancel")
     assert host.cancel(job.name) == "cancelled"
     assert host.reason(job.name) == "cancelled"
@@ -98,7 +101,7 @@ def test_a_canceller_killed_at_any_step_leaves_a_job_that_is_cancelled_by_the_re
 @pytest.mark.parametrize("at", ["files.end", "files.write"])
 def test_a_canceller_killed_after_its_verdict_has_cancelled(host: Host, at: str) -> None:
     job = jobs.job("shell", "echo it ran", secrets={"PASSWORD": Secret(SECRET)})
-    host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
+    host.make_driver(python="/bin/false").submit(job, within(15))
     die(host, job.name, at, doing="cancel")
     assert host.reason(job.name) == "cancelled"
     assert host.state(job) == "cancelled"
@@ -165,20 +168,23 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from runner.runtime.clock import Deadline
+from tests.deadlines import within
 from runner.drivers.local.driver import LocalDriver
 from runner.jobs import Deadlines
 from runner.config.drivers import LocalImage
+from runner.runtime.clock import SystemClock
 from tests.conformance import jobs
 
 directory, script, seed, count, times = sys.argv[1:]
-driver = LocalDriver(directory, parallelism=3, images={"*": LocalImage()}, resolve_secrets=jobs.SecretResolver())
+driver = LocalDriver(
+    directory, parallelism=3, images={"*": LocalImage()}, resolve_secrets=jobs.SecretResolver(), clock=SystemClock()
+)
 wanted = [f"job-{number}" for number in range(int(count))] * int(times)
 Random(int(seed)).shuffle(wanted)
 
 def submit(name):
     job = jobs.job("shell", script, name=name, env={"NAME": name}, deadlines=Deadlines(queue=600, clone=60, run=60))
-    return driver.submit(job, Deadline.after(60))
+    return driver.submit(job, within(60))
 
 print("go", flush=True)
 with ThreadPoolExecutor(8) as pool:

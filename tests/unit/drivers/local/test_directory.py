@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from runner.errors import Conflict, Rejected, Unavailable
+from tests.clock import ManualClock
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
 from tests.unit.drivers.local.test_driver import DONE, ENDLESS, Host, eventually, hosts, run_python
@@ -162,15 +163,15 @@ def test_a_conflict_says_what_to_do(host: Host) -> None:
 
 
 def test_a_reported_job_goes_after_its_retention_and_its_name_is_free(host: Host) -> None:
-    now = [1_000_000.0]
-    driver = host.make_driver(clock=lambda: now[0])
+    clock = ManualClock()
+    driver = host.make_driver(clock=clock)
     name = host.submit("true")
     host.over(name)
     driver.mark_reported(name, DONE)
-    now[0] += 50
+    clock.advance(50)
     driver.mark_reported(name, DONE)
     assert driver.collect(100, 10**9) == 0
-    now[0] += 51
+    clock.advance(51)
     assert driver.collect(100, 10**9) == 1
     assert host.driver.observe() == []
     assert host.state(jobs.job("shell", name=name, fingerprint="another")) == "created"
@@ -181,8 +182,8 @@ def test_an_end_that_nobody_reported_is_kept_until_it_is_very_old(host: Host) ->
     host.over(name)
     ended = host.seen(name).ended
     assert ended is not None
-    assert host.make_driver(clock=lambda: ended + 99).collect(0, 100) == 0
-    assert host.make_driver(clock=lambda: ended + 101).collect(0, 100) == 1
+    assert host.make_driver(clock=ManualClock(ended + 99)).collect(0, 100) == 0
+    assert host.make_driver(clock=ManualClock(ended + 101)).collect(0, 100) == 1
 
 
 def test_a_tombstone_goes_like_every_other_job(host: Host) -> None:
@@ -196,7 +197,7 @@ def test_a_job_that_runs_or_waits_never_goes(make_host: Callable[..., Host]) -> 
     host = make_host(parallelism=1)
     for name in (host.submit(ENDLESS), host.submit("true")):
         host.driver.mark_reported(name, DONE)
-    assert host.make_driver(clock=lambda: time.time() + 10**6).collect(0, 0) == 0
+    assert host.make_driver(clock=ManualClock(time.time() + 10**6)).collect(0, 0) == 0
     assert len(host.driver.observe()) == 2
 
 

@@ -21,11 +21,12 @@ from runner.drivers.local.driver import LocalDriver
 from runner.errors import Rejected
 from runner.jobs import JobSpec, State
 from runner.observation import Observation, Outcome
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import SystemClock
 from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import SecretResolver
 from tests.conftest import ROOT
+from tests.deadlines import within
 
 T = TypeVar("T")
 ENDLESS = "sleep 1000"
@@ -92,6 +93,7 @@ class Host:
             "parallelism": self.parallelism,
             "images": self.images,
             "resolve_secrets": self.resolver,
+            "clock": SystemClock(),
         }
         return LocalDriver(self.directory, **{**settings, **changes})
 
@@ -102,10 +104,10 @@ class Host:
         return job.name
 
     def state(self, job: JobSpec) -> State:
-        return self.driver.submit(job, Deadline.after(15))
+        return self.driver.submit(job, within(15))
 
     def cancel(self, name: str, *, tombstone: bool = False) -> State | None:
-        return self.driver.cancel(jobs.cancellation(name), Deadline.after(15), tombstone=tombstone)
+        return self.driver.cancel(jobs.cancellation(name), within(15), tombstone=tombstone)
 
     def seen(self, name: str) -> Observation:
         (found,) = [seen for seen in self.driver.observe() if seen.name == name]

@@ -13,9 +13,9 @@ import pytest
 
 from runner.config.drivers import LocalImage
 from runner.jobs import JobSpec, Secret
-from runner.runtime.clock import Deadline
 from tests.conformance import jobs
 from tests.conformance.jobs import secret_ref
+from tests.deadlines import within
 from tests.unit.drivers.local.test_driver import ENDLESS, HELD, Host, arguments, hosts
 
 
@@ -83,7 +83,7 @@ def test_they_are_resolved_once_however_many_submit_the_job_at_once(host: Host) 
 
     drivers = [host.make_driver(resolve_secrets=resolve_secrets) for _ in range(8)]
     with ThreadPoolExecutor(8) as pool:
-        states = list(pool.map(lambda driver: driver.submit(job, Deadline.after(15)), drivers))
+        states = list(pool.map(lambda driver: driver.submit(job, within(15)), drivers))
     assert sorted(states) == ["created"] + ["exists"] * 7
     assert asked == [job.name]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runner.drivers.local import driver as local
-from runner.runtime.clock import Deadline
 from tests.conformance import jobs
+from tests.deadlines import within
 from tests.unit.drivers.local.test_driver import ENDLESS, HELD, Host, eventually, hosts, parent
 
 
@@ -93,21 +93,21 @@ def """
 def test_a_job_whose_shim_never_came_is_started_by_the_next_look(host: Host) -> None:
     job = jobs.job("shell", "true")
     without = host.make_driver(python="/bin/false")
-    assert without.submit(job, Deadline.after(15)) == "created"
+    assert without.submit(job, within(15)) == "created"
     assert {seen.phase for seen in without.observe()} == {"waiting"}
     assert host.reason(job.name) == "succeeded"
 
 
 def test_a_job_whose_shim_never_came_is_started_by_its_repeat(host: Host) -> None:
     job = jobs.job("shell", "true")
-    host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
+    host.make_driver(python="/bin/false").submit(job, within(15))
     assert host.state(job) == "exists"
     eventually(host.file(job.name, "end.json").exists)
 
 
 def test_a_job_whose_shim_never_came_is_started_by_another_job_s(host: Host) -> None:
     job = jobs.job("shell", "true")
-    host.make_driver(python="/bin/false").submit(job, Deadline.after(15))
+    host.make_driver(python="/bin/false").submit(job, within(15))
     host.submit("true")
     eventually(host.file(job.name, "end.json").exists)
 

@@ -1,4 +1,4 @@
-"""One HTTP request and its whole answer, over libcurl: how both clusters' drivers ask their servers.
+"""The HTTP client over libcurl: how the drivers ask their clusters, and the publisher asks atlas.
 
 libcurl takes a third of the CPU that urllib3 takes for a request, and gives up the interpreter's lock once for the
 whole of it instead of at every read and write. It is told to take nothing from the environment (no proxy, no .netrc),
@@ -7,33 +7,29 @@ to follow no redirect, and to verify certificates.
 Connections are kept; no two threads share one. Where one turns out to be closed, libcurl opens another and sends the
 request again, a POST as well, and cannot be told not to (CURLOPT_FRESH_CONNECT aside). So whoever writes must know
 their own earlier write when they meet it.
+
+In here: what the composition root alone constructs. All others see `runner.drivers.http.client`.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import ssl
 import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 import pycurl
 
+from runner.drivers.http.client import HttpResponse, Route, Unsettled
 from runner.drivers.http.transfers import transfers
 from runner.errors import Unavailable
-from runner.runtime import concurrency
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import Clock, Deadline
 
 CONNECT_SECONDS = 3.0
 """For a connection to stand, TLS included."""
-
-SILENCE_SECONDS = 8
-"""Without a single byte, after which no answer is expected any more; the deadline bounds the whole."""
 
 MAX_ANSWER = 256 * 1024 * 1024
 """Bytes of an answer; a page of 500 jobs has a few million."""
@@ -53,65 +49,18 @@ _TLS_FAILED = frozenset(
 )
 
 
-class Unsettled(Unavailable):
-    """The request may or may not have been applied: reset, timed out, or answered with a 5xx."""
+class CurlHttpClient:
+    """Requests to one server: of each thread, the last route's connections are kept.
 
-
-class Route(msgspec.Struct, frozen=True):
-    """A server, and all that a connection to it depends on: another route is another connection."""
-
-    url: str
-    """http(s)://host[:port][/path], without a slash at its end."""
-    ca_file: str = ""
-    """Whom to trust about the server (PEM); the system's authorities where empty."""
-    cert_file: str = ""
-    key_file: str = ""
-    verify: bool = True
-    server_name: str = ""
-    """What the server's certificate says, where that is not the URL's host."""
-    proxy: str = ""
-    proxy_headers: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Route({self.url})"  # a proxy's URL may hold a password
-
-    def called(self) -> tuple[str, str]:
-        """The URL by the name in the certificate, and what that name leads to, in libcurl's words (CONNECT_TO)."""
-        if not self.server_name:
-            return self.url, ""
-        parts = urlsplit(self.url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        there = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        named = f"{self.server_name}:{port}"
-        return parts._replace(netloc=named).geturl(), f"{named}:{there}"
-
-    def written(self) -> tuple[float, ...]:
-        """When its files were written last."""
-        return tuple(map(_written, filter(None, (self.ca_file, self.cert_file, self.key_file))))
-
-
-class Reply(msgspec.Struct, frozen=True):
-    """What the server said. Of its headers, by their names in lower case, only those that were asked for."""
-
-    status: int
-    body: bytes
-    retry_after: int | None = None
-    headers: Mapping[str, str] = {}
-
-
-class Exchange:
-    """Requests from any number of threads. Opens connections when first used, so after the fork.
-
-    `server` and `trust` are for errors: whom we asked, and what says whom to trust.
+    Opens them when first used, so after the fork.
     """
 
-    def __init__(self, server: str, trust: str) -> None:
-        self._server = server
-        self._trust = trust
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._local = threading.local()
 
     def __repr__(self) -> str:
-        return f"Exchange({self._server})"
+        return "CurlHttpClient()"
 
     def request(
         self,
@@ -123,12 +72,9 @@ class Exchange:
         body: bytes | None = None,
         headers: Sequence[str] = (),
         wanted: Sequence[str] = (),
-    ) -> Reply:
-        """The answer, whatever its status. `path` goes behind the route's URL as it is; `headers` are `Name: value`.
-
-        Raises Timeout where no time is left, Unavailable where nothing was sent, Unsettled where an answer is missing.
-        """
-        deadline.check(f"asking {self._server} ({method} {path.partition('?')[0]})")
+    ) -> HttpResponse:
+        """See HttpClient.request."""
+        deadline.check(f"asking {route.server} ({method} {path.partition('?')[0]})")
         _refuse_unsendable(headers)
         known = self._known(route)
         content: list[bytes] = []
@@ -148,8 +94,8 @@ class Exchange:
             try:
                 known.transfers.perform(handle)
             except pycurl.error as error:
-                raise self._our_error(handle, route, error) from error
-            return Reply(
+                raise _our_error(handle, route, error) from error
+            return HttpResponse(
                 handle.getinfo(pycurl.RESPONSE_CODE),
                 b"".join(content),
                 min(handle.getinfo(pycurl.RETRY_AFTER), 3600) or None,
@@ -162,28 +108,20 @@ class Exchange:
         if known is None or not known.leads(route):
             if known is not None:
                 known.transfers.retire()
-            known = self._local.known = _Known(route)
+            known = self._local.known = _Known(route, self._clock)
         return known
-
-    def _our_error(self, handle: Any, route: Route, error: pycurl.error) -> Unavailable:
-        code, detail = error.args[0], handle.errstr() or error.args[1]
-        where = f"{self._server} at {route.url}"
-        if code in _TLS_FAILED:
-            return Unavailable(f"TLS with {where} failed: {detail}; check {self._trust}")
-        if not handle.getinfo(pycurl.REQUEST_SIZE):
-            return Unavailable(f"{where} cannot be reached: {detail}")
-        return Unsettled(f"{where} did not answer: {detail}")
 
 
 class _Known:
     """A thread's handles for a route, with the connections that they keep; as many as it had requests at once."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: Route, clock: Clock) -> None:
         self.route = route
-        self.url, self._there = route.called()
-        self.transfers = transfers()
-        self._written = route.written()
-        self._until = time.monotonic() + FILES_SECONDS
+        self.url, self._there = _called(route)
+        self.transfers = transfers(clock)
+        self._clock = clock
+        self._written = _files_written(route)
+        self._until = clock.monotonic() + FILES_SECONDS
         self._idle: list[Any] = []
 
     @contextmanager
@@ -199,10 +137,26 @@ class _Known:
         """Whether it still does what the route asks for. libcurl itself would keep a CA for a day."""
         if self.route is not route and self.route != route:
             return False
-        if time.monotonic() > self._until:
-            self._until = time.monotonic() + FILES_SECONDS
-            return self._written == route.written()
+        if self._clock.monotonic() > self._until:
+            self._until = self._clock.monotonic() + FILES_SECONDS
+            return self._written == _files_written(route)
         return True
+
+
+def _called(route: Route) -> tuple[str, str]:
+    """The URL by the name in the certificate, and what that name leads to, in libcurl's words (CONNECT_TO)."""
+    if not route.server_name:
+        return route.url, ""
+    parts = urlsplit(route.url)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    there = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    named = f"{route.server_name}:{port}"
+    return parts._replace(netloc=named).geturl(), f"{named}:{there}"
+
+
+def _files_written(route: Route) -> tuple[float, ...]:
+    """When its files were written last."""
+    return tuple(map(_written, filter(None, (route.ca_file, route.cert_file, route.key_file))))
 
 
 def _new_handle(route: Route, there: str) -> Any:
@@ -217,7 +171,7 @@ def _new_handle(route: Route, there: str) -> Any:
         pycurl.USERAGENT: "orchestrator",
         pycurl.CONNECTTIMEOUT_MS: int(CONNECT_SECONDS * 1000),
         pycurl.LOW_SPEED_LIMIT: 1,
-        pycurl.LOW_SPEED_TIME: SILENCE_SECONDS,
+        pycurl.LOW_SPEED_TIME: route.silence_seconds,
         pycurl.MAXFILESIZE_LARGE: MAX_ANSWER,
         pycurl.PROXY: route.proxy,  # an empty one is none, whatever the environment says
         pycurl.NOPROXY: "",
@@ -249,6 +203,16 @@ def _written(path: str) -> float:
         return 0.0
 
 
+def _our_error(handle: Any, route: Route, error: pycurl.error) -> Unavailable:
+    code, detail = error.args[0], handle.errstr() or error.args[1]
+    where = f"{route.server} at {route.url}"
+    if code in _TLS_FAILED:
+        return Unavailable(f"TLS with {where} failed: {detail}; check {route.trust}")
+    if not handle.getinfo(pycurl.REQUEST_SIZE):
+        return Unavailable(f"{where} cannot be reached: {detail}")
+    return Unsettled(f"{where} did not answer: {detail}")
+
+
 def _refuse_unsendable(headers: Sequence[str]) -> None:
     """A line break in a token would begin another header. Raises Unavailable, and doesn't quote it."""
     for header in headers:
@@ -260,16 +224,3 @@ def _refuse_unsendable(headers: Sequence[str]) -> None:
 def _headers(lines: Sequence[bytes], wanted: Sequence[str]) -> dict[str, str]:
     found = (line.decode("latin-1").partition(":") for line in lines)
     return {name.lower(): value.strip() for name, _, value in found if name.lower() in wanted}
-
-
-def pauses(deadline: Deadline, first: float) -> Iterator[None]:
-    """Try, pause, try again until the deadline: `first` seconds at first, doubled up to 2 s, with jitter."""
-    pause = first
-    while True:
-        yield
-        pause = min(pause * 2, 2.0)
-        # S311: jitter is no secret
-        wait = pause * random.uniform(0.5, 1.0)  # noqa: S311
-        if deadline.left <= wait:
-            return
-        concurrency.pause(wait)

@@ -1,4 +1,4 @@
-"""runner.drivers.http.exchange: one request and its whole answer, against sockets that behave well and badly."""
+"""runner.drivers.http.curl: one request and its whole response, against sockets that behave well and badly."""
 
 from __future__ import annotations
 
@@ -13,24 +13,26 @@ from typing import Any
 import gevent
 import pytest
 
-from runner.drivers.http import exchange
-from runner.drivers.http.exchange import Exchange, Reply, Route, Unsettled, pauses
+from runner.drivers.http import curl
+from runner.drivers.http.client import HttpResponse, Route, Unsettled
+from runner.drivers.http.curl import CurlHttpClient
 from runner.errors import Timeout, Unavailable
 from runner.runtime import concurrency
-from runner.runtime.clock import Deadline
+from runner.runtime.clock import SystemClock
 from tests.cluster.certificates import Authority, Pair
+from tests.deadlines import within
 from tests.doubles.scripted_server import Conversation, ScriptedServer, scripted_server
 
 SECRET = "s3cr3t-token"
 
 
-class InGreenlets(Exchange):
+class InGreenlets(CurlHttpClient):
     """Each request in a greenlet, as a worker of the sidecar's pool makes them."""
 
-    def request(self, *args: Any, **named: Any) -> Reply:
+    def request(self, *args: Any, **named: Any) -> HttpResponse:
         asked = gevent.spawn(super().request, *args, **named)
         gevent.wait([asked])
-        reply: Reply = asked.get()
+        reply: HttpResponse = asked.get()
         return reply
 
 
@@ -43,24 +45,25 @@ def cooperating() -> Iterator[None]:
 
 
 @pytest.fixture(params=["thread", "greenlet"])
-def asking(request: pytest.FixtureRequest) -> Exchange:
+def asking(request: pytest.FixtureRequest) -> CurlHttpClient:
     if request.param == "thread":
-        return Exchange("the server", "server.caFile")
+        return CurlHttpClient(SystemClock())
     request.getfixturevalue("cooperating")
-    return InGreenlets("the server", "server.caFile")
+    return InGreenlets(SystemClock())
 
 
-def ask(asking: Exchange, url: str, *, seconds: float = 5.0, **route: object) -> Reply:
-    return asking.request(Route(url=url, **route), "GET", "/v1/jobs", Deadline.after(seconds))  # type: ignore[arg-type]
+def ask(asking: CurlHttpClient, url: str, *, seconds: float = 5.0, **route: object) -> HttpResponse:
+    route = {"server": "the server", "trust": "server.caFile", **route}
+    return asking.request(Route(url=url, **route), "GET", "/v1/jobs", within(seconds))  # type: ignore[arg-type]
 
 
 class TestARequest:
-    def test_arrives_as_it_was_given(self, asking: Exchange) -> None:
+    def test_arrives_as_it_was_given(self, asking: CurlHttpClient) -> None:
         with scripted_server() as server:
             route = Route(url=server.url + "/base")
             body = b"x" * 2_000_000
             headers = ["Authorization: Bearer a", "Content-Type: application/merge-patch+json"]
-            asking.request(route, "PATCH", "/a/../b%2Fc?d=e%20f", Deadline.after(5), body=body, headers=headers)
+            asking.request(route, "PATCH", "/a/../b%2Fc?d=e%20f", within(5), body=body, headers=headers)
         (asked,) = server.asked
         assert (asked.method, asked.path, asked.body) == ("PATCH", "/base/a/../b%2Fc?d=e%20f", body)
         assert asked.headers["authorization"] == "Bearer a"
@@ -68,11 +71,11 @@ class TestARequest:
         assert asked.headers["user-agent"] == "orchestrator"
         assert "expect" not in asked.headers, "waiting for a 100 costs a round trip"
 
-    def test_has_no_body_unless_it_was_given_one_whatever_came_before(self, asking: Exchange) -> None:
+    def test_has_no_body_unless_it_was_given_one_whatever_came_before(self, asking: CurlHttpClient) -> None:
         with scripted_server() as server:
             route = Route(url=server.url)
             for method, body in (("POST", b"{}"), ("GET", None), ("POST", b"{1}"), ("DELETE", None)):
-                asking.request(route, method, "/", Deadline.after(5), body=body)
+                asking.request(route, method, "/", within(5), body=body)
         assert [(each.method, each.body) for each in server.asked] == [
             ("POST", b"{}"),
             ("GET", b""),
@@ -81,13 +84,13 @@ class TestARequest:
         ]
         assert server.asked[1].headers.keys().isdisjoint({"content-type", "content-length"})
 
-    def test_follows_the_one_before_on_the_same_connection(self, asking: Exchange) -> None:
+    def test_follows_the_one_before_on_the_same_connection(self, asking: CurlHttpClient) -> None:
         with scripted_server() as server:
             for _ in range(5):
                 ask(asking, server.url)
         assert (len(server.asked), server.connections) == (5, 1)
 
-    def test_shares_a_connection_with_no_other_thread(self, asking: Exchange) -> None:
+    def test_shares_a_connection_with_no_other_thread(self, asking: CurlHttpClient) -> None:
         with scripted_server() as server:
             for _ in range(3):
                 thread = threading.Thread(target=ask, args=(asking, server.url))
@@ -95,7 +98,7 @@ class TestARequest:
                 thread.join()
         assert (len(server.asked), server.connections) == (3, 3)
 
-    def test_that_finds_its_connection_closed_is_sent_on_another(self, asking: Exchange) -> None:
+    def test_that_finds_its_connection_closed_is_sent_on_another(self, asking: CurlHttpClient) -> None:
         """Which whoever writes must know: had the server read the first before it closed, it has been asked twice."""
 
         def script(conversation: Conversation) -> None:
@@ -107,23 +110,23 @@ class TestARequest:
         with scripted_server(script) as server:
             route = Route(url=server.url)
             for _ in range(2):
-                asking.request(route, "POST", "/", Deadline.after(5), body=b"{}")
+                asking.request(route, "POST", "/", within(5), body=b"{}")
         assert [each.method for each in server.asked] == ["POST", "POST", "POST"]
         assert server.connections == 2
 
     @pytest.mark.parametrize("broken", ["a\r\nX-Evil: b", "a\nb", "a\0b", "é"])
     def test_with_a_header_that_would_be_two_is_not_sent_and_the_value_not_quoted(
-        self, asking: Exchange, broken: str
+        self, asking: CurlHttpClient, broken: str
     ) -> None:
         with scripted_server() as server:
             headers = [f"Authorization: Bearer {SECRET}{broken}"]
             with pytest.raises(Unavailable, match="Authorization") as caught:
-                asking.request(Route(url=server.url), "GET", "/", Deadline.after(5), headers=headers)
+                asking.request(Route(url=server.url), "GET", "/", within(5), headers=headers)
         assert SECRET not in str(caught.value)
         assert not server.asked
 
     def test_takes_nothing_from_the_environment(
-        self, asking: Exchange, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+        self, asking: CurlHttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:1")
@@ -133,23 +136,23 @@ class TestARequest:
             ask(asking, server.url)
         assert "authorization" not in server.asked[0].headers
 
-    def test_speaks_nothing_but_http(self, asking: Exchange, tmp_path: Path) -> None:
+    def test_speaks_nothing_but_http(self, asking: CurlHttpClient, tmp_path: Path) -> None:
         (tmp_path / "v1").write_text("a file")
         with pytest.raises(Unavailable):
-            asking.request(Route(url=f"file://{tmp_path}"), "GET", "/v1", Deadline.after(5))
+            asking.request(Route(url=f"file://{tmp_path}"), "GET", "/v1", within(5))
 
 
 class TestAnAnswer:
     @pytest.mark.parametrize("status", [200, 201, 404, 409, 422, 500, 503])
-    def test_is_given_whatever_its_status(self, asking: Exchange, status: int) -> None:
+    def test_is_given_whatever_its_status(self, asking: CurlHttpClient, status: int) -> None:
         def script(conversation: Conversation) -> None:
             conversation.hear()
             conversation.answer(status, b"its own words")
 
         with scripted_server(script) as server:
-            assert ask(asking, server.url) == Reply(status, b"its own words")
+            assert ask(asking, server.url) == HttpResponse(status, b"its own words")
 
-    def test_that_redirects_is_not_followed(self, asking: Exchange) -> None:
+    def test_that_redirects_is_not_followed(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             conversation.hear()
             conversation.answer(307, b"", {"Location": f"http://127.0.0.1:{conversation.number}/elsewhere"})
@@ -161,7 +164,7 @@ class TestAnAnswer:
     @pytest.mark.parametrize(
         ("value", "seconds"), [("7", 7), ("0", None), ("999999999", 3600), ("soon", None), ("-3", None)]
     )
-    def test_says_when_to_come_again(self, asking: Exchange, value: str, seconds: int | None) -> None:
+    def test_says_when_to_come_again(self, asking: CurlHttpClient, value: str, seconds: int | None) -> None:
         def script(conversation: Conversation) -> None:
             conversation.hear()
             conversation.answer(429, b"", {"Retry-After": value})
@@ -169,7 +172,7 @@ class TestAnAnswer:
         with scripted_server(script) as server:
             assert ask(asking, server.url).retry_after == seconds
 
-    def test_has_those_headers_that_were_asked_for(self, asking: Exchange) -> None:
+    def test_has_those_headers_that_were_asked_for(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             while True:
                 conversation.hear()
@@ -177,12 +180,12 @@ class TestAnAnswer:
 
         with scripted_server(script) as server:
             route = Route(url=server.url)
-            asked = asking.request(route, "GET", "/", Deadline.after(5), wanted=("date", "x-nomad-nexttoken"))
-            unasked = asking.request(route, "GET", "/", Deadline.after(5))
+            asked = asking.request(route, "GET", "/", within(5), wanted=("date", "x-nomad-nexttoken"))
+            unasked = asking.request(route, "GET", "/", within(5))
         assert asked.headers == {"x-nomad-nexttoken": "a:b", "date": "then"}
         assert unasked.headers == {}
 
-    def test_may_come_in_chunks_and_pieces(self, asking: Exchange) -> None:
+    def test_may_come_in_chunks_and_pieces(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             conversation.hear()
             conversation.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
@@ -192,8 +195,8 @@ class TestAnAnswer:
         with scripted_server(script) as server:
             assert ask(asking, server.url).body == b"abcde"
 
-    def test_over_its_bound_is_none(self, asking: Exchange, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(exchange, "MAX_ANSWER", 1000)
+    def test_over_its_bound_is_none(self, asking: CurlHttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(curl, "MAX_ANSWER", 1000)
 
         def script(conversation: Conversation) -> None:
             conversation.hear()
@@ -204,25 +207,25 @@ class TestAnAnswer:
 
 
 class TestSilence:
-    def test_a_deadline_that_has_passed_sends_nothing(self, asking: Exchange) -> None:
+    def test_a_deadline_that_has_passed_sends_nothing(self, asking: CurlHttpClient) -> None:
         with scripted_server() as server, pytest.raises(Timeout, match="GET /v1/jobs"):
             ask(asking, server.url, seconds=-1)
         assert server.connections == 0
 
-    def test_nobody_there_is_known_to_have_applied_nothing(self, asking: Exchange) -> None:
+    def test_nobody_there_is_known_to_have_applied_nothing(self, asking: CurlHttpClient) -> None:
         with scripted_server() as server:
             url = server.url
         with pytest.raises(Unavailable, match="cannot be reached") as caught:
             ask(asking, url)
         assert not isinstance(caught.value, Unsettled)
 
-    def test_a_name_that_does_not_resolve_is_the_same(self, asking: Exchange) -> None:
+    def test_a_name_that_does_not_resolve_is_the_same(self, asking: CurlHttpClient) -> None:
         with pytest.raises(Unavailable, match="cannot be reached") as caught:
             ask(asking, "http://nowhere.invalid:80")
         assert not isinstance(caught.value, Unsettled)
 
     @pytest.mark.parametrize("how", ["nothing", "half a head", "a byte at a time"])
-    def test_no_whole_answer_by_the_deadline_leaves_it_open(self, asking: Exchange, how: str) -> None:
+    def test_no_whole_answer_by_the_deadline_leaves_it_open(self, asking: CurlHttpClient, how: str) -> None:
         def script(conversation: Conversation) -> None:
             conversation.hear()
             if how == "half a head":
@@ -239,22 +242,18 @@ class TestSilence:
             ask(asking, server.url, seconds=0.5)
         assert 0.4 < time.monotonic() - began < 3
 
-    def test_silence_is_given_up_long_before_a_late_deadline(
-        self, asking: Exchange, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(exchange, "SILENCE_SECONDS", 1)
-
+    def test_silence_is_given_up_long_before_a_late_deadline(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             conversation.hear()
             conversation.wait(20)
 
         began = time.monotonic()
         with scripted_server(script) as server, pytest.raises(Unsettled):
-            ask(asking, server.url, seconds=60)
+            ask(asking, server.url, seconds=60, silence_seconds=1)
         assert time.monotonic() - began < 10
 
     @pytest.mark.parametrize("how", ["reset", "end", "half an answer"])
-    def test_a_connection_that_ends_instead_leaves_it_open(self, asking: Exchange, how: str) -> None:
+    def test_a_connection_that_ends_instead_leaves_it_open(self, asking: CurlHttpClient, how: str) -> None:
         def script(conversation: Conversation) -> None:
             conversation.hear()
             if how == "half an answer":
@@ -266,7 +265,7 @@ class TestSilence:
             ask(asking, server.url)
         assert len(server.asked) == 1
 
-    def test_what_failed_leaves_nothing_behind_for_the_next(self, asking: Exchange) -> None:
+    def test_what_failed_leaves_nothing_behind_for_the_next(self, asking: CurlHttpClient) -> None:
         """A late answer to a request that was given up must never be taken for the answer to the one after it."""
 
         def script(conversation: Conversation) -> None:
@@ -314,19 +313,19 @@ def here(authority: Authority) -> Iterator[ScriptedServer]:
 
 class TestTLS:
     def test_a_server_of_the_named_authority_is_asked(
-        self, asking: Exchange, here: ScriptedServer, authority: Authority
+        self, asking: CurlHttpClient, here: ScriptedServer, authority: Authority
     ) -> None:
         assert ask(asking, here.url, ca_file=str(authority.pair.certificate)).status == 200
 
     @pytest.mark.parametrize("ca", ["the system's", "a stranger's", "no file"])
-    def test_any_other_is_not(self, asking: Exchange, here: ScriptedServer, stranger: Authority, ca: str) -> None:
+    def test_any_other_is_not(self, asking: CurlHttpClient, here: ScriptedServer, stranger: Authority, ca: str) -> None:
         path = {"the system's": "", "a stranger's": str(stranger.pair.certificate), "no file": "/nowhere/ca.pem"}[ca]
         with pytest.raises(Unavailable, match=r"TLS .* check server\.caFile") as caught:
             ask(asking, here.url, ca_file=path)
         assert not isinstance(caught.value, Unsettled)
         assert not here.asked
 
-    def test_nor_one_whose_certificate_is_for_another_name(self, asking: Exchange, authority: Authority) -> None:
+    def test_nor_one_whose_certificate_is_for_another_name(self, asking: CurlHttpClient, authority: Authority) -> None:
         ca = str(authority.pair.certificate)
         elsewhere = presenting(authority.issue("elsewhere", hosts=("cluster.internal",)))
         with scripted_server(context=elsewhere) as server:
@@ -335,31 +334,35 @@ class TestTLS:
             assert not server.asked
             assert ask(asking, server.url, ca_file=ca, server_name="cluster.internal").status == 200
 
-    def test_verification_can_be_switched_off_by_a_kubeconfig(self, asking: Exchange, here: ScriptedServer) -> None:
+    def test_verification_can_be_switched_off_by_a_kubeconfig(
+        self, asking: CurlHttpClient, here: ScriptedServer
+    ) -> None:
         assert ask(asking, here.url, verify=False).status == 200
 
-    def test_our_own_certificate_is_shown(self, asking: Exchange, authority: Authority, stranger: Authority) -> None:
+    def test_our_own_certificate_is_shown(
+        self, asking: CurlHttpClient, authority: Authority, stranger: Authority
+    ) -> None:
         server_pair, ca = authority.issue("here", hosts=("127.0.0.1",)), str(authority.pair.certificate)
         ours, foreign = authority.issue("orchestrator"), stranger.issue("orchestrator")
         with scripted_server(context=presenting(server_pair, clients_of=authority)) as server:
             for pair in (None, foreign):
                 files = {"cert_file": str(pair.certificate), "key_file": str(pair.key)} if pair else {}
                 with pytest.raises(Unavailable):
-                    ask(Exchange("the server", "x"), server.url, ca_file=ca, **files)
+                    ask(CurlHttpClient(SystemClock()), server.url, ca_file=ca, **files)
             assert not server.asked
             reply = ask(asking, server.url, ca_file=ca, cert_file=str(ours.certificate), key_file=str(ours.key))
         assert reply.status == 200
 
     def test_files_that_were_written_anew_are_read_anew(
         self,
-        asking: Exchange,
+        asking: CurlHttpClient,
         here: ScriptedServer,
         authority: Authority,
         stranger: Authority,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(exchange, "FILES_SECONDS", 0.0)
+        monkeypatch.setattr(curl, "FILES_SECONDS", 0.0)
         ca = tmp_path / "ca.pem"
         ca.write_bytes(authority.pair.certificate.read_bytes())
         assert ask(asking, here.url, ca_file=str(ca)).status == 200
@@ -371,7 +374,7 @@ class TestTLS:
 
 class TestAProxy:
     def test_leads_to_the_server_which_is_verified_all_the_same(
-        self, asking: Exchange, here: ScriptedServer, authority: Authority
+        self, asking: CurlHttpClient, here: ScriptedServer, authority: Authority
     ) -> None:
         with scripted_server(Conversation.lead_on) as proxy:
             route = Route(
@@ -381,7 +384,7 @@ class TestAProxy:
                 proxy_headers=("Proxy-Authorization: Basic abc",),
             )
             headers = [f"Authorization: Bearer {SECRET}"]
-            assert asking.request(route, "GET", "/", Deadline.after(5), headers=headers).status == 200
+            assert asking.request(route, "GET", "/", within(5), headers=headers).status == 200
         (connect,) = proxy.asked
         assert (connect.method, connect.path) == ("CONNECT", f"127.0.0.1:{here.port}")
         assert connect.headers["proxy-authorization"] == "Basic abc"
@@ -389,7 +392,7 @@ class TestAProxy:
         assert here.asked[0].headers["authorization"] == f"Bearer {SECRET}"
         assert "proxy-authorization" not in here.asked[0].headers
 
-    def test_that_refuses_is_named_and_its_password_is_not(self, asking: Exchange) -> None:
+    def test_that_refuses_is_named_and_its_password_is_not(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             conversation.hear()
             conversation.answer(407)
@@ -413,7 +416,7 @@ class TestGreenlets:
                     together.wait(5)
                 conversation.answer(body=asked.path.encode())
 
-        asking = Exchange("the server", "server.caFile")
+        asking = CurlHttpClient(SystemClock())
         with scripted_server(script) as server:
             for turn in ("first", "second"):
                 asked = [gevent.spawn(_path, asking, server.url, f"/{turn}/{number}") for number in range(16)]
@@ -427,7 +430,7 @@ class TestGreenlets:
             conversation.hear()
             conversation.wait(20)
 
-        asking = Exchange("the server", "server.caFile")
+        asking = CurlHttpClient(SystemClock())
         with scripted_server(script) as server:
             patient = [gevent.spawn(_waited, asking, server.url, 20)]
             hasty = [gevent.spawn(_waited, asking, server.url, seconds) for seconds in (0.6, 0.3)]
@@ -442,7 +445,7 @@ class TestGreenlets:
         self, here: ScriptedServer, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Whoever has begun ends in peace; the connections end with the last of them."""
-        monkeypatch.setattr(exchange, "FILES_SECONDS", 0.0)
+        monkeypatch.setattr(curl, "FILES_SECONDS", 0.0)
         ca = tmp_path / "ca.pem"
         ca.write_bytes(authority.pair.certificate.read_bytes())
         ended = threading.Event()
@@ -459,7 +462,7 @@ class TestGreenlets:
                     conversation.hear()
                 ended.set()
 
-        asking = Exchange("the server", "server.caFile")
+        asking = CurlHttpClient(SystemClock())
         with scripted_server(script) as server:
             given_up = gevent.spawn(ask, asking, server.url, ca_file=str(ca))
             gevent.sleep(0.1)
@@ -482,7 +485,7 @@ class TestGreenlets:
         def block(seconds: float) -> None:
             concurrency.run_in_thread(time.sleep, seconds)
 
-        plans = [(concurrency.pause, 0.3), (block, 0.2), (concurrency.pause, 0.1), (block, 0.4)]
+        plans = [(SystemClock().sleep, 0.3), (block, 0.2), (SystemClock().sleep, 0.1), (block, 0.4)]
         gevent.joinall([gevent.spawn(wait, how, seconds) for how, seconds in plans])
         assert done == ["pause 0.1", "block 0.2", "pause 0.3", "block 0.4"]
 
@@ -491,25 +494,13 @@ class TestGreenlets:
             gevent.spawn(concurrency.run_in_thread, {}.__getitem__, "why").get()
 
 
-def _path(asking: Exchange, url: str, path: str) -> bytes:
-    return asking.request(Route(url=url), "GET", path, Deadline.after(5)).body
+def _path(asking: CurlHttpClient, url: str, path: str) -> bytes:
+    return asking.request(Route(url=url), "GET", path, within(5)).body
 
 
-def _waited(asking: Exchange, url: str, seconds: float) -> float:
+def _waited(asking: CurlHttpClient, url: str, seconds: float) -> float:
     """How long for an answer that never came."""
     began = time.monotonic()
     with pytest.raises(Unsettled):
         ask(asking, url, seconds=seconds)
     return time.monotonic() - began
-
-
-class TestPauses:
-    def test_grow_and_end_before_the_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        slept: list[float] = []
-        monkeypatch.setattr(time, "sleep", slept.append)
-        trying = pauses(Deadline.after(60), first=0.1)
-        for _ in range(6):
-            next(trying)
-        for pause, most in zip(slept, (0.2, 0.4, 0.8, 1.6, 2.0), strict=True):
-            assert most / 2 <= pause <= most
-        assert list(pauses(Deadline.after(0.01), first=0.1)) == [None], "one try is always made"
