@@ -23,9 +23,8 @@ from pathlib import Path
 import msgspec
 
 from runner.config.drivers import LocalImage
-from runner.drivers.local import files as local_files
-from runner.drivers.local import record as local_record
-from runner.drivers.local.record import End, Entry, JobFile, Records, Verdict, is_due, is_name
+from runner.drivers.local import files, locks, programs, record
+from runner.drivers.local.record import End, Entry, JobFile, Records, VerdictFile, is_due, is_name
 from runner.errors import Busy, Conflict, Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
@@ -120,14 +119,14 @@ class LocalDriver:
             now = self._clock.wall()
             entries = [entry for name in self._records.names() if (entry := self._records.settled(name, now))]
             self._mend([entry.job for entry in entries if entry.phase == "waiting"])
-            return [local_record.observation(entry, self.name, self._evidence(entry)) for entry in entries]
+            return [record.observation(entry, self.name, self._evidence(entry)) for entry in entries]
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """See Driver.mark_reported. The first mark counts."""
         with self._errors(f"marking {name} as reported"), suppress(FileNotFoundError):
             if is_name(name) and self._records.read(name):
                 report = {"at": self._clock.wall(), "outcome": msgspec.to_builtins(outcome)}
-                local_files.write_once(self._records.path(name, local_files.REPORTED), report)
+                files.write_once(self._records.path(name, files.REPORTED), report)
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
@@ -151,8 +150,8 @@ class LocalDriver:
         if shutil.which(self._python) is None:
             raise Unavailable(f"{self._python} cannot be run, and the jobs' shims are started by it")
         with self._errors("trying to write a job"):
-            local_files.prepare(self._directory)
-            local_files.probe(self._directory)
+            files.prepare(self._directory)
+            files.probe(self._directory)
 
     def collect(self, retention: float, orphan_age: float) -> int:
         """Remove what is no longer needed, and give the number of jobs removed.
@@ -179,19 +178,19 @@ class LocalDriver:
 
     def _make(self, job: JobSpec) -> bool:
         """Make the job, unless somebody else is just making it, or has made it."""
-        local_files.prepare(self._directory)
-        making = self._records.path(local_files.MAKING, job.name)
-        with local_files.locked(making, make=True) as alone:
+        files.prepare(self._directory)
+        making = self._records.path(files.MAKING, job.name)
+        with locks.locked(making, make=True) as alone:
             if not alone or self._records.read(job.name):
                 return False
             try:
                 return self._write(job)
             finally:
-                local_files.forget(making)
+                files.forget(making)
 
     def _write(self, job: JobSpec) -> bool:
-        root = self._records.path(job.name, local_files.ROOT)
-        stamp = local_files.stamp(self._clock.wall())
+        root = self._records.path(job.name, files.ROOT)
+        stamp = files.stamp(self._clock.wall())
         file = JobFile(
             name=job.name,
             pool=job.pool,
@@ -199,27 +198,26 @@ class LocalDriver:
             labels=job.labels,
             report=job.report,
             queue_seconds=job.deadlines.queue,
-            directories=local_record.directories(job, root),
-            containers=local_record.programs(job, root, self._images, _environment()),
+            directories=programs.directories(job, root),
+            containers=programs.programs(job, root, self._images, _environment()),
             **stamp,
         )
         secrets = self._resolve_secrets(job)
-        local_files.enqueue(self._directory, job.name, file.created)
-        return self._put(job.name, {local_files.JOB: file, local_files.SECRETS: secrets})
+        files.enqueue(self._directory, job.name, file.created)
+        return self._put(job.name, {files.JOB: file, files.SECRETS: secrets})
 
     def _bury(self, cancellation: Cancellation) -> bool:
         """Make a job that was cancelled before it came, and has ended. False where a submit was faster."""
-        local_files.prepare(self._directory)
-        stamp = local_files.stamp(self._clock.wall())
+        files.prepare(self._directory)
+        stamp = files.stamp(self._clock.wall())
         file = JobFile(name=cancellation.name, labels=cancellation.labels, queue_seconds=0, **stamp)
         end = End(phase="failed", ended=file.created, message="cancelled before it came")
-        verdict = Verdict(cancellation.report)
-        files = {local_files.JOB: file, local_files.VERDICT: verdict, local_files.END: end}
-        return self._put(cancellation.name, files)
+        verdict = VerdictFile(cancellation.report)
+        return self._put(cancellation.name, {files.JOB: file, files.VERDICT: verdict, files.END: end})
 
-    def _put(self, name: str, files: Mapping[str, object]) -> bool:
-        encoded = {file: msgspec.json.encode(content) for file, content in files.items()}
-        made = local_files.make(self._directory, name, encoded)
+    def _put(self, name: str, contents: Mapping[str, object]) -> bool:
+        encoded = {file: msgspec.json.encode(content) for file, content in contents.items()}
+        made = files.make(self._directory, name, encoded)
         if not made and self._records.read(name) is None:
             raise Unavailable(f"{self._records.path(name)} is there and is no job; move it away")
         return made
@@ -227,13 +225,13 @@ class LocalDriver:
     def _stop(self, cancellation: Cancellation) -> State:
         """Cancel a job that is there. Its shim sees the verdict and ends it; where it has none, it is ended here."""
         path = self._records.path(cancellation.name)
-        with local_files.locked(os.path.join(path, local_files.LOCK)) as idle:
+        with locks.locked(os.path.join(path, files.LOCK)) as idle:
             if idle:
-                local_files.settle(path, self._clock.wall())
-            verdict = msgspec.to_builtins(Verdict(cancellation.report))
-            local_files.write_once(os.path.join(path, local_files.VERDICT), verdict)
+                files.end_if_over(path, self._clock.wall())
+            verdict = msgspec.to_builtins(VerdictFile(cancellation.report))
+            files.write_once(os.path.join(path, files.VERDICT), verdict)
             if idle:
-                local_files.settle(path, self._clock.wall())
+                files.end_if_over(path, self._clock.wall())
         entry = self._records.read(cancellation.name)
         return "cancelled" if entry is None or entry.cancellation else "exists"
 
@@ -241,7 +239,7 @@ class LocalDriver:
         """Have jobs run that wait, if there is room."""
         try:
             for job in waiting:
-                local_files.enqueue(self._directory, job.name, job.created)
+                files.enqueue(self._directory, job.name, job.created)
         except OSError as error:
             log.warning("a job that waits could not be put into the queue again: %s", error)
         for _ in waiting:
@@ -251,7 +249,7 @@ class LocalDriver:
     def _start_shim(self) -> bool:
         """Start a shim if a slot is free. One that can't be started is said: its job has been made, and waits."""
         try:
-            slot = local_files.take_slot(self._directory, self._parallelism)
+            slot = files.take_slot(self._directory, self._parallelism)
             if slot is None:
                 return False
             try:
@@ -293,10 +291,10 @@ class LocalDriver:
             entry = self._records.settled(name, self._clock.wall())
             if entry is None or not due(entry):
                 return False
-            with local_files.locked(self._records.path(name, local_files.LOCK)) as idle:
+            with locks.locked(self._records.path(name, files.LOCK)) as idle:
                 entry = self._records.read(name) if idle else None
                 if entry and due(entry):
-                    local_files.discard(self._directory, name)
+                    files.discard(self._directory, name)
                     return True
         except OSError as error:
             log.warning("%s could not be removed: %s", name, error)
@@ -304,9 +302,9 @@ class LocalDriver:
 
     def _sweep(self) -> None:
         """Remove what a crash left: jobs half made or half removed, entries and locks of jobs that never came."""
-        for leftover in local_files.leftovers(self._directory, LEFTOVER_AGE):
+        for leftover in files.leftovers(self._directory, LEFTOVER_AGE):
             try:
-                local_files.remove(leftover)
+                files.remove(leftover)
             except OSError as error:
                 log.warning("%s could not be removed: %s", leftover, error)
 

@@ -28,11 +28,12 @@ The shim imports this without site-packages and in a hurry, hence plain strings 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+
+from . import locks
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def probe(directory: str) -> None:
     _mkdir(temporary)
     try:
         write_once(os.path.join(temporary, VERDICT), None)
-        with locked(os.path.join(temporary, LOCK), make=True):
+        with locks.locked(os.path.join(temporary, LOCK), make=True):
             pass
     finally:
         remove(temporary)
@@ -133,7 +134,7 @@ def leftovers(directory: str, age: float) -> Iterator[str]:
     for name in os.listdir(os.path.join(directory, MAKING)):
         path = os.path.join(directory, MAKING, name)
         if _modified(path) < before:
-            with locked(path) as idle:
+            with locks.locked(path) as idle:
                 if idle:
                     yield path
 
@@ -169,39 +170,10 @@ def write_once(path: str, content: Any) -> bool:
     return True
 
 
-def lock(path: str, *, make: bool = False) -> int | None:
-    """The descriptor of a file that is now locked by it, or None where it is gone or somebody else has it.
-
-    While a job's lock is held its directory stays. A lock that was waited for may be that of a directory which has
-    been removed since, hence the second look.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o600)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    with suppress(BlockingIOError, FileNotFoundError, NotADirectoryError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_ino == os.stat(path).st_ino:
-            return descriptor
-    os.close(descriptor)
-    return None
-
-
-@contextmanager
-def locked(path: str, *, make: bool = False) -> Iterator[bool]:
-    """Hold a file's lock, if it can be had."""
-    descriptor = lock(path, make=make)
-    try:
-        yield descriptor is not None
-    finally:
-        if descriptor is not None:
-            os.close(descriptor)
-
-
 def take_slot(directory: str, parallelism: int) -> int | None:
     """The descriptor of a slot that was free, or None."""
     for number in range(parallelism):
-        slot = lock(os.path.join(directory, SLOTS, str(number)), make=True)
+        slot = locks.lock(os.path.join(directory, SLOTS, str(number)), make=True)
         if slot is not None:
             return slot
     return None
@@ -234,7 +206,7 @@ def waits(path: str) -> bool:
     return there and not begun and not ended
 
 
-def settle(path: str, now: float) -> bool:
+def end_if_over(path: str, now: float) -> bool:
     """End a job that has ended without anybody having said so. Its lock is held; `now` is in seconds since the epoch.
 
     That is a job whose shim died, one that was cancelled while it waited, and one that waited too long. True once

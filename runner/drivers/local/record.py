@@ -1,9 +1,4 @@
-"""What the local driver's files say: a job as the shim runs it, and what is to be seen of one.
-
-Volumes are directories below the job's own root, and so are /toolbox and /tmp, which images bring. A program on the
-host finds them by ORCHESTRATOR_ROOT, and by its variables: one that names such a path, or a path below it, is given
-the path on the host instead. Arguments stay as they are.
-"""
+"""What the local driver's files say of a job: read, and put in the words that all drivers share."""
 
 from __future__ import annotations
 
@@ -14,40 +9,24 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from io import BytesIO
 from typing import TypeVar
 
 import msgspec
 
-from runner.config.drivers import LocalImage
-from runner.drivers.local import files as local_files
-from runner.errors import Rejected
-from runner.jobs import Container, JobSpec, Report, SecretRef, Text, Value
+from runner.drivers.local import files, locks
+from runner.drivers.local.programs import Program
+from runner.jobs import Report, Value
 from runner.observation import Observation, Phase
 from runner.runtime.logs import mask
 
 log = logging.getLogger("orchestrator.local")
-
-CODE, HOME, TOOLBOX, TEMPORARY = "/code", "/home/runner", "/toolbox", "/tmp"  # noqa: S108  (within the job's root)
 
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _SPAN = 1 << 16
 _HOST_FAILS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 
 _File = TypeVar("_File", bound=Value)
-
-
-class Program(Value, frozen=True, kw_only=True):
-    """A container as the shim runs it. Secrets are named, and looked up when the program is started."""
-
-    role: str
-    name: str
-    image: str = ""
-    argv: tuple[Text, ...] = ()
-    env: dict[str, Text] = {}
-    directory: str = ""
-    seconds: int = 0
 
 
 class JobFile(Value, frozen=True, kw_only=True):
@@ -66,7 +45,7 @@ class JobFile(Value, frozen=True, kw_only=True):
     containers: tuple[Program, ...] = ()
 
 
-class Verdict(Value, frozen=True):
+class VerdictFile(Value, frozen=True):
     """`verdict.json`."""
 
     cancellation: Report | None
@@ -99,7 +78,7 @@ class Entry(Value, frozen=True):
     job: JobFile
     begun: bool
     end: End | None
-    verdict: Verdict | None
+    verdict: VerdictFile | None
     reported: Reported | None
 
     @property
@@ -146,28 +125,28 @@ class Records:
         The end is read before what is written before it, or it might be seen without that. The last look makes sure
         that nothing was missing only because the job was just being removed.
         """
-        job = self._load(name, local_files.JOB, JobFile)
+        job = self._load(name, files.JOB, JobFile)
         if job is None:
             return None
         if job.name != name:
             raise msgspec.ValidationError(f"it is a copy of {job.name}")
         entry = Entry(
             job=job,
-            end=self._load(name, local_files.END, End),
-            begun=os.path.exists(self.path(name, local_files.BEGUN)),
-            verdict=self._load(name, local_files.VERDICT, Verdict),
-            reported=self._load(name, local_files.REPORTED, Reported),
+            end=self._load(name, files.END, End),
+            begun=os.path.exists(self.path(name, files.BEGUN)),
+            verdict=self._load(name, files.VERDICT, VerdictFile),
+            reported=self._load(name, files.REPORTED, Reported),
         )
-        return entry if os.path.exists(self.path(name, local_files.JOB)) else None
+        return entry if os.path.exists(self.path(name, files.JOB)) else None
 
     def settled(self, name: str, now: float) -> Entry | None:
         """The same, once the job has been ended where its end went unnoticed. None, said once, for what is no job."""
         entry = self._readable(name)
         if entry and self._wants_a_look(entry):
             try:
-                with local_files.locked(self.path(name, local_files.LOCK)) as idle:
+                with locks.locked(self.path(name, files.LOCK)) as idle:
                     if idle:
-                        local_files.settle(self.path(name), now)
+                        files.end_if_over(self.path(name), now)
             except OSError as error:
                 log.warning("%s may have ended, but that cannot be written down: %s", name, error)
             entry = self._readable(name)
@@ -183,8 +162,8 @@ class Records:
     def _wants_a_look(self, entry: Entry) -> bool:
         """Whether a job may have ended, or not been cleared up since. One that only waits is left for the shims."""
         if entry.end:
-            return os.path.exists(self.path(entry.job.name, local_files.ROOT))
-        return entry.begun or entry.verdict is not None or local_files.expired(msgspec.structs.asdict(entry.job))
+            return os.path.exists(self.path(entry.job.name, files.ROOT))
+        return entry.begun or entry.verdict is not None or files.expired(msgspec.structs.asdict(entry.job))
 
     def _readable(self, name: str) -> Entry | None:
         """The job, or None for what is no job. A failure of the host is raised: it must not make a job disappear."""
@@ -215,44 +194,6 @@ class Records:
 def is_name(name: str) -> bool:
     """Whether a job may be called so. Names come from people as well; none may lead out of the directory."""
     return _NAME.match(name) is not None
-
-
-def programs(job: JobSpec, root: str, images: Mapping[str, LocalImage], host: Mapping[str, str]) -> tuple[Program, ...]:
-    """The job's containers, init first. `host` is what programs see of this host's environment.
-
-    An entry may be named after a container as well: ssh-verify runs a script of ours in coat's image.
-
-    Raises Rejected for an image that nothing stands for.
-    """
-    seconds = {"init": job.deadlines.clone, "main": job.deadlines.run}
-    roles = {"init": job.init, "main": job.main}
-    return tuple(
-        Program(
-            role=role,
-            name=container.name,
-            image=container.image,
-            argv=_argv(container, image := images.get(container.name) or stand_in(container.image, images)),
-            env=_environment(job, container, image, root, host),
-            directory=f"{root}{CODE}",
-            seconds=seconds[role],
-        )
-        for role, container in roles.items()
-        if container
-    )
-
-
-def directories(job: JobSpec, root: str) -> tuple[str, ...]:
-    """What is made before the programs start; a secret that a cluster would have is an empty directory here."""
-    return tuple(dict.fromkeys(f"{root}{path}" for path in (CODE, HOME, *_mounts(job))))
-
-
-def stand_in(image: str, images: Mapping[str, LocalImage]) -> LocalImage:
-    """What stands for an image: the first whose glob fits the last part of its name, without tag and digest."""
-    name = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
-    for glob, found in images.items():
-        if fnmatchcase(name, glob):
-            return found
-    raise Rejected(f"nothing on this host stands for the image {image}; add {name!r} to local.images")
 
 
 def observation(entry: Entry, driver: str, log_tail: str) -> Observation:
@@ -290,45 +231,3 @@ def _tail(path: str, lines: int) -> str:
             if span >= size or data.count(b"\n") > lines:
                 return b"".join(deque(BytesIO(data), maxlen=max(0, lines))).decode(errors="replace")
             span *= 4
-
-
-def _argv(container: Container, image: LocalImage) -> tuple[Text, ...]:
-    shown = _expands(image)
-    args = [each if shown or isinstance(each, str) else f"$({each.name})" for each in container.args]
-    return (*(_absolute(image.command) or container.command), *args)
-
-
-def _absolute(command: tuple[str, ...]) -> tuple[str, ...]:
-    """A relative path is meant from where we were started; where the program is, the code under analysis lies."""
-    if command and "/" in command[0]:
-        return (os.path.abspath(command[0]), *command[1:])
-    return command
-
-
-def _environment(
-    job: JobSpec, container: Container, image: LocalImage, root: str, host: Mapping[str, str]
-) -> dict[str, Text]:
-    """The host's, ours, the secrets that arguments refer to, and the container's own, which come first.
-
-    CODE_PATH is there even for containers that are not told it, since it is no fixed path here.
-    """
-    places = {"ORCHESTRATOR_ROOT": "", "HOME": HOME, "TMPDIR": TEMPORARY, "CODE_PATH": CODE}
-    ours = {name: f"{root}{place}" for name, place in places.items()}
-    referred = {each.name: each for each in container.args if isinstance(each, SecretRef) and not _expands(image)}
-    own = {name: _inside(value, root, _mounts(job)) for name, value in container.env}
-    return {**host, **ours, **referred, **own}
-
-
-def _expands(image: LocalImage) -> bool:
-    return image.secret_arguments == "expand"  # noqa: S105  (no password)
-
-
-def _inside(value: Text, root: str, mounts: tuple[str, ...]) -> Text:
-    """A path within the job's file system as a path on the host."""
-    if isinstance(value, str) and any(value == mount or value.startswith(f"{mount}/") for mount in mounts):
-        return f"{root}{value}"
-    return value
-
-
-def _mounts(job: JobSpec) -> tuple[str, ...]:
-    return (*(volume.path for volume in job.volumes), TOOLBOX, TEMPORARY)

@@ -16,7 +16,7 @@ none. Why no job is left behind:
 4. Who is killed in between leaves a free slot and a job that waits. Every submit, every observe and every other shim
    finds it by the queue, or (observe) by looking at all jobs.
 
-The lock of a job, not the slot, is what makes it run once: see `local_files`, as for everything on the disk.
+The lock of a job, not the slot, is what makes it run once: see `files`, as for everything on the disk.
 
 Started by its path and without site-packages, it does not depend on the environment, the working directory or what is
 installed. Under systemd the unit needs `KillMode=process`, or the shims end with the service.
@@ -40,16 +40,16 @@ if __name__ == "__main__":
 import signal
 import time
 
-from . import container as local_container
-from . import files as local_files
+from . import container, files, keeper, locks
+from .container_log import ContainerLog
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-BREATH = 0.02
-"""Seconds before a second look at a job that somebody else is just beginning or ending."""
+RECHECK_SECONDS = 0.02
+"""Before the queue is read again: another process may just be beginning or ending a job."""
 
 
 def main(directory: str, parallelism: int, slot: int) -> None:
@@ -57,7 +57,7 @@ def main(directory: str, parallelism: int, slot: int) -> None:
     os.set_inheritable(slot, False)
     os.umask(0o077)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    local_container.adopt()
+    keeper.adopt()
     held: int | None = slot
     while held is not None:
         while (claimed := _claim(directory)) is not None:
@@ -65,24 +65,24 @@ def main(directory: str, parallelism: int, slot: int) -> None:
         os.close(held)
         held = None
         if _any_waits(directory):
-            time.sleep(BREATH)
-            held = local_files.take_slot(directory, parallelism)
+            time.sleep(RECHECK_SECONDS)
+            held = files.take_slot(directory, parallelism)
 
 
 def _any_waits(directory: str) -> bool:
-    names = map(local_files.name_of, local_files.queued(directory))
-    return any(local_files.waits(os.path.join(directory, name)) for name in names)
+    names = map(files.name_of, files.queued(directory))
+    return any(files.waits(os.path.join(directory, name)) for name in names)
 
 
 def _claim(directory: str) -> tuple[str, int] | None:
     """The oldest job that waits, now begun: its directory, and the descriptor that holds its lock."""
-    for entry in local_files.queued(directory):
-        path = os.path.join(directory, local_files.name_of(entry))
-        lock = local_files.lock(os.path.join(path, local_files.LOCK))
+    for entry in files.queued(directory):
+        path = os.path.join(directory, files.name_of(entry))
+        lock = locks.lock(os.path.join(path, files.LOCK))
         if lock is None:
             continue  # somebody is at it, or it is only just being made
         begun = _begin(path)
-        local_files.dequeue(directory, entry)
+        files.dequeue(directory, entry)
         if begun:
             return path, lock
         os.close(lock)
@@ -92,12 +92,12 @@ def _claim(directory: str) -> tuple[str, int] | None:
 def _begin(path: str) -> bool:
     """Mark a job as begun, unless it has ended or can't be read. Its lock is held."""
     try:
-        if local_files.settle(path, time.time()):
+        if files.end_if_over(path, time.time()):
             return False
     except (ValueError, KeyError, TypeError) as error:
         _say(path, error)
         return False
-    local_files.write(os.path.join(path, local_files.BEGUN), {"at": time.time(), "shim": os.getpid()})
+    files.write(os.path.join(path, files.BEGUN), {"at": time.time(), "shim": os.getpid()})
     return True
 
 
@@ -105,46 +105,46 @@ def _work(path: str, lock: int) -> None:
     """Run a job that has begun, and say how it ended, whatever happens."""
     try:
         facts = _run(path)
-    except Exception as error:  # a full disk, or a defect of ours: the job must end with a reason all the same
+    except Exception as error:  # a full disk, or an internal error: the job must end with a reason all the same
         _say(path, error)
         facts = {"message": f"the job could not be run: {error!r}"}
     try:
-        local_files.end(path, time.time(), **facts)
+        files.end(path, time.time(), **facts)
     except OSError as error:
         _say(path, error)
-        local_files.clear(path)  # which may be what fills the disk
-        local_files.end(path, time.time(), **facts)
+        files.clear(path)  # which may be what fills the disk
+        files.end(path, time.time(), **facts)
     os.close(lock)
 
 
 def _run(path: str) -> dict[str, Any]:
     """Run the containers of a job, one after the other, and give the facts of its end."""
-    job = local_files.read(os.path.join(path, local_files.JOB))
-    secrets = local_files.read(os.path.join(path, local_files.SECRETS)) or {}
-    local_files.forget(os.path.join(path, local_files.SECRETS))
+    job = files.read(os.path.join(path, files.JOB))
+    secrets = files.read(os.path.join(path, files.SECRETS)) or {}
+    files.forget(os.path.join(path, files.SECRETS))
     for directory in job["directories"]:
         os.makedirs(directory, mode=0o700, exist_ok=True)
     facts: dict[str, Any] = {}
-    for container in job["containers"]:
-        ended = _run_container(path, container, secrets)
-        facts |= {f"{container['role']}_exit": ended.code, **_explain(container, ended)}
+    for program in job["containers"]:
+        ended = _run_program(path, program, secrets)
+        facts |= {f"{program['role']}_exit": ended.code, **_explain(program, ended)}
         if ended.stopped or ended.code != 0:
             return facts
     return {**facts, "phase": "succeeded"}
 
 
-def _run_container(path: str, container: Mapping[str, Any], secrets: Mapping[str, str]) -> local_container.Exit:
-    verdict = os.path.join(path, local_files.VERDICT)
+def _run_program(path: str, program: Mapping[str, Any], secrets: Mapping[str, str]) -> container.Exit:
+    verdict = os.path.join(path, files.VERDICT)
     if os.path.exists(verdict):
-        return local_container.Exit(None, stopped="cancelled")
-    log = local_container.Log(os.path.join(path, f"{container['role']}.log"), secrets.values())
+        return container.Exit(None, stopped="cancelled")
+    log = ContainerLog(os.path.join(path, f"{program['role']}.log"), secrets.values())
     try:
-        return local_container.run(
-            [_text(part, secrets) for part in container["argv"]],
-            {name: _text(value, secrets) for name, value in container["env"].items()},
-            directory=container["directory"],
+        return container.run(
+            [_text(part, secrets) for part in program["argv"]],
+            {name: _text(value, secrets) for name, value in program["env"].items()},
+            directory=program["directory"],
             log=log,
-            seconds=container["seconds"],
+            seconds=program["seconds"],
             cancelled=lambda: os.path.exists(verdict),
         )
     finally:
@@ -156,12 +156,12 @@ def _text(text: Any, secrets: Mapping[str, str]) -> str:
     return str(text if isinstance(text, str) else secrets[text["name"]])
 
 
-def _explain(container: Mapping[str, Any], ended: local_container.Exit) -> dict[str, Any]:
+def _explain(program: Mapping[str, Any], ended: container.Exit) -> dict[str, Any]:
     """What is known of an end besides the exit code; most certain first."""
-    what = f"the {container['role']} container ({container['name']})"
+    what = f"the {program['role']} container ({program['name']})"
     table: tuple[tuple[bool, dict[str, Any]], ...] = (
         (ended.stopped == "cancelled", {"message": f"{what} was stopped by a cancellation"}),
-        (ended.stopped != "", {"timed_out": True, "message": f"{what} ran longer than {container['seconds']} s"}),
+        (ended.stopped != "", {"timed_out": True, "message": f"{what} ran longer than {program['seconds']} s"}),
         (ended.error != "", {"configuration_error": f"{what}: {ended.error}; see local.images"}),
         (ended.code is None, {"disrupted": True, "message": f"the keeper of {what} was killed"}),
         (ended.out_of_memory, {"out_of_memory": True, "message": f"the kernel killed {what} for memory"}),

@@ -42,7 +42,7 @@ DYING = """
 import os, signal, sys
 from tests.deadlines import within
 from runner.drivers.local import driver as local
-from runner.drivers.local import files as local_files
+from runner.drivers.local import files, locks
 from runner.config.drivers import LocalImage
 from runner.runtime.clock import SystemClock
 from tests.conformance import jobs
@@ -51,7 +51,7 @@ def die(*_arguments, **_named):
     os.kill(os.getpid(), signal.SIGKILL)
 
 directory, name, where, what, doing = sys.argv[1:]
-setattr({"os": os, "files": local_files, "driver": local.LocalDriver}[where], what, die)
+setattr({"os": os, "files": files, "driver": local.LocalDriver}[where], what, die)
 driver = local.LocalDriver(
     directory, parallelism=2, images={"*": LocalImage()}, resolve_secrets=jobs.SecretResolver(), clock=SystemClock()
 )
@@ -88,7 +88,7 @@ def test_a_submitter_killed_before_the_shim_was_started_is_made_good_by_the_next
     assert host.reason(name) == "succeeded"
 
 
-@pytest.mark.parametrize("at", ["files.settle", "files.end"])
+@pytest.mark.parametrize("at", ["files.end_if_over", "files.end"])
 def test_a_canceller_killed_at_any_step_leaves_a_job_that_is_cancelled_by_the_repeat(host: Host, at: str) -> None:
     job = jobs.job("shell", "echo it ran")
     host.make_driver(python="/bin/false").submit(job, within(15))

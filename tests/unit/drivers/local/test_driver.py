@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import pytest
 
 from runner.config.drivers import LocalImage
-from runner.drivers.local import files as local_files
+from runner.drivers.local import files, locks
 from runner.drivers.local.driver import LocalDriver
 from runner.errors import Rejected
 from runner.jobs import JobSpec, State
@@ -144,7 +144,7 @@ class Host:
 
     def is_free(self, name: str) -> bool:
         """Whether nothing of the job runs any more."""
-        with local_files.locked(str(self.file(name, local_files.LOCK))) as idle:
+        with locks.locked(str(self.file(name, files.LOCK))) as idle:
             return idle
 
     def shims(self) -> list[int]:

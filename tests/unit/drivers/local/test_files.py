@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from runner.drivers.local import files as local_files
+from runner.drivers.local import files, locks
 
 
 def test_who_writes_once_first_decides(tmp_path: Path) -> None:
     path = str(tmp_path / "verdict.json")
     with ThreadPoolExecutor(8) as pool:
-        firsts = list(pool.map(lambda number: (local_files.write_once(path, number), number), range(100)))
+        firsts = list(pool.map(lambda number: (files.write_once(path, number), number), range(100)))
     (decided,) = [number for first, number in firsts if first]
-    assert local_files.read(path) == decided
+    assert files.read(path) == decided
     assert os.listdir(tmp_path) == ["verdict.json"]
 
 
@@ -33,17 +33,17 @@ def test_a_directory_is_made_by_one_only_and_whole(tmp_path: Path) -> None:
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
-    with local_files.locked(path, make=True) as mine:
+    with locks.locked(path, make=True) as mine:
         assert mine
-        assert local_files.lock(path) is None
-    with local_files.locked(path) as again:
+        assert locks.lock(path) is None
+    with locks.locked(path) as again:
         assert again
 
 
 def test_a_lock_that_is_gone_is_nobody_s(tmp_path: Path) -> None:
-    assert local_files.lock(str(tmp_path / "gone" / "lock")) is None
+    assert locks.lock(str(tmp_path / "gone" / "lock")) is None
     (tmp_path / "file").touch()
-    assert local_files.lock(str(tmp_path / "file" / "lock")) is None
+    assert locks.lock(str(tmp_path / "file" / "lock")) is None
 
 
 def test_a_lock_of_a_directory_that_was_replaced_meanwhile_is_none(
@@ -55,17 +55,17 @@ def test_a_lock_of_a_directory_that_was_replaced_meanwhile_is_none(
     def fstat(descriptor: int) -> os.stat_result:
         """The moment between getting the lock and looking whether it is still the right one."""
         monkeypatch.setattr(os, "fstat", before)
-        local_files.discard(str(tmp_path), "job")
+        files.discard(str(tmp_path), "job")
         _make(tmp_path, b"new")
         return before(descriptor)
 
     monkeypatch.setattr(os, "fstat", fstat)
-    assert local_files.lock(str(tmp_path / "job" / "lock")) is None
+    assert locks.lock(str(tmp_path / "job" / "lock")) is None
 
 
 def test_slots_are_taken_up_to_their_number(tmp_path: Path) -> None:
-    local_files.prepare(str(tmp_path))
-    held = [local_files.take_slot(str(tmp_path), 2) for _ in range(3)]
+    files.prepare(str(tmp_path))
+    held = [files.take_slot(str(tmp_path), 2) for _ in range(3)]
     assert [slot is not None for slot in held] == [True, True, False]
     for slot in held[:2]:
         assert slot is not None
@@ -73,10 +73,10 @@ def test_slots_are_taken_up_to_their_number(tmp_path: Path) -> None:
 
 
 def test_the_queue_has_the_oldest_first_whatever_its_name(tmp_path: Path) -> None:
-    local_files.prepare(str(tmp_path))
+    files.prepare(str(tmp_path))
     for name, created in {"a.b": 1e9 + 0.2, "b": 1e9 + 0.1, "c": 999.0}.items():
-        local_files.enqueue(str(tmp_path), name, created)
-    assert [local_files.name_of(entry) for entry in local_files.queued(str(tmp_path))] == ["c", "b", "a.b"]
+        files.enqueue(str(tmp_path), name, created)
+    assert [files.name_of(entry) for entry in files.queued(str(tmp_path))] == ["c", "b", "a.b"]
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_the_queue_has_the_oldest_first_whatever_its_name(tmp_path: Path) -> Non
     ],
 )
 def test_a_job_has_waited_as_long_as_it_has_whatever_the_clock_says(change: dict[str, Any], expired: bool) -> None:
-    job = {"queue_seconds": 10, **local_files.stamp(time.time())}
+    job = {"queue_seconds": 10, **files.stamp(time.time())}
     for key, value in change.items():
         job[key] = value if isinstance(value, str) else job[key] + value
-    assert local_files.expired(job) == expired
+    assert files.expired(job) == expired
 
 
 def test_a_tree_is_removed_but_not_what_it_points_to(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_tree_is_removed_but_not_what_it_points_to(tmp_path: Path) -> None:
     (tree / "dangling").symlink_to("/nowhere")
     os.mkfifo(tree / "fifo")
     tree.chmod(0)
-    local_files.remove(str(tmp_path / "tree"))
+    files.remove(str(tmp_path / "tree"))
     assert os.listdir(tmp_path) == ["precious"]
     assert (precious / "kept").exists()
 
@@ -116,7 +116,7 @@ def test_to_remove_a_link_is_not_to_remove_what_it_points_to(tmp_path: Path) -> 
     """A program can put a link where its tree was."""
     (tmp_path / "precious" / "kept").mkdir(parents=True)
     (tmp_path / "root").symlink_to(tmp_path / "precious")
-    local_files.remove(str(tmp_path / "root"))
+    files.remove(str(tmp_path / "root"))
     assert os.listdir(tmp_path) == ["precious"]
     assert (tmp_path / "precious" / "kept").exists()
 
@@ -124,9 +124,9 @@ def test_to_remove_a_link_is_not_to_remove_what_it_points_to(tmp_path: Path) -> 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.touch()])
 def test_to_remove_a_file_or_nothing_is_no_error(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "file")
-    local_files.remove(str(tmp_path / "file"))
+    files.remove(str(tmp_path / "file"))
     assert os.listdir(tmp_path) == []
 
 
 def _make(directory: Path, content: bytes) -> bool:
-    return local_files.make(str(directory), "job", {"job.json": content})
+    return files.make(str(directory), "job", {"job.json": content})

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from runner.config.drivers import LocalImage
-from runner.drivers.local import record as local_record
-from runner.drivers.local.record import End, Entry, JobFile, Reported, Verdict
+from runner.drivers.local import programs, record
+from runner.drivers.local.record import End, Entry, JobFile, Reported, VerdictFile
 from runner.errors import Rejected
 from runner.jobs import JobSpec, Secret, Volume
 from tests.conformance import jobs
@@ -33,13 +33,13 @@ NAMED = {name: LocalImage(command=(name,)) for name in ("coat", "marvin-py*", "m
     ],
 )
 def test_an_image_is_known_by_the_last_part_of_its_name(image: str, stands: str) -> None:
-    assert local_record.stand_in(image, NAMED).command == (stands,)
+    assert programs.stand_in(image, NAMED).command == (stands,)
 
 
 @pytest.mark.parametrize("image", ["coat/other", "r/COAT", "xcoat", "marvin", "r:5000/", ""])
 def test_an_image_that_no_glob_fits_is_rejected_with_the_key_to_set(image: str) -> None:
     with pytest.raises(Rejected, match=r"local\.images") as caught:
-        local_record.stand_in(image, NAMED)
+        programs.stand_in(image, NAMED)
     assert image in caught.value.detail
 
 
@@ -87,7 +87,7 @@ def test_the_container_s_own_variables_come_before_ours() -> None:
 
 def test_every_path_of_the_job_is_a_directory_also_a_secret_s() -> None:
     volumes = (Volume(name="codedir", path="/code"), Volume(name="c", path="/credentials", existing_secret="s"))
-    made = local_record.directories(msgspec.structs.replace(_job(), volumes=volumes), ROOT)
+    made = programs.directories(msgspec.structs.replace(_job(), volumes=volumes), ROOT)
     assert sorted(made) == [f"{ROOT}{path}" for path in ("/code", "/credentials", "/home/runner", "/tmp", "/toolbox")]
 
 
@@ -109,13 +109,13 @@ def test_a_job_is_due_after_its_report_or_long_after_its_end(
         end=End(phase="succeeded", ended=end) if end is not None else None,
         reported=Reported(reported) if reported is not None else None,
     )
-    assert local_record.is_due(entry, now, retention=10, orphan_age=1000) == due
+    assert record.is_due(entry, now, retention=10, orphan_age=1000) == due
 
 
 def test_a_cancellation_that_was_first_outdoes_a_success() -> None:
     report = jobs.report("job")
-    seen = local_record.observation(
-        _entry(end=End(phase="succeeded", ended=2.0, main_exit=0), verdict=Verdict(report)), "local", ""
+    seen = record.observation(
+        _entry(end=End(phase="succeeded", ended=2.0, main_exit=0), verdict=VerdictFile(report)), "local", ""
     )
     assert (seen.phase, seen.cancelled, seen.cancellation, seen.main_exit) == ("failed", True, report, 0)
 
@@ -125,7 +125,7 @@ def test_an_entry_shows_what_it_is_about() -> None:
     assert repr(entry) == "Entry('job', succeeded, reported)"
 
 
-def _entry(end: End | None, verdict: Verdict | None = None, reported: Reported | None = None) -> Entry:
+def _entry(end: End | None, verdict: VerdictFile | None = None, reported: Reported | None = None) -> Entry:
     job = JobFile(name="job", created=1.0, boot="", monotonic=1.0, queue_seconds=1)
     return Entry(job=job, begun=True, end=end, verdict=verdict, reported=reported)
 
@@ -134,6 +134,6 @@ def _job(**fields: object) -> JobSpec:
     return jobs.job("shell", "true", **fields)  # type: ignore[arg-type]
 
 
-def _main(job: JobSpec, image: LocalImage) -> local_record.Program:
-    (program,) = local_record.programs(job, ROOT, {"*": image}, {"PATH": "/bin", "LANG": "C"})
+def _main(job: JobSpec, image: LocalImage) -> programs.Program:
+    (program,) = programs.programs(job, ROOT, {"*": image}, {"PATH": "/bin", "LANG": "C"})
     return program

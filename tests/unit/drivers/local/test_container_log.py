@@ -10,15 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.drivers.local import container as local_container
-from runner.drivers.local.container import Log, needles
+from runner.drivers.local import container_log
+from runner.drivers.local.container_log import ContainerLog, secret_patterns
 
 SMALL = st.text("ab", min_size=4, max_size=8)
 
 
 def logged(path: Path, secrets: list[str], chunks: list[bytes]) -> bytes:
     path.unlink(missing_ok=True)
-    log = Log(str(path), secrets)
+    log = ContainerLog(str(path), secrets)
     for chunk in chunks:
         log.write(chunk)
     log.close()
@@ -34,7 +34,7 @@ def test_what_is_logged_does_not_depend_on_where_the_output_is_cut(
         size = random.randint(1, 7)
         chunks.append(data[:size])
         data = data[size:]
-    masked = re.sub(b"|".join(map(re.escape, needles(secrets))) or b"(?!)", b"***", said.encode())
+    masked = re.sub(b"|".join(map(re.escape, secret_patterns(secrets))) or b"(?!)", b"***", said.encode())
     assert logged(path, secrets, chunks) == masked
 
 
@@ -44,7 +44,7 @@ def test_a_secret_that_begins_like_another_is_masked_whole(tmp_path: Path) -> No
 
 
 def test_what_is_no_secret_is_logged_at_once(tmp_path: Path) -> None:
-    log = Log(str(tmp_path / "log"), ["hunter2-hunter2"])
+    log = ContainerLog(str(tmp_path / "log"), ["hunter2-hunter2"])
     log.write(b"working\nhunt")
     assert (tmp_path / "log").read_bytes() == b"working\n"
     log.write(b"ing season\n")
@@ -69,12 +69,12 @@ def test_what_is_no_secret_is_logged_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_a_secret_is_masked_whole_and_by_its_telling_parts(secret: str, masked: list[str]) -> None:
-    assert [needle.decode() for needle in needles([secret])] == masked
+    assert [pattern.decode() for pattern in secret_patterns([secret])] == masked
 
 
 def test_a_log_keeps_its_head_and_its_tail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, size in {"LOG_LIMIT": 1000, "LOG_HEAD": 100, "LOG_TAIL": 300}.items():
-        monkeypatch.setattr(local_container, name, size)
+        monkeypatch.setattr(container_log, name, size)
     lines = [b"line %04d\n" % number for number in range(1000)]
     content = logged(tmp_path / "log", [], lines)
     assert len(content) <= 1100
@@ -86,6 +86,6 @@ def test_a_log_keeps_its_head_and_its_tail(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_disk_that_is_full_costs_the_log_and_not_the_job() -> None:
-    log = Log("/dev/full", [])
+    log = ContainerLog("/dev/full", [])
     log.write(b"lost\n")
     log.close()
