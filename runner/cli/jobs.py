@@ -81,12 +81,12 @@ def _drivers(path: str | None) -> dict[str, Driver]:
 
 def _observed(path: str | None) -> Iterator[Observation]:
     for driver in _drivers(path).values():
-        yield from driver.observe()
+        yield from driver.list()
 
 
 def _find(name: str, path: str | None) -> tuple[Observation, Driver]:
     for driver in _drivers(path).values():
-        for job in driver.observe():
+        for job in driver.list():
             if job.name == name:
                 return job, driver
     raise Rejected(f"there is no job {name}; see `jobs list --all`")

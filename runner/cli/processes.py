@@ -54,7 +54,7 @@ def track(path: str | None) -> None:
     """
     config = load_or_exit(path)
     from runner import composition
-    from runner.tracker.tracker import only_one
+    from runner.tracker.leader import only_one
 
     logging.config.dictConfig(logs.settings())
     stop = threading.Event()

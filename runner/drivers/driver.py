@@ -5,24 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from runner.errors import OrchestratorError
 from runner.jobs import Cancellation, JobSpec, State
 from runner.observation import Observation, Outcome
 from runner.runtime.clock import Deadline
 
 _Place = TypeVar("_Place")
+_Item = TypeVar("_Item")
 
 
-def each_of(places: Iterable[_Place], look: Callable[[_Place], Iterator[Observation]]) -> Iterator[Observation]:
-    """What is seen at each place. One that cannot be seen does not hide the others; its error comes at the end."""
-    trouble: OrchestratorError | None = None
+def each_of(places: Iterable[_Place], read: Callable[[_Place], Iterable[_Item]]) -> Iterator[_Item]:
+    """What `read` gives for each place. A place that fails does not hide the others; its error is raised at the end."""
+    failure: OrchestratorError | None = None
     for place in places:
         try:
-            yield from look(place)
+            yield from read(place)
         except OrchestratorError as error:
-            trouble = error
-    if trouble is not None:
-        raise trouble
+            failure = error
+    if failure is not None:
+        raise failure
+
+
+class Retention(msgspec.Struct, frozen=True):
+    """How long ended jobs are kept, in seconds after their end was reported, and after an end that nobody reported."""
+
+    reported: float
+    orphaned: float
 
 
 class Driver(Protocol):
@@ -50,8 +60,16 @@ class Driver(Protocol):
         sure that there is one at each of them.
         """
 
-    def observe(self) -> Iterable[Observation]:
-        """Every job that is still known, with its evidence. Also restarts what a crash left half-made."""
+    def list(self) -> Iterable[Observation]:
+        """Every job that is still known, with its evidence. Reads, and changes nothing: anybody may call it."""
+
+    def reconcile(self, expired: Retention | None = None) -> int:
+        """Do what a job's state calls for. The tracker alone calls it, before each listing.
+
+        Restarts what a crash left waiting or half-made and ends what is overdue. With `expired`, also removes the jobs
+        that are older, and gives their number; 0 where the cluster removes them by itself. A job that waits or runs is
+        never removed.
+        """
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """Remember that atlas has been told, and let the job go after the retention. Unknown names are no error."""
@@ -60,13 +78,6 @@ class Driver(Protocol):
         """The last lines of a container's log (the main one's, or the init one's where the main has not begun).
 
         Raises Rejected where there is no such job or container.
-        """
-
-    def collect(self, retention: float, orphan_age: float) -> int:
-        """Remove what may go, and give the number of jobs removed; none where the cluster does it by itself.
-
-        An ended job may go `retention` seconds after its end was reported; one that nobody reported, `orphan_age`
-        seconds after its end. One that waits or runs never does.
         """
 
     def check(self) -> None:

@@ -7,9 +7,11 @@ plays the cluster. With many workers each would have jobs of its own, so the con
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import msgspec
 
+from runner.drivers.driver import Retention
 from runner.errors import Conflict, Rejected
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, Phase
@@ -69,10 +71,14 @@ class MemoryDriver:
             self._records[cancellation.name] = record
         return "cancelled"
 
-    def observe(self) -> list[Observation]:
-        """See Driver.observe."""
+    def list(self) -> Sequence[Observation]:
+        """See Driver.list."""
         with self._lock:
             return [record.seen for record in self._records.values()]
+
+    def reconcile(self, expired: Retention | None = None) -> int:
+        """See Driver.reconcile. Nothing here waits for a restart; the oldest are forgotten when the memory is full."""
+        return 0
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """See Driver.mark_reported."""
@@ -87,10 +93,6 @@ class MemoryDriver:
         if container and container not in known:
             raise Rejected(f"{name} has no container {container!r}; it has {', '.join(known) or 'none'}")
         return "".join(record.seen.log_tail.splitlines(keepends=True)[-lines:])
-
-    def collect(self, retention: float, orphan_age: float) -> int:
-        """See Driver.collect. The model forgets the oldest when it is full, and nothing before."""
-        return 0
 
     def check(self) -> None:
         """See Driver.check. Memory is always there."""

@@ -47,7 +47,7 @@ class PrinterDriver(MemoryDriver):
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
-        known = any(seen.name == cancellation.name for seen in self.observe())
+        known = any(seen.name == cancellation.name for seen in self.list())
         state = super().cancel(cancellation, deadline, tombstone=tombstone)
         if state and not known:
             self._print([tombstone_manifest(cancellation, self._config, self._config.default_pool)])

@@ -14,6 +14,7 @@ from tests.conformance import jobs
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program
 from tests.deadlines import within
+from tests.rounds import observed
 
 PATIENCE = 60.0
 THREADS = 24
@@ -27,7 +28,7 @@ def test_a_thousand_submits_of_a_hundred_names_make_a_hundred_jobs(cluster: Clus
     with ThreadPoolExecutor(THREADS) as pool:
         states = list(pool.map(lambda each: each[1].submit(each[0], within(PATIENCE)), asked))
     assert Counter(states) == {"created": 100, "exists": 900}
-    names = [seen.name for seen in cluster.driver.observe()]
+    names = [seen.name for seen in observed(cluster.driver)]
     assert sorted(name for name in names if name in {job.name for job in wanted}) == sorted(job.name for job in wanted)
     # Of two that find nothing at the same instant, both may sign; what one of them has signed is used.
     assert cluster.resolver.asked.keys() == {job.name for job in wanted}
@@ -62,7 +63,7 @@ def test_no_more_jobs_run_at_once_than_may_and_all_come_to_their_turn(cluster: C
     for index, job in enumerate(wanted):
         cluster.submit(job, drivers[index % 2])
     until, most = time.monotonic() + cluster.end_seconds, 0
-    while waiting := [seen for seen in cluster.driver.observe() if classify(seen) is None]:
+    while waiting := [seen for seen in observed(cluster.driver) if classify(seen) is None]:
         most = max(most, sum(seen.phase == "running" for seen in waiting))
         assert time.monotonic() < until, f"{len(waiting)} never had their turn"
     assert most == cluster.parallelism

@@ -8,6 +8,7 @@ from runner.errors import Rejected
 from runner.jobs import Deadlines, JobSpec, Secret
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program, secret_ref
+from tests.rounds import observed
 
 pytestmark = pytest.mark.needs("runs", "ends")
 
@@ -134,6 +135,6 @@ def test_a_cancelled_job_s_programs_are_gone_and_never_begin_again(cluster: Clus
     cluster.end(job)
     cluster.submit(job)
     before = said(cluster, job)
-    list(cluster.another().observe())
+    observed(cluster.another())
     assert cluster.end(job).reason == "cancelled"
     assert said(cluster, job) in (before, None)

@@ -17,7 +17,7 @@ import pytest
 
 from runner.commands import plan
 from runner.config.types import Config
-from runner.drivers.driver import Driver
+from runner.drivers.driver import Driver, Retention
 from runner.errors import Conflict
 from runner.jobs import Cancellation, JobSpec
 from runner.observation import Observation
@@ -32,6 +32,7 @@ from tests.processes import eventually
 from tests.releases import RELEASES, State
 from tests.releases.places import Place
 from tests.releases.places.local import HOUR, LocalPlace
+from tests.rounds import observed
 from tests.unit import documents
 
 pytestmark = [pytest.mark.needs("shares"), pytest.mark.parametrize("release", RELEASES)]
@@ -56,12 +57,12 @@ CHANGES = {
 
 
 def listed(driver: Driver) -> dict[str, Observation]:
-    return {each.name: each for each in driver.observe()}
+    return {each.name: each for each in observed(driver)}
 
 
 def reconcile(driver: Driver) -> None:
     """Have the driver do whatever is to be done about its jobs."""
-    list(driver.observe())
+    observed(driver)
 
 
 def submit(driver: Driver, job: JobSpec) -> str:
@@ -328,7 +329,7 @@ class TestLocal:
         assert {path.partition("/")[0][:4] for path in left} == {".new", ".que", ".mak"}
         reconcile(cluster.driver)
         assert listed(cluster.driver) == {}
-        cluster.driver.collect(retention=HOUR, orphan_age=HOUR)
+        cluster.driver.reconcile(Retention(reported=HOUR, orphaned=HOUR))
         assert list(place.directory.rglob("*half-made*")) == []
 
     def test_what_was_reported_is_collected_with_time_and_what_was_not_is_kept_for_the_orphans_age(
@@ -336,9 +337,9 @@ class TestLocal:
     ) -> None:
         place.age = 2 * HOUR
         place.put("reported", "reported-tombstone", "main-failed", "tombstone")
-        assert cluster.driver.collect(retention=HOUR, orphan_age=3 * HOUR) == 2
+        assert cluster.driver.reconcile(Retention(reported=HOUR, orphaned=3 * HOUR)) == 2
         assert set(listed(cluster.driver)) == {place.states[name]["job"] for name in ("main-failed", "tombstone")}
-        assert cluster.driver.collect(retention=HOUR, orphan_age=HOUR) == 2
+        assert cluster.driver.reconcile(Retention(reported=HOUR, orphaned=HOUR)) == 2
 
 
 class TestNomad:

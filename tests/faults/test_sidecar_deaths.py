@@ -24,6 +24,7 @@ from runner.tracker.outcomes import classify
 from tests.conformance.clusters.local import LocalCluster
 from tests.faults.conftest import OPEN
 from tests.processes import Process, Processes, eventually
+from tests.rounds import observed
 
 MOMENTS = [0.002, 0.008, 0.02]
 """Seconds after a command was sent: before, while, and after its job is made."""
@@ -93,5 +94,5 @@ def _kill(sidecar: Process) -> None:
 
 
 def _end(jobs: LocalDriver, name: str) -> Any:
-    (seen,) = [seen for seen in jobs.observe() if seen.name == name]
+    (seen,) = [seen for seen in observed(jobs) if seen.name == name]
     return classify(seen)

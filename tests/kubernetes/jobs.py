@@ -14,6 +14,7 @@ from runner.drivers.driver import Driver
 from runner.jobs import Container, JobSpec, Resources, Text
 from runner.observation import Observation
 from runner.payloads import AnalysisRun, RequestPolicy, decode
+from tests import rounds
 
 SMALL = Resources(cpu=50, memory=32)
 
@@ -54,4 +55,4 @@ def seen(driver: Driver, name: str) -> Observation:
 
 
 def _observed(driver: Driver) -> Iterator[Observation]:
-    yield from driver.observe()
+    yield from rounds.observed(driver)

@@ -14,6 +14,7 @@ from runner.observation import Outcome
 from tests.deadlines import within
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import RBAC, Namespace
+from tests.rounds import observed
 
 ROLE: dict[str, Any] = next(each for each in yaml.safe_load_all(RBAC.read_text()) if each["kind"] == "Role")
 VERBS = [(rule["resources"][0], verb) for rule in ROLE["rules"] for verb in rule["verbs"]]
@@ -24,7 +25,7 @@ def everything(driver: KubernetesDriver, job: Any, name: str) -> None:
     driver.check()
     driver.submit(job, within(10))
     driver.submit(job, within(10))
-    list(driver.observe())
+    observed(driver)
     cancellation = Cancellation(name=job.name, labels=job.labels, report=job.report)
     driver.cancel(cancellation, within(10), tombstone=True)
     driver.mark_reported(job.name, Outcome(reason="cancelled", code=5000, hmessage=""))

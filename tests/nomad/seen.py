@@ -8,10 +8,11 @@ from collections.abc import Callable
 from runner.drivers.driver import Driver
 from runner.observation import Observation, Outcome
 from runner.tracker.outcomes import classify
+from tests.rounds import observed
 
 
 def find(driver: Driver, name: str) -> Observation | None:
-    return next((each for each in list(driver.observe()) if each.name == name), None)
+    return next((each for each in observed(driver) if each.name == name), None)
 
 
 def until(driver: Driver, name: str, reached: Callable[[Observation], object], seconds: float = 60) -> Observation:

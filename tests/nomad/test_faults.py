@@ -15,6 +15,7 @@ from tests.conformance.jobs import POOL, cancellation, job, new_name
 from tests.deadlines import within
 from tests.doubles.faulty_proxy import FAULTS, faulty_proxy
 from tests.nomad.access import Nomad
+from tests.rounds import observed
 
 SUBMITS = 200
 SHARE = 0.2
@@ -60,7 +61,7 @@ def test_cancellations_hold_as_well(nomad: Nomad, make_driver: Callable[..., Nom
 
     assert set(states) == {"cancelled"}
     assert all(each["Stop"] for each in nomad.get("jobs"))
-    assert {each.name for each in make_driver().observe() if each.cancelled} == set(names)
+    assert {each.name for each in observed(make_driver()) if each.cancelled} == set(names)
 
 
 def _until_accepted(driver: NomadDriver, wanted: JobSpec) -> float:

@@ -13,6 +13,7 @@ import pytest
 
 from runner import composition
 from runner.config.types import Config
+from runner.drivers.driver import Retention
 from runner.drivers.http.client import HttpClient, HttpResponse, Route
 from runner.drivers.http.curl import CurlHttpClient
 from runner.drivers.nomad import record as nomad_record
@@ -198,9 +199,9 @@ def test_a_job_that_nomad_has_forgotten_keeps_its_name_until_the_retention_is_ov
         driver.submit(msgspec.structs.replace(wanted, fingerprint="other"), within(10))
     assert nomad.get("jobs") == []
 
-    assert driver.collect(retention=3600, orphan_age=3600) == 0
+    assert driver.reconcile(Retention(reported=3600, orphaned=3600)) == 0
     time.sleep(1.1)
-    assert driver.collect(retention=0, orphan_age=3600) == 1
+    assert driver.reconcile(Retention(reported=0, orphaned=3600)) == 1
     assert driver.submit(wanted, within(10)) == "created"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
+from runner.drivers.driver import Retention
 from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Rejected, Unavailable
 from runner.observation import Outcome
@@ -14,6 +15,7 @@ from tests.conformance.jobs import Program, cancellation, job
 from tests.deadlines import within
 from tests.nomad.access import POLICY, Nomad
 from tests.nomad.seen import outcome
+from tests.rounds import observed
 
 CAPABILITIES = re.findall(r'^ *"([a-z-]+)",', POLICY.read_text(), re.MULTILINE)
 ON_VARIABLES = re.findall(r'"([a-z]+)"', POLICY.read_text().rpartition("capabilities")[2])
@@ -24,10 +26,10 @@ def everything(driver: NomadDriver, ended: str) -> None:
     wanted = job("shell")
     driver.check()
     driver.submit(wanted, within(10))
-    list(driver.observe())
+    observed(driver)
     driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
     driver.mark_reported(wanted.name, Outcome(reason="cancelled", code=5000, hmessage=""))
-    driver.collect(0, 0)
+    driver.reconcile(Retention(0, 0))
     driver.logs(ended)
 
 

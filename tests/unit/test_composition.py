@@ -10,10 +10,12 @@ from pathlib import Path
 from runner import composition
 from runner.commands import plan
 from runner.config.types import Config
+from runner.drivers.driver import Driver
 from runner.jobs import JobSpec
 from runner.observation import Observation
 from runner.payloads import RequestPolicy, SshVerifyRun, decode
 from tests.deadlines import within
+from tests.rounds import observed
 
 
 def test_a_key_is_tried_by_this_host_s_own_programs(make_config: Callable[..., Config], tmp_path: Path) -> None:
@@ -27,14 +29,14 @@ def test_a_key_is_tried_by_this_host_s_own_programs(make_config: Callable[..., C
     driver = composition.drivers(config)["local"]
     driver.submit(job, within(5))
 
-    assert _ended(driver.observe, job.name).main_exit == 12
+    assert _ended(driver, job.name).main_exit == 12
 
 
-def _ended(observe: Callable[[], object], name: str) -> Observation:
+def _ended(driver: Driver, name: str) -> Observation:
     until = time.monotonic() + 30
     while time.monotonic() < until:
-        for seen in observe():  # type: ignore[attr-defined]
+        for seen in observed(driver):
             if seen.name == name and seen.ended:
-                return seen  # type: ignore[no-any-return]
+                return seen
         time.sleep(0.05)
     raise AssertionError(f"{name} did not end")

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from runner.config.types import Config
-from runner.drivers.driver import each_of
+from runner.drivers.driver import Retention, each_of
 from runner.drivers.http.client import Unsettled
 from runner.drivers.kubernetes.api import MERGE_PATCH, ApiServerClient, ApiServerResponse, collection, refuse
 from runner.drivers.kubernetes.manifest import (
@@ -91,16 +91,20 @@ class KubernetesDriver:
             states = [self._cancel_in(where, cancellation, deadline, True) for where in self._namespaces()]
         return "cancelled" if "cancelled" in states else next(filter(None, states), None)
 
-    def observe(self) -> Iterator[Observation]:
-        """See Driver.observe."""
-        yield from each_of(self._namespaces(), self._observe)
+    def list(self) -> Iterator[Observation]:
+        """See Driver.list."""
+        yield from each_of(self._namespaces(), self._listed)
 
-    def _observe(self, where: str) -> Iterator[Observation]:
+    def reconcile(self, expired: Retention | None = None) -> int:
+        """See Driver.reconcile. Deadlines, retries and the time-to-live are Kubernetes' own."""
+        return 0
+
+    def _listed(self, where: str) -> Iterator[Observation]:
         """The jobs first: a job ends after its pod, so one that has ended is never shown with a pod that still runs."""
         deadline = Deadline.after(LOOK_SECONDS, self._clock)
-        jobs = list(self._list(where, BATCH, "jobs", _OURS, JobPage, deadline))
+        jobs = tuple(self._pages(where, BATCH, "jobs", _OURS, JobPage, deadline))
         pods: dict[str, PodObject] = {}
-        for pod in self._list(where, CORE, "pods", _OUR_PODS, PodPage, deadline):
+        for pod in self._pages(where, CORE, "pods", _OUR_PODS, PodPage, deadline):
             pods[pod.job] = shown_pod(pods.get(pod.job), pod)
         for job in jobs:
             yield self._with_log(where, job, pods.get(job.metadata.name), deadline)
@@ -132,15 +136,11 @@ class KubernetesDriver:
         for where in self._namespaces():
             query = f"{_OUR_PODS},batch.kubernetes.io/job-name={name}"
             pod: PodObject | None = None
-            for each in self._list(where, CORE, "pods", query, PodPage, deadline):
+            for each in self._pages(where, CORE, "pods", query, PodPage, deadline):
                 pod = shown_pod(pod, each)
             if pod is not None:
                 return self._log(where, pod, container or pod.talking, lines, deadline)
         raise Rejected(f"{name} has no pod: there is no such job, it has not been scheduled, or its pod is gone")
-
-    def collect(self, retention: float, orphan_age: float) -> int:
-        """See Driver.collect. Kubernetes does it, by the time-to-live that `mark_reported` arms."""
-        return 0
 
     def check(self) -> None:
         """See Driver.check."""
@@ -235,7 +235,7 @@ class KubernetesDriver:
         pool = next(pool for pool in self._pools if namespace(self._config, pool) == where)
         return tombstone_manifest(cancellation, self._config, pool)
 
-    def _list(
+    def _pages(
         self, where: str, group: str, kind: str, selector: str, page: type[Any], deadline: Deadline
     ) -> Iterator[Any]:
         """All objects that the selector selects, a page at a time; starts over where a page has expired (410)."""
@@ -267,8 +267,8 @@ class KubernetesDriver:
     def _attempts(self, deadline: Deadline) -> Iterator[None]:
         return attempts(deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random))
 
-    def _namespaces(self) -> list[str]:
-        return list(dict.fromkeys(namespace(self._config, pool) for pool in self._pools))
+    def _namespaces(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(namespace(self._config, pool) for pool in self._pools))
 
 
 def _repeat(known: JobObject, job: JobSpec, manifest: Mapping[str, Any]) -> State:

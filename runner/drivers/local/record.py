@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
-from runner.drivers.local import files, locks
+from runner.drivers.local import files
 from runner.drivers.local.programs import Program
 from runner.jobs import Report, Value
 from runner.observation import Observation, Phase
@@ -103,7 +103,7 @@ class Records:
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
-        self._strangers: set[str] = set()
+        self._logged: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Records({self._directory!r})"
@@ -139,18 +139,25 @@ class Records:
         )
         return entry if os.path.exists(self.path(name, files.JOB)) else None
 
-    def settled(self, name: str, now: float) -> Entry | None:
-        """The same, once the job has been ended where its end went unnoticed. None, said once, for what is no job."""
-        entry = self._readable(name)
-        if entry and self._wants_a_look(entry):
-            try:
-                with locks.locked(self.path(name, files.LOCK)) as idle:
-                    if idle:
-                        files.end_if_over(self.path(name), now)
-            except OSError as error:
-                log.warning("%s may have ended, but that cannot be written down: %s", name, error)
-            entry = self._readable(name)
+    def readable(self, name: str) -> Entry | None:
+        """The job, or None for what is no job, which is logged once.
+
+        A failure of the host is raised: it must not make a job disappear.
+        """
+        try:
+            entry = self.read(name)
+        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
+            if isinstance(error, OSError) and error.errno in _HOST_FAILS:
+                raise
+            self._log_once(name, error)
+            return None
+        if entry is None and os.path.exists(self.path(name)):
+            self._log_once(name, "it has no job.json")
         return entry
+
+    def has_working_tree(self, name: str) -> bool:
+        """Whether the job's volumes are still on the disk."""
+        return os.path.exists(self.path(name, files.ROOT))
 
     def log(self, name: str, role: str, lines: int) -> str:
         """The last lines of a container's log; without a role, of the last container that has begun."""
@@ -159,25 +166,6 @@ class Records:
                 return mask(_tail(self.path(name, f"{each}.log"), lines))
         return ""
 
-    def _wants_a_look(self, entry: Entry) -> bool:
-        """Whether a job may have ended, or not been cleared up since. One that only waits is left for the shims."""
-        if entry.end:
-            return os.path.exists(self.path(entry.job.name, files.ROOT))
-        return entry.begun or entry.verdict is not None or files.expired(msgspec.structs.asdict(entry.job))
-
-    def _readable(self, name: str) -> Entry | None:
-        """The job, or None for what is no job. A failure of the host is raised: it must not make a job disappear."""
-        try:
-            entry = self.read(name)
-        except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
-            if isinstance(error, OSError) and error.errno in _HOST_FAILS:
-                raise
-            self._say_once(name, error)
-            return None
-        if entry is None and os.path.exists(self.path(name)):
-            self._say_once(name, "it has no job.json")
-        return entry
-
     def _load(self, name: str, file: str, kind: type[_File]) -> _File | None:
         try:
             with open(self.path(name, file), "rb") as content:
@@ -185,9 +173,9 @@ class Records:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _say_once(self, name: str, problem: object) -> None:
-        if name not in self._strangers:
-            self._strangers.add(name)
+    def _log_once(self, name: str, problem: object) -> None:
+        if name not in self._logged:
+            self._logged.add(name)
             log.warning("%s is left alone, since it cannot be read as a job: %s", self.path(name), problem)
 
 

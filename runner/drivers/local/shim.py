@@ -13,8 +13,8 @@ none. Why no job is left behind:
 3. A shim that finds nothing gives its slot back first and looks once more then. If that look comes before the job was
    made, so does the giving back, and the submitter has found the slot free. If it comes later, it finds the job, and
    the shim takes a slot again; if there is none, all slots have been taken since, and 1 holds for those who did.
-4. Who is killed in between leaves a free slot and a job that waits. Every submit, every observe and every other shim
-   finds it by the queue, or (observe) by looking at all jobs.
+4. A process killed in between leaves a free slot and a job that waits. Every submit and every other shim finds it in
+   the queue; `reconcile` finds it by reading all jobs.
 
 The lock of a job, not the slot, is what makes it run once: see `files`, as for everything on the disk.
 

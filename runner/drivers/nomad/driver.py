@@ -4,12 +4,13 @@
     cancel    take the secrets out of the Variable, or write one without ──▶ stop the job, if there is one
     reported  take the secrets out; the Variable is the memory of the name until the retention is over
 
-Each is one check-and-set, after which the outcome can't change; what follows it is finished by the repeat, or by
-`observe`. So a crash between two steps leaves either a Variable without a job (the repeat registers it; without a
-repeat it is reported as deleted, which frees the name) or a closed Variable beside a live job (which can't start, and
-is stopped by `observe`). Nomad never collects Variables, so an end that it has forgotten is still owed, and known.
+Each is one check-and-set, after which the outcome cannot change; what follows it is finished by the repeat, or by
+`reconcile`. So a crash between two steps leaves either a Variable without a job (the repeat registers it; without a
+repeat it is reported as deleted, which frees the name) or a closed Variable beside a live job (which cannot start, and
+is stopped by `reconcile`). Nomad never removes Variables, so the report of an end that Nomad has forgotten is still
+pending, and known.
 
-Whatever an answer leaves open (a reset, a timeout, a 5xx, no leader) is settled by doing the step again.
+An ambiguous answer (a reset, a timeout, a 5xx, no leader) is settled by doing the step again.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from random import Random
 from typing import TypeVar
 
 from runner.config.types import Config
-from runner.drivers.driver import each_of
+from runner.drivers.driver import Retention, each_of
 from runner.drivers.http.client import Unsettled
 from runner.drivers.nomad import record as nomad_record
 from runner.drivers.nomad.api import NomadClient
-from runner.drivers.nomad.listing import LOOK_SECONDS, Look, Memory, log, restored
+from runner.drivers.nomad.listing import LIST_SECONDS, Cache, NamespaceReader, log
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.observation import JobStub
+from runner.drivers.nomad.reconciler import NamespaceReconciler, restored
 from runner.drivers.nomad.record import Record
 from runner.drivers.nomad.specification import namespace, specification
 from runner.errors import Conflict, Rejected, Unavailable
@@ -59,7 +61,7 @@ class NomadDriver:
         pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
         names = dict.fromkeys(namespace(config, pool) for pool in pools or [config.default_pool])
         self._namespaces = [Namespace(self._agent, name) for name in names]
-        self._memory = Memory()
+        self._cache = Cache()
 
     def __repr__(self) -> str:
         return f"NomadDriver({self._agent!r}, {self._namespaces!r})"
@@ -78,17 +80,27 @@ class NomadDriver:
             states = [self._cancel_in(where, cancellation, deadline, True) for where in self._namespaces]
         return "cancelled" if "cancelled" in states else next(filter(None, states), None)
 
-    def observe(self) -> Iterator[Observation]:
-        """See Driver.observe. Ends what is overdue, and what a crash has left half-ended."""
+    def list(self) -> Iterator[Observation]:
+        """See Driver.list."""
         seen: set[str] = set()
-        for each in each_of(self._namespaces, lambda where: self._look(where).observations()):
-            if each.name not in seen:  # the marks of one cancellation stand in every namespace
+        for each in each_of(self._namespaces, self._listed):
+            if each.name not in seen:  # one cancellation leaves a tombstone in every namespace
                 seen.add(each.name)
                 yield each
 
+    def _listed(self, where: Namespace) -> Iterator[Observation]:
+        return NamespaceReader(self.name, where, self._cache, self._clock).observations()
+
+    def reconcile(self, expired: Retention | None = None) -> int:
+        """See Driver.reconcile."""
+        return sum(each_of(self._namespaces, lambda where: [self._reconciled(where, expired)]))
+
+    def _reconciled(self, where: Namespace, expired: Retention | None) -> int:
+        return NamespaceReconciler(where, self._cache, self._clock).run(expired)
+
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """See Driver.mark_reported."""
-        deadline = Deadline.after(LOOK_SECONDS, self._clock)
+        deadline = Deadline.after(LIST_SECONDS, self._clock)
         for where in self._namespaces:
 
             def step(where: Namespace = where) -> bool | None:
@@ -98,23 +110,16 @@ class NomadDriver:
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
-        deadline = Deadline.after(LOOK_SECONDS, self._clock)
+        deadline = Deadline.after(LIST_SECONDS, self._clock)
         for where in self._namespaces:
             if job := where.job(name, deadline):
                 return log(where, job, container, lines, deadline)
         raise Rejected(f"there is no job {name}")
 
-    def collect(self, retention: float, orphan_age: float) -> int:
-        """See Driver.collect. Jobs are Nomad's to forget (`job_gc_threshold`), their Variables ours."""
-        return sum(self._look(where).collect(retention, orphan_age) for where in self._namespaces)
-
     def check(self) -> None:
         """See Driver.check."""
         for where in self._namespaces:
             where.check(Deadline.after(5, self._clock))
-
-    def _look(self, where: Namespace) -> Look:
-        return Look(self.name, where, self._memory, self._clock)
 
     def _cancel_in(
         self, where: Namespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool

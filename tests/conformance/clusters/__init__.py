@@ -17,6 +17,7 @@ from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, SecretResolver
 from tests.deadlines import within
+from tests.rounds import observed
 
 Ability = Literal["ends", "runs", "shares", "collects", "remembers", "looks", "bounds", "variables"]
 
@@ -72,7 +73,7 @@ class Cluster(ABC):
 
     def seen(self, name: str) -> Observation | None:
         """The one job of that name; more than one would be a broken promise."""
-        found = [each for each in self.driver.observe() if each.name == name]
+        found = [each for each in observed(self.driver) if each.name == name]
         assert len(found) <= 1, f"{name} is there {len(found)} times"
         return found[0] if found else None
 

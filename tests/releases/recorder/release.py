@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import Any
 
+from tests.rounds import observed
+
 
 def _find(*places: str) -> Any:
     """What is at the first of the places (`module:name`) that this release has."""
@@ -61,7 +63,7 @@ def after(seconds: float) -> Any:
 
 def listed(driver: Any) -> Iterable[Any]:
     """Every job that the driver knows; what has to be done about them is done as well."""
-    return list(driver.observe())
+    return observed(driver)
 
 
 def frames() -> dict[str, type]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from typing import Any
@@ -26,12 +26,14 @@ from runner.observation import Observation, Outcome
 from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
 from runner.runtime.clock import Deadline, SystemClock
 from runner.security.tokens import Signer
+from runner.tracker.leader import only_one
 from runner.tracker.publisher import PUBLISH_SECONDS, SILENCE_SECONDS, HttpPublisher
 from runner.tracker.results import Result, result
-from runner.tracker.tracker import LONGEST_PAUSE, ROUND_SECONDS, Publisher, Tracker, only_one
+from runner.tracker.tracker import LONGEST_PAUSE, ROUND_SECONDS, Publisher, Tracker
 from tests.clock import ManualClock
 from tests.conftest import KeyPair
 from tests.deadlines import within
+from tests.rounds import observed
 
 Sample = Callable[[str], dict[str, Any]]
 
@@ -79,7 +81,7 @@ class World:
         return job
 
     def reported(self, name: str) -> bool:
-        return next(seen for seen in self.driver.observe() if seen.name == name).reported
+        return next(seen for seen in observed(self.driver) if seen.name == name).reported
 
 
 @pytest.fixture
@@ -246,7 +248,7 @@ def test_a_failure_has_the_members_of_its_types_own_result(
 
 def test_a_driver_that_cannot_be_seen_does_not_stop_the_others(world: World, sample: Sample) -> None:
     class Blind(MemoryDriver):
-        def observe(self) -> list[Observation]:
+        def list(self) -> Sequence[Observation]:
             raise Unavailable("no answer")
 
     job = world.submit("analysis_run", sample("analysis"))
@@ -267,7 +269,7 @@ def test_evidence_that_goes_with_the_pod_is_remembered(world: World) -> None:
     class Scripted(MemoryDriver):
         script = [[waiting], [out_of_sight], [ended]]
 
-        def observe(self) -> list[Observation]:
+        def list(self) -> Sequence[Observation]:
             return self.script.pop(0)
 
         def mark_reported(self, name: str, outcome: Outcome) -> None:
@@ -413,10 +415,10 @@ def test_jobs_are_not_taken_for_deleted_where_not_all_could_be_seen(world: World
     class Flaky(MemoryDriver):
         blind = False
 
-        def observe(self) -> list[Observation]:
+        def list(self) -> Sequence[Observation]:
             if self.blind:
                 raise Unavailable("no answer")
-            return super().observe()
+            return super().list()
 
     world.driver = Flaky(resolve_secrets=lambda _: {}, clock=world.clock)
     world.submit("analysis_run", sample("analysis"))

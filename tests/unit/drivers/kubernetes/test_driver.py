@@ -40,10 +40,10 @@ def job(name: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def observe(make_config: Callable[..., Config]) -> Callable[[Api], tuple[list[str], str]]:
-    """The names that a driver of two namespaces sees, and what it complains of."""
+def listing(make_config: Callable[..., Config]) -> Callable[[Api], tuple[list[str], str]]:
+    """The names that a driver of two namespaces lists, and its error."""
 
-    def look(api: Api) -> tuple[list[str], str]:
+    def listed(api: Api) -> tuple[list[str], str]:
         config = make_config(
             driver="kubernetes", kubernetes={"namespace": "one"}, pools={"other": {"namespace": "two"}}
         )
@@ -56,32 +56,32 @@ def observe(make_config: Callable[..., Config]) -> Callable[[Api], tuple[list[st
         )
         seen: list[Observation] = []
         try:
-            seen.extend(driver.observe())
+            seen.extend(driver.list())
         except OrchestratorError as error:
             return [each.name for each in seen], error.detail
         return [each.name for each in seen], ""
 
-    return look
+    return listed
 
 
-def test_whatever_has_no_jobs_at_all_is_no_api_server(observe: Callable[[Api], tuple[list[str], str]]) -> None:
+def test_whatever_has_no_jobs_at_all_is_no_api_server(listing: Callable[[Api], tuple[list[str], str]]) -> None:
     """Or all of them would be taken for deleted. A real one lists nothing even where there is no such namespace."""
-    seen, said = observe(Api(one={"jobs": 404}, two={"jobs": [job("b")]}))
+    seen, said = listing(Api(one={"jobs": 404}, two={"jobs": [job("b")]}))
     assert seen == ["b"]
     assert "no jobs in one" in said
 
 
 @pytest.mark.parametrize("kind", ["jobs", "pods"])
 def test_a_namespace_that_cannot_be_seen_does_not_hide_the_others(
-    observe: Callable[[Api], tuple[list[str], str]], kind: str
+    listing: Callable[[Api], tuple[list[str], str]], kind: str
 ) -> None:
-    seen, said = observe(Api(one={"jobs": [job("a")], kind: 403}, two={"jobs": [job("b")]}))
+    seen, said = listing(Api(one={"jobs": [job("a")], kind: 403}, two={"jobs": [job("b")]}))
     assert seen == ["b"]
     assert f"not allowed to list {kind} in namespace one" in said
 
 
-def test_a_job_is_never_shown_with_what_its_pod_was_before(observe: Callable[[Api], tuple[list[str], str]]) -> None:
+def test_a_job_is_never_shown_with_what_its_pod_was_before(listing: Callable[[Api], tuple[list[str], str]]) -> None:
     """A Job ends after its pod: seen in this order, one that has failed has a pod that says why."""
     api = Api(one={"jobs": [job("a")]}, two={})
-    observe(api)
+    listing(api)
     assert api.asked == ["one jobs", "one pods", "two jobs", "two pods"]

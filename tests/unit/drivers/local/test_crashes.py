@@ -19,6 +19,7 @@ from runner.jobs import Deadlines, JobSpec, Secret
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
 from tests.deadlines import within
+from tests.rounds import observed
 from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, parent, processes, start_python
 from tests.unit.drivers.local.test_secrets import SECRET, files_with
 from tests.unit.drivers.local.test_turns import most_at_once
@@ -42,7 +43,7 @@ DYING = """
 import os, signal, sys
 from tests.deadlines import within
 from runner.drivers.local import driver as local
-from runner.drivers.local import files, locks
+from runner.drivers.local import files, locks, shims
 from runner.config.drivers import LocalImage
 from runner.runtime.clock import SystemClock
 from tests.conformance import jobs
@@ -51,7 +52,7 @@ def die(*_arguments, **_named):
     os.kill(os.getpid(), signal.SIGKILL)
 
 directory, name, where, what, doing = sys.argv[1:]
-setattr({"os": os, "files": files, "driver": local.LocalDriver}[where], what, die)
+setattr({"os": os, "files": files, "shims": shims.Shims}[where], what, die)
 driver = local.LocalDriver(
     directory, parallelism=2, images={"*": LocalImage()}, resolve_secrets=jobs.SecretResolver(), clock=SystemClock()
 )
@@ -70,12 +71,12 @@ def die(host: Host, name: str, at: str, *, doing: str = "submit") -> None:
 
 
 @pytest.mark.parametrize(
-    "at", ["files.enqueue", "files.make", "files._put", "os.rename", "driver._start_shim", "driver._spawn"]
+    "at", ["files.enqueue", "files.make", "files._put", "os.rename", "shims.start", "shims._spawn"]
 )
 def test_a_submitter_killed_at_any_step_leaves_a_job_or_none_and_its_repeat_runs_it_once(host: Host, at: str) -> None:
     name = new_name()
     die(host, name, at)
-    assert len(host.driver.observe()) == int(at.startswith("driver."))
+    assert len(observed(host.driver)) == int(at.startswith("shims."))
     assert host.state(jobs.job("shell", "echo it ran", name=name)) in ("created", "exists")
     assert host.reason(name) == "succeeded"
     assert host.driver.logs(name) == "it ran\n"
@@ -84,7 +85,7 @@ def test_a_submitter_killed_at_any_step_leaves_a_job_or_none_and_its_repeat_runs
 
 def test_a_submitter_killed_before_the_shim_was_started_is_made_good_by_the_next_look(host: Host) -> None:
     name = new_name()
-    die(host, name, "driver._spawn")
+    die(host, name, "shims._spawn")
     assert host.reason(name) == "succeeded"
 
 
@@ -228,7 +229,7 @@ def test_a_thousand_submits_of_a_hundred_names_from_four_processes_run_each_job_
     assert sum(int(exists) for _, _, exists in said) == 900
     eventually(lambda: all_ended(host, 100), 60)  # nobody looks: the shims have to find them all
     assert ran(host) == {f"job-{number}": 1 for number in range(100)}
-    assert {seen.phase for seen in host.driver.observe()} == {"succeeded"}
+    assert {seen.phase for seen in observed(host.driver)} == {"succeeded"}
     assert most_at_once(host.directory.parent / "diary") <= 3
 
 
@@ -255,7 +256,7 @@ def test_shims_and_keepers_killed_at_any_moment_leave_no_job_without_an_end_and_
     with ThreadPoolExecutor(1) as pool:
         submitted = pool.submit(lambda: [host.submit(member(host, name)) for name in names])
         while not (submitted.done() and all_ended(host, 60)):
-            host.driver.observe()  # the tracker's look, which mends what a crash has left
+            observed(host.driver)  # the tracker's look, which mends what a crash has left
             for process in host.shims():
                 if moments.random() < 0.1:
                     with suppress(ProcessLookupError):

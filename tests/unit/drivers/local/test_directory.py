@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from runner.drivers.driver import Retention
 from runner.errors import Conflict, Rejected, Unavailable
 from tests.clock import ManualClock
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
+from tests.rounds import observed
 from tests.unit.drivers.local.test_driver import DONE, ENDLESS, Host, eventually, hosts, run_python
 
 
@@ -46,7 +48,7 @@ def test_what_is_no_job_is_said_once_and_breaks_nothing(host: Host, caplog: pyte
     host.over(name)
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == len(set(said)) == 6
-    assert host.driver.collect(0, 0) == 1
+    assert host.driver.reconcile(Retention(0, 0)) == 1
 
 
 def test_a_copy_of_a_job_is_no_second_job(make_host: Callable[..., Host]) -> None:
@@ -54,7 +56,7 @@ def test_a_copy_of_a_job_is_no_second_job(make_host: Callable[..., Host]) -> Non
     host.submit(ENDLESS)
     name = host.submit("echo it ran")
     shutil.copytree(host.file(name), host.file(f"{name}.copy"))
-    assert len(host.driver.observe()) == 2
+    assert len(observed(host.driver)) == 2
     with pytest.raises(Unavailable, match=f"it is a copy of {name}"):
         host.cancel(f"{name}.copy")
 
@@ -136,7 +138,7 @@ def test_a_host_that_fails_makes_no_job_disappear(host: Host) -> None:
     host.file(name, "end.json").unlink()
     host.file(name, "end.json").symlink_to("/proc/self/mem")
     with pytest.raises(Unavailable, match="Input/output error"):
-        host.driver.observe()
+        observed(host.driver)
 
 
 def test_an_end_that_cannot_be_written_down_yet_is_written_down_later(host: Host) -> None:
@@ -170,10 +172,10 @@ def test_a_reported_job_goes_after_its_retention_and_its_name_is_free(host: Host
     driver.mark_reported(name, DONE)
     clock.advance(50)
     driver.mark_reported(name, DONE)
-    assert driver.collect(100, 10**9) == 0
+    assert driver.reconcile(Retention(100, 10**9)) == 0
     clock.advance(51)
-    assert driver.collect(100, 10**9) == 1
-    assert host.driver.observe() == []
+    assert driver.reconcile(Retention(100, 10**9)) == 1
+    assert observed(host.driver) == []
     assert host.state(jobs.job("shell", name=name, fingerprint="another")) == "created"
 
 
@@ -182,23 +184,23 @@ def test_an_end_that_nobody_reported_is_kept_until_it_is_very_old(host: Host) ->
     host.over(name)
     ended = host.seen(name).ended
     assert ended is not None
-    assert host.make_driver(clock=ManualClock(ended + 99)).collect(0, 100) == 0
-    assert host.make_driver(clock=ManualClock(ended + 101)).collect(0, 100) == 1
+    assert host.make_driver(clock=ManualClock(ended + 99)).reconcile(Retention(0, 100)) == 0
+    assert host.make_driver(clock=ManualClock(ended + 101)).reconcile(Retention(0, 100)) == 1
 
 
 def test_a_tombstone_goes_like_every_other_job(host: Host) -> None:
     name = new_name()
     host.cancel(name, tombstone=True)
     host.driver.mark_reported(name, DONE)
-    assert host.driver.collect(0, 10**9) == 1
+    assert host.driver.reconcile(Retention(0, 10**9)) == 1
 
 
 def test_a_job_that_runs_or_waits_never_goes(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     for name in (host.submit(ENDLESS), host.submit("true")):
         host.driver.mark_reported(name, DONE)
-    assert host.make_driver(clock=ManualClock(time.time() + 10**6)).collect(0, 0) == 0
-    assert len(host.driver.observe()) == 2
+    assert host.make_driver(clock=ManualClock(time.time() + 10**6)).reconcile(Retention(0, 0)) == 0
+    assert len(observed(host.driver)) == 2
 
 
 def test_what_a_crash_left_goes_once_it_is_old(host: Host) -> None:
@@ -212,7 +214,7 @@ def test_what_a_crash_left_goes_once_it_is_old(host: Host) -> None:
         path.touch()
     for path in (old, entry, making):
         os.utime(path, (0, 0))
-    host.driver.collect(0, 0)
+    host.driver.reconcile(Retention(0, 0))
     assert [path.exists() for path in (old, young, gone, entry, making)] == [False, True, False, False, False]
 
 
@@ -228,12 +230,12 @@ def test_one_directory_that_cannot_be_removed_does_not_stop_the_rest(
     if subprocess.run(["chattr", "+i", stuck], capture_output=True, check=False).returncode:
         pytest.skip("no file can be made immutable here")
     try:
-        assert host.driver.collect(0, 0) == 2
-        assert host.driver.observe() == []
+        assert host.driver.reconcile(Retention(0, 0)) == 2
+        assert observed(host.driver) == []
         assert "could not be removed" in caplog.text
-        assert host.driver.collect(0, 0) == 0
+        assert host.driver.reconcile(Retention(0, 0)) == 0
     finally:
         left = next(host.directory.glob(".gone-*")) / "immutable"
         subprocess.run(["chattr", "-i", left], check=True)
-    host.driver.collect(0, 0)
+    host.driver.reconcile(Retention(0, 0))
     assert list(host.directory.glob(".gone-*")) == []

@@ -27,6 +27,7 @@ from tests.conformance import jobs
 from tests.conformance.jobs import SecretResolver
 from tests.conftest import ROOT
 from tests.deadlines import within
+from tests.rounds import observed
 
 T = TypeVar("T")
 ENDLESS = "sleep 1000"
@@ -110,7 +111,7 @@ class Host:
         return self.driver.cancel(jobs.cancellation(name), within(15), tombstone=tombstone)
 
     def seen(self, name: str) -> Observation:
-        (found,) = [seen for seen in self.driver.observe() if seen.name == name]
+        (found,) = [seen for seen in observed(self.driver) if seen.name == name]
         return found
 
     def ended(self, name: str) -> Observation:
@@ -257,7 +258,7 @@ def test_an_image_that_nothing_stands_for_is_rejected_and_resolves_nothing(make_
     with pytest.raises(Rejected, match=r"registry:5000/team/bumblebee:3.*'bumblebee'.*local\.images"):
         host.state(job)
     assert not host.resolver.asked
-    assert host.driver.observe() == []
+    assert observed(host.driver) == []
 
 
 def test_the_working_directory_and_python_s_variables_do_not_matter(

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from runner.config.drivers import LocalImage
-from runner.drivers.local import driver as local
+from runner.drivers.local import shims
 from runner.jobs import Deadlines
 from tests.conformance import jobs
+from tests.rounds import observed
 from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, processes, run_python
 from tests.unit.drivers.local.test_turns import waiting_shim
 
@@ -177,7 +178,7 @@ def test_a_cancellation_as_the_job_ends_is_first_or_not_and_everybody_says_the_s
     answer: str,
     reason: str,
 ) -> None:
-    monkeypatch.setattr(local, "_SHIM", str(waiting_shim(tmp_path, "files.py", line)))
+    monkeypatch.setattr(shims, "_SHIM", str(waiting_shim(tmp_path, "files.py", line)))
     host = make_host()
     name = host.submit("true")
     eventually((tmp_path / "waiting").exists)
@@ -192,7 +193,7 @@ def test_a_shim_killed_as_the_job_ends_has_not_said_how(
     make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It may have published its result, and that is not known: it is disrupted, and not run again."""
-    monkeypatch.setattr(local, "_SHIM", str(waiting_shim(tmp_path, "files.py", AFTER_THE_VERDICT)))
+    monkeypatch.setattr(shims, "_SHIM", str(waiting_shim(tmp_path, "files.py", AFTER_THE_VERDICT)))
     host = make_host()
     name = host.submit("true")
     eventually((tmp_path / "waiting").exists)
@@ -205,13 +206,13 @@ def test_a_shim_killed_before_it_has_cleared_up_leaves_that_to_the_next_look(
     make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shim = waiting_shim(tmp_path, "files.py", "        remove(os.path.join(path, ROOT))\n")
-    monkeypatch.setattr(local, "_SHIM", str(shim))
+    monkeypatch.setattr(shims, "_SHIM", str(shim))
     host = make_host()
     name = host.submit("true")
     eventually((tmp_path / "waiting").exists)
     os.kill(host.shim_of(name), signal.SIGKILL)
     assert host.reason(name) == "succeeded"
-    eventually(lambda: not host.driver.observe() or not host.file(name, "root").exists())
+    eventually(lambda: not observed(host.driver) or not host.file(name, "root").exists())
 
 
 def test_either_the_end_or_the_cancellation_was_first_and_everybody_says_the_same(host: Host) -> None:

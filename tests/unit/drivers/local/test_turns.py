@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from runner.drivers.local import driver as local
+from runner.drivers.local import shims
 from tests.conformance import jobs
 from tests.deadlines import within
+from tests.rounds import observed
 from tests.unit.drivers.local.test_driver import ENDLESS, HELD, Host, eventually, hosts, parent
 
 
@@ -44,7 +45,7 @@ def test_no_more_run_at_once_than_allowed_and_all_that_is_allowed(
     three = f'until [ $(grep -c + "{diary}") -ge 3 ]; do sleep 0.01; done'
     for _ in range(20):
         host.submit(f'echo + >> "{diary}"; {three}; sleep 0.01; echo - >> "{diary}"')
-    for seen in host.driver.observe():
+    for seen in observed(host.driver):
         host.ended(seen.name)
     assert most_at_once(diary) == 3
 
@@ -53,7 +54,7 @@ def test_the_last_job_to_end_takes_the_last_process_with_it(host: Host) -> None:
     for name in [host.submit("sleep 0.05") for _ in range(4)]:
         host.ended(name)
     eventually(lambda: not host.shims())
-    assert {seen.phase for seen in host.driver.observe()} == {"succeeded"}
+    assert {seen.phase for seen in observed(host.driver)} == {"succeeded"}
 
 
 def test_a_job_that_comes_as_the_last_shim_is_about_to_go_is_not_left_behind(
@@ -61,7 +62,7 @@ def test_a_job_that_comes_as_the_last_shim_is_about_to_go_is_not_left_behind(
 ) -> None:
     """The shim has found nothing, and has its slot still; so the submitter starts none, and nobody looks later."""
     shim = waiting_shim(tmp_path, "shim.py", "        os.close(held)\n")
-    monkeypatch.setattr(local, "_SHIM", str(shim))
+    monkeypatch.setattr(shims, "_SHIM", str(shim))
     host = make_host(parallelism=1)
     host.submit("true")
     eventually((tmp_path / "waiting").exists)
@@ -72,7 +73,7 @@ def test_a_job_that_comes_as_the_last_shim_is_about_to_go_is_not_left_behind(
 
 def waiting_shim(directory: Path, file: str, line: str) -> Path:
     """A shim that makes the file `waiting` when it comes to that line of its source, and stays there until `go` is."""
-    for source in Path(local.__file__).parent.glob("*.py"):
+    for source in Path(shims.__file__).parent.glob("*.py"):
         shutil.copy(source, directory)
     text = (directory / file).read_text()
     assert text.count(line) == 1
@@ -94,7 +95,7 @@ def test_a_job_whose_shim_never_came_is_started_by_the_next_look(host: Host) -> 
     job = jobs.job("shell", "true")
     without = host.make_driver(python="/bin/false")
     assert without.submit(job, within(15)) == "created"
-    assert {seen.phase for seen in without.observe()} == {"waiting"}
+    assert {seen.phase for seen in observed(without)} == {"waiting"}
     assert host.reason(job.name) == "succeeded"
 
 

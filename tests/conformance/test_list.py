@@ -1,4 +1,4 @@
-"""observe, logs and mark_reported: everything that is owed to atlas can be found again, with its evidence."""
+"""list, logs and mark_reported: every end that is not reported yet can be found again, with its evidence."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from contextlib import suppress
 import msgspec
 import pytest
 
+from runner.drivers.driver import Retention
 from runner.errors import Rejected
 from runner.jobs import Secret
 from runner.observation import Outcome
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import POOL, Program, new_name
 from tests.processes import eventually
+from tests.rounds import observed
 
 DONE = Outcome(reason="succeeded", code=0, hmessage="The run finished.")
 
@@ -32,7 +34,7 @@ def test_a_job_is_listed_with_all_that_a_report_needs(cluster: Cluster) -> None:
 def test_another_instance_lists_the_same(cluster: Cluster) -> None:
     job = cluster.job(Program(endless=True))
     cluster.submit(job)
-    (seen,) = [each for each in cluster.another().observe() if each.name == job.name]
+    (seen,) = [each for each in observed(cluster.another()) if each.name == job.name]
     assert (seen.fingerprint, seen.report) == (job.fingerprint, job.report)
 
 
@@ -110,7 +112,7 @@ def test_what_was_reported_is_marked_for_every_instance(cluster: Cluster) -> Non
     cluster.end(job)
     cluster.driver.mark_reported(job.name, DONE)
     cluster.driver.mark_reported(job.name, DONE)
-    (seen,) = [each for each in cluster.another().observe() if each.name == job.name]
+    (seen,) = [each for each in observed(cluster.another()) if each.name == job.name]
     assert seen.reported
 
 
@@ -135,7 +137,7 @@ def test_nothing_is_collected_before_its_time(cluster: Cluster) -> None:
     waiting, tombstone = cluster.job(Program(endless=True)), new_name()
     cluster.submit(waiting)
     cluster.cancel(tombstone)
-    cluster.driver.collect(retention=3600, orphan_age=3600)
+    cluster.driver.reconcile(Retention(reported=3600, orphaned=3600))
     assert cluster.submit(waiting) == "exists"
     assert cluster.submit(cluster.job(name=tombstone)) == "cancelled"
 
@@ -143,7 +145,7 @@ def test_nothing_is_collected_before_its_time(cluster: Cluster) -> None:
 def test_what_waits_or_runs_is_never_collected(cluster: Cluster) -> None:
     job = cluster.job(Program(endless=True))
     cluster.submit(job)
-    assert cluster.driver.collect(retention=0, orphan_age=0) == 0
+    assert cluster.driver.reconcile(Retention(reported=0, orphaned=0)) == 0
     assert cluster.seen(job.name) is not None
 
 
@@ -172,4 +174,4 @@ def test_what_nobody_ever_reported_goes_after_the_age_of_orphans(cluster: Cluste
 def _collected(cluster: Cluster, *, retention: float, orphan_age: float) -> int:
     """How many jobs go, once some do: who has just ended a job may still have it in hand."""
     driver = cluster.another()
-    return eventually(lambda: driver.collect(retention, orphan_age), "something is collected")
+    return eventually(lambda: driver.reconcile(Retention(retention, orphan_age)), "something is collected")
