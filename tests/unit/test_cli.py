@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,13 +20,16 @@ from click.testing import CliRunner, Result
 from functions import analysis, autofix, cancel_check, commit, ssh_verify, transformer
 from runner.cli import main
 from runner.cli.requests import PATHS
+from runner.config.drivers import LocalImage
 from runner.drivers.local.driver import LocalDriver
 from runner.jobs import Cancellation, Report
 from runner.payloads import REQUEST_TYPES
 from runner.runtime import exit_codes
 from runner.runtime.clock import SystemClock
+from tests.conformance import jobs
 from tests.conftest import ROOT, KeyPair
 from tests.deadlines import within
+from tests.snapshots import snapshot
 from tests.unit.documents import put, whole
 
 Run = Callable[..., Result]
@@ -560,6 +564,24 @@ class TestJobs:
         shown = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
         assert (shown["name"], shown["state"], shown["code"]) == ("analysis-s0-r-1-1", "cancelled", "5000")
         assert shown["meaning"] == "The run was cancelled."
+
+    @pytest.mark.parametrize("command", [["list"], ["list", "--all"], ["show", "job-that-waits"]])
+    def test_reading_starts_no_job_that_waits(
+        self, command: list[str], run: Run, tmp_path: Path, config_file: Callable[..., Path]
+    ) -> None:
+        directory = tmp_path / "jobs"
+        settings = {"parallelism": 1, "images": {"*": LocalImage()}, "clock": SystemClock()}
+        without_python = {**settings, "python": "/nonexistent/python"}  # so no shim starts
+        driver = LocalDriver(directory, resolve_secrets=lambda _: {}, **without_python)  # type: ignore[arg-type]
+        assert driver.submit(jobs.job("shell", "true", name="job-that-waits"), within(10)) == "created"
+        before = snapshot(directory)
+
+        result = run("jobs", *command, "--config", config_file(driver="local", local={"directory": str(directory)}))
+
+        assert (result.exit_code, result.stderr) == (0, "")
+        assert "waiting" in result.stdout
+        time.sleep(0.5)  # for a shim to start
+        assert snapshot(directory) == before
 
     def test_cancelling_again_is_no_error(self, run: Run, local: Path) -> None:
         result = run("jobs", "cancel", "analysis-s0-r-1-1", "--config", local)

@@ -58,6 +58,10 @@ class Cluster(ABC):
     def another(self) -> Driver:
         """One more driver on the same cluster, such as another process would have."""
 
+    @abstractmethod
+    def state(self) -> object:
+        """Everything that a driver can change here, as a value: the cluster's state, or the writes that were sent."""
+
     def carry_on(self, job: JobSpec) -> None:  # noqa: B027  (most clusters need no help)
         """Play what a real cluster does by itself."""
 

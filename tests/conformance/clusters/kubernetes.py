@@ -12,6 +12,7 @@ from runner.config.types import Config
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from tests import cluster
 from tests.conformance.clusters import Cluster
+from tests.doubles.recording_client import recording
 from tests.kubernetes.namespaces import Namespace
 
 
@@ -22,11 +23,15 @@ class KubernetesCluster(Cluster):
 
     def __init__(self, config: Config, image: str) -> None:
         self.config = config
+        self.writes: list[str] = []
         self.image = image  # type: ignore[misc]  # known only once it is built
         super().__init__()
 
+    def state(self) -> object:
+        return tuple(self.writes)
+
     def another(self) -> KubernetesDriver:
-        return composition.kubernetes(self.config, self.resolver, composition.system())
+        return composition.kubernetes(self.config, self.resolver, recording(self.writes))
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from runner.config.drivers import LocalImage
 from runner.drivers.local.driver import LocalDriver
 from runner.runtime.clock import SystemClock
 from tests.conformance.clusters import Cluster
+from tests.snapshots import snapshot
 
 
 class LocalCluster(Cluster):
@@ -33,6 +34,10 @@ class LocalCluster(Cluster):
             resolve_secrets=self.resolver,
             clock=SystemClock(),
         )
+
+    def state(self) -> object:
+        shims = [pid for pid in self._processes() if b"shim.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return snapshot(self.directory), sorted(shims)
 
     def close(self) -> None:
         """Kill whatever works below the directory; a job's processes outlive their driver on purpose."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from runner.drivers.memory import MemoryDriver
+from runner.errors import Rejected
 from runner.jobs import JobSpec
 from runner.runtime.clock import SystemClock
 from tests.conformance.clusters import Cluster
@@ -25,6 +26,15 @@ class MemoryCluster(Cluster):
         if not hasattr(self, "driver"):
             self.driver = self.make()
         return self.driver
+
+    def state(self) -> object:
+        return {each.name: (each, self._content(each.name)) for each in self.driver.list()}
+
+    def _content(self, name: str) -> object:
+        try:
+            return self.driver.job(name), self.driver.secrets(name)
+        except Rejected:  # a tombstone
+            return None
 
     def make(self) -> MemoryDriver:
         return MemoryDriver(resolve_secrets=self.resolver, clock=SystemClock())

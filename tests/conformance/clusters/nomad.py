@@ -11,6 +11,7 @@ from runner import composition
 from runner.config.types import Config
 from runner.drivers.nomad.driver import NomadDriver
 from tests.conformance.clusters import Cluster
+from tests.doubles.recording_client import recording
 from tests.nomad.access import Nomad
 
 
@@ -21,10 +22,14 @@ class NomadCluster(Cluster):
 
     def __init__(self, config: Config) -> None:
         self.config = config
+        self.writes: list[str] = []
         super().__init__()
 
+    def state(self) -> object:
+        return tuple(self.writes)
+
     def another(self) -> NomadDriver:
-        return composition.nomad(self.config, self.resolver, composition.system())
+        return composition.nomad(self.config, self.resolver, recording(self.writes))
 
 
 @contextmanager

@@ -22,6 +22,9 @@ class PrinterCluster(MemoryCluster):
         self.paper = io.StringIO()
         super().__init__()
 
+    def state(self) -> object:
+        return super().state(), self.paper.getvalue()
+
     def make(self) -> PrinterDriver:
         return PrinterDriver(self._config, resolve_secrets=self.resolver, clock=SystemClock(), out=self.paper)
 

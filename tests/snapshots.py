@@ -1,0 +1,15 @@
+"""A directory as it stands, for tests that nothing in it changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def snapshot(directory: Path) -> dict[str, tuple[int, int, bytes]]:
+    """Mode, time of the last change and content of everything below the directory."""
+    found = {}
+    for path in [directory, *sorted(directory.rglob("*"))]:
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
+        found[str(path.relative_to(directory))] = (status.st_mode, status.st_mtime_ns, content)
+    return found

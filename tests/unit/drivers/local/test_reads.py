@@ -1,0 +1,100 @@
+"""list leaves everything as it is, whatever a crash left behind; reconcile acts on it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from runner.drivers.driver import Retention
+from tests.clock import ManualClock
+from tests.conformance import jobs
+from tests.deadlines import within
+from tests.snapshots import snapshot
+from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, processes
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    with hosts(tmp_path / "jobs") as make:
+        yield make
+
+
+@pytest.fixture
+def host(make_host: Callable[..., Host]) -> Host:
+    return make_host(parallelism=1)
+
+
+def waiting(host: Host) -> str:
+    """A job that waits without a shim: its submitter died before it could start one."""
+    without = host.make_driver(python="/nonexistent/python")
+    job = jobs.job("shell", "true")
+    assert without.submit(job, within(5)) == "created"
+    return job.name
+
+
+def crashed(host: Host) -> str:
+    """A job whose shim was killed while it ran."""
+    name = host.submit(f"echo begun; {ENDLESS}")
+    host.says(name, "begun")
+    os.kill(host.shim_of(name), signal.SIGKILL)
+    eventually(lambda: host.is_free(name))
+    eventually(lambda: not processes(str(host.directory)))
+    return name
+
+
+def listed(host: Host, name: str, **changes: object) -> str:
+    """The job's phase by three listings, in which nothing has changed on the disk and no process has been started."""
+    driver = host.make_driver(**changes)
+    before = snapshot(host.directory), processes(str(host.directory))
+    for _ in range(3):
+        (seen,) = [each for each in driver.list() if each.name == name]
+    assert (snapshot(host.directory), processes(str(host.directory))) == before
+    return seen.phase
+
+
+def test_a_job_that_waits_goes_on_waiting_until_reconcile_starts_it(host: Host) -> None:
+    name = waiting(host)
+    assert listed(host, name) == "waiting"
+    host.driver.reconcile()
+    assert host.reason(name) == "succeeded"
+
+
+def test_a_job_whose_shim_died_is_listed_as_running_until_reconcile_ends_it(host: Host) -> None:
+    name = crashed(host)
+    assert listed(host, name) == "running"
+    host.driver.reconcile()
+    assert listed(host, name) == "failed"
+    assert host.reason(name) == "disrupted"
+
+
+def test_a_job_that_waited_too_long_is_ended_by_reconcile_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = waiting(host)
+    monkeypatch.setattr("runner.drivers.local.files.expired", lambda _: True)
+    assert listed(host, name) == "waiting"
+    host.make_driver(python="/nonexistent/python").reconcile()
+    assert listed(host, name) == "failed"
+    assert host.reason(name) == "unschedulable"
+
+
+def test_an_old_job_is_listed_until_reconcile_removes_it(host: Host) -> None:
+    name = host.submit("true")
+    host.over(name)
+    later = ManualClock(time.time() + 1000)
+    assert listed(host, name, clock=later) == "succeeded"
+    driver = host.make_driver(clock=later)
+    assert driver.reconcile() == 0
+    assert driver.reconcile(Retention(reported=10, orphaned=2000)) == 0
+    assert driver.reconcile(Retention(reported=10, orphaned=10)) == 1
+    assert list(driver.list()) == []
+
+
+def test_a_directory_that_is_not_there_is_not_made(host: Host) -> None:
+    driver = host.make_driver()
+    assert list(driver.list()) == []
+    assert driver.reconcile(Retention(reported=0, orphaned=0)) == 0
+    assert not host.directory.exists()
