@@ -29,7 +29,7 @@ class _Group(click.Group):
         except OrchestratorError as error:
             for problem in error.problems:
                 click.echo(f"  {problem.pointer or '/'} {problem.message}", err=True)
-            message = error.detail if not error.problems else f"{len(error.problems)} thing(s) to mend"
+            message = error.detail if not error.problems else f"{len(error.problems)} problem(s) to fix"
             click.echo(f"{error.code}: {message}", err=True)
             sys.exit(_EXIT_CODES.get(error.code, exit_codes.REFUSED))
 
@@ -41,11 +41,11 @@ def main() -> None:
     \b
     To start everything that a configuration names:   python -m runner up --config FILE
     To see what a request would create:               python -m runner render analysis FILE
-    To look at the jobs there are:                    python -m runner jobs list
+    To list the jobs:                                 python -m runner jobs list
 
     \b
     Exit codes:  0  done
-                 1  a defect of ours (please report it)
+                 1  internal error (please report it)
                  2  the command line was wrong
                  3  the configuration is wrong
                  4  the request was refused, or will never succeed as it is

@@ -1,4 +1,4 @@
-"""`jobs`: what there is, how it ended, its logs. Asks the clusters themselves, so it works while everything is down."""
+"""`jobs`: lists, shows and cancels jobs. Asks the clusters themselves, so it works while the Orchestrator is down."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CANCEL_SECONDS = 15.0
 
 @click.group()
 def jobs() -> None:
-    """Look at jobs, and cancel them. Needs the configuration, not a running Orchestrator."""
+    """List, show and cancel jobs. Needs the configuration, not a running Orchestrator."""
 
 
 name_argument = click.argument("name")
@@ -28,7 +28,7 @@ name_argument = click.argument("name")
 
 @jobs.command("list")
 @config_option
-@click.option("--all", "every", is_flag=True, help="Also those whose end atlas has been told of.")
+@click.option("--all", "every", is_flag=True, help="Also jobs whose end has been reported to atlas.")
 def list_jobs(path: str | None, every: bool) -> None:
     """A line for each job, the newest last."""
     seen = sorted((job for job in _observed(path) if every or not job.reported), key=lambda job: job.created)
@@ -52,7 +52,7 @@ def show(name: str, path: str | None) -> None:
 @jobs.command()
 @name_argument
 @config_option
-@click.option("--container", default="", help="coat or marvin.  [default: the main one, once it has begun]")
+@click.option("--container", default="", help="coat or marvin.  [default: the main one, once it has started]")
 @click.option("--lines", default=200, show_default=True, type=click.IntRange(1, 1_000_000))
 def logs(name: str, path: str | None, container: str, lines: int) -> None:
     """The last lines that a job has printed."""
@@ -117,6 +117,6 @@ def _facts(job: Observation) -> list[tuple[str, str]]:
         ("state", _state(job)),
         ("code", str(outcome.code) if outcome else ""),
         ("meaning", outcome.hmessage if outcome else ""),
-        ("told", "atlas has been told" if job.reported else ""),
+        ("reported", "yes, to atlas" if job.reported else ""),
         ("evidence", outcome.err.replace("\n", "\n" + " " * 11) if outcome else ""),
     ]

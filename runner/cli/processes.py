@@ -22,16 +22,16 @@ from runner.runtime.clock import SystemClock
 def serve(path: str | None) -> None:
     """Run the sidecar alone: the pool of workers that own the drivers' connections.
 
-    SIGTERM ends it after what is in hand; SIGHUP rereads the configuration.
+    On SIGTERM it ends after the commands in flight; on SIGHUP it rereads the configuration.
     """
-    load_or_exit(path)  # says all that is wrong, where the pool would stop at a traceback
+    load_or_exit(path)  # prints every problem; the pool would print a traceback
     from runner import composition
     from runner.errors import OrchestratorError
     from runner.sidecar.pool import Pool
 
     logging.config.dictConfig(logs.settings())
     located = configuration.locate(path, os.environ)
-    # gunicorn's arbiter looks at the command line for its re-execution only; ours is not for it.
+    # gunicorn's arbiter reads the command line to start itself again, and this one is not gunicorn's.
     sys.argv = sys.argv[:1]
     try:
         Pool(
@@ -48,9 +48,9 @@ def serve(path: str | None) -> None:
 @click.command()
 @config_option
 def track(path: str | None) -> None:
-    """Run the tracker alone: it tells atlas of every end that a job cannot tell itself.
+    """Run the tracker alone: it reports to atlas every end that a job cannot report itself.
 
-    Two of them do no harm: on one host the second waits for the first to end.
+    Starting two does no harm: on one host the second waits until the first ends.
     """
     config = load_or_exit(path)
     from runner import composition
@@ -71,7 +71,7 @@ def up(path: str | None) -> None:
     """Run everything that the configuration names, until Ctrl-C.
 
     Starts the sidecar and each protocol's server, restarts what dies, and on Ctrl-C or SIGTERM ends all of it in order,
-    finishing what is in hand. SIGHUP rereads the configuration.
+    finishing what is in flight. SIGHUP rereads the configuration.
     """
     config = load_or_exit(path)
     from runner.supervisor import Supervisor, children

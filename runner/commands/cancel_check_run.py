@@ -9,7 +9,7 @@ from runner.payloads.cancel_check_run import CancelCheckRun
 
 
 def plan(request: CancelCheckRun, _config: Config) -> tuple[Cancellation, ...]:
-    """One cancellation; atlas is told of it under the cancellation's own run id."""
+    """One cancellation; its confirmation carries the cancellation's own run id."""
     analysis = request.analysis_meta
     name = analysis_run.job_name(analysis.run_serial, analysis.run_id, analysis.check_seq)
     report = Report(

@@ -15,7 +15,7 @@ from runner.jobs import Container, Report, Resources, Secret, SecretRef, Text, T
 from runner.payloads.fields import Keys, VcsMeta
 
 TIME_LIMIT = 1500
-"""Seconds that the analyzer is told it has."""
+"""Seconds that the analyzer has: the variable of that name in its environment."""
 
 MAX_ARGUMENT = 131072 - 1
 """Bytes of one argument or environment string: Linux' MAX_ARG_STRLEN (execve(2)), less the closing NUL."""

@@ -136,8 +136,8 @@ class _Walk:
     def _refuse_unknown(self, members: dict[str, Raw], known: Sequence[str], at: str) -> None:
         for name in members.keys() - set(known):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-            self._report(f"{at}/{_escape(name)}", f"is not a known key; {hint}")
+            advice = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+            self._report(f"{at}/{_escape(name)}", f"is not a known key; {advice}")
 
     def _items(self, raw: Raw, kind: Any, base: Any, at: str) -> Any:
         items = self._decode(raw, list[Raw], at, "must be a list")

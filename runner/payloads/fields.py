@@ -89,9 +89,10 @@ RepositoryPath = Annotated[
         description="a relative path of at most 4096 characters, without '..' or NUL",
     ),
 ]
-"""Of a file in the code under analysis, which whoever pushes may call as git lets him, `-x` and line breaks included.
+"""Of a file in the code under analysis. Its author may give it any name that git allows, `-x` and line breaks included.
 
-Only for what is written into a document: refused, one such file would keep its whole repository from being analysed.
+Only for paths that are written into a document. If they were refused, one such file would keep its whole repository
+from being analysed.
 """
 Text = Annotated[
     str,

@@ -226,7 +226,7 @@ class TestRender:
         assert (result.exit_code, result.stdout) == (exit_codes.REFUSED, "")
         assert "/run_id must be 1 to 64 ASCII letters" in result.stderr
         assert "/vcs_meta/remote_url must be an https, http or ssh URL" in result.stderr
-        assert "invalid: 2 thing(s) to mend" in result.stderr
+        assert "invalid: 2 problem(s) to fix" in result.stderr
 
     @pytest.mark.parametrize(
         ("body", "code"),
