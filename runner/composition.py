@@ -12,6 +12,7 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
+from runner import commands
 from runner.config.types import Config, DriverName, LocalImage
 from runner.drivers.driver import Driver
 from runner.jobs import ResolveSecrets
@@ -47,6 +48,7 @@ def tracker(config: Config) -> Tracker:
 
 def preload(config: Config) -> None:
     """Import what the workers need, before they are forked, so that they share its memory."""
+    commands.preload()
     for name in config.drivers():
         import_module(f"runner.drivers.{name}.driver" if name in _PACKAGES else f"runner.drivers.{name}")
 

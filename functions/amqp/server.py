@@ -21,7 +21,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -36,14 +36,9 @@ from functions.amqp.health import Health
 from functions.amqp.messages import DeadLetter, History, Verdict
 from functions.amqp.publisher import Outlet
 from functions.amqp.settings import Settings, Source
-from functions.analysis import Analysis
-from functions.autofix import Autofix
-from functions.cancel_check import CancelCheck
-from functions.commit import Commit
 from functions.function import DEADLINE_SECONDS, Function
-from functions.ssh_verify import SshVerify
-from functions.transformer import Transformer
 from runner.errors import Internal, OrchestratorError, Unavailable
+from runner.request_types import REQUEST_TYPES
 from runner.runtime import exit_codes, logs
 from runner.sidecar.client import Client
 
@@ -52,8 +47,6 @@ log = logging.getLogger("orchestrator.amqp")
 DRAIN_SECONDS = 20.0
 """On SIGTERM, for what is in hand; `up` waits for 35, and a thread may need its 10 to let go."""
 
-FUNCTIONS = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
-
 
 class Door:
     """From queues to functions, until told to stop."""
@@ -61,7 +54,7 @@ class Door:
     def __init__(self, settings: Settings, socket_path: str) -> None:
         client = Client(socket_path)
         self._settings = settings
-        self._functions: Mapping[str, Function] = {kind.request_type: kind(client) for kind in FUNCTIONS}
+        self._functions = {name: Function(row, client) for name, row in REQUEST_TYPES.items()}
         self._threads = ThreadPoolExecutor(settings.threads, "command")
         self._outlet = Outlet(settings)
         self._intakes = [Intake(source, settings, self._take) for source in settings.sources()]

@@ -11,7 +11,7 @@ from msgspec import Meta
 from yarl import URL
 
 from runner.errors import Malformed
-from runner.payloads import ALIASES, REQUEST_TYPES
+from runner.request_types import by_spelling
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE
 
 PREFIX = "ORCHESTRATOR_AMQP_"
@@ -79,10 +79,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def sources(self) -> tuple[Source, ...]:
         """Every queue, also that of the spelling in atlas's own list; one that two spellings share only once."""
         sources: dict[str, Source] = {}
-        for spelling in (*REQUEST_TYPES, *ALIASES):
+        for spelling, row in by_spelling().items():
             place = self.queues.get(spelling, Place())
             queue, key = place.queue or spelling, place.key or spelling
-            sources.setdefault(queue, Source(request_type=ALIASES.get(spelling, spelling), queue=queue, key=key))
+            sources.setdefault(queue, Source(request_type=row.name, queue=queue, key=key))
         return tuple(sources.values())
 
     def tls(self) -> ssl.SSLContext | None:
@@ -126,7 +126,7 @@ def _check(settings: Settings) -> None:
         raise Malformed(f"{URL_VARIABLE} must be amqp://… or amqps://… with a host")
     if scheme == "amqp" and (settings.ca_file or settings.certificate_file):
         raise Malformed(f"{URL_VARIABLE} must be amqps://… where a CA file or certificate is given")
-    if unknown := settings.queues.keys() - {*REQUEST_TYPES, *ALIASES}:
+    if unknown := settings.queues.keys() - by_spelling().keys():
         raise Malformed(f"{PREFIX}QUEUES names no request type: {', '.join(sorted(unknown))}")
     if list(settings.delays) != sorted(set(settings.delays)):
         raise Malformed(f"{PREFIX}DELAYS must grow")

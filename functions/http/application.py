@@ -18,6 +18,7 @@ from functions import ARRIVED
 from functions.function import DEADLINE_SECONDS, Function, request_id
 from runner.errors import TABLE, Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
+from runner.request_types import RequestType
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 
@@ -77,13 +78,13 @@ class RequestId:
         resp.set_header("X-Request-ID", req.context.request_id)
 
 
-def application(*kinds: type[Function]) -> falcon.App[Any, Any]:
-    """A WSGI application of these functions, with /livez and /readyz."""
+def application(*rows: RequestType) -> falcon.App[Any, Any]:
+    """A WSGI application of these request types' functions, with /livez and /readyz."""
     client = Client(os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET))
     app = falcon.App(middleware=[RequestId()])
-    for kind in kinds:
-        resource = TaskResource(kind(client))
-        for path in kind.paths:
+    for row in rows:
+        resource = TaskResource(Function(row, client))
+        for path in row.paths:
             app.add_route(path, resource)
             app.add_route(_PREFIX + path, resource)
     app.add_route("/livez", Liveness())

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 import yaml
 
 from runner.config.reading import read
-from runner.config.types import Config, Deepsource, GrpcTls, Http, Nomad, Rabbitmq, RabbitmqType, Runner
+from runner.config.types import Config, Deepsource, GrpcTls, Http, Nomad, Rabbitmq, Runner
 from runner.errors import Invalid, Malformed, Problem
-from runner.payloads import ALIASES, REQUEST_TYPES
+from runner.request_types import by_spelling
 
 DEFAULT_PATH = "orchestrator.yaml"
 PATH_VARIABLE = "ORCHESTRATOR_CONFIG"
@@ -156,10 +156,9 @@ def _rabbitmq_problems(rabbitmq: Rabbitmq) -> Iterator[Problem]:
     if rabbitmq.delays is not None and None not in rabbitmq.delays and not _grow(rabbitmq.delays):
         yield Problem("/rabbitmq/delays", "must grow from one to the next")
     meant: dict[str, str] = {}
-    for name in (*REQUEST_TYPES, *ALIASES):
-        place = (rabbitmq.queues or {}).get(cast("RabbitmqType", name))
-        kind = ALIASES.get(name, name)
-        if meant.setdefault((place and place.queue) or name, kind) != kind:
+    for name, row in by_spelling().items():
+        place = (rabbitmq.queues or {}).get(name)
+        if meant.setdefault((place and place.queue) or name, row.name) != row.name:
             yield Problem(f"/rabbitmq/queues/{name}/queue", "must not be another request type's queue")
 
 

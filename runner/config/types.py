@@ -6,12 +6,14 @@ marked as others' belong to programs that share the file: they are known, and no
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
 from runner.jobs import Secret
+from runner.request_types import by_spelling
 
 Seconds = Annotated[int, Meta(ge=1, le=7 * 86400, description="seconds, from 1 to 604800")]
 Count = Annotated[int, Meta(ge=1, le=1024, description="a number from 1 to 1024")]
@@ -20,10 +22,13 @@ Bind = Annotated[str, Meta(pattern=r"\A\S+:[0-9]{1,5}\Z", description="host:port
 DriverName = Literal["local", "kubernetes", "nomad", "printer", "memory"]
 Protocol = Literal["http", "grpc", "amqp"]
 RabbitmqName = Annotated[str, Meta(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
-RabbitmqType = Literal[
-    "analysis_run", "autofix_run", "transformer_run", "transforer_run",
-    "ssh_verify_run", "cancel_check_run", "patcher_run",
-]  # fmt: skip
+RequestTypeName = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A(?:{'|'.join(map(re.escape, by_spelling()))})\Z",
+        description=f"a request type: {', '.join(by_spelling())}",
+    ),
+]
 
 
 _UNSHOWN = frozenset(
@@ -147,7 +152,7 @@ class Rabbitmq(Section, frozen=True):
     """The RabbitMQ door. The broker's URL and credentials are in the environment only."""
 
     exchange: RabbitmqName = "atlas-jobs"
-    queues: dict[RabbitmqType, RabbitmqQueue] = {}
+    queues: dict[RequestTypeName, RabbitmqQueue] = {}
     queue_type: Literal["classic", "quorum"] = "classic"
     """Of the queues that are made here; those that exist are taken as they are."""
     declare: bool = True

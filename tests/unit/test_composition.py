@@ -12,7 +12,8 @@ from runner.commands import plan
 from runner.config.types import Config
 from runner.jobs import JobSpec
 from runner.observation import Observation
-from runner.payloads import RequestPolicy, SshVerifyRun, decode
+from runner.payloads import RequestPolicy, decode
+from runner.payloads.ssh_verify_run import SshVerifyRun
 from runner.runtime.clock import Deadline
 
 
