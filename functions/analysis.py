@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from functions.function import Function
 from functions.http.application import application
-from runner.payloads import AnalysisRun
+from runner.request_types import REQUEST_TYPES
 
-
-class Analysis(Function):
-    """POST /tasks/analysis."""
-
-    request_type = "analysis_run"
-    payload = AnalysisRun
-    paths = ("/tasks/analysis",)
-
-
-app = application(Analysis)
+app = application(REQUEST_TYPES["analysis_run"])

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from functions.function import Function
 from functions.http.application import application
-from runner.payloads import AutofixRun
+from runner.request_types import REQUEST_TYPES
 
-
-class Autofix(Function):
-    """POST /tasks/autofix."""
-
-    request_type = "autofix_run"
-    payload = AutofixRun
-    paths = ("/tasks/autofix",)
-
-
-app = application(Autofix)
+app = application(REQUEST_TYPES["autofix_run"])

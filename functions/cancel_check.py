@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from functions.function import Function
 from functions.http.application import application
-from runner.payloads import CancelCheckRun
+from runner.request_types import REQUEST_TYPES
 
-
-class CancelCheck(Function):
-    """POST /tasks/cancel-check, also in two older spellings."""
-
-    request_type = "cancel_check_run"
-    payload = CancelCheckRun
-    paths = ("/tasks/cancel-check", "/tasks/cancel_check", "/tasks/cancelcheck")
-
-
-app = application(CancelCheck)
+app = application(REQUEST_TYPES["cancel_check_run"])

@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from functions.function import Function
 from functions.http.application import application
-from runner.payloads import PatcherRun
+from runner.request_types import REQUEST_TYPES
 
-
-class Commit(Function):
-    """POST /tasks/commit, also under the request type's own name."""
-
-    request_type = "patcher_run"
-    payload = PatcherRun
-    paths = ("/tasks/commit", "/tasks/patcher")
-
-
-app = application(Commit)
+app = application(REQUEST_TYPES["patcher_run"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import ClassVar
 
 from functions import bearer
 from runner import payloads
 from runner.jobs import JobResult
+from runner.request_types import RequestType
 from runner.runtime.clock import Clock
 from runner.sidecar.client import Client
 
@@ -24,27 +24,24 @@ def request_id(given: str) -> str:
 
 
 class Function:
-    """One request type. Subclasses say which, what it is decoded into, and where HTTP clients find it."""
+    """One request type, before one sidecar."""
 
-    request_type: ClassVar[str]
-    payload: ClassVar[type[payloads.Request]]
-    paths: ClassVar[tuple[str, ...]]
-
-    def __init__(self, client: Client, clock: Clock) -> None:
+    def __init__(self, request_type: RequestType, client: Client, clock: Clock) -> None:
+        self._type = request_type
         self._client = client
         self._clock = clock
+
+    def __repr__(self) -> str:
+        return f"Function({self._type.name}, {self._client})"
 
     def authenticate(self, authorization: str, deadline: float) -> None:
         """Raises Unauthenticated or Forbidden unless the bearer token is atlas's, for this runner."""
         bearer.verify(authorization, self._client.policy(deadline), self._clock.wall())
 
-    @classmethod
-    def decode(cls, body: bytes, policy: payloads.RequestPolicy) -> payloads.Request:
-        """The request in `body`. Raises TooLarge, Malformed, or Invalid with all bad fields."""
-        request: payloads.Request = payloads.decode(body, cls.payload, policy)
-        return request
-
     def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
-        """Have the request in `body` carried out; every job it asks for exists once this returns."""
-        request = self.decode(body, self._client.policy(deadline))
-        return self._client.submit(self.request_type, request, deadline, trace_id)
+        """Have the request in `body` carried out; every job it asks for exists once this returns.
+
+        Raises TooLarge, Malformed, Invalid with all bad fields, or what the runner refuses it with.
+        """
+        request = payloads.decode(body, self._type.payload, self._client.policy(deadline))
+        return self._client.submit(self._type.name, request, deadline, trace_id)

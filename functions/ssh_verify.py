@@ -2,17 +2,7 @@
 
 from __future__ import annotations
 
-from functions.function import Function
 from functions.http.application import application
-from runner.payloads import SshVerifyRun
+from runner.request_types import REQUEST_TYPES
 
-
-class SshVerify(Function):
-    """POST /tasks/ssh-verify, also in two older spellings."""
-
-    request_type = "ssh_verify_run"
-    payload = SshVerifyRun
-    paths = ("/tasks/ssh-verify", "/tasks/ssh_verify", "/tasks/sshverify")
-
-
-app = application(SshVerify)
+app = application(REQUEST_TYPES["ssh_verify_run"])

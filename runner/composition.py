@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import NamedTuple
 
+from runner import commands
 from runner.config.drivers import DriverName, LocalImage
 from runner.config.types import Config
 from runner.drivers.driver import Driver
@@ -73,6 +74,7 @@ def tracker(config: Config, outside: Outside | None = None) -> Tracker:
 
 def preload(config: Config) -> None:
     """Import what the workers need, before they are forked, so that they share its memory."""
+    commands.preload()
     for name in config.drivers():
         import_module(f"runner.drivers.{name}.driver" if name in _PACKAGES else f"runner.drivers.{name}")
         if name in _HTTP:

@@ -36,16 +36,11 @@ from functions.amqp.health import HealthFile
 from functions.amqp.messages import DeadLetter, History, Verdict
 from functions.amqp.publisher import MessagePublisher
 from functions.amqp.topology import Source, sources
-from functions.analysis import Analysis
-from functions.autofix import Autofix
-from functions.cancel_check import CancelCheck
-from functions.commit import Commit
 from functions.function import DEADLINE_SECONDS, Function
-from functions.ssh_verify import SshVerify
-from functions.transformer import Transformer
 from runner.config.protocols import RabbitmqSection
 from runner.config.section_variable import RABBITMQ
 from runner.errors import Internal, OrchestratorError, Unavailable
+from runner.request_types import REQUEST_TYPES
 from runner.runtime import exit_codes, logs
 from runner.runtime.clock import Clock, SystemClock
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
@@ -54,8 +49,6 @@ log = logging.getLogger("orchestrator.amqp")
 
 DRAIN_SECONDS = 20.0
 """On SIGTERM, for messages in flight. `up` waits for 35, and a thread may need its 10 to end."""
-
-FUNCTIONS = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
 
 
 class AmqpServer:
@@ -68,7 +61,9 @@ class AmqpServer:
         self._clock = clock
         self._random = random
         self._section = section
-        self._functions: Mapping[str, Function] = {kind.request_type: kind(client, clock) for kind in FUNCTIONS}
+        self._functions: Mapping[str, Function] = {
+            name: Function(row, client, clock) for name, row in REQUEST_TYPES.items()
+        }
         self._threads = ThreadPoolExecutor(section.threads, "command")
         self._publisher = MessagePublisher(section, broker, random)
         self._consumers = [QueueConsumer(source, section, self._take, random) for source in sources(section)]

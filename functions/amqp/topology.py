@@ -11,14 +11,14 @@ exists when the delay is over, the alternate exchange of `.return` makes it a de
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 from aiormq.abc import AbstractConnection
 from aiormq.exceptions import ChannelNotFoundEntity
 
-from runner.config.protocols import RabbitmqQueue, RabbitmqSection, RabbitmqType
-from runner.payloads import ALIASES, REQUEST_TYPES
+from runner.config.protocols import RabbitmqQueue, RabbitmqSection
+from runner.request_types import by_spelling
 
 RPC_SECONDS = 20.0
 """For the broker to answer. Quorum queues elect a leader first."""
@@ -65,10 +65,10 @@ Declaration = ExchangeDeclaration | QueueDeclaration
 def sources(section: RabbitmqSection) -> tuple[Source, ...]:
     """Every queue, also that of the spelling in atlas's own list; one that two spellings share only once."""
     found: dict[str, Source] = {}
-    for spelling in (*REQUEST_TYPES, *ALIASES):
-        place = section.queues.get(cast("RabbitmqType", spelling), RabbitmqQueue())
+    for spelling, row in by_spelling().items():
+        place = section.queues.get(spelling, RabbitmqQueue())
         queue, key = place.queue or spelling, place.key or spelling
-        found.setdefault(queue, Source(request_type=ALIASES.get(spelling, spelling), queue=queue, key=key))
+        found.setdefault(queue, Source(request_type=row.name, queue=queue, key=key))
     return tuple(found.values())
 
 

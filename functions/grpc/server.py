@@ -18,23 +18,22 @@ import signal
 import ssl
 import sys
 
-from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpclib.const import Handler
 from grpclib.reflection.service import ServerReflection
 
 from functions import bearer
-from functions.bundle import FUNCTIONS
-from functions.function import Function
 from functions.grpc import messages as grpc_messages
 from functions.grpc import tls as grpc_tls
 from functions.grpc.calls import Calls, Receive, Rpc, Service
 from functions.grpc.head import Head
 from functions.grpc.health import GrpcHealth
 from functions.grpc.session import Session
+from runner import payloads
 from runner.config.protocols import GrpcSection
 from runner.config.section_variable import GRPC
 from runner.errors import Busy, OrchestratorError
+from runner.request_types import REQUEST_TYPES, RequestType
 from runner.runtime import exit_codes, logs
 from runner.runtime.clock import Clock, SystemClock
 from runner.sidecar.asyncio_client import AsyncioClient
@@ -56,7 +55,7 @@ _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 
 
 class Tasks:
-    """The calls of the contract, each with its function: the same checks in the same order as over HTTP."""
+    """A call for each request type: the same checks in the same order as over HTTP."""
 
     def __init__(self, client: AsyncioClient, concurrency: int, clock: Clock) -> None:
         self._client = client
@@ -65,21 +64,17 @@ class Tasks:
         self._waiting = 0
 
     def rpcs(self) -> dict[str, Rpc]:
-        """Every call of the contract, by path. A call has the name of its function."""
-        kinds = {kind.__name__: kind for kind in FUNCTIONS}
-        service = grpc_messages.SERVICE
-        return {
-            f"/{service.full_name}/{method.name}": self._rpc(kinds[method.name], GetMessageClass(method.input_type))
-            for method in service.methods
-        }
+        """By path, as the table of request types names them."""
+        return {f"/{grpc_messages.SERVICE.full_name}/{row.rpc}": self._rpc(row) for row in REQUEST_TYPES.values()}
 
-    def _rpc(self, kind: type[Function], message: type[Message]) -> Rpc:
-        read = grpc_messages.reader(message)
+    def _rpc(self, row: RequestType) -> Rpc:
+        method = grpc_messages.SERVICE.methods_by_name[row.rpc]
+        read = grpc_messages.reader(GetMessageClass(method.input_type))
 
         async def call(head: Head, deadline: float, receive: Receive) -> bytes:
             policy = await self._client.policy(deadline)
             bearer.verify(head.authorization, policy, self._clock.wall())
-            request = kind.decode(read(await receive()), policy)
+            request = payloads.decode(read(await receive()), row.payload, policy)
             if self._waiting >= WAITING:
                 raise Busy("too many calls are waiting; repeat this one")
             self._waiting += 1
@@ -88,7 +83,7 @@ class Tasks:
             finally:
                 self._waiting -= 1
             try:
-                jobs = await self._client.submit(kind.request_type, request, deadline, head.request_id)
+                jobs = await self._client.submit(row.name, request, deadline, head.request_id)
             finally:
                 self._slots.release()
             return grpc_messages.answer(jobs)

@@ -17,6 +17,7 @@ from functions import ARRIVED
 from functions.function import DEADLINE_SECONDS, Function, request_id
 from runner.errors import TABLE, Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
+from runner.request_types import RequestType
 from runner.runtime.clock import Clock, Deadline, SystemClock
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
@@ -80,14 +81,14 @@ class RequestId:
         resp.set_header("X-Request-ID", req.context.request_id)
 
 
-def application(*kinds: type[Function]) -> falcon.App[Any, Any]:
-    """A WSGI application of these functions, with /livez and /readyz. The root of its process."""
+def application(*rows: RequestType) -> falcon.App[Any, Any]:
+    """A WSGI application of these request types' functions, with /livez and /readyz. The root of its process."""
     clock = SystemClock()
     client = Client(os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET), clock)
     app = falcon.App(middleware=[RequestId()])
-    for kind in kinds:
-        resource = TaskResource(kind(client, clock), clock)
-        for path in kind.paths:
+    for row in rows:
+        resource = TaskResource(Function(row, client, clock), clock)
+        for path in row.paths:
             app.add_route(path, resource)
             app.add_route(_PREFIX + path, resource)
     app.add_route("/livez", Liveness())

@@ -21,43 +21,36 @@ from runner.config import loading as configuration
 from runner.config.types import Config
 from runner.errors import Problem, Unavailable, revive
 from runner.jobs import Action, JobResult, JobSpec
+from runner.request_types import REQUEST_TYPES, RequestType
 from runner.runtime import exit_codes
 from runner.runtime.clock import SystemClock
 
-PATHS = {
-    "analysis_run": "/tasks/analysis",
-    "autofix_run": "/tasks/autofix",
-    "transformer_run": "/tasks/transformer",
-    "ssh_verify_run": "/tasks/ssh-verify",
-    "cancel_check_run": "/tasks/cancel-check",
-    "patcher_run": "/tasks/commit",
-}
-_SHORT = {
-    **{name.removesuffix("_run"): name for name in PATHS},
-    **{path.removeprefix("/tasks/"): name for name, path in PATHS.items()},
-    **payloads.ALIASES,
-    "transforer": "transformer_run",
-}
 
-
-class RequestType(click.ParamType[str]):
+class RequestTypeParameter(click.ParamType[RequestType]):
     """A request type by its full name, its short name or its path's last part."""
 
     name = "TYPE"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The full name."""
-        name = _SHORT.get(value, value)
-        if name not in PATHS:
-            self.fail(f"{value!r} is no request type; there are {', '.join(PATHS)}", param, ctx)
-        return str(name)
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> RequestType:
+        """Its row in the table."""
+        known = {name: row for row in REQUEST_TYPES.values() for name in (*row.short_names, *row.spellings)}
+        if value not in known:
+            self.fail(f"{value!r} is no request type; there are {', '.join(REQUEST_TYPES)}", param, ctx)
+        return known[value]
 
 
-type_argument = click.argument("request_type", metavar="TYPE", type=RequestType())
+_TYPES = ", ".join(row.short_names[0] for row in REQUEST_TYPES.values())
+type_argument = click.argument("row", metavar="TYPE", type=RequestTypeParameter())
 payload_argument = click.argument("payload", type=click.File("rb"))
 
 
-@click.command()
+@click.command(
+    help=f"""Show what a request would create, without a cluster.
+
+    TYPE is a request type ({_TYPES}); PAYLOAD is a file with the JSON that atlas would send, or - for standard input.
+    Without a configuration file, its defaults are used.
+    """
+)
 @type_argument
 @payload_argument
 @config_option
@@ -67,16 +60,12 @@ payload_argument = click.argument("payload", type=click.File("rb"))
     help="In whose words.  [default: as the job's pool says, else kubernetes]",
 )
 @click.option("--reveal", is_flag=True, help="Show the secrets' values; sign a real token.")
-def render(request_type: str, payload: Any, path: str | None, driver: str | None, reveal: bool) -> None:
-    """Show what a request would create, without a cluster.
-
-    TYPE is a request type (analysis, autofix, transformer, ssh-verify, cancel-check, commit); PAYLOAD is a file with
-    the JSON that atlas would send, or - for standard input. Without a configuration file, its defaults are used.
-    """
+def render(row: RequestType, payload: Any, path: str | None, driver: str | None, reveal: bool) -> None:
+    """See its help, which has the table's names in it."""
     located = configuration.locate(path, os.environ)
     config = load_or_exit(path) if path or located.exists() else Config()
     policy = payloads.RequestPolicy(runner_id="", public_key="", allow_file_remotes=config.remotes.allow_file)
-    request = payloads.decode(payload.read(), payloads.REQUEST_TYPES[request_type], policy)
+    request = payloads.decode(payload.read(), row.payload, policy)
     for action in plan(request, config):
         pool = action.pool if isinstance(action, JobSpec) else config.default_pool
         click.echo(_rendered(action, config, driver or config.driver_of(pool), reveal), nl=False)
@@ -117,7 +106,7 @@ def _values(job: JobSpec, config: Config) -> dict[str, str]:
     help="A bearer token of the control plane's, or @FILE with one.  [env: ORCHESTRATOR_TOKEN]",
 )
 @click.option("--timeout", default=15.0, show_default=True, help="Seconds to wait for the answer.")
-def submit(request_type: str, payload: Any, url: str, token: str | None, timeout: float) -> None:
+def submit(row: RequestType, payload: Any, url: str, token: str | None, timeout: float) -> None:
     """Send a request to a running Orchestrator, as atlas would, and print the jobs it made.
 
     TYPE and PAYLOAD are as for render. Repeating a request is harmless.
@@ -127,7 +116,7 @@ def submit(request_type: str, payload: Any, url: str, token: str | None, timeout
     if token and not _TOKEN.match(token):
         raise click.BadParameter("is no bearer token (RFC 6750, 2.1)", param_hint="--token")
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
-    answer = _post(f"{url.rstrip('/')}{PATHS[request_type]}", payload.read(), headers, timeout)
+    answer = _post(f"{url.rstrip('/')}{row.paths[0]}", payload.read(), headers, timeout)
     try:
         jobs = msgspec.json.decode(answer, type=SubmitResponse).jobs
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -8,7 +8,7 @@ import rtoml
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
 from runner.config.types import Config
-from runner.jobs import JobSpec, Report, Resources, Secret, Text
+from runner.jobs import JobSpec, Resources, Secret, Text
 from runner.payloads.analysis_run import AnalysisRun, Check
 
 
@@ -25,15 +25,7 @@ def job_name(run_serial: str, run_id: str, check_seq: str) -> str:
 def _job(request: AnalysisRun, check: Check, config: Config) -> JobSpec:
     name = job_name(request.run_serial, request.run_id, check.check_seq)
     meta = check.analyzer_meta
-    report = Report(
-        request_type="analysis_run",
-        run_id=request.run_id,
-        check_seq=check.check_seq,
-        analyzer=meta.name,
-        path="/api/runner/analysis/results",
-        task="contrib.atlas.tasks.store_analysis_run_result",
-        scope="analysis.*",
-    )
+    report = assembly.report("analysis_run", request.run_id, check_seq=check.check_seq, analyzer=meta.name)
     token = assembly.token(config, report, name, containers.TIME_LIMIT)
     artifacts = msgspec.json.encode(check.artifacts).decode()
     secrets = containers.secrets(config, request.vcs_meta, request.keys, token)
@@ -42,9 +34,8 @@ def _job(request: AnalysisRun, check: Check, config: Config) -> JobSpec:
     return assembly.job(
         config,
         name=name,
-        role="analysis",
         report=report,
-        fingerprint=fingerprint("analysis_run", msgspec.structs.replace(request, checks=(check,))),
+        fingerprint=fingerprint(report.request_type, msgspec.structs.replace(request, checks=(check,))),
         requested_pool=request.meta.get("resource_pool", ""),
         init=containers.clone(
             config,

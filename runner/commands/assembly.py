@@ -9,6 +9,7 @@ import msgspec
 from runner.commands import containers, names
 from runner.config.types import Config
 from runner.jobs import Container, Deadlines, JobSpec, Report, Secret, TokenClaims
+from runner.request_types import REQUEST_TYPES
 
 TOKEN_GRACE = 900
 """Seconds that a result token outlives its job's deadline: clocks differ, and publishing takes time."""
@@ -28,11 +29,24 @@ def token(config: Config, report: Report, job: str, run: int) -> TokenClaims:
     return TokenClaims(scope=report.scope, run_id=report.run_id, job=job, lifetime=lifetime)
 
 
+def report(request_type: str, run_id: str, *, check_seq: str = "", analyzer: str = "") -> Report:
+    """Where and as what the end is reported, as the table of request types says."""
+    row = REQUEST_TYPES[request_type]
+    return Report(
+        request_type=row.name,
+        run_id=run_id,
+        path=row.result_path,
+        task=row.result_task,
+        scope=row.scope,
+        check_seq=check_seq,
+        analyzer=analyzer,
+    )
+
+
 def job(
     config: Config,
     *,
     name: str,
-    role: str,
     report: Report,
     fingerprint: str,
     requested_pool: str,
@@ -50,7 +64,7 @@ def job(
         fingerprint=fingerprint,
         pool=pool,
         labels=labels(name),
-        pod_labels={"application": name, "role": role, **analyzer},
+        pod_labels={"application": name, "role": REQUEST_TYPES[report.request_type].role, **analyzer},
         init=init,
         main=main,
         volumes=containers.volumes(config),

@@ -11,7 +11,7 @@ import rtoml
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
 from runner.config.types import Config
-from runner.jobs import JobSpec, Report, Resources, Text
+from runner.jobs import JobSpec, Resources, Text
 from runner.payloads.autofix_run import AutofixRun
 
 if sys.version_info >= (3, 14):
@@ -27,23 +27,14 @@ def plan(request: AutofixRun, config: Config) -> tuple[JobSpec, ...]:
     """One job."""
     name = names.job_name(f"autofix-s{request.run_serial}-{request.run_id}-{CHECK_SEQ}")
     meta = request.autofixer.autofix_meta
-    report = Report(
-        request_type="autofix_run",
-        run_id=request.run_id,
-        check_seq=CHECK_SEQ,
-        analyzer=meta.name,
-        path="/api/runner/autofix/results",
-        task="contrib.atlas.tasks.store_autofix_run_result",
-        scope="autofix.*",
-    )
+    report = assembly.report("autofix_run", request.run_id, check_seq=CHECK_SEQ, analyzer=meta.name)
     token = assembly.token(config, report, name, containers.TIME_LIMIT)
     secrets = containers.secrets(config, request.vcs_meta, request.keys, token)
     job = assembly.job(
         config,
         name=name,
-        role="autofix",
         report=report,
-        fingerprint=fingerprint("autofix_run", request),
+        fingerprint=fingerprint(report.request_type, request),
         requested_pool=request.meta.get("resource_pool", ""),
         init=containers.clone(config, request.run_id, CHECK_SEQ, request.vcs_meta, secrets, report),
         main=containers.marvin(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.commands import analysis_run, assembly
 from runner.config.types import Config
-from runner.jobs import Cancellation, Report
+from runner.jobs import Cancellation
 from runner.payloads.cancel_check_run import CancelCheckRun
 
 
@@ -12,12 +12,5 @@ def plan(request: CancelCheckRun, _config: Config) -> tuple[Cancellation, ...]:
     """One cancellation; its confirmation carries the cancellation's own run id."""
     analysis = request.analysis_meta
     name = analysis_run.job_name(analysis.run_serial, analysis.run_id, analysis.check_seq)
-    report = Report(
-        request_type="cancel_check_run",
-        run_id=request.run_id,
-        check_seq=analysis.check_seq,
-        path="/api/runner/cancel-check/results",
-        task="contrib.atlas.tasks.confirm_check_cancellation",
-        scope="analysis.*",
-    )
+    report = assembly.report("cancel_check_run", request.run_id, check_seq=analysis.check_seq)
     return (Cancellation(name=name, labels=assembly.labels(name), report=report),)

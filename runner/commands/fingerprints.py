@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from runner.payloads import remotes
+from runner.payloads import Remote, remotes
 from runner.payloads.analysis_run import Check
 from runner.payloads.fields import Keys
 
@@ -22,13 +22,16 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 def fingerprint(request_type: str, task: Any) -> str:
     """A hash of `task` (a request, or the part of one that a single job is for), as 32 hexadecimal digits."""
-    bare = {name: _BARE[name](getattr(task, name)) for name in task.__struct_fields__ if name in _BARE}
+    bare = {name: _bare(name, getattr(task, name)) for name in task.__struct_fields__}
     encoded = _encoder.encode([request_type, msgspec.structs.replace(task, **bare)])
     return sha256(encoded).hexdigest()[:32]
 
 
-def _without_credentials(part: Any) -> Any:
-    return msgspec.structs.replace(part, remote_url=_public(part.remote_url))
+def _bare(name: str, value: Any) -> Any:
+    """What is left of a field once nothing is in it that may differ between two sendings."""
+    if isinstance(value, Remote):
+        return msgspec.structs.replace(value, remote_url=_public(value.remote_url))
+    return _BARE[name](value) if name in _BARE else value
 
 
 def _unsigned(checks: tuple[Check, ...]) -> tuple[Check, ...]:
@@ -51,12 +54,10 @@ def _public(url: str) -> str:
 
 
 _BARE: dict[str, Any] = {
-    "vcs_meta": _without_credentials,
-    "ssh_meta": _without_credentials,
     "keys": lambda _: Keys(),
     "internal_token": lambda _: "",
     "meta": lambda meta: {"resource_pool": meta.get("resource_pool", "")},
     "config": lambda config: msgspec.Raw(msgspec.json.format(bytes(config), indent=-1)),
     "checks": _unsigned,
 }
-"""By field: what is left of it once nothing is in it that may differ between two sendings."""
+"""By field, in whichever request it is."""

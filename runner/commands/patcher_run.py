@@ -7,20 +7,14 @@ import msgspec
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
 from runner.config.types import Config
-from runner.jobs import JobSpec, Report, Text
+from runner.jobs import JobSpec, Text
 from runner.payloads.patcher_run import PatcherRun
 
 
 def plan(request: PatcherRun, config: Config) -> tuple[JobSpec, ...]:
     """One job."""
     name = names.job_name(f"patcher-s{request.run_serial}-{request.run_id}")
-    report = Report(
-        request_type="patcher_run",
-        run_id=request.run_id,
-        path="/api/runner/autofix/committer/results",
-        task="contrib.runner.tasks.store_autofix_committer_result",
-        scope="autofix.*",
-    )
+    report = assembly.report("patcher_run", request.run_id)
     token = assembly.token(config, report, name, containers.TIME_LIMIT)
     secrets = containers.secrets(config, request.vcs_meta, request.keys, token)
     env = (
@@ -31,9 +25,8 @@ def plan(request: PatcherRun, config: Config) -> tuple[JobSpec, ...]:
     job = assembly.job(
         config,
         name=name,
-        role="patcher",
         report=report,
-        fingerprint=fingerprint("patcher_run", request),
+        fingerprint=fingerprint(report.request_type, request),
         requested_pool=request.meta.get("resource_pool", ""),
         init=None,
         main=containers.coat(config, _flags(request, config, containers.reference(secrets, "REMOTE_URL")), env),

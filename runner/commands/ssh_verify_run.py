@@ -1,6 +1,6 @@
 """`ssh_verify_run`: a job that tries the key against the repository with `git ls-remote`.
 
-Its exit code says what was found; the result that atlas gets is this number. 0: the key opens the repository.
+Its exit code (`EXIT_CODES` of the payload) says what was found; the result that atlas gets is this number.
 """
 
 from __future__ import annotations
@@ -8,20 +8,11 @@ from __future__ import annotations
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
 from runner.config.types import Config
-from runner.jobs import Container, JobSpec, Report, Secret, SecretRef, Text, TokenClaims
+from runner.jobs import Container, JobSpec, Secret, SecretRef, Text, TokenClaims
 from runner.payloads.ssh_verify_run import SshVerifyRun
 
 TIME_LIMIT = 120
 """Seconds for one ls-remote; a host that does not answer has failed."""
-
-EXIT_CODES = {
-    0: "the key opens the repository",
-    10: "the server refused the key",
-    11: "the server's host key is not trusted",
-    12: "the server cannot be reached",
-    13: "the key is accepted, but there is no such repository for it",
-    14: "something else failed; see the log",
-}
 
 # Fixed text: the request fills $1 (a login or nothing), $2 (a port or nothing) and REMOTE_URL only, and git's own shell
 # reads those from the environment too. ssh wants the key in a file that no other user can read; /dev/null as its config
@@ -55,22 +46,15 @@ _CHECKING = {"accept-new": "accept-new", "strict": "yes", "ignore": "no"}
 def plan(request: SshVerifyRun, config: Config) -> tuple[JobSpec, ...]:
     """One job; its result is published by us."""
     name = names.job_name(f"ssh-verify-{request.run_id}")
-    report = Report(
-        request_type="ssh_verify_run",
-        run_id=request.run_id,
-        path="/api/runner/ssh-verify/results",
-        task="contrib.atlas.tasks.store_ssh_verify_result",
-        scope="ssh_verify.*",
-    )
+    report = assembly.report("ssh_verify_run", request.run_id)
     secrets: dict[str, Secret | TokenClaims] = {"REMOTE_URL": Secret(request.ssh_meta.remote_url)}
     if request.keys.ssh.private:
         secrets["SSH_PRIVATE_KEY"] = Secret(request.keys.ssh.private)
     job = assembly.job(
         config,
         name=name,
-        role="ssh-verify",
         report=report,
-        fingerprint=fingerprint("ssh_verify_run", request),
+        fingerprint=fingerprint(report.request_type, request),
         requested_pool=request.meta.get("resource_pool", ""),
         init=None,
         main=_container(request, config, containers.reference(secrets, "SSH_PRIVATE_KEY")),

@@ -7,7 +7,7 @@ import rtoml
 from runner.commands import assembly, containers, names
 from runner.commands.fingerprints import fingerprint
 from runner.config.types import Config
-from runner.jobs import JobSpec, Report, Resources, Text
+from runner.jobs import JobSpec, Resources, Text
 from runner.payloads.transformer_run import TransformerRun
 
 CHECK_SEQ = "1"
@@ -17,21 +17,14 @@ def plan(request: TransformerRun, config: Config) -> tuple[JobSpec, ...]:
     """One job."""
     name = names.job_name(f"transformer-s{request.run_serial}-{request.run_id}")
     meta = request.transformer.meta
-    report = Report(
-        request_type="transformer_run",
-        run_id=request.run_id,
-        path="/api/runner/transformer/results",
-        task="contrib.atlas.tasks.store_transformer_run_result",
-        scope="transform.*",
-    )
+    report = assembly.report("transformer_run", request.run_id)
     token = assembly.token(config, report, name, containers.TIME_LIMIT)
     secrets = containers.secrets(config, request.vcs_meta, request.keys, token)
     job = assembly.job(
         config,
         name=name,
-        role="transformer",
         report=report,
-        fingerprint=fingerprint("transformer_run", request),
+        fingerprint=fingerprint(report.request_type, request),
         requested_pool=request.meta.get("resource_pool", ""),
         init=containers.clone(config, request.run_id, CHECK_SEQ, request.vcs_meta, secrets, report),
         main=containers.marvin(

@@ -5,21 +5,26 @@ No secret is in here: the broker's URL and credentials are in the environment on
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from runner.config.section import Count, Seconds, Section
+from runner.request_types import by_spelling
 
 Protocol = Literal["http", "grpc", "amqp"]
 Bind = Annotated[str, Meta(pattern=r"\A\S+:[0-9]{1,5}\Z", description="host:port")]
 RabbitmqName = Annotated[str, Meta(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
 """Of an exchange or a queue. AMQP's bound is 255 bytes; this one leaves space for the suffixes that are appended."""
 
-RabbitmqType = Literal[
-    "analysis_run", "autofix_run", "transformer_run", "transforer_run",
-    "ssh_verify_run", "cancel_check_run", "patcher_run",
-]  # fmt: skip
+RequestTypeName = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A(?:{'|'.join(map(re.escape, by_spelling()))})\Z",
+        description=f"a request type: {', '.join(by_spelling())}",
+    ),
+]
 
 
 class HttpSection(Section, frozen=True):
@@ -66,7 +71,7 @@ class RabbitmqSection(Section, frozen=True):
     """The RabbitMQ consumer. The broker's URL and credentials are in the environment only."""
 
     exchange: RabbitmqName = "atlas-jobs"
-    queues: dict[RabbitmqType, RabbitmqQueue] = {}
+    queues: dict[RequestTypeName, RabbitmqQueue] = {}
     queue_type: Literal["classic", "quorum"] = "classic"
     """Of the queues that are declared here; existing queues are used as they are."""
     declare: bool = True

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import cast
 
 from runner.config.drivers import NomadSection
 from runner.config.installation import DeepsourceSection, RunnerSection
-from runner.config.protocols import GrpcSection, HttpSection, RabbitmqSection, RabbitmqType
+from runner.config.protocols import GrpcSection, HttpSection, RabbitmqSection
 from runner.config.types import Config
 from runner.errors import Problem
-from runner.payloads import ALIASES, REQUEST_TYPES
+from runner.request_types import by_spelling
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -54,10 +53,9 @@ def rabbitmq_problems(rabbitmq: RabbitmqSection) -> Iterator[Problem]:
     if rabbitmq.delays is not None and None not in rabbitmq.delays and not _grow(rabbitmq.delays):
         yield Problem("/rabbitmq/delays", "must grow from one to the next")
     meant: dict[str, str] = {}
-    for name in (*REQUEST_TYPES, *ALIASES):
-        place = (rabbitmq.queues or {}).get(cast("RabbitmqType", name))
-        kind = ALIASES.get(name, name)
-        if meant.setdefault((place and place.queue) or name, kind) != kind:
+    for name, row in by_spelling().items():
+        place = (rabbitmq.queues or {}).get(name)
+        if meant.setdefault((place and place.queue) or name, row.name) != row.name:
             yield Problem(f"/rabbitmq/queues/{name}/queue", "must not be another request type's queue")
 
 

@@ -1,42 +1,25 @@
 """What atlas sends: one frozen struct per request type, with every field of the wire contract.
 
-In here: the types, their bounds, and reading them. Not in here: what is done with them (`runner.commands`), and
-anything that opens a file or a connection.
+In here: the types, their bounds, and reading them. Not in here: which request types there are
+(`runner.request_types`), what is done with them (`runner.commands`), and anything that opens a file or a connection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from runner.config.reading import read
 from runner.errors import Invalid, Problem, TooLarge
-from runner.payloads import analysis_run, remotes
-from runner.payloads.analysis_run import AnalysisRun
-from runner.payloads.autofix_run import AutofixRun
-from runner.payloads.cancel_check_run import CancelCheckRun
-from runner.payloads.fields import Payload, Pool, RepositoryConfig
-from runner.payloads.patcher_run import PatcherRun
-from runner.payloads.ssh_verify_run import SshVerifyRun
-from runner.payloads.transformer_run import TransformerRun
-
-Request = AnalysisRun | AutofixRun | TransformerRun | SshVerifyRun | CancelCheckRun | PatcherRun
-
-REQUEST_TYPES: dict[str, type[Request]] = {
-    "analysis_run": AnalysisRun,
-    "autofix_run": AutofixRun,
-    "transformer_run": TransformerRun,
-    "ssh_verify_run": SshVerifyRun,
-    "cancel_check_run": CancelCheckRun,
-    "patcher_run": PatcherRun,
-}
-ALIASES = {"transforer_run": "transformer_run"}
-"""Spellings of atlas's own list."""
+from runner.payloads import remotes
+from runner.payloads.fields import Payload, Pool, Remote, RepositoryConfig, Request
 
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of a request's body."""
+
+_Request = TypeVar("_Request", bound=Request)
 
 
 class RequestPolicy(msgspec.Struct, frozen=True):
@@ -48,7 +31,7 @@ class RequestPolicy(msgspec.Struct, frozen=True):
     allow_file_remotes: bool = False
 
 
-def decode(body: bytes, kind: type[Request], policy: RequestPolicy) -> Any:
+def decode(body: bytes, kind: type[_Request], policy: RequestPolicy) -> _Request:
     """`body` as a `kind`, complete and in bounds.
 
     Raises TooLarge over `MAX_BODY`, Malformed where it is no JSON, Invalid with all bad fields.
@@ -60,24 +43,23 @@ def decode(body: bytes, kind: type[Request], policy: RequestPolicy) -> Any:
 
 def _problems(request: Any, policy: RequestPolicy) -> Iterator[Problem]:
     """The rules that no field's type expresses. Fields that could not be read are None here."""
-    if isinstance(request, AnalysisRun):
-        yield from analysis_run.problems(request)
-    for at, url in _remotes(request):
-        if message := remotes.objection(
-            url, allow_file=policy.allow_file_remotes, only_ssh=isinstance(request, SshVerifyRun)
-        ):
+    yield from request.problems()
+    for at, remote in _remotes(request):
+        message = remotes.objection(remote.remote_url, allow_file=policy.allow_file_remotes, only_ssh=remote.only_ssh)
+        if message:
             yield Problem(at, message)
     if config := getattr(request, "config", None):
         yield from _within("/config", bytes(config), RepositoryConfig)
-    if pool := (request.meta or {}).get("resource_pool"):
+    if pool := (getattr(request, "meta", None) or {}).get("resource_pool"):
         yield from _within("/_meta/resource_pool", msgspec.json.encode(pool), Pool)
 
 
-def _remotes(request: Any) -> Iterator[tuple[str, str]]:
-    for name in ("vcs_meta", "ssh_meta"):
-        part = getattr(request, name, None)
-        if part is not None and part.remote_url is not None:
-            yield f"/{name}/remote_url", part.remote_url
+def _remotes(request: Request) -> Iterator[tuple[str, Remote]]:
+    # By names, since `msgspec.structs.fields` evaluates the annotations each time.
+    for name, encoded in zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True):
+        part = getattr(request, name)
+        if isinstance(part, Remote) and part.remote_url is not None:
+            yield f"/{encoded}/remote_url", part
 
 
 def _within(at: str, document: bytes, kind: Any) -> Iterator[Problem]:
@@ -88,18 +70,4 @@ def _within(at: str, document: bytes, kind: Any) -> Iterator[Problem]:
             yield Problem(at + problem.pointer, problem.message)
 
 
-__all__ = [
-    "ALIASES",
-    "MAX_BODY",
-    "REQUEST_TYPES",
-    "AnalysisRun",
-    "AutofixRun",
-    "CancelCheckRun",
-    "PatcherRun",
-    "Payload",
-    "Request",
-    "RequestPolicy",
-    "SshVerifyRun",
-    "TransformerRun",
-    "decode",
-]
+__all__ = ["MAX_BODY", "Payload", "Remote", "Request", "RequestPolicy", "decode"]

@@ -87,13 +87,12 @@ class AnalysisRun(Configured, frozen=True):
     previous_completed_run_commit_oid: OptionalOid = ""
     internal_token: Text = ""
 
-
-def problems(request: AnalysisRun) -> Iterator[Problem]:
-    """Two checks with one number would be one job."""
-    seen: dict[str, int] = {}
-    for index, check in enumerate(request.checks or ()):
-        if check is None or check.check_seq is None:
-            continue
-        first = seen.setdefault(check.check_seq, index)
-        if first != index:
-            yield Problem(f"/checks/{index}/check_seq", f"must differ from that of /checks/{first}")
+    def problems(self) -> Iterator[Problem]:
+        """Two checks with one number would be one job."""
+        seen: dict[str, int] = {}
+        for index, check in enumerate(self.checks or ()):
+            if check is None or check.check_seq is None:
+                continue
+            first = seen.setdefault(check.check_seq, index)
+            if first != index:
+                yield Problem(f"/checks/{index}/check_seq", f"must differ from that of /checks/{first}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
-from runner.payloads.fields import Id, Line, OptionalSerial, Payload, Serial
+from runner.payloads.fields import Id, Line, OptionalSerial, Payload, Request, Serial
 
 
 class AnalysisMeta(Payload, frozen=True):
@@ -15,7 +15,7 @@ class AnalysisMeta(Payload, frozen=True):
     check_seq: Serial
 
 
-class CancelCheckRun(Payload, frozen=True):
+class CancelCheckRun(Request, frozen=True):
     """The request. `run_id` and `run_serial` are those of the cancellation itself."""
 
     run_id: Id

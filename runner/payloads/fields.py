@@ -7,10 +7,13 @@ any script's. The description completes the sentence "must be …" of an error.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta, Raw
+
+from runner.errors import Problem
 
 _SECRET = frozenset({"remote_url", "url", "analysis_context_url", "private", "internal_token"})
 """Fields whose values no log and no traceback may show."""
@@ -171,7 +174,24 @@ EMPTY_OBJECT = Raw(b"{}")
 NULL = Raw(b"null")
 
 
-class Configured(Payload, frozen=True, kw_only=True):
+class Request(Payload, frozen=True):
+    """Base of every request. It has no field: a base's fields are encoded first, and fingerprints keep their order."""
+
+    def problems(self) -> Iterator[Problem]:
+        """What is wrong that no field's type expresses. Fields that could not be read are None here."""
+        yield from ()
+
+
+class Remote(Payload, frozen=True):
+    """Base of a part that names a repository, in whichever field of a request. `remote_url` may carry credentials."""
+
+    only_ssh: ClassVar[bool] = False
+    """Whether the URL must be one for ssh."""
+
+    remote_url: RemoteUrl
+
+
+class Configured(Request, frozen=True, kw_only=True):
     """A request with the repository's settings, whose JSON stays as the sender wrote it. `null` is as good as none."""
 
     config: Raw = EMPTY_OBJECT
@@ -194,10 +214,9 @@ class Keys(Payload, frozen=True):
     ssh: SshKeys = SshKeys()
 
 
-class VcsMeta(Payload, frozen=True):
-    """Where the code is and which state of it is meant. `remote_url` may carry credentials."""
+class VcsMeta(Remote, frozen=True):
+    """Where the code is and which state of it is meant."""
 
-    remote_url: RemoteUrl
     checkout_oid: Oid
     base_branch: Branch = ""
     base_oid: OptionalOid = ""

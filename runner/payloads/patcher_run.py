@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
-from runner.payloads.fields import Document, Id, Keys, Line, Number, Payload, Relayed, Serial, VcsMeta
+from runner.payloads.fields import Document, Id, Keys, Line, Number, Relayed, Request, Serial, VcsMeta
 
 
 class PatchArtifacts(Relayed, frozen=True):
@@ -14,7 +14,7 @@ class PatchArtifacts(Relayed, frozen=True):
     patch_ids: dict[str, tuple[Number | str, ...]] = {}
 
 
-class PatcherRun(Payload, frozen=True):
+class PatcherRun(Request, frozen=True):
     """The request. `patch_meta` is a string that itself holds JSON; coat reads it, we do not."""
 
     run_id: Id

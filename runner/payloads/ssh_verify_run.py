@@ -1,21 +1,34 @@
-"""`ssh_verify_run`: does this key open that repository?"""
+"""`ssh_verify_run`: does this key open that repository? And the numbers that answer it."""
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from msgspec import field
 
-from runner.payloads.fields import Id, Keys, Line, Login, Payload, Port, RemoteUrl
+from runner.payloads.fields import Id, Keys, Line, Login, Port, Remote, Request
+
+EXIT_CODES = {
+    0: "the key opens the repository",
+    10: "the server refused the key",
+    11: "the server's host key is not trusted",
+    12: "the server cannot be reached",
+    13: "the key is accepted, but there is no such repository for it",
+    14: "something else failed; see the log",
+}
+"""Of the job that tries the key, and therefore of the result that atlas gets."""
 
 
-class SshMeta(Payload, frozen=True):
+class SshMeta(Remote, frozen=True):
     """The repository over ssh. An empty user and port 0 leave the choice to the URL and to ssh's defaults."""
 
-    remote_url: RemoteUrl
+    only_ssh: ClassVar[bool] = True
+
     user: Login = ""
     port: Port = 0
 
 
-class SshVerifyRun(Payload, frozen=True):
+class SshVerifyRun(Request, frozen=True):
     """The request."""
 
     run_id: Id

@@ -16,14 +16,13 @@ from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.errors import Internal, OrchestratorError, Timeout
 from runner.jobs import Action, Cancellation, JobResult, JobSpec
-from runner.payloads import REQUEST_TYPES, RequestPolicy
+from runner.payloads import RequestPolicy
+from runner.request_types import REQUEST_TYPES
 from runner.runtime.clock import Clock, Deadline
 from runner.runtime.logs import log_command
 from runner.sidecar import frames
 
 log = logging.getLogger("orchestrator.sidecar")
-
-_DECODERS = {name: msgspec.json.Decoder(kind) for name, kind in REQUEST_TYPES.items()}
 
 
 class Sidecar:
@@ -33,6 +32,7 @@ class Sidecar:
         self._config = config
         self._clock = clock
         self._drivers = drivers
+        self._decoders = {name: msgspec.json.Decoder(row.payload) for name, row in REQUEST_TYPES.items()}
         self._policy = RequestPolicy(
             runner_id=config.runner.id,
             public_key="" if config.http.allow_unauthenticated else config.deepsource.public_key,
@@ -86,7 +86,7 @@ class Sidecar:
         deadline = Deadline(frame.deadline, self._clock)
         if deadline.left <= 0:  # its caller has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
-        request = _DECODERS[frame.request_type].decode(frame.request)
+        request = self._decoders[frame.request_type].decode(frame.request)
         placed: list[JobResult] = []
         for action in plan(request, self._config):
             deadline.check("placing the jobs")

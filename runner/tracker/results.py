@@ -1,7 +1,7 @@
 """What atlas is told when a job cannot tell it itself: pure, from an observation and its outcome.
 
-A job publishes its own result when it succeeds. We publish a failure in the shape that the request type's own result
-has, with an empty report; the confirmation of a cancel; and what ssh_verify found, which no image publishes.
+A job publishes its own result when it succeeds. We publish a failure, in the shape that the table of request types
+gives it; the confirmation of a cancel; and the end of a job whose exit code is the result, which no image publishes.
 Every result has an id made of the job's name and reason, so that one sent twice can be known for the same.
 """
 
@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from runner.commands.ssh_verify_run import EXIT_CODES
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
+from runner.request_types import REQUEST_TYPES, RequestType
 
 _NAMESPACE = uuid.UUID("5f1c7f0e-9f5b-4b57-9a53-0d9a4f4c1f2e")
 
@@ -35,11 +35,14 @@ def result(seen: Observation, outcome: Outcome) -> Result | None:
     report = seen.report
     if report is None or not report.path:
         return None
-    if report.request_type == "ssh_verify_run":
-        return _published(seen, outcome, report, {"run_id": report.run_id, "status": _verdict(seen, outcome)})
+    row = REQUEST_TYPES.get(report.request_type)
+    if row is not None and row.verdicts:
+        return _published(seen, outcome, report, {"run_id": report.run_id, "status": _verdict(seen, outcome, row)})
     if outcome.reason == "succeeded":
         return None
-    return _published(seen, outcome, report, _failure(report, outcome))
+    # A newer release's request type is not in the table: what every failure report has, it can still be told.
+    more = row.failure(report, outcome) if row is not None else {}
+    return _published(seen, outcome, report, {"run_id": report.run_id, "status": _status(outcome), **more})
 
 
 def _confirmation(seen: Observation, outcome: Outcome) -> Result:
@@ -54,39 +57,10 @@ def _published(seen: Observation, outcome: Outcome, report: Report, kwargs: dict
     return Result(path=report.path, scope=report.scope, run_id=report.run_id, body=body)
 
 
-def _verdict(seen: Observation, outcome: Outcome) -> int:
-    """0 the key opens the repository; 10 to 14 as the job's own exit codes say; else the outcome's code."""
-    return seen.main_exit if seen.main_exit in EXIT_CODES else outcome.code
+def _verdict(seen: Observation, outcome: Outcome, row: RequestType) -> int:
+    """The job's exit code where that is a result, else the outcome's code."""
+    return seen.main_exit if seen.main_exit in row.verdicts else outcome.code
 
 
 def _status(outcome: Outcome) -> dict[str, Any]:
     return {"code": outcome.code, "hmessage": outcome.hmessage, "err": outcome.err}
-
-
-def _failure(report: Report, outcome: Outcome) -> dict[str, Any]:
-    kwargs: dict[str, Any] = {"run_id": report.run_id, "status": _status(outcome)}
-    errors = [{"hmessage": outcome.hmessage, "level": 1}]
-    if report.request_type == "analysis_run":
-        kwargs |= {"check_seq": report.check_seq, "analyzer_shortcode": report.analyzer}
-        kwargs |= {"report": _analysis_report(errors), "report_object": ""}
-    elif report.request_type == "autofix_run":
-        fixes = {"changed_files": [], "issues_fixed": [], "patches": [], "errors": errors, "extra_data": {}}
-        kwargs |= {"check_seq": report.check_seq, "report": fixes, "report_object": ""}
-    elif report.request_type == "transformer_run":
-        changes = {"changed_files": [], "commit_sha": "", "commit_created": False, "errors": errors, "patches": []}
-        kwargs |= {"report": changes, "report_object": ""}
-    else:
-        kwargs |= {"commit_sha": ""}
-    return kwargs
-
-
-def _analysis_report(errors: list[dict[str, Any]]) -> dict[str, Any]:
-    files = {"if_all": False, "deleted": [], "renamed": [], "modified": [], "added": []}
-    return {
-        "issues": [],
-        "metrics": [],
-        "is_passed": False,
-        "errors": errors,
-        "file_meta": files,
-        "extra_data": {},
-    }

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from functions.analysis import Analysis
-from functions.http import application
+import falcon
+
+from functions.function import Function
+from functions.http.application import Liveness, RequestId, TaskResource
 from runner import payloads
 from runner.jobs import JobResult
+from runner.payloads.analysis_run import AnalysisRun
+from runner.request_types import REQUEST_TYPES
+from runner.sidecar.client import Client
 
-TERMS = payloads.RequestPolicy(runner_id="", public_key="")
+POLICY = payloads.RequestPolicy(runner_id="", public_key="")
 
 
-class Baseline(Analysis):
+class Baseline(Function):
     def authenticate(self, authorization: str, deadline: float) -> None:
         pass
 
     def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
-        request = payloads.decode(body, self.payload, TERMS)
+        request = payloads.decode(body, AnalysisRun, POLICY)
         name = f"analysis-s{request.run_serial}-{request.run_id}-1"
         return (JobResult(name=name, driver="none", state="created"),)
 
 
-app = application(Baseline)
+app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[RequestId()])
+app.add_route("/tasks/analysis", TaskResource(Baseline(REQUEST_TYPES["analysis_run"], Client("none"))))
+app.add_route("/livez", Liveness())

@@ -21,7 +21,8 @@ from runner.drivers.driver import Driver, Retention
 from runner.errors import Conflict
 from runner.jobs import Cancellation, JobSpec
 from runner.observation import Observation
-from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
+from runner.payloads import RequestPolicy, decode
+from runner.request_types import REQUEST_TYPES
 from runner.runtime.clock import SystemClock
 from runner.tracker.outcomes import classify
 from runner.tracker.results import Result
@@ -82,7 +83,7 @@ def tracker(driver: Driver, publisher: Publisher) -> Tracker:
 def action(request_type: str, document: Mapping[str, Any], config: Config) -> Any:
     """What the current code makes of a recorded request."""
     policy = RequestPolicy(runner_id="runner-1", public_key="")
-    (planned,) = plan(decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], policy), config)
+    (planned,) = plan(decode(json.dumps(document).encode(), REQUEST_TYPES[request_type].payload, policy), config)
     return planned
 
 

@@ -14,24 +14,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from functions import bundle
-from functions.analysis import Analysis
-from functions.autofix import Autofix
-from functions.cancel_check import CancelCheck
-from functions.commit import Commit
-from functions.function import Function
-from functions.ssh_verify import SshVerify
-from functions.transformer import Transformer
 from runner.cli import main
 from runner.config.loading import parse
 from runner.config.section import Section
 from runner.config.types import Config
 from runner.errors import TABLE
-from runner.payloads import REQUEST_TYPES
+from runner.request_types import REQUEST_TYPES
 from tests.conftest import ROOT, KeyPair
 
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-FUNCTIONS: tuple[type[Function], ...] = (Analysis, Autofix, Transformer, SshVerify, CancelCheck, Commit)
 
 
 def blocks(language: str) -> list[Any]:
@@ -102,11 +93,15 @@ def test_make_targets_that_are_named_exist() -> None:
 
 def test_the_api_document_lists_every_path_and_spelling() -> None:
     text = (ROOT / "docs" / "http.md").read_text()
-    for function in FUNCTIONS:
-        (row,) = (line for line in text.splitlines() if line.startswith(f"| `{function.request_type}`"))
-        assert set(re.findall(r"`(/tasks/[^`]+)`", row)) == set(function.paths)
-    assert {function.request_type for function in FUNCTIONS} == REQUEST_TYPES.keys()
-    assert bundle.app is not None
+    lines = re.findall(r"^\| `(\w+)` \| (.*)$", text.partition("##")[0], re.M)
+    assert {name: tuple(re.findall(r"`(/tasks/[^`]+)`", line)) for name, line in lines} == {
+        name: row.paths for name, row in REQUEST_TYPES.items()
+    }
+
+
+def test_the_grpc_document_lists_every_call_with_its_request_type() -> None:
+    listed = re.findall(r"^\| `(\w+)` \| `(\w+_run)` \|$", (ROOT / "docs" / "grpc.md").read_text(), re.M)
+    assert dict(listed) == {row.rpc: name for name, row in REQUEST_TYPES.items()}
 
 
 def test_the_api_document_lists_every_error_with_its_status() -> None:

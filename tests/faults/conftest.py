@@ -19,7 +19,8 @@ import pytest
 
 from runner import payloads
 from runner.errors import OrchestratorError
-from runner.payloads import AnalysisRun, RequestPolicy
+from runner.payloads import RequestPolicy
+from runner.payloads.analysis_run import AnalysisRun
 from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
 from tests.processes import Process, Processes, children_of, eventually, free_port

@@ -32,9 +32,10 @@ for thread in threads: thread.join()
 FUNCTION = """
 import functions.analysis
 from runner import payloads
+from runner.payloads.analysis_run import AnalysisRun
 sample = open("examples/analysis.json", "rb").read()
 policy = payloads.RequestPolicy(runner_id="", public_key="")
-each = lambda: payloads.decode(sample, payloads.AnalysisRun, policy)
+each = lambda: payloads.decode(sample, AnalysisRun, policy)
 """
 
 

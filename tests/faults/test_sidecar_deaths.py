@@ -17,7 +17,7 @@ import pytest
 from runner import payloads
 from runner.drivers.local.driver import LocalDriver
 from runner.errors import OrchestratorError
-from runner.payloads import AnalysisRun
+from runner.payloads.analysis_run import AnalysisRun
 from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
 from runner.tracker.outcomes import classify

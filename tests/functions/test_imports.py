@@ -20,14 +20,28 @@ HEAVY = (
     "gevent",
     "jwt",
     "cryptography",
+    "runner.commands",
     "runner.drivers",
+    "runner.tracker",
 )
 
 
 @pytest.mark.parametrize("function", ["analysis", "bundle"])
 def test_importing_a_function_brings_in_no_cluster_and_nothing_heavy(function: str) -> None:
-    program = f"import sys, functions.{function}; print('\\n'.join(sys.modules))"
-    printed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = printed.stdout.split()
+    loaded = _loaded_by(f"functions.{function}")
     assert "falcon" in loaded
     assert [name for name in loaded if name.startswith(HEAVY)] == []
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "amqp"])
+def test_a_protocol_without_http_imports_no_falcon_and_no_function_s_file(protocol: str) -> None:
+    loaded = _loaded_by(f"functions.{protocol}.server")
+    files = {f"functions.{path.stem}" for path in (ROOT / "functions").glob("*.py")}
+    assert {name for name in loaded if name in files} == {"functions.bearer", "functions.function"}
+    assert [name for name in loaded if name.startswith(("falcon", "functions.http"))] == []
+
+
+def _loaded_by(module: str) -> list[str]:
+    program = f"import sys, {module}; print('\\n'.join(sys.modules))"
+    printed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    return printed.stdout.split()

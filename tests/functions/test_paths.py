@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import pytest
+from falcon.inspect import inspect_routes
 
+from runner.request_types import REQUEST_TYPES
 from tests.functions.conftest import Server
 from tests.wire import Answer, Connection, head
 
@@ -24,9 +27,24 @@ PATHS = {
     "/tasks/commit": "patcher_run",
     "/tasks/patcher": "patcher_run",
 }
+PREFIX = "/apps/{app_id}"
+PROBES = {"/livez", "/readyz"}
 STATES = {"cancel_check_run": (200, "cancelled")}
 Post = Callable[..., Answer]
 Payload = Callable[..., dict[str, Any]]
+
+
+def test_the_table_has_these_paths_and_no_other() -> None:
+    assert {path: name for name, row in REQUEST_TYPES.items() for path in row.paths} == PATHS
+
+
+@pytest.mark.parametrize("name", REQUEST_TYPES)
+def test_every_request_type_has_a_function_that_serves_its_paths_alone(name: str) -> None:
+    row = REQUEST_TYPES[name]
+    function = import_module(f"functions.{row.short_names[0].replace('-', '_')}")
+    assert f"`{name}`" in (function.__doc__ or "")
+    routes = {route.path for route in inspect_routes(function.app)}
+    assert routes == PROBES | {prefix + path for prefix in ("", PREFIX) for path in row.paths}
 
 
 @pytest.mark.parametrize("prefix", ["", "/apps/an-app"])

@@ -13,7 +13,8 @@ from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.jobs import Container, JobSpec, Resources, Text
 from runner.observation import Observation
-from runner.payloads import AnalysisRun, RequestPolicy, decode
+from runner.payloads import RequestPolicy, decode
+from runner.payloads.analysis_run import AnalysisRun
 from tests import rounds
 
 SMALL = Resources(cpu=50, memory=32)

@@ -17,12 +17,12 @@ import pika
 import pika.exceptions
 
 from examples.broker import Broker
-from runner.payloads import ALIASES, REQUEST_TYPES
+from runner.request_types import by_spelling
 from tests.processes import Process, Processes, eventually
 from tests.protocols.conftest import Outcome
 from tests.protocols.conftest import _path as field_path
 
-TYPES = (*REQUEST_TYPES, *ALIASES)
+TYPES = tuple(by_spelling())
 
 
 class Stand:

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from functions.bundle import FUNCTIONS
 from functions.grpc import messages as grpc_messages
-from runner.payloads import REQUEST_TYPES
+from runner.request_types import REQUEST_TYPES
 from tests.processes import ROOT
 
 SNAPSHOT = ROOT / "proto" / "compatibility.binpb"
@@ -132,18 +131,17 @@ def test_growing_breaks_nobody(contract: FileDescriptorSet) -> None:
     assert breaks(contract) == []
 
 
-def test_every_function_has_its_call_and_every_payload_its_message() -> None:
+def test_every_request_type_has_its_call_and_every_payload_its_message() -> None:
     calls = {method.name: method.input_type.name for method in grpc_messages.SERVICE.methods}
-    assert calls == {kind.__name__: kind.payload.__name__ for kind in FUNCTIONS}
-    assert {kind.request_type for kind in FUNCTIONS} == set(REQUEST_TYPES)
+    assert calls == {row.rpc: row.payload.__name__ for row in REQUEST_TYPES.values()}
 
 
 @pytest.mark.parametrize("name", sorted(REQUEST_TYPES))
 def test_the_messages_have_the_payloads_fields_by_the_same_names(name: str) -> None:
     import msgspec
 
-    kind = REQUEST_TYPES[name]
-    known = grpc_messages.DESCRIPTOR.message_types_by_name
+    row = REQUEST_TYPES[name]
+    message = grpc_messages.SERVICE.methods_by_name[row.rpc].input_type
 
     def compare(struct: Any, message: Any, at: str) -> None:
         fields = {grpc_messages._name(field): field for field in message.fields}
@@ -155,7 +153,7 @@ def test_the_messages_have_the_payloads_fields_by_the_same_names(name: str) -> N
             if isinstance(inner, msgspec.inspect.StructType):
                 compare(inner.cls, fields[field.encode_name].message_type, f"{at}.{field.encode_name}")
 
-    compare(kind, known[kind.__name__], name)
+    compare(row.payload, message, name)
 
 
 def test_the_installed_client_is_no_package_named_proto(tmp_path: Path) -> None:

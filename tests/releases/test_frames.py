@@ -11,7 +11,8 @@ import pytest
 
 from runner.errors import Problem
 from runner.jobs import JobResult
-from runner.payloads import REQUEST_TYPES, RequestPolicy
+from runner.payloads import RequestPolicy
+from runner.request_types import REQUEST_TYPES
 from runner.sidecar import frames
 from runner.sidecar.client import submission
 from tests.releases import RELEASES, recorded
@@ -89,7 +90,7 @@ def test_the_sidecar_reads_what_functions_of_the_release_before_send(release: st
         read = frames.decode_request(body(recorded_frames(release)[name]))
         if isinstance(frame, frames.Submit):
             assert isinstance(read, frames.Submit)
-            kind = REQUEST_TYPES[read.request_type]
+            kind = REQUEST_TYPES[read.request_type].payload
             assert msgspec.json.decode(read.request, type=kind) == msgspec.json.decode(frame.request, type=kind)
             read, frame = (msgspec.structs.replace(each, request=b"") for each in (read, frame))
         assert read == frame

@@ -7,7 +7,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-from runner.payloads import REQUEST_TYPES
+from runner.request_types import REQUEST_TYPES
 
 # No deadline for a single example: on a loaded machine it would only measure the machine.
 settings.register_profile("quick", deadline=None, max_examples=25, print_blob=True)

@@ -10,7 +10,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
+from runner.payloads import RequestPolicy, decode
+from runner.request_types import REQUEST_TYPES
 
 OPEN = RequestPolicy(runner_id="runner-1", public_key="")
 """RequestPolicy on which every good request is taken."""
@@ -205,7 +206,7 @@ def _steps(pointer: str) -> list[str]:
 
 def read(request_type: str, document: Any, policy: RequestPolicy = OPEN) -> Any:
     """The request, through the same door as atlas's."""
-    return decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], policy)
+    return decode(json.dumps(document).encode(), REQUEST_TYPES[request_type].payload, policy)
 
 
 def changed(request_type: str, pointer: str, value: Any) -> Any:

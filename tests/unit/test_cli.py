@@ -17,13 +17,11 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from functions import analysis, autofix, cancel_check, commit, ssh_verify, transformer
 from runner.cli import main
-from runner.cli.requests import PATHS
 from runner.config.drivers import LocalImage
 from runner.drivers.local.driver import LocalDriver
 from runner.jobs import Cancellation, Report
-from runner.payloads import REQUEST_TYPES
+from runner.request_types import REQUEST_TYPES
 from runner.runtime import exit_codes
 from runner.runtime.clock import SystemClock
 from tests.conformance import jobs
@@ -79,7 +77,7 @@ class TestHelp:
         documented = dict(line.split(maxsplit=1) for line in lines if line[:1].isdigit())
         assert {code: meaning.split(" ")[0] for code, meaning in documented.items()} == {
             "0": "done",
-            str(exit_codes.DEFECT): "a",
+            str(exit_codes.DEFECT): "internal",
             str(exit_codes.USAGE): "the",
             str(exit_codes.CONFIGURATION): "the",
             str(exit_codes.REFUSED): "the",
@@ -429,7 +427,7 @@ class TestSubmit:
         result = run("submit", kind, payload(kind), "--url", f"{server.url}/", "--token", "t.o.k")
         assert (result.exit_code, result.stdout.split()) == (0, ["created", "local", "analysis-s7-r-1-3"])
         ((path, headers, body),) = server.requests
-        assert path == PATHS[kind]
+        assert path == REQUEST_TYPES[kind].paths[0]
         assert (headers["Authorization"], headers["Content-Type"]) == ("Bearer t.o.k", "application/json")
         assert body == payload(kind).read_bytes()
 
@@ -517,18 +515,6 @@ class TestSubmit:
         result = run("submit", "analysis", payload("analysis_run"), *options)
         assert result.exit_code == exit_codes.USAGE
         assert "two" not in result.output
-
-    def test_the_paths_are_those_that_the_functions_serve(self) -> None:
-        kinds = (
-            analysis.Analysis,
-            autofix.Autofix,
-            transformer.Transformer,
-            ssh_verify.SshVerify,
-            cancel_check.CancelCheck,
-            commit.Commit,
-        )
-        assert {kind.request_type: kind.paths[0] for kind in kinds} == PATHS
-        assert {kind.request_type: kind.payload for kind in kinds} == REQUEST_TYPES
 
 
 class TestJobs:

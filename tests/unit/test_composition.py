@@ -13,7 +13,8 @@ from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.jobs import JobSpec
 from runner.observation import Observation
-from runner.payloads import RequestPolicy, SshVerifyRun, decode
+from runner.payloads import RequestPolicy, decode
+from runner.payloads.ssh_verify_run import SshVerifyRun
 from tests.deadlines import within
 from tests.rounds import observed
 

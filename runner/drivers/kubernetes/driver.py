@@ -35,6 +35,7 @@ from runner.drivers.kubernetes.observation import JobObject, JobPage, PodObject,
 from runner.errors import Conflict, OrchestratorError, Rejected, Timeout, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
+from runner.request_types import roles
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 
@@ -50,7 +51,6 @@ TAIL_LINES = 20
 """Of a failed job's log, as evidence."""
 
 _OURS = "manager=runner"
-_OUR_PODS = "role in (analysis,autofix,transformer,patcher,ssh-verify)"
 
 
 class KubernetesDriver:
@@ -104,7 +104,7 @@ class KubernetesDriver:
         deadline = Deadline.after(LOOK_SECONDS, self._clock)
         jobs = tuple(self._pages(where, BATCH, "jobs", _OURS, JobPage, deadline))
         pods: dict[str, PodObject] = {}
-        for pod in self._pages(where, CORE, "pods", _OUR_PODS, PodPage, deadline):
+        for pod in self._pages(where, CORE, "pods", _our_pods(), PodPage, deadline):
             pods[pod.job] = shown_pod(pods.get(pod.job), pod)
         for job in jobs:
             yield self._with_log(where, job, pods.get(job.metadata.name), deadline)
@@ -134,7 +134,7 @@ class KubernetesDriver:
         """See Driver.logs."""
         deadline = Deadline.after(LOOK_SECONDS, self._clock)
         for where in self._namespaces():
-            query = f"{_OUR_PODS},batch.kubernetes.io/job-name={name}"
+            query = f"{_our_pods()},batch.kubernetes.io/job-name={name}"
             pod: PodObject | None = None
             for each in self._pages(where, CORE, "pods", query, PodPage, deadline):
                 pod = shown_pod(pod, each)
@@ -269,6 +269,11 @@ class KubernetesDriver:
 
     def _namespaces(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(namespace(self._config, pool) for pool in self._pools))
+
+
+def _our_pods() -> str:
+    """Selects the pods of every request type, and nobody else's."""
+    return f"role in ({','.join(roles())})"
 
 
 def _repeat(known: JobObject, job: JobSpec, manifest: Mapping[str, Any]) -> State:

@@ -24,7 +24,9 @@ def _find(*places: str) -> Any:
 parse = _find("runner.config.loading:parse", "runner.config:parse")
 plan = _find("runner.commands:plan")
 decode = _find("runner.payloads:decode")
-request_types = _find("runner.payloads:REQUEST_TYPES")
+_rows = _find("runner.request_types:REQUEST_TYPES", "runner.payloads:REQUEST_TYPES")
+request_types = {name: getattr(row, "payload", row) for name, row in _rows.items()}
+"""Payloads by name. In 0.1 the table held nothing else."""
 Policy = _find("runner.payloads:RequestPolicy", "runner.payloads:Terms")
 Deadline = _find("runner.runtime.clock:Deadline", "runner.drivers:Deadline")
 try:

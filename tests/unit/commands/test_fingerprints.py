@@ -15,8 +15,9 @@ from runner.commands.fingerprints import fingerprint
 from runner.config.types import Config
 from runner.errors import OrchestratorError
 from runner.jobs import JobSpec
-from runner.payloads import REQUEST_TYPES, decode
+from runner.payloads import decode
 from runner.payloads.analysis_run import Artifact
+from runner.request_types import REQUEST_TYPES
 from tests.unit.documents import OPEN, places, put, read, whole
 
 RUNS = sorted(set(REQUEST_TYPES) - {"cancel_check_run"})
@@ -126,7 +127,7 @@ def test_of_meta_only_the_pool_counts(kind: str) -> None:
 def test_white_space_in_config_does_not_count_and_everything_else_does(kind: str) -> None:
     def of(config: str) -> str:
         body = json.dumps({**whole(kind), "config": "@"}).replace('"@"', config).encode()
-        (job,) = plan(decode(body, REQUEST_TYPES[kind], OPEN), Config())
+        (job,) = plan(decode(body, REQUEST_TYPES[kind].payload, OPEN), Config())
         assert isinstance(job, JobSpec)
         return job.fingerprint
 
@@ -156,7 +157,7 @@ def test_a_field_that_atlas_adds_does_not_count(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_field_that_we_add_does_not_count_until_it_is_sent(kind: str) -> None:
-    payload = REQUEST_TYPES[kind]
+    payload = REQUEST_TYPES[kind].payload
     fields = [("x_text", str, ""), ("x_many", tuple[str, ...], ()), ("x_part", Artifact, Artifact()), ("x", int, 0)]
     longer = msgspec.defstruct(payload.__name__, fields, bases=(payload,), frozen=True, kw_only=True)
 

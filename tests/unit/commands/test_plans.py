@@ -29,7 +29,7 @@ from runner.jobs import (
     TokenClaims,
     Volume,
 )
-from runner.payloads import REQUEST_TYPES
+from runner.request_types import REQUEST_TYPES
 from tests.unit.documents import changed, drop, places, put, read, whole
 
 if sys.version_info >= (3, 14):

@@ -14,9 +14,10 @@ import msgspec
 import pytest
 
 from runner.commands import plan
-from runner.commands.ssh_verify_run import COMMAND, EXIT_CODES, SCRIPT, TIME_LIMIT
+from runner.commands.ssh_verify_run import COMMAND, SCRIPT, TIME_LIMIT
 from runner.config.types import Config
 from runner.jobs import Container, JobSpec, Resources, Secret, SecretRef
+from runner.payloads.ssh_verify_run import EXIT_CODES
 from tests.unit.documents import changed, read, whole
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0 $(id) `id` \"'\n-----END OPENSSH PRIVATE KEY-----"

@@ -17,7 +17,9 @@ from runner.commands import plan
 from runner.config.types import Config
 from runner.errors import Invalid, Malformed, OrchestratorError, TooLarge
 from runner.jobs import JobSpec
-from runner.payloads import ALIASES, MAX_BODY, REQUEST_TYPES, AnalysisRun, RequestPolicy, decode
+from runner.payloads import MAX_BODY, RequestPolicy, decode
+from runner.payloads.analysis_run import AnalysisRun
+from runner.request_types import REQUEST_TYPES, by_spelling
 from tests.unit.documents import OPEN, changed, drop, look, places, put, read, whole
 
 REQUIRED = {
@@ -67,7 +69,8 @@ def members(document: Any) -> list[str]:
 class TestFields:
     def test_there_are_the_six_types_of_the_contract_and_atlas_own_spelling_of_one(self) -> None:
         assert set(REQUEST_TYPES) == set(REQUIRED)
-        assert ALIASES == {"transforer_run": "transformer_run"}
+        others = {spelling: row.name for spelling, row in by_spelling().items() if spelling != row.name}
+        assert others == {"transforer_run": "transformer_run"}
 
     def test_every_field_of_the_contract_is_read(self, request_type: str) -> None:
         document = whole(request_type)
@@ -448,7 +451,7 @@ def _nested(levels: int) -> Any:
 
 def _config_argument(kind: str, config: str) -> str:
     marked = json.dumps({**whole(kind), "config": "@"})
-    return _argument(decode(marked.replace('"@"', config).encode(), REQUEST_TYPES[kind], OPEN))
+    return _argument(decode(marked.replace('"@"', config).encode(), REQUEST_TYPES[kind].payload, OPEN))
 
 
 def _argument(request: Any) -> str:
@@ -492,7 +495,7 @@ class TestNothingElseEscapes:
     @pytest.mark.parametrize("body", TRAPS, ids=lambda body: repr(body[:24]))
     def test_known_traps(self, request_type: str, body: bytes) -> None:
         with pytest.raises(OrchestratorError):
-            decode(body, REQUEST_TYPES[request_type], OPEN)
+            decode(body, REQUEST_TYPES[request_type].payload, OPEN)
 
     @given(kind=st.sampled_from(sorted(REQUEST_TYPES)), body=st.binary(max_size=300))
     def test_random_bytes(self, kind: str, body: bytes) -> None:
@@ -533,7 +536,7 @@ class TestNothingElseEscapes:
 def _read_and_plan(kind: str, body: bytes) -> None:
     """Reads; and what can be read can be planned."""
     try:
-        plan(decode(body, REQUEST_TYPES[kind], OPEN), Config())
+        plan(decode(body, REQUEST_TYPES[kind].payload, OPEN), Config())
     except OrchestratorError:
         return
 

@@ -23,7 +23,8 @@ from runner.drivers.memory import MemoryDriver
 from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, Report
 from runner.observation import Observation, Outcome
-from runner.payloads import REQUEST_TYPES, RequestPolicy, decode
+from runner.payloads import RequestPolicy, decode
+from runner.request_types import REQUEST_TYPES
 from runner.runtime.clock import Deadline, SystemClock
 from runner.security.tokens import Signer
 from runner.tracker.leader import only_one
@@ -74,7 +75,7 @@ class World:
 
     def submit(self, request_type: str, document: dict[str, Any]) -> JobSpec:
         policy = RequestPolicy(runner_id="", public_key="")
-        request = decode(json.dumps(document).encode(), REQUEST_TYPES[request_type], policy)
+        request = decode(json.dumps(document).encode(), REQUEST_TYPES[request_type].payload, policy)
         (job,) = plan(request, self.config)
         assert isinstance(job, JobSpec)
         self.driver.submit(job, within(5))
@@ -200,7 +201,9 @@ def test_a_cancel_is_confirmed_under_its_own_run(world: World, sample: Sample) -
     job = world.submit("analysis_run", sample("analysis"))
     document = {"run_id": "cancel-1", "analysis_meta": {"run_id": sample("analysis")["run_id"], "run_serial": "0", "check_seq": "1"}}  # fmt: skip  # noqa: E501
     request = decode(
-        json.dumps(document).encode(), REQUEST_TYPES["cancel_check_run"], RequestPolicy(runner_id="", public_key="")
+        json.dumps(document).encode(),
+        REQUEST_TYPES["cancel_check_run"].payload,
+        RequestPolicy(runner_id="", public_key=""),
     )
     (cancellation,) = plan(request, world.config)
     assert isinstance(cancellation, Cancellation)

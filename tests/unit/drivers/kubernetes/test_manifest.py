@@ -26,7 +26,7 @@ from runner.drivers.kubernetes.manifest import (
     tombstone_manifest,
 )
 from runner.jobs import Cancellation, Container, JobSpec, Report, Secret, SecretRef
-from runner.payloads import REQUEST_TYPES
+from runner.request_types import REQUEST_TYPES
 from tests.unit.documents import put, read, whole
 
 RUNS = sorted(set(REQUEST_TYPES) - {"cancel_check_run"})

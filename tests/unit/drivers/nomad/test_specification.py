@@ -17,7 +17,8 @@ from runner.config.types import Config
 from runner.drivers.nomad import rendering as nomad_rendering
 from runner.drivers.nomad.specification import argument, image_on_node, specification, variable
 from runner.jobs import JobSpec, Resources, Secret, SecretRef
-from runner.payloads import AnalysisRun, RequestPolicy, decode
+from runner.payloads import RequestPolicy, decode
+from runner.payloads.analysis_run import AnalysisRun
 from tests.conformance.jobs import POOL, job
 
 MakeConfig = Callable[..., Config]
