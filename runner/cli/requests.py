@@ -61,7 +61,7 @@ payload_argument = click.argument("payload", type=click.File("rb"))
 )
 @click.option("--reveal", is_flag=True, help="Show the secrets' values; sign a real token.")
 def render(row: RequestType, payload: Any, path: str | None, driver: str | None, reveal: bool) -> None:
-    """See its help, which has the table's names in it."""
+    """What its help says, which names the request types of the table."""
     located = configuration.locate(path, os.environ)
     config = load_or_exit(path) if path or located.exists() else Config()
     policy = payloads.RequestPolicy(runner_id="", public_key="", allow_file_remotes=config.remotes.allow_file)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from runner.payloads import Remote, remotes
+from runner.payloads import Repository, remotes
 from runner.payloads.analysis_run import Check
 from runner.payloads.fields import Keys
 
@@ -29,7 +29,7 @@ def fingerprint(request_type: str, task: Any) -> str:
 
 def _bare(name: str, value: Any) -> Any:
     """What is left of a field once nothing is in it that may differ between two sendings."""
-    if isinstance(value, Remote):
+    if isinstance(value, Repository):
         return msgspec.structs.replace(value, remote_url=_public(value.remote_url))
     return _BARE[name](value) if name in _BARE else value
 

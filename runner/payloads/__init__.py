@@ -14,7 +14,7 @@ import msgspec
 from runner.config.reading import read
 from runner.errors import Invalid, Problem, TooLarge
 from runner.payloads import remotes
-from runner.payloads.fields import Payload, Pool, Remote, RepositoryConfig, Request
+from runner.payloads.fields import Payload, Pool, Repository, RepositoryConfig, Request
 
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of a request's body."""
@@ -54,11 +54,11 @@ def _problems(request: Any, policy: RequestPolicy) -> Iterator[Problem]:
         yield from _within("/_meta/resource_pool", msgspec.json.encode(pool), Pool)
 
 
-def _remotes(request: Request) -> Iterator[tuple[str, Remote]]:
+def _remotes(request: Request) -> Iterator[tuple[str, Repository]]:
     # By names, since `msgspec.structs.fields` evaluates the annotations each time.
     for name, encoded in zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True):
         part = getattr(request, name)
-        if isinstance(part, Remote) and part.remote_url is not None:
+        if isinstance(part, Repository) and part.remote_url is not None:
             yield f"/{encoded}/remote_url", part
 
 
@@ -70,4 +70,4 @@ def _within(at: str, document: bytes, kind: Any) -> Iterator[Problem]:
             yield Problem(at + problem.pointer, problem.message)
 
 
-__all__ = ["MAX_BODY", "Payload", "Remote", "Request", "RequestPolicy", "decode"]
+__all__ = ["MAX_BODY", "Payload", "Repository", "Request", "RequestPolicy", "decode"]

@@ -182,7 +182,7 @@ class Request(Payload, frozen=True):
         yield from ()
 
 
-class Remote(Payload, frozen=True):
+class Repository(Payload, frozen=True):
     """Base of a part that names a repository, in whichever field of a request. `remote_url` may carry credentials."""
 
     only_ssh: ClassVar[bool] = False
@@ -214,7 +214,7 @@ class Keys(Payload, frozen=True):
     ssh: SshKeys = SshKeys()
 
 
-class VcsMeta(Remote, frozen=True):
+class VcsMeta(Repository, frozen=True):
     """Where the code is and which state of it is meant."""
 
     checkout_oid: Oid

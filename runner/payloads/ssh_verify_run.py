@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from runner.payloads.fields import Id, Keys, Line, Login, Port, Remote, Request
+from runner.payloads.fields import Id, Keys, Line, Login, Port, Repository, Request
 
 EXIT_CODES = {
     0: "the key opens the repository",
@@ -19,7 +19,7 @@ EXIT_CODES = {
 """Of the job that tries the key, and therefore of the result that atlas gets."""
 
 
-class SshMeta(Remote, frozen=True):
+class SshMeta(Repository, frozen=True):
     """The repository over ssh. An empty user and port 0 leave the choice to the URL and to ssh's defaults."""
 
     only_ssh: ClassVar[bool] = True

@@ -28,6 +28,8 @@ TYPES = tuple(by_spelling())
 class Stand:
     """Everything of one test. Its names on the broker are its own, so tests share a broker undisturbed."""
 
+    consumer_module: tuple[str, ...] = ("functions.amqp",)
+
     def __init__(self, broker: Broker, processes: Processes, directory: Path, module: str = "runner") -> None:
         self.broker = broker
         self.exchange = f"jobs-{uuid.uuid4().hex[:8]}"
@@ -51,10 +53,10 @@ class Stand:
 
         `access` says by the variables' last words how the broker is reached: `{"URL": …, "CA_FILE": …}`.
         """
-        queues = {name: {"queue": self.queue(name)} for name in TYPES}
+        queues = {name: {"queue": self.queue(name)} for name in by_spelling()}
         given = {"exchange": self.exchange, "queues": queues, "delays": [1, 2], **section}
         process = self._processes.python(
-            *("-m", "functions.amqp"),
+            *("-m", *self.consumer_module),
             ORCHESTRATOR_SOCKET=str(self.socket),
             ORCHESTRATOR_RABBITMQ=json.dumps(given),
             **{f"ORCHESTRATOR_AMQP_{name}": value for name, value in (access or {"URL": self.broker.url}).items()},
@@ -113,7 +115,7 @@ class Stand:
 
     def waiting(self) -> int:
         """Messages that still wait anywhere but among the dead letters."""
-        return sum(max(0, self.depth(self.queue(name))) for name in TYPES) + self.delayed()
+        return sum(max(0, self.depth(self.queue(name))) for name in by_spelling()) + self.delayed()
 
     def delayed(self) -> int:
         return sum(max(0, self.depth(f"{self.exchange}.delay.{seconds}")) for seconds in (1, 2))

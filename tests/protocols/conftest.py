@@ -21,15 +21,18 @@ import grpc
 import msgspec
 import pytest
 from google.protobuf import json_format
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from grpc_status import rpc_status
 
 from examples.broker import Broker, BrokerMissing, install
 from functions.grpc import tasks_pb2 as messages
+from runner.request_types import REQUEST_TYPES
 from tests.processes import Process, Processes, eventually, free_port
 from tests.wire import Connection, head, request
 
 SERVICE = "orchestrator.v1.Tasks"
+CONTRACT = messages.DESCRIPTOR.services_by_name["Tasks"]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -58,17 +61,13 @@ class HttpClient:
     """POST to the bundle."""
 
     name = "http"
-    paths = {
-        "analysis_run": "analysis", "autofix_run": "autofix", "transformer_run": "transformer",
-        "ssh_verify_run": "ssh-verify", "cancel_check_run": "cancel-check", "patcher_run": "commit",
-    }  # fmt: skip
 
     def __init__(self, port: int, token: str) -> None:
         self._port = port
         self._headers = {"Authorization": f"Bearer {token}"}
 
     def send(self, request_type: str, document: dict[str, Any]) -> Outcome:
-        path = f"/tasks/{self.paths[request_type]}"
+        path = REQUEST_TYPES[request_type].paths[0]
         with Connection(self._port) as connection:
             answer = connection.ask(request("POST", path, json.dumps(document).encode(), self._headers))
         if answer.status in (200, 201):
@@ -85,43 +84,39 @@ class GrpcClient:
     """grpcio, an implementation that the server does not use."""
 
     name = "grpc"
-    calls = {
-        "analysis_run": ("Analysis", messages.AnalysisRun), "autofix_run": ("Autofix", messages.AutofixRun),
-        "transformer_run": ("Transformer", messages.TransformerRun),
-        "ssh_verify_run": ("SshVerify", messages.SshVerifyRun),
-        "cancel_check_run": ("CancelCheck", messages.CancelCheckRun), "patcher_run": ("Commit", messages.PatcherRun),
-    }  # fmt: skip
 
-    def __init__(self, port: int, token: str, *, channel: grpc.Channel | None = None) -> None:
+    def __init__(self, port: int, token: str, *, channel: grpc.Channel | None = None, contract: Any = CONTRACT) -> None:
         self.channel = channel or grpc.insecure_channel(f"127.0.0.1:{port}")
+        self._contract = contract
         self._metadata = (("authorization", f"Bearer {token}"),)
 
     def call(self, request_type: str) -> Any:
-        name, kind = self.calls[request_type]
         return self.channel.unary_unary(
-            f"/{SERVICE}/{name}",
-            request_serializer=kind.SerializeToString,
+            f"/{SERVICE}/{REQUEST_TYPES[request_type].rpc}",
+            request_serializer=lambda said: said.SerializeToString(),
             response_deserializer=messages.Accepted.FromString,
         )
 
     def send(self, request_type: str, document: dict[str, Any]) -> Outcome:
         try:
-            answer = self.call(request_type)(message(request_type, document), timeout=15, metadata=self._metadata)
+            said = message(request_type, document, self._contract)
+            answer = self.call(request_type)(said, timeout=15, metadata=self._metadata)
         except grpc.RpcError as error:
             return refusal(error)
         return accepted(answer)
 
 
-def message(request_type: str, document: dict[str, Any]) -> Any:
-    """The document as the contract's message."""
+def message(request_type: str, document: dict[str, Any], contract: Any = CONTRACT) -> Any:
+    """The document as a message of the contract."""
     said = dict(document)
     if said.get("config") is not None:
         config = said["config"]
         said["config"] = config if isinstance(config, str) else json.dumps(config)
     if ids := (said.get("artifacts") or {}).get("patch_ids"):
         said["artifacts"] = said["artifacts"] | {"patch_ids": {name: _patch_ids(each) for name, each in ids.items()}}
+    kind = GetMessageClass(contract.methods_by_name[REQUEST_TYPES[request_type].rpc].input_type)
     try:
-        return json_format.ParseDict(said, GrpcClient.calls[request_type][1](), ignore_unknown_fields=True)
+        return json_format.ParseDict(said, kind(), ignore_unknown_fields=True)
     except json_format.ParseError as error:
         raise NotExpressible(str(error)) from error
 
