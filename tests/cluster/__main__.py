@@ -1,7 +1,7 @@
 """`python -m tests.cluster up|down|status`.
 
-Ends with 0 when all is well, 1 when it couldn't be done, and `status` with 3 when the cluster isn't
-in order (the number that LSB gives to "program is not running").
+Exit codes: 0 on success, 1 when the action failed. `status` exits with 3 when the cluster isn't ready
+(LSB's exit status for "program is not running").
 """
 
 import argparse
@@ -15,13 +15,13 @@ _DONE, _FAILED, _NOT_RUNNING = 0, 1, 3
 
 
 def main(arguments: list[str]) -> int:
-    """Do as told; returns the exit code."""
+    """Run the action and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster")
     parser.add_argument("action", choices=("up", "down", "status"))
     action = parser.parse_args(arguments).action
     try:
         if action == "up":
-            print(_account(up()))
+            print(_summary(up()))
         elif action == "down":
             down()
         else:
@@ -33,18 +33,18 @@ def main(arguments: list[str]) -> int:
 
 
 def _status() -> int:
-    pids, trouble = status()
+    pids, problem = status()
     for name, pid in pids.items():
         print(f"{name:<24} {pid or '-'}")
-    if trouble:
-        print(trouble)
+    if problem:
+        print(problem)
         return _NOT_RUNNING
-    print(_account(describe()))
+    print(_summary(describe()))
     return _DONE
 
 
-def _account(cluster: Cluster) -> str:
-    """What was made, for a person with a shell."""
+def _summary(cluster: Cluster) -> str:
+    """The clusters' addresses and the shell commands that use them."""
     kubernetes, nomad = cluster.kubernetes, cluster.nomad
     return "\n".join(
         (

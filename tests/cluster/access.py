@@ -1,4 +1,4 @@
-"""What a test has to know to use the running cluster. Tokens stay out of `repr`."""
+"""Addresses and credentials of the running cluster. Tokens are left out of `repr`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +10,9 @@ class KubernetesAccess:
 
     url: str
     ca: Path
-    kubeconfig: Path  # of the administrator, who is in system:masters
+    kubeconfig: Path  # of the administrator, a member of system:masters
     token: str = field(repr=False)
-    host: str  # where pods reach what listens on this machine
+    host: str  # the address at which pods reach servers on this machine
     node: str
     kubectl: Path
     version: str
@@ -26,14 +26,14 @@ class NomadAccess:
     ca: Path
     token: str = field(repr=False)
     token_file: Path
-    host: str  # where containers reach what listens on this machine
+    host: str  # the address at which containers reach servers on this machine
     nomad: Path
     version: str
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Both."""
+    """Access to both clusters."""
 
     kubernetes: KubernetesAccess
     nomad: NomadAccess

@@ -1,12 +1,12 @@
-"""The programs of Kubernetes and Nomad, built from their Go modules and kept by version.
+"""The programs of Kubernetes and Nomad, built from their Go modules and cached by version.
 
-Where the tests run, no binary can be downloaded, but Go modules can. Each set of programs gets a
-Go module of its own that names them as tools (`go get -tool`, Go 1.24), so that their hundreds of
-dependencies resolve apart from each other, with checksums verified by Go's own database.
+Test machines can download Go modules, but no binaries. Each set of programs has its own Go module,
+which lists them as tools (`go get -tool`, Go 1.24). The sets' hundreds of dependencies are therefore
+resolved separately, and Go's checksum database verifies them.
 
-1.34 is the newest Kubernetes that was seen to work under cgroup v1, which test machines may have.
-Go refuses to install a module with `replace` lines, which both have, by `go install`; a module of
-tools may repeat these lines, and does so here.
+Kubernetes 1.34 is the newest version that was observed to work under cgroup v1, which test machines
+may have. `go install` refuses modules with `replace` lines, and both have some. A module of tools may
+repeat these lines, as done here.
 """
 
 import json
@@ -30,11 +30,11 @@ class Recipe:
     module: str
     version: str
     packages: tuple[str, ...]  # below the module; "" is the module itself
-    minutes: int  # from nothing, with two cores, to tell who waits
+    minutes: int  # an uncached build on two cores; shown as progress
     variables: Mapping[str, str] = field(default_factory=dict)  # for the linker's -X
-    # module -> module to take instead, version
+    # module -> replacement module, version
     replacements: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    staging: str | None = None  # version of the modules that this one replaces by a path
+    staging: str | None = None  # version of the modules that this one replaces with a path
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -78,7 +78,7 @@ NOMAD = Recipe(
     version="v1.11.3",
     packages=("",),
     minutes=4,
-    replacements={  # those of its own go.mod, the path one by the commit of the release
+    replacements={  # as in its go.mod; the release's commit stands in for the path
         "github.com/hashicorp/nomad/api": (
             "github.com/hashicorp/nomad/api",
             "v0.0.0-20261016150620-df630b26e78a",
@@ -98,7 +98,7 @@ RECIPES = (KUBERNETES, NOMAD)
 
 
 def directory(places: Places, recipe: Recipe) -> Path:
-    """Where the recipe's programs are, or will be."""
+    """The directory of the recipe's programs; it may not exist yet."""
     return places.cache / "binaries" / f"{recipe.name}-{recipe.version}"
 
 
@@ -108,7 +108,7 @@ def built(places: Places, recipe: Recipe) -> bool:
 
 
 def build(places: Places, recipe: Recipe) -> Path:
-    """The directory with the recipe's programs; built when it isn't in the cache.
+    """The directory with the recipe's programs. Builds them unless they are cached.
 
     Raises ClusterError when there is no Go, or the build fails.
     """
@@ -116,7 +116,7 @@ def build(places: Places, recipe: Recipe) -> Path:
     if built(places, recipe):
         return target
     if not shutil.which("go"):
-        raise ClusterError(f"{recipe.name} must be built, and there is no Go")
+        raise ClusterError(f"{recipe.name} must be built, but Go isn't installed; install Go")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         step(f"building {recipe.name} {recipe.version} (about {recipe.minutes} minutes)"),
@@ -139,7 +139,7 @@ def _build(recipe: Recipe, scratch: Path) -> None:
     run("go", "get", "-tool", *tools, cwd=scratch, env=env)
     variables = " ".join(f"-X {name}={value}" for name, value in recipe.variables.items())
     run(
-        *("nice", "-n", "19"),  # many minutes of all cores; whoever works beside it comes first
+        *("nice", "-n", "19"),  # it uses all cores for minutes; other processes have priority
         *("go", "build", "-trimpath", "-ldflags", f"-s -w {variables}"),
         *("-o", f"{scratch / 'bin'}/", *recipe.paths),
         cwd=scratch,
@@ -148,10 +148,10 @@ def _build(recipe: Recipe, scratch: Path) -> None:
 
 
 def _staged(recipe: Recipe, scratch: Path) -> dict[str, tuple[str, str]]:
-    """The replacements for what the module replaces by a path inside of its own repository.
+    """Published replacements for the modules that `go.mod` replaces with a path in its repository.
 
-    Kubernetes does so with the thirty modules of its `staging` directory, each of which is
-    published under a version of its own as well.
+    Kubernetes does so for the thirty modules of its `staging` directory. Each of them is also
+    published under its own version.
     """
     if recipe.staging is None:
         return {}

@@ -1,7 +1,7 @@
-"""Keys and certificates, by openssl: an authority per cluster, so that tests verify TLS.
+"""Keys and certificates, made by openssl. Each cluster has its own authority, so that tests verify TLS.
 
-The extensions are those that Python's VERIFY_X509_STRICT (on by default since 3.13) and Go insist
-on: key usage and key identifiers everywhere, subject alternative names on servers (RFC 5280, 4.2).
+The extensions are those that Python's VERIFY_X509_STRICT (on by default since 3.13) and Go
+require: key usage and key identifiers everywhere, subject alternative names on servers (RFC 5280, 4.2).
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority in a directory of its own."""
+    """A certificate authority in its own directory."""
 
     directory: Path
     name: str
@@ -34,7 +34,7 @@ class Authority:
         return _pair(self.directory, "ca")
 
     def create(self) -> None:
-        """Make the authority's key and certificate, unless they are there already."""
+        """Make the authority's key and certificate unless they exist."""
         if self.pair.certificate.exists():
             return
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -47,10 +47,10 @@ class Authority:
         )
 
     def issue(self, name: str, *, group: str = "", hosts: tuple[str, ...] = ()) -> Pair:
-        """A certificate for the common name `name`, organization `group`, good for both sides.
+        """A certificate for the common name `name` and the organization `group`, for server and client.
 
-        Kubernetes reads user and group out of these two (Authenticating, X509 client
-        certificates). `hosts` are DNS names and IP addresses; without any it is for clients only.
+        Kubernetes reads user and group from these two (Authenticating, X509 client certificates).
+        `hosts` are DNS names and IP addresses. Without `hosts`, the certificate is for clients only.
         """
         pair = _pair(self.directory, name.replace(":", "-"))
         if not pair.certificate.exists():
@@ -78,16 +78,16 @@ def signing_key(path: Path) -> Path:
 
 
 def _request(pair: Pair, subject: str, *extensions: str, authority: Pair | None = None) -> None:
-    """Make a key and its certificate, signed by the authority or else by itself."""
+    """Make a key and its certificate, signed by the authority or self-signed."""
     signer = ("-CA", authority.certificate, "-CAkey", authority.key) if authority else ()
     added = [word for extension in extensions for word in ("-addext", extension)]
     new = pair.certificate.with_suffix(".new")
     run(
         *("openssl", "req", "-x509", *_NEW_KEY, "-days", _DAYS, "-subj", subject),
-        *("-config", "/dev/null"),  # no extensions but ours
+        *("-config", "/dev/null"),  # no default extensions
         *("-keyout", pair.key, "-out", new, *signer, *added),
     )
-    new.replace(pair.certificate)  # the certificate is there only once both are whole
+    new.replace(pair.certificate)  # the certificate exists only when both files are complete
 
 
 def _alternative(host: str) -> str:

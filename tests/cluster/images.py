@@ -1,11 +1,11 @@
 """Container images without a registry: files and directories layered onto the root file system.
 
-The archive written here is the one of `docker save` (Docker Image Specification v1.2): both
-`docker load` and `ctr images import` take it. The tag is made of the content's hash, so a changed
-image is another image: nothing stale is ever run, and loading one again costs nothing.
+The archive has the format of `docker save` (Docker Image Specification v1.2), which both
+`docker load` and `ctr images import` read. The tag is derived from the content's hash, so a changed
+image has a new name: no stale image is run, and loading an image twice has no effect.
 
-The names begin with `localhost/`: both runtimes take that for a registry, leave the name as it is,
-and on an image that was never loaded fail at once instead of asking a registry out in the world.
+The names begin with `localhost/`. Both runtimes treat that as a registry and keep the name as it is.
+If an image was never loaded, they fail at once instead of contacting a public registry.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class File:
-    """A file of an image: its content, or the path of a file of this machine to copy."""
+    """A file in an image: its content, or the path of a file on this machine to copy."""
 
     content: bytes | Path
     mode: int = 0o644
@@ -39,7 +39,7 @@ class File:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory of an image."""
+    """A directory in an image."""
 
     mode: int = 0o755
     owner: tuple[int, int] = (0, 0)
@@ -47,7 +47,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class Image:
-    """An image: what to name it in a job, and how to write its archive."""
+    """An image: its reference for a job, and the content of its archive."""
 
     reference: str
     base: Rootfs = field(repr=False)
@@ -55,7 +55,7 @@ class Image:
     config: bytes = field(repr=False)
 
     def write(self, stream: IO[bytes]) -> None:
-        """Write the archive to a stream, which needs no seeking."""
+        """Write the archive to a stream. The stream need not be seekable."""
         config = f"{_digest(self.config)}.json"
         layers = [f"{self.base.digest}/layer.tar", f"{_digest(self.layer)}/layer.tar"]
         manifest = [{"Config": config, "RepoTags": [self.reference], "Layers": layers}]
@@ -80,10 +80,10 @@ def image(
     user: str = f"{USER}:{GROUP}",
     workdir: str = "/",
 ) -> Image:
-    """An image of `base` with the files and directories laid over it, by absolute path.
+    """An image of `base` with the files and directories added to it, by absolute path.
 
-    Directories above them are made as needed, owned by root with mode 0755. `user` is numeric, as
-    the kubelet must be able to tell that it isn't root (Pod Security Standards, restricted).
+    Missing parent directories are owned by root and have mode 0755. `user` is numeric, since the
+    kubelet must verify that it isn't root (Pod Security Standards, restricted).
     """
     layer = _layer(files or {}, directories or {})
     config = {
@@ -107,12 +107,12 @@ def image(
 
 
 def sandbox(base: Rootfs) -> Image:
-    """The image of the process that holds a pod's namespaces, which has nothing to do but wait."""
+    """The image of the process that holds a pod's namespaces. It only sleeps."""
     return image(base, "sandbox", entrypoint=("/bin/sleep", "infinity"), user="65535:65535")
 
 
 def _layer(files: Mapping[str, File], directories: Mapping[str, Directory]) -> bytes:
-    """A tar archive, the same for the same content; parents come before what is in them."""
+    """A tar archive, identical for identical content. Directories precede their entries."""
     paths = [PurePosixPath(path) for path in (*files, *directories)]
     above = {str(parent) for path in paths for parent in path.parents}
     entries: dict[str, File | Directory] = {

@@ -1,4 +1,4 @@
-"""What the person who waits gets to see: one line when a step begins, one a while until it ends."""
+"""Progress on standard error: a line when a step begins, and one every 15 s until it ends."""
 
 import sys
 import threading
@@ -6,24 +6,24 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_EVERY = 15.0  # seconds between two signs of life
+_EVERY = 15.0  # seconds between two lines
 
 
-def say(text: str) -> None:
-    """One line of progress; on standard error, since standard output is for results."""
+def report(text: str) -> None:
+    """Print one line of progress on standard error. Standard output is for results."""
     print(f"cluster: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(text: str, every: float = _EVERY) -> Iterator[None]:
-    """Say `text`, again every `every` seconds, and how long it took once that is worth a line."""
+    """Report `text` now and every `every` seconds, and the duration at the end if it is 1 s or more."""
     begun, done = time.monotonic(), threading.Event()
 
     def tick() -> None:
         while not done.wait(every):
-            say(f"{text} ... {time.monotonic() - begun:.0f} s")
+            report(f"{text} ... {time.monotonic() - begun:.0f} s")
 
-    say(text)
+    report(text)
     ticker = threading.Thread(target=tick, daemon=True)
     ticker.start()
     try:
@@ -32,4 +32,4 @@ def step(text: str, every: float = _EVERY) -> Iterator[None]:
         done.set()
         ticker.join()
     if time.monotonic() - begun >= 1:
-        say(f"{text}: done in {time.monotonic() - begun:.0f} s")
+        report(f"{text}: done in {time.monotonic() - begun:.0f} s")

@@ -1,8 +1,8 @@
 """The root file system below every image: a small Debian, from Debian's own packages.
 
-mmdebstrap makes it as a tar archive, and as such it is both the lowest layer of an image and its
-own cache entry. It has what a code-checking job needs (Python with its standard library, git, ssh)
-and a user 1000:3000, since ssh refuses to run for a user id that nobody has a name for.
+mmdebstrap makes a tar archive, which is both the lowest layer of an image and a cache entry. It
+contains what a code-checking job needs (Python with its standard library, git, ssh) and a user
+1000:3000, since ssh refuses to run for a user id without an entry in /etc/passwd.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ PACKAGES = ("ca-certificates", "git", "libpython3-stdlib", "openssh-client", "py
 USER, GROUP = 1000, 3000
 HOME = "/home/worker"
 
-_UNREAD = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
+_OMITTED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 _ADD_USER = f"""
 echo "worker:x:{USER}:{GROUP}::{HOME}:/bin/sh" >>"$1/etc/passwd"
 echo "worker:x:{GROUP}:" >>"$1/etc/group"
@@ -37,14 +37,14 @@ class Rootfs:
 
 
 def rootfs(places: Places) -> Rootfs:
-    """The root file system; made when it isn't in the cache for this very recipe.
+    """The root file system. Makes it unless the cache has one for the same options.
 
     Raises ClusterError when mmdebstrap fails.
     """
     options = (
         "--variant=essential",
         f"--include={','.join(PACKAGES)}",
-        *(f"--dpkgopt=path-exclude={path}" for path in _UNREAD),
+        *(f"--dpkgopt=path-exclude={path}" for path in _OMITTED),
         f"--customize-hook={_ADD_USER}",
         platform.freedesktop_os_release()["VERSION_CODENAME"],
     )

@@ -1,4 +1,4 @@
-"""The whole cluster: the one place that knows all the parts."""
+"""The whole cluster: builds every part and starts them in order."""
 
 import time
 from collections.abc import Callable
@@ -26,28 +26,28 @@ from .rootfs import Rootfs
 
 DAEMONS = (ENCLOSURE, CONTAINERD, DOCKERD, *KUBERNETES, *NOMAD)
 
-_PATIENCE = 120.0  # seconds for one thing to become ready; on a busy machine it takes a while
+_PATIENCE = 120.0  # seconds for one part to become ready, sufficient on a busy machine
 
 
 @dataclass(frozen=True)
 class Stack:
-    """All daemons, in the order in which they need each other."""
+    """All daemons, in the order of their dependencies."""
 
     places: Places
 
     @property
     def daemons(self) -> Daemons:
-        """Who starts and finds them."""
+        """Starts and finds the processes."""
         return Daemons(self.places)
 
     @property
     def containerd(self) -> Containerd:
-        """The container runtime below both clusters."""
+        """The container runtime of both clusters."""
         return Containerd(self.daemons)
 
     @property
     def docker(self) -> Docker:
-        """What Nomad runs containers by."""
+        """The dockerd of Nomad's docker driver."""
         return Docker(self.daemons)
 
     @property
@@ -62,56 +62,56 @@ class Stack:
 
     @property
     def access(self) -> Cluster:
-        """What a test needs; raises ClusterError when there is no cluster."""
+        """Addresses and credentials for a test. Raises ClusterError when there is no cluster."""
         return Cluster(kubernetes=self.kubernetes.access, nomad=self.nomad.access)
 
     def start(self, base: Rootfs) -> None:
-        """Start what isn't running, and wait until all is ready.
+        """Start each daemon that isn't running, and wait until all are ready.
 
-        Raises ClusterError when a daemon ends, or something isn't ready in time.
+        Raises ClusterError when a daemon ends, or isn't ready in time.
         """
-        # containerd ── dockerd ── nomad server ── client; etcd ── API server ── all that asks it
+        # containerd ── dockerd ── nomad server ── client; etcd ── API server ── its clients
         cgroups.prepare()
         network.bridge()
         self.daemons.enclose()
         self.kubernetes.start_server()
         self.nomad.start_server()
         self.containerd.start(sandbox(base))
-        self._await(self.containerd.trouble, CONTAINERD)
+        self._await(self.containerd.problem, CONTAINERD)
         self.docker.start(self.containerd)
         self.containerd.load(sandbox(base))
-        self._await(self.docker.trouble, DOCKERD)
-        self._await(self.kubernetes.server_trouble, *KUBERNETES_SERVER)
+        self._await(self.docker.problem, DOCKERD)
+        self._await(self.kubernetes.server_problem, *KUBERNETES_SERVER)
         self.kubernetes.start_clients(self.containerd)
-        self._await(self.nomad.server_trouble, NOMAD_SERVER)
+        self._await(self.nomad.server_problem, NOMAD_SERVER)
         self.nomad.start_client(self.docker)
-        self._await(self.trouble, *DAEMONS)
+        self._await(self.problem, *DAEMONS)
 
-    def trouble(self) -> str | None:
+    def problem(self) -> str | None:
         """What is wrong with the cluster, or None when both can run jobs."""
         for name in DAEMONS:
             if self.daemons.pid(name) is None:
                 return f"{name} isn't running"
         parts = (self.containerd, self.docker, self.kubernetes, self.nomad)
-        return next((trouble for part in parts if (trouble := part.trouble())), None)
+        return next((problem for part in parts if (problem := part.problem())), None)
 
     def end(self) -> None:
-        """End every process, and remove all that the cluster ever made, but for the cache.
+        """End every process, and remove everything that the cluster made except the cache.
 
-        Also ends what is left of a cluster that was started for another state directory, since
-        there can be only one. Raises ClusterError when something resists.
+        Also ends the processes of a cluster with another state directory, since a machine can have
+        only one cluster. Raises ClusterError when a process or a directory can't be removed.
         """
         cgroups.kill_all()
         cgroups.remove()
         network.remove_bridge()
-        # Nothing is mounted here, the enclosure is gone; if it were, another file system's files
-        # would be the last thing to delete.
+        # The mounts ended with the enclosure. --one-file-system protects other file systems in case
+        # one is still mounted below the state directory.
         run("rm", "-rf", "--one-file-system", self.places.state)
 
-    def _await(self, trouble: Callable[[], str | None], *names: str) -> None:
-        """Wait until there is no trouble; it is hopeless once one of the daemons has ended."""
+    def _await(self, problem: Callable[[], str | None], *names: str) -> None:
+        """Wait until there is no problem. Raises ClusterError at once when one of the daemons has ended."""
         deadline = time.monotonic() + _PATIENCE
-        while text := trouble():
+        while text := problem():
             self.daemons.require(*names)
             if time.monotonic() > deadline:
                 raise ClusterError(f"not ready after {_PATIENCE:.0f} s: {text}")

@@ -1,8 +1,8 @@
-"""The control groups of the cluster: by them `down` finds every process, however it was started.
+"""The control groups of the cluster. `down` uses them to find every process, however it was started.
 
-Everything runs below one group of ours, in every hierarchy (cgroups(7)): the daemons because they
-are started in it, containers because containerd, dockerd, kubelet and Nomad are told to make theirs
-below it. A process can't leave its group by forking, so no shim, pod or task is missed.
+All processes are below one group, in every hierarchy (cgroups(7)). The daemons are started in it.
+Containers are in it because containerd, dockerd, kubelet and Nomad are configured to make their
+groups below it. A process can't leave its group by forking, so no shim, pod or task is missed.
 """
 
 import os
@@ -14,7 +14,7 @@ from pathlib import Path
 from tests.cluster.errors import ClusterError
 
 NAME = "orchestrator-cluster"
-PATH = f"/{NAME}"  # as the programs want it, relative to the hierarchy
+PATH = f"/{NAME}"  # relative to the hierarchy, as the programs' options require
 
 _ROOT = Path("/sys/fs/cgroup")
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
@@ -26,7 +26,7 @@ def available() -> bool:
 
 
 def prepare() -> None:
-    """Make the group in every hierarchy; the kubelet refuses a root that isn't there.
+    """Make the group in every hierarchy. The kubelet refuses a root group that doesn't exist.
 
     Under version 1 a new group has no CPUs until it is given some (cpuset(7)).
     """
@@ -38,9 +38,9 @@ def prepare() -> None:
 
 
 def daemon(name: str) -> Path:
-    """The group of one daemon and all that it starts; made when absent.
+    """The group of one daemon and its descendants. Made when absent.
 
-    One hierarchy suffices for finding processes; `pids` is one that no program here moves out of.
+    One hierarchy suffices for finding processes. No program here moves out of its `pids` group.
     """
     base = _ROOT / "pids" if (_ROOT / "pids").is_dir() else _ROOT
     group = base / NAME / "daemons" / name
@@ -49,10 +49,10 @@ def daemon(name: str) -> Path:
 
 
 def members(group: Path) -> set[int]:
-    """The processes in the group itself, not those in groups below; zombies don't count."""
+    """The processes in the group itself, without those in groups below and without zombies."""
     try:
         return {int(line) for line in (group / "cgroup.procs").read_text().split()}
-    except OSError:  # gone meanwhile
+    except OSError:  # the group was removed meanwhile
         return set()
 
 
@@ -62,16 +62,16 @@ def occupied() -> bool:
 
 
 def kill_all(seconds: float = 60) -> None:
-    """Kill every process of the cluster, and wait until none is left.
+    """Kill every process of the cluster, and wait until none remains.
 
-    Raises ClusterError when some are left after `seconds`.
+    Raises ClusterError when some remain after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    while left := {pid for group in _groups() for pid in members(group)}:
+    while alive := {pid for group in _groups() for pid in members(group)}:
         if time.monotonic() > deadline:
-            raise ClusterError(f"these processes can't be killed: {sorted(left)}")
+            raise ClusterError(f"these processes can't be killed: {sorted(alive)}")
         _thaw()
-        for pid in left:
+        for pid in alive:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -80,7 +80,7 @@ def kill_all(seconds: float = 60) -> None:
 
 
 def remove(seconds: float = 30) -> None:
-    """Remove all groups, deepest first; the kernel may take a moment after the last process."""
+    """Remove all groups, deepest first. Retries, since the kernel frees a group with some delay."""
     deadline = time.monotonic() + seconds
     while groups := list(_groups()):
         for group in groups:
@@ -93,7 +93,7 @@ def remove(seconds: float = 30) -> None:
 
 
 def _thaw() -> None:
-    """Frozen processes (a paused container) die only once they are thawed, under version 1."""
+    """Thaw frozen processes (paused containers). Under version 1, SIGKILL takes effect only then."""
     for group in _groups():
         state = group / "freezer.state"
         if state.exists():

@@ -1,4 +1,4 @@
-"""The container runtime of the kubelet, and below dockerd as well.
+"""The container runtime of the kubelet and of dockerd.
 
 Options of its configuration: containerd's documentation, "CRI Plugin Config Guide".
 """
@@ -30,7 +30,7 @@ disabled_plugins = [
   path = "{state}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{sandbox}"
-  # Without CAP_SYS_RESOURCE, which a machine for tests may lack, no sandbox could get its -998.
+  # Without CAP_SYS_RESOURCE, which a test machine may lack, a sandbox can't get its score of -998.
   restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
@@ -40,22 +40,22 @@ disabled_plugins = [
 
 @dataclass(frozen=True)
 class Containerd:
-    """A containerd with everything of its own below one directory."""
+    """A containerd. Its files are below one directory."""
 
     daemons: Daemons
 
     @property
     def directory(self) -> Path:
-        """Where its configuration and its data are."""
+        """The directory of its configuration and data."""
         return self.daemons.places.state / NAME
 
     @property
     def socket(self) -> Path:
-        """Where it listens."""
+        """The Unix socket that it listens on."""
         return self.directory / "containerd.sock"
 
     def start(self, sandbox: Image) -> None:
-        """Start it, unless it runs; `trouble` tells when it can be used."""
+        """Start it unless it runs. `problem` is None once it is ready."""
         self.directory.mkdir(parents=True, exist_ok=True)
         configuration = self.directory / "config.toml"
         network = pod_network(self.directory / "network")
@@ -63,15 +63,15 @@ class Containerd:
         configuration.write_text(_CONFIGURATION.format(sandbox=sandbox.reference, **values))
         self.daemons.start(NAME, "/usr/bin/containerd", "--config", configuration)
 
-    def trouble(self) -> str | None:
-        """What keeps it from being ready, or None."""
+    def problem(self) -> str | None:
+        """Why it isn't ready, or None."""
         done = subprocess.run((*self._ctr(), "version"), capture_output=True, check=False)
         return f"containerd: {done.stderr.decode().strip()}" if done.returncode else None
 
     def load(self, image: Image) -> None:
-        """Make the image known to pods, unless it is already.
+        """Load the image for pods unless it is loaded.
 
-        Raises ClusterError when containerd won't have it.
+        Raises ClusterError when containerd refuses it.
         """
         images = (*self._ctr(), "--namespace", "k8s.io", "images")
         if image.reference not in run(*images, "list", "--quiet").split():

@@ -1,15 +1,15 @@
 """The cluster's long-running programs, and the enclosure that they run in.
 
-The enclosure is a mount namespace of their own (mount_namespaces(7)). All that they mount, and all
-that they write outside of the state directory, exists only there: it is gone with the last of them,
-whether `down` ended it or a crash did. In it
+The enclosure is a mount namespace (mount_namespaces(7)) that only these programs use. Their mounts,
+and their files outside of the state directory, exist only there. They disappear when the last of the
+programs ends, by `down` or by a crash. In the enclosure
 
-- /run is empty: containerd's shims, network namespaces and whoever has a hard-wired path there;
-- /etc, /opt, /var/lib and /var/log are overlays: reads go through, writes go to the state directory
-  (dockerd's /etc/docker, the CNI's /var/lib/cni, the kubelet's /var/log/containers);
-- a few files of /proc/sys are copies: kubelet and CNI plugins set kernel parameters, which would
-  stay set for everyone on the machine. As a welcome consequence nothing is ever forwarded, so a pod
-  reaches this machine and nothing else.
+- /run is empty, for containerd's shims, network namespaces and programs with fixed paths below /run;
+- /etc, /opt, /var/lib and /var/log are overlays: reads see the host's files, writes go to the state
+  directory (dockerd's /etc/docker, the CNI's /var/lib/cni, the kubelet's /var/log/containers);
+- some files of /proc/sys are copies: kubelet and CNI plugins set kernel parameters, which would
+  otherwise change the whole machine. IP forwarding therefore stays off, so a pod reaches this machine
+  and nothing else.
 """
 
 import subprocess
@@ -37,7 +37,7 @@ _PARAMETERS = (  # pkg/kubelet/cm's setupKernelTunables; the last one is set by 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _FORK = ("setsid", "--fork")
-# Joins its control group, leaves its process id, becomes the program: same process all along.
+# The shell joins the control group, writes its process id, then execs the program: one process.
 _LAUNCH = 'echo $$ >"$1/cgroup.procs" && echo $$ >"$2" && shift 2 && exec "$@"'
 
 _ENCLOSE = """
@@ -75,20 +75,20 @@ class Daemons:
         return pid if pid in cgroups.members(cgroups.daemon(name)) else None
 
     def log(self, name: str) -> Path:
-        """Where the daemon's output goes."""
+        """The file with the daemon's output."""
         return self._file(name, "log")
 
     def start(self, name: str, *argv: str | Path) -> None:
-        """Start the daemon in the enclosure, unless it is running already.
+        """Start the daemon in the enclosure unless it is running.
 
-        Raises ClusterError when it can't be started; when it ends later, `require` tells.
+        Raises ClusterError when it can't be started. `require` reports one that ends later.
         """
         if self.pid(name) is None:
-            keeper = self.pid(ENCLOSURE)
-            self._launch(name, "nsenter", f"--mount=/proc/{keeper}/ns/mnt", *argv)
+            holder = self.pid(ENCLOSURE)
+            self._launch(name, "nsenter", f"--mount=/proc/{holder}/ns/mnt", *argv)
 
     def enclose(self) -> None:
-        """Make the enclosure, unless it is there already; it lives as long as its keeper."""
+        """Make the enclosure unless it exists. It lasts as long as the process that holds it."""
         for covered in _COVERED:
             if self.places.state.is_relative_to(covered):
                 raise ClusterError(f"the state can't be in {covered}: overlays don't stack there")
@@ -105,14 +105,14 @@ class Daemons:
             time.sleep(0.02)
 
     def require(self, *names: str) -> None:
-        """Raises ClusterError, with the end of its log, when one of the daemons isn't running."""
+        """Raises ClusterError with the end of the log when one of the daemons isn't running."""
         for name in names:
             if self.pid(name) is None:
                 tail = "\n".join(self.log(name).read_text(errors="replace").splitlines()[-20:])
                 raise ClusterError(f"{name} has ended; the last lines of {self.log(name)}:\n{tail}")
 
     def _launch(self, name: str, *argv: str | Path) -> None:
-        """Start a process that is nobody's child, so that it becomes no zombie of a test run."""
+        """Start a detached process, so that it becomes no zombie of a test run."""
         pidfile, scratch = self._file(name, "pid"), self.places.state / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         pidfile.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +131,7 @@ class Daemons:
         deadline = time.monotonic() + 10
         while not (pidfile.exists() and pidfile.read_text().endswith("\n")):
             if time.monotonic() > deadline:
-                raise ClusterError(f"{name} did not start, see {self.log(name)}")
+                raise ClusterError(f"{name} did not start within 10 s; see {self.log(name)}")
             time.sleep(0.01)
 
     def _file(self, name: str, suffix: str) -> Path:

@@ -1,8 +1,8 @@
 """The bridge of the containers and the network of the pods.
 
-No rule of iptables is made by anyone: there is no masquerading, since nothing is to leave the
-machine, and no kube-proxy, so the addresses of Services lead nowhere. Name servers are absent as
-well: a name lookup in a container is refused at once instead of timing out.
+No iptables rules are made. There is no masquerading, since no packet may leave the machine, and no
+kube-proxy, so the addresses of Services are unreachable. There is no name server: a name lookup in a
+container is refused at once instead of timing out.
 """
 
 import json
@@ -12,11 +12,11 @@ from pathlib import Path
 from .addresses import BRIDGE, CONTAINERS, HOST, LOOPBACK, PODS
 from .programs import run
 
-RESOLVER = f"nameserver {LOOPBACK}\n"  # in a container, where nobody listens on it
+RESOLVER = f"nameserver {LOOPBACK}\n"  # in a container no process listens there
 
 
 def bridge() -> None:
-    """Make the bridge with the host's address, unless it is there already."""
+    """Make the bridge with the host's address unless it exists."""
     if _bridge_exists():
         return
     run("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -25,7 +25,7 @@ def bridge() -> None:
 
 
 def remove_bridge() -> None:
-    """Remove the bridge, if it is there."""
+    """Remove the bridge if it exists."""
     if _bridge_exists():
         run("ip", "link", "delete", BRIDGE)
 

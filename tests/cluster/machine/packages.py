@@ -1,4 +1,4 @@
-"""The Debian packages that the cluster is made of, besides what it builds."""
+"""The Debian packages that the cluster needs, besides the programs that it builds."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tests.cluster.progress import step
 
 from .programs import run
 
-PACKAGES = {  # package -> a file of it that the cluster uses
+PACKAGES = {  # package -> one of its files that the cluster uses
     "containerd": Path("/usr/bin/containerd"),
     "containernetworking-plugins": Path("/usr/lib/cni/ptp"),
     "docker.io": Path("/usr/sbin/dockerd"),
@@ -27,20 +27,20 @@ _NO_SERVICES = "#!/bin/sh\nexit 101\n"  # "action forbidden by policy", invoke-r
 
 
 def absent() -> list[str]:
-    """The packages that have to be installed first."""
+    """The packages that aren't installed."""
     return sorted(name for name, file in PACKAGES.items() if not file.exists())
 
 
 def install() -> None:
-    """Install what is absent, without starting any of the services that come with it.
+    """Install the absent packages without starting their services.
 
-    Raises ClusterError when apt-get can't.
+    Raises ClusterError when apt-get fails or isn't there.
     """
     names = absent()
     if not names:
         return
     if not shutil.which("apt-get"):
-        raise ClusterError(f"no apt-get to install {', '.join(names)} with")
+        raise ClusterError(f"{', '.join(names)} must be installed, but apt-get isn't there; install them")
     apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600")
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing {', '.join(names)}"), _services_stay_off():
@@ -50,7 +50,7 @@ def install() -> None:
 
 @contextmanager
 def _services_stay_off() -> Iterator[None]:
-    """Forbid services to start: a second etcd or dockerd would only be in the way."""
+    """Keep services from starting: a second etcd or dockerd could conflict with the cluster's."""
     if _POLICY.exists():
         yield
         return
