@@ -1,13 +1,13 @@
-"""A function that decodes and answers, and does nothing between: what HTTP, WSGI and validation alone cost."""
+"""A function that decodes a request and answers it without a sidecar: the cost of HTTP, WSGI and validation alone."""
 
 from __future__ import annotations
 
 from functions.analysis import Analysis
-from functions.http import application
+from functions.http.application import application
 from runner import payloads
 from runner.jobs import JobResult
 
-TERMS = payloads.RequestPolicy(runner_id="", public_key="")
+POLICY = payloads.RequestPolicy(runner_id="", public_key="")
 
 
 class Baseline(Analysis):
@@ -15,7 +15,7 @@ class Baseline(Analysis):
         pass
 
     def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
-        request = payloads.decode(body, self.payload, TERMS)
+        request = payloads.decode(body, self.payload, POLICY)
         name = f"analysis-s{request.run_serial}-{request.run_id}-1"
         return (JobResult(name=name, driver="none", state="created"),)
 
