@@ -2,9 +2,9 @@
 
     python -m tests.cluster up|down|status
 
-What runs is built or installed from package registries by their ordinary clients, once, into a
-cache; the running cluster has one state directory and is shared by all test processes. This package
-knows nothing of what it is used to test, and the standard library is all that it imports.
+The programs are built or installed once, from package registries by their ordinary clients, into a
+cache. The running cluster has one state directory, and all test processes share it. This package
+imports the standard library only, and nothing of the code under test.
 """
 
 from .access import Cluster, KubernetesAccess, NomadAccess

@@ -1,7 +1,7 @@
 """`python -m tests.cluster up|down|status`.
 
-Ends with 0 when all is well, 1 when it couldn't be done, and `status` with 3 when the cluster isn't
-in order (the number that LSB gives to "program is not running").
+Exit codes: 0 after success, 1 after an error, and 3 if `status` finds that the cluster isn't ready
+(3 means "program is not running" in the Linux Standard Base).
 """
 
 import argparse
@@ -15,13 +15,13 @@ _DONE, _FAILED, _NOT_RUNNING = 0, 1, 3
 
 
 def main(arguments: list[str]) -> int:
-    """Do as told; returns the exit code."""
+    """Run the action. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster")
     parser.add_argument("action", choices=("up", "down", "status"))
     action = parser.parse_args(arguments).action
     try:
         if action == "up":
-            print(_account(up()))
+            print(_description(up()))
         elif action == "down":
             down()
         else:
@@ -39,18 +39,18 @@ def _status() -> int:
     if trouble:
         print(trouble)
         return _NOT_RUNNING
-    print(_account(describe()))
+    print(_description(describe()))
     return _DONE
 
 
-def _account(cluster: Cluster) -> str:
-    """What was made, for a person with a shell."""
+def _description(cluster: Cluster) -> str:
+    """Addresses, and the commands to use the cluster from a shell."""
     kubernetes, nomad = cluster.kubernetes, cluster.nomad
     return "\n".join(
         (
-            f"Kubernetes {kubernetes.version} at {kubernetes.url}, host seen as {kubernetes.host}",
+            f"Kubernetes {kubernetes.version} at {kubernetes.url}, pods reach this host at {kubernetes.host}",
             f"  {kubernetes.kubectl} --kubeconfig {kubernetes.kubeconfig}",
-            f"Nomad {nomad.version} at {nomad.url}, host seen as {nomad.host}",
+            f"Nomad {nomad.version} at {nomad.url}, containers reach this host at {nomad.host}",
             f"  NOMAD_ADDR={nomad.url} NOMAD_CACERT={nomad.ca} \\",
             f"  NOMAD_TOKEN=$(cat {nomad.token_file}) {nomad.nomad}",
         )

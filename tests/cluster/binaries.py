@@ -1,12 +1,12 @@
-"""The programs of Kubernetes and Nomad, built from their Go modules and kept by version.
+"""Builds the programs of Kubernetes and Nomad from their Go modules, and caches them by version.
 
-Where the tests run, no binary can be downloaded, but Go modules can. Each set of programs gets a
-Go module of its own that names them as tools (`go get -tool`, Go 1.24), so that their hundreds of
-dependencies resolve apart from each other, with checksums verified by Go's own database.
+Test machines can download Go modules, but no binaries. Each set of programs has a Go module of its
+own that names them as tools (`go get -tool`, Go 1.24). So the dependencies of both sets are
+resolved separately, and Go's checksum database verifies them.
 
 1.34 is the newest Kubernetes that was seen to work under cgroup v1, which test machines may have.
-Go refuses to install a module with `replace` lines, which both have, by `go install`; a module of
-tools may repeat these lines, and does so here.
+`go install` refuses a module with `replace` lines, which both have. A module of tools may repeat
+these lines, and does so here.
 """
 
 import json
@@ -30,15 +30,15 @@ class Recipe:
     module: str
     version: str
     packages: tuple[str, ...]  # below the module; "" is the module itself
-    minutes: int  # from nothing, with two cores, to tell who waits
+    minutes: int  # to build without a cache on two cores; printed as progress
     variables: Mapping[str, str] = field(default_factory=dict)  # for the linker's -X
-    # module -> module to take instead, version
+    # module -> the module that replaces it, version
     replacements: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    staging: str | None = None  # version of the modules that this one replaces by a path
+    staging: str | None = None  # published version of the modules in its `staging` directory
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The names of the files that the build makes."""
+        """The file names of the programs."""
         return tuple(path.rpartition("/")[2] for path in self.paths)
 
     @property
@@ -64,7 +64,7 @@ KUBERNETES = Recipe(
         )
     ),
     minutes=7,
-    variables={  # without them the API server calls itself v0.0.0-master
+    variables={  # without these, the API server reports the version v0.0.0-master
         f"{_COMPONENT_VERSION}.gitVersion": "v1.34.4",
         f"{_COMPONENT_VERSION}.gitMajor": "1",
         f"{_COMPONENT_VERSION}.gitMinor": "34",
@@ -78,7 +78,7 @@ NOMAD = Recipe(
     version="v1.11.3",
     packages=("",),
     minutes=4,
-    replacements={  # those of its own go.mod, the path one by the commit of the release
+    replacements={  # as in Nomad's go.mod; `api`, a path there, at the commit of the release
         "github.com/hashicorp/nomad/api": (
             "github.com/hashicorp/nomad/api",
             "v0.0.0-20261016150620-df630b26e78a",
@@ -98,7 +98,7 @@ RECIPES = (KUBERNETES, NOMAD)
 
 
 def directory(places: Places, recipe: Recipe) -> Path:
-    """Where the recipe's programs are, or will be."""
+    """The directory of the recipe's programs. It may not exist yet."""
     return places.cache / "binaries" / f"{recipe.name}-{recipe.version}"
 
 
@@ -108,15 +108,15 @@ def built(places: Places, recipe: Recipe) -> bool:
 
 
 def build(places: Places, recipe: Recipe) -> Path:
-    """The directory with the recipe's programs; built when it isn't in the cache.
+    """Build the recipe's programs, unless they are in the cache. Returns their directory.
 
-    Raises ClusterError when there is no Go, or the build fails.
+    Raises ClusterError if Go is not installed or the build fails.
     """
     target = directory(places, recipe)
     if built(places, recipe):
         return target
     if not shutil.which("go"):
-        raise ClusterError(f"{recipe.name} must be built, and there is no Go")
+        raise ClusterError(f"{recipe.name} must be built, and Go isn't installed: install Go")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         step(f"building {recipe.name} {recipe.version} (about {recipe.minutes} minutes)"),
@@ -129,7 +129,7 @@ def build(places: Places, recipe: Recipe) -> Path:
 
 
 def _build(recipe: Recipe, scratch: Path) -> None:
-    """Make the module of tools in `scratch` and its programs in `scratch`/bin."""
+    """Create the module of tools in `scratch`, and build its programs into `scratch`/bin."""
     env = {"CGO_ENABLED": "0", "GOWORK": "off"}
     run("go", "mod", "init", f"cluster/{recipe.name}", cwd=scratch, env=env)
     replacements = {**recipe.replacements, **_staged(recipe, scratch)}
@@ -139,7 +139,7 @@ def _build(recipe: Recipe, scratch: Path) -> None:
     run("go", "get", "-tool", *tools, cwd=scratch, env=env)
     variables = " ".join(f"-X {name}={value}" for name, value in recipe.variables.items())
     run(
-        *("nice", "-n", "19"),  # many minutes of all cores; whoever works beside it comes first
+        *("nice", "-n", "19"),  # uses all cores for minutes; other processes have priority
         *("go", "build", "-trimpath", "-ldflags", f"-s -w {variables}"),
         *("-o", f"{scratch / 'bin'}/", *recipe.paths),
         cwd=scratch,
@@ -148,10 +148,10 @@ def _build(recipe: Recipe, scratch: Path) -> None:
 
 
 def _staged(recipe: Recipe, scratch: Path) -> dict[str, tuple[str, str]]:
-    """The replacements for what the module replaces by a path inside of its own repository.
+    """The published versions of the modules that the module replaces by a path in its repository.
 
-    Kubernetes does so with the thirty modules of its `staging` directory, each of which is
-    published under a version of its own as well.
+    Kubernetes has thirty such modules in its `staging` directory. Each of them is also published
+    with a version of its own.
     """
     if recipe.staging is None:
         return {}

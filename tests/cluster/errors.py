@@ -1,5 +1,5 @@
-"""The one error of the test cluster."""
+"""The error of the test cluster."""
 
 
 class ClusterError(Exception):
-    """The test cluster can't be built, started or stopped; the text says what to do about it."""
+    """The test cluster can't be built, started or stopped. The text gives the reason."""

@@ -1,11 +1,11 @@
-"""Container images without a registry: files and directories layered onto the root file system.
+"""Container images without a registry: a layer of files and directories on the root file system.
 
-The archive written here is the one of `docker save` (Docker Image Specification v1.2): both
-`docker load` and `ctr images import` take it. The tag is made of the content's hash, so a changed
-image is another image: nothing stale is ever run, and loading one again costs nothing.
+The archive has the format of `docker save` (Docker Image Specification v1.2). `docker load` and
+`ctr images import` both read it. The tag is a hash of the content. So a changed image has another
+name, no outdated image is run, and loading an image again is not necessary.
 
-The names begin with `localhost/`: both runtimes take that for a registry, leave the name as it is,
-and on an image that was never loaded fail at once instead of asking a registry out in the world.
+The names begin with `localhost/`. Both runtimes treat that as a registry and don't change the name.
+If such an image was not loaded, they fail at once instead of asking a public registry.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class File:
-    """A file of an image: its content, or the path of a file of this machine to copy."""
+    """A file in an image: its content, or the path of a file on this machine to copy."""
 
     content: bytes | Path
     mode: int = 0o644
@@ -39,7 +39,7 @@ class File:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory of an image."""
+    """A directory in an image."""
 
     mode: int = 0o755
     owner: tuple[int, int] = (0, 0)
@@ -47,7 +47,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class Image:
-    """An image: what to name it in a job, and how to write its archive."""
+    """An image: `reference` is its name in a job; `write` writes its archive."""
 
     reference: str
     base: Rootfs = field(repr=False)
@@ -55,7 +55,7 @@ class Image:
     config: bytes = field(repr=False)
 
     def write(self, stream: IO[bytes]) -> None:
-        """Write the archive to a stream, which needs no seeking."""
+        """Write the archive to a stream, without seeking."""
         config = f"{_digest(self.config)}.json"
         layers = [f"{self.base.digest}/layer.tar", f"{_digest(self.layer)}/layer.tar"]
         manifest = [{"Config": config, "RepoTags": [self.reference], "Layers": layers}]
@@ -80,10 +80,10 @@ def image(
     user: str = f"{USER}:{GROUP}",
     workdir: str = "/",
 ) -> Image:
-    """An image of `base` with the files and directories laid over it, by absolute path.
+    """An image of `base` with the given files and directories on top, by absolute path.
 
-    Directories above them are made as needed, owned by root with mode 0755. `user` is numeric, as
-    the kubelet must be able to tell that it isn't root (Pod Security Standards, restricted).
+    Missing parent directories are created, owned by root with mode 0755. `user` is numeric, because
+    the kubelet must verify that it isn't root (Pod Security Standards, restricted).
     """
     layer = _layer(files or {}, directories or {})
     config = {
@@ -107,16 +107,16 @@ def image(
 
 
 def sandbox(base: Rootfs) -> Image:
-    """The image of the process that holds a pod's namespaces, which has nothing to do but wait."""
+    """The image of a pod's sandbox: a process that holds the pod's namespaces and only sleeps."""
     return image(base, "sandbox", entrypoint=("/bin/sleep", "infinity"), user="65535:65535")
 
 
 def _layer(files: Mapping[str, File], directories: Mapping[str, Directory]) -> bytes:
-    """A tar archive, the same for the same content; parents come before what is in them."""
+    """A tar archive. Equal contents give equal archives; parents come before their entries."""
     paths = [PurePosixPath(path) for path in (*files, *directories)]
-    above = {str(parent) for path in paths for parent in path.parents}
+    parents = {str(parent) for path in paths for parent in path.parents}
     entries: dict[str, File | Directory] = {
-        **dict.fromkeys(above - {"/"}, Directory()),
+        **dict.fromkeys(parents - {"/"}, Directory()),
         **directories,
         **files,
     }

@@ -1,8 +1,8 @@
-"""A Kubernetes of one node: etcd, the control plane and a kubelet.
+"""A Kubernetes cluster of one node: etcd, the control plane and a kubelet.
 
-Flags are those of the "Command line tools" reference of Kubernetes, the kubelet's configuration is
-its KubeletConfiguration (v1beta1). What isn't set is the default, and the tests rely on some of
-these: Pod Security and ResourceQuota admission are on, priority and fairness answers 429.
+For the flags see the "Command line tools" reference of Kubernetes. The kubelet's configuration is a
+KubeletConfiguration (v1beta1). The tests rely on some defaults: Pod Security and ResourceQuota
+admission are on, and API priority and fairness answers 429.
 """
 
 import json
@@ -28,8 +28,8 @@ from .machine.addresses import (
     LOOPBACK,
     SCHEDULER,
     SERVICES,
+    closed,
     require_free,
-    silent,
 )
 from .machine.containerd import Containerd
 from .machine.daemons import Daemons
@@ -46,19 +46,19 @@ _SERVER_NAMES = (HOST, LOOPBACK, "localhost", FIRST_SERVICE, "kubernetes.default
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """The five daemons, and what they need to know of each other."""
+    """The five daemons, with their certificates and configuration."""
 
     daemons: Daemons
     binaries: Path
 
     @property
     def directory(self) -> Path:
-        """Where its keys, configuration and data are."""
+        """The directory of its keys, configuration and data."""
         return self.daemons.places.state / "kubernetes"
 
     @property
     def access(self) -> KubernetesAccess:
-        """What a client needs; raises ClusterError when there is no cluster."""
+        """Addresses and credentials for clients. Raises ClusterError if there is no cluster."""
         return KubernetesAccess(
             url=_URL,
             ca=self._authority.pair.certificate,
@@ -71,19 +71,19 @@ class Kubernetes:
         )
 
     def start_server(self) -> None:
-        """Start etcd and the API server, unless they run; `server_trouble` tells when it serves."""
+        """Start etcd and the API server, unless they run. Then wait until `server_trouble` is None."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._authority.create()
         self._start_etcd()
         self._start_api_server()
 
     def start_clients(self, containerd: Containerd) -> None:
-        """Start the rest, which would give up if the API server or containerd weren't ready."""
+        """Start the other daemons. They exit if the API server or containerd isn't ready."""
         self._start_controllers()
         self._start_kubelet(containerd)
 
     def server_trouble(self) -> str | None:
-        """What keeps the API server from serving, or None."""
+        """Why the API server doesn't serve yet, or None if it does."""
         try:
             self._rest()("/readyz")
         except ClusterError as error:
@@ -91,14 +91,14 @@ class Kubernetes:
         return None
 
     def trouble(self) -> str | None:
-        """What keeps the cluster from running pods, or None.
+        """Why the cluster can't run pods, or None if it can.
 
-        The default service account counts, since without it no pod is admitted; so do the taints,
-        which outlast the node's Ready by a moment; and the ports, since the node looks ready for
-        most of a minute after its kubelet has ended.
+        The default service account must exist, since no pod is admitted without it. The node must
+        have no taints; they are removed a moment after it is Ready. The ports must be open, since
+        the node stays Ready for most of a minute after its kubelet has ended.
         """
-        if ports := silent(LOOPBACK, CONTROLLER_MANAGER, SCHEDULER, KUBELET_HEALTH):
-            return f"Kubernetes: nobody listens on {ports}"
+        if ports := closed(LOOPBACK, CONTROLLER_MANAGER, SCHEDULER, KUBELET_HEALTH):
+            return f"Kubernetes: no process listens on {ports}"
         try:
             node = self._rest()(f"/api/v1/nodes/{NODE}")
             self._rest()("/api/v1/namespaces/default/serviceaccounts/default")
@@ -124,7 +124,7 @@ class Kubernetes:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
-            "--unsafe-no-fsync",  # nothing here has to survive the machine
+            "--unsafe-no-fsync",  # the data needn't survive a crash of the machine
             "--quota-backend-bytes=8589934592",
         )
 
@@ -165,7 +165,7 @@ class Kubernetes:
         )
 
     def _start_controllers(self) -> None:
-        """The controller manager and the scheduler, fast enough never to be the bottleneck."""
+        """Start the controller manager and the scheduler, without limits that slow the tests down."""
         fast = ("--kube-api-qps=500", "--kube-api-burst=1000", "--leader-elect=false")
         local = f"--bind-address={LOOPBACK}"
         controllers = "system:kube-controller-manager"
@@ -178,7 +178,7 @@ class Kubernetes:
             f"--kubeconfig={self._kubeconfig(controllers, self._certificate(controllers))}",
             f"--root-ca-file={self._authority.pair.certificate}",
             f"--service-account-private-key-file={self.directory / 'service-accounts.key'}",
-            "--use-service-account-credentials",  # each controller with its own role, as in life
+            "--use-service-account-credentials",  # each controller has its own role, as in production
             "--concurrent-job-syncs=20",
             "--concurrent-gc-syncs=20",
             "--concurrent-ttl-after-finished-syncs=20",
@@ -236,14 +236,14 @@ class Kubernetes:
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,
             "resolvConf": str(resolver),
-            "clusterDNS": [LOOPBACK],  # the same; without any, every pod gets a warning event
+            "clusterDNS": [LOOPBACK],  # as in RESOLVER; without it, every pod gets a warning event
             "maxPods": 250,
             "kubeAPIQPS": 500,
             "kubeAPIBurst": 1000,
             "eventRecordQPS": 0,  # no limit
             "serializeImagePulls": False,
-            "oomScoreAdj": 0,  # as the process has it; less than that takes CAP_SYS_RESOURCE
-            # Images that were loaded can't be pulled again, so a full disk must not remove them.
+            "oomScoreAdj": 0,  # the process's value; a lower one requires CAP_SYS_RESOURCE
+            # Loaded images can't be pulled again, so they must stay even if the disk is full.
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "100Mi"},
         }
@@ -253,12 +253,12 @@ class Kubernetes:
         return Authority(self.directory / "pki", "orchestrator-cluster Kubernetes")
 
     def _certificate(self, user: str, group: str = "") -> dict[str, str]:
-        """The user of a kubeconfig that proves itself by a certificate."""
+        """The credentials of a kubeconfig's user, as a client certificate."""
         pair: Pair = self._authority.issue(user, group=group)
         return {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
 
     def _kubeconfig(self, user: str, credentials: dict[str, str]) -> Path:
-        """A kubeconfig for the user; JSON, which is YAML as well."""
+        """Write a kubeconfig for the user, as JSON, which is valid YAML."""
         path = self.directory / f"{user.replace(':', '-')}.kubeconfig"
         server = {"server": _URL, "certificate-authority": str(self._authority.pair.certificate)}
         context = {"cluster": "orchestrator", "user": user}
@@ -282,7 +282,7 @@ class Kubernetes:
         try:
             return (self.directory / "tokens.csv").read_text().partition(",")[0]
         except FileNotFoundError as error:
-            raise ClusterError("there is no Kubernetes; run `up`") from error
+            raise ClusterError("Kubernetes isn't running; run `python -m tests.cluster up`") from error
 
     def _rest(self) -> Rest:
         authorization = ("Authorization", f"Bearer {self._token()}")

@@ -1,4 +1,4 @@
-"""What tests and the command line do with the cluster."""
+"""The operations on the cluster: start, stop, query, and load images. For tests and the command line."""
 
 import fcntl
 import os
@@ -19,10 +19,10 @@ from .stack import DAEMONS, Stack
 
 
 def up() -> Cluster:
-    """The running cluster; started, repaired or rebuilt when it isn't in order.
+    """Start the cluster, or repair or rebuild it if it isn't ready. Returns its addresses.
 
-    Takes about ten minutes when nothing was built before, seconds otherwise. Any number of
-    processes may call it at once. Raises ClusterError with the reason when there can be none.
+    Takes about ten minutes if nothing was built before, seconds otherwise. Any number of processes
+    may call it at once. Raises ClusterError with the reason if the cluster can't run.
     """
     with _locked():
         stack = Stack(places())
@@ -38,27 +38,27 @@ def up() -> Cluster:
 
 
 def down() -> None:
-    """End the cluster and remove all of it but the cache; nothing happens when there is none.
+    """End the cluster and remove its state, but not the cache. Does nothing if there is no cluster.
 
-    Raises ClusterError when something resists.
+    Raises ClusterError if a process or a file can't be removed.
     """
     with _locked(), step("taking the cluster down"):
         Stack(places()).end()
 
 
 def describe() -> Cluster:
-    """How to use the cluster that `up` has started; raises ClusterError when there is none."""
+    """Addresses and credentials of the running cluster. Raises ClusterError if there is none."""
     return Stack(places()).access
 
 
 def status() -> tuple[dict[str, int | None], str | None]:
-    """The process id of every daemon, and what is wrong, or None when all is ready."""
+    """The process id of every daemon; and why the cluster isn't ready, or None if it is."""
     stack = Stack(places())
     return {name: stack.daemons.pid(name) for name in DAEMONS}, stack.trouble()
 
 
 def missing() -> str | None:
-    """Why the cluster can't run on this machine, in words for a skipped test, or None."""
+    """Why the cluster can't run on this machine, as the reason of a skipped test; None if it can."""
     if platform.system() != "Linux":
         return "the test cluster needs Linux"
     if os.geteuid() != 0:
@@ -83,7 +83,7 @@ def image(
     user: str = "1000:3000",
     workdir: str = "/",
 ) -> Image:
-    """An image on our small Debian; see `images.image`. Its `reference` is what a job names."""
+    """An image on the small Debian of `rootfs`; see `images.image`. A job names its `reference`."""
     return images.image(
         rootfs(places()),
         name,
@@ -97,25 +97,27 @@ def image(
 
 
 def load_into_kubernetes(loaded: Image) -> None:
-    """Make the image known to pods; costs nothing when it is. Use pull policy IfNotPresent."""
+    """Load the image for pods, unless it is loaded. Jobs must use pull policy IfNotPresent."""
     Stack(places()).containerd.load(loaded)
 
 
 def load_into_nomad(loaded: Image) -> None:
-    """Make the image known to the docker driver; costs nothing when it is."""
+    """Load the image for Nomad's docker driver, unless it is loaded."""
     Stack(places()).docker.load(loaded)
 
 
 def _start(stack: Stack) -> None:
-    """Start or repair the stack; rebuild it once if that fails.
+    """Start or repair the stack. If a repair fails, rebuild it once.
 
-    Without its enclosure nothing can be repaired: what is still running is in the old one.
+    Without its enclosure the stack can't be repaired: daemons that still run are in the old one.
     """
     base = rootfs(stack.places)
     repairing = stack.daemons.pid("enclosure") is not None
     if not repairing:
         if cgroups.occupied() and not stack.places.state.exists():
-            raise ClusterError("one runs already, of another state directory; `down` would end it")
+            raise ClusterError(
+                "a cluster with another state directory is running; end it with `python -m tests.cluster down`"
+            )
         stack.end()
     try:
         with step("repairing the cluster" if repairing else "starting the cluster"):
@@ -123,7 +125,7 @@ def _start(stack: Stack) -> None:
     except ClusterError as error:
         if not repairing:
             raise
-        say(f"beyond repair: {error}")
+        say(f"the repair has failed, starting anew: {error}")
         stack.end()
         with step("starting the cluster"):
             stack.start(base)
@@ -131,7 +133,7 @@ def _start(stack: Stack) -> None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """One `up` or `down` at a time on this machine; the lock goes with its process (flock(2))."""
+    """Allow one `up` or `down` at a time on this machine. The lock ends with its process (flock(2))."""
     path = places().lock
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

@@ -1,8 +1,8 @@
-"""A Nomad of one server and one client, with ACLs and TLS.
+"""A Nomad cluster of one server and one client, with ACLs and TLS.
 
-Not `-dev`, which would forget everything when the agent restarts; and two agents, so that a test
-can take the node away and keep the server. Options: Nomad's documentation, "Agent Configuration"
-and "Task Drivers".
+It doesn't use `-dev`, which loses all state when the agent restarts. Server and client are two
+agents, so that a test can stop the node and keep the server. For the options see Nomad's
+documentation, "Agent Configuration" and "Task Drivers".
 """
 
 import uuid
@@ -22,8 +22,8 @@ from .machine.addresses import (
     NOMAD_HTTP,
     NOMAD_RPC,
     NOMAD_SERF,
+    closed,
     require_free,
-    silent,
 )
 from .machine.daemons import Daemons
 from .machine.docker import Docker
@@ -34,7 +34,7 @@ DAEMONS = (SERVER, CLIENT)
 
 _DRIVERS = ("docker", "raw_exec")
 _URL = f"https://{LOOPBACK}:{NOMAD_HTTP}"
-# The last two are what agents expect of each other (verify_server_hostname).
+# Agents expect the last two names in each other's certificates (verify_server_hostname).
 _SERVER_NAMES = (LOOPBACK, "localhost", "server.global.nomad", "client.global.nomad")
 
 _AGENT = """\
@@ -44,7 +44,7 @@ bind_addr = "{loopback}"
 disable_update_check = true
 disable_anonymous_signature = true
 advertise {{
-  # Not derived from the address that it binds to, since that is loopback.
+  # Nomad doesn't derive these from bind_addr if that is loopback.
   http = "{loopback}"
   rpc = "{loopback}"
   serf = "{loopback}"
@@ -83,12 +83,12 @@ client {{
   enabled = true
   servers = ["{loopback}:{rpc}"]
   network_interface = "lo"
-  # Logs and images are to stay, however many tasks there were and however full the disk is.
+  # Logs and images must stay, even after many tasks and on a full disk.
   gc_max_allocs = 5000
   gc_disk_usage_threshold = 99
   gc_inode_usage_threshold = 99
   options = {{
-    # Asking a cloud for its metadata can take the agent's start down where nothing answers.
+    # Requests for a cloud's metadata can make the agent's start fail where nothing answers them.
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"
   }}
 }}
@@ -124,19 +124,19 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Nomad:
-    """The agent with everything of its own below one directory."""
+    """The two agents. All their files are below one directory."""
 
     daemons: Daemons
     binaries: Path
 
     @property
     def directory(self) -> Path:
-        """Where its keys, configuration and data are."""
+        """The directory of its keys, configuration and data."""
         return self.daemons.places.state / "nomad"
 
     @property
     def access(self) -> NomadAccess:
-        """What a client needs; raises ClusterError when there is no cluster."""
+        """Addresses and credentials for clients. Raises ClusterError if there is no cluster."""
         return NomadAccess(
             url=_URL,
             ca=self._authority.pair.certificate,
@@ -148,7 +148,7 @@ class Nomad:
         )
 
     def start_server(self) -> None:
-        """Start the server, unless it runs; `server_trouble` tells when it serves."""
+        """Start the server, unless it runs. Then wait until `server_trouble` is None."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._authority.create()
         if not self._token_file.exists():
@@ -158,7 +158,7 @@ class Nomad:
         self._start_agent(SERVER, ports, _SERVER_ROLE.format(**ports))
 
     def start_client(self, docker: Docker) -> None:
-        """Start the client, which would pause for long if server or docker weren't ready."""
+        """Start the client. If the server or docker isn't ready, it waits long before it retries."""
         role = _CLIENT_ROLE.format(
             http=NOMAD_CLIENT_HTTP,
             rpc=NOMAD_RPC,
@@ -169,11 +169,11 @@ class Nomad:
         self._start_agent(CLIENT, {"http": NOMAD_CLIENT_HTTP}, role, *confine)
 
     def server_trouble(self) -> str | None:
-        """What keeps the server from serving, or None; makes our token the management token.
+        """Why the server doesn't serve yet, or None if it does. Bootstraps the ACLs if necessary.
 
-        There is a leader only a moment after the start, and only then the ACLs can be bootstrapped
-        (ACL API, Bootstrap Token). The keyring comes last; a client that registers before there is
-        one tries again only a quarter of a minute later.
+        The ACLs can be bootstrapped with the token only when there is a leader, a moment after the
+        start (ACL API, Bootstrap Token). The keyring exists last. A client that registers before
+        waits 15 seconds until it tries again.
         """
         try:
             keys = self._rest()("/v1/operator/keyring/keys")
@@ -186,11 +186,11 @@ class Nomad:
         return None if keys else "Nomad: no keyring yet"
 
     def trouble(self) -> str | None:
-        """What keeps the cluster from running tasks, or None.
+        """Why the cluster can't run tasks, or None if it can.
 
-        The port counts, since the node looks ready for a while after its agent has ended.
+        The client's port must be open, since the node stays ready for a while after its agent ended.
         """
-        if silent(LOOPBACK, NOMAD_CLIENT_HTTP):
+        if closed(LOOPBACK, NOMAD_CLIENT_HTTP):
             return "Nomad: the client isn't listening"
         try:
             nodes = self._rest()("/v1/nodes")
@@ -199,8 +199,8 @@ class Nomad:
         if not nodes or nodes[0]["Status"] != "ready":
             return "Nomad: no node ready"
         drivers = nodes[0]["Drivers"]
-        sick = [name for name in _DRIVERS if not drivers.get(name, {}).get("Healthy")]
-        return f"Nomad: drivers not healthy: {', '.join(sick)}" if sick else None
+        unhealthy = [name for name in _DRIVERS if not drivers.get(name, {}).get("Healthy")]
+        return f"Nomad: drivers not healthy: {', '.join(unhealthy)}" if unhealthy else None
 
     def _start_agent(self, name: str, ports: Mapping[str, int], role: str, *wrapper: str) -> None:
         if self.daemons.pid(name) is None:
@@ -231,7 +231,7 @@ class Nomad:
         try:
             return self._token_file.read_text()
         except FileNotFoundError as error:
-            raise ClusterError("there is no Nomad; run `up`") from error
+            raise ClusterError("Nomad isn't running; run `python -m tests.cluster up`") from error
 
     def _rest(self) -> Rest:
         return Rest(_URL, self._authority.pair.certificate, (("X-Nomad-Token", self._token()),))

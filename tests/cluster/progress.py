@@ -1,4 +1,4 @@
-"""What the person who waits gets to see: one line when a step begins, one a while until it ends."""
+"""Progress on standard error: one line when a step begins, and one every 15 seconds until it ends."""
 
 import sys
 import threading
@@ -6,17 +6,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_EVERY = 15.0  # seconds between two signs of life
+_EVERY = 15.0  # seconds between two lines
 
 
 def say(text: str) -> None:
-    """One line of progress; on standard error, since standard output is for results."""
+    """Print one line of progress to standard error. Standard output is for results."""
     print(f"cluster: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(text: str, every: float = _EVERY) -> Iterator[None]:
-    """Say `text`, again every `every` seconds, and how long it took once that is worth a line."""
+    """Print `text` at the start and every `every` seconds; at the end, print a duration over 1 s."""
     begun, done = time.monotonic(), threading.Event()
 
     def tick() -> None:

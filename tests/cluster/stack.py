@@ -1,4 +1,4 @@
-"""The whole cluster: the one place that knows all the parts."""
+"""The composition of the cluster: all daemons, and the order in which they start."""
 
 import time
 from collections.abc import Callable
@@ -26,28 +26,28 @@ from .rootfs import Rootfs
 
 DAEMONS = (ENCLOSURE, CONTAINERD, DOCKERD, *KUBERNETES, *NOMAD)
 
-_PATIENCE = 120.0  # seconds for one thing to become ready; on a busy machine it takes a while
+_READY_SECONDS = 120.0  # for one part to become ready, on a busy machine
 
 
 @dataclass(frozen=True)
 class Stack:
-    """All daemons, in the order in which they need each other."""
+    """All daemons, in the order of their dependencies."""
 
     places: Places
 
     @property
     def daemons(self) -> Daemons:
-        """Who starts and finds them."""
+        """Starts and finds the daemons."""
         return Daemons(self.places)
 
     @property
     def containerd(self) -> Containerd:
-        """The container runtime below both clusters."""
+        """The container runtime of both clusters."""
         return Containerd(self.daemons)
 
     @property
     def docker(self) -> Docker:
-        """What Nomad runs containers by."""
+        """The docker daemon that runs Nomad's containers."""
         return Docker(self.daemons)
 
     @property
@@ -62,15 +62,15 @@ class Stack:
 
     @property
     def access(self) -> Cluster:
-        """What a test needs; raises ClusterError when there is no cluster."""
+        """Addresses and credentials for tests. Raises ClusterError if there is no cluster."""
         return Cluster(kubernetes=self.kubernetes.access, nomad=self.nomad.access)
 
     def start(self, base: Rootfs) -> None:
-        """Start what isn't running, and wait until all is ready.
+        """Start the daemons that aren't running, and wait until all are ready.
 
-        Raises ClusterError when a daemon ends, or something isn't ready in time.
+        Raises ClusterError if a daemon ends or isn't ready in time.
         """
-        # containerd ── dockerd ── nomad server ── client; etcd ── API server ── all that asks it
+        # containerd ── dockerd ── nomad server ── client; etcd ── API server ── its clients
         cgroups.prepare()
         network.bridge()
         self.daemons.enclose()
@@ -88,7 +88,7 @@ class Stack:
         self._await(self.trouble, *DAEMONS)
 
     def trouble(self) -> str | None:
-        """What is wrong with the cluster, or None when both can run jobs."""
+        """Why the clusters can't run jobs, or None if both can."""
         for name in DAEMONS:
             if self.daemons.pid(name) is None:
                 return f"{name} isn't running"
@@ -96,23 +96,22 @@ class Stack:
         return next((trouble for part in parts if (trouble := part.trouble())), None)
 
     def end(self) -> None:
-        """End every process, and remove all that the cluster ever made, but for the cache.
+        """End every process and remove all files of the cluster, but not the cache.
 
-        Also ends what is left of a cluster that was started for another state directory, since
-        there can be only one. Raises ClusterError when something resists.
+        Also ends the processes of a cluster with another state directory, since there can be only
+        one cluster. Raises ClusterError if a process or a file can't be removed.
         """
         cgroups.kill_all()
         cgroups.remove()
         network.remove_bridge()
-        # Nothing is mounted here, the enclosure is gone; if it were, another file system's files
-        # would be the last thing to delete.
+        # The enclosure's mounts have ended with it. If one is left, its files must not be deleted.
         run("rm", "-rf", "--one-file-system", self.places.state)
 
     def _await(self, trouble: Callable[[], str | None], *names: str) -> None:
-        """Wait until there is no trouble; it is hopeless once one of the daemons has ended."""
-        deadline = time.monotonic() + _PATIENCE
+        """Wait until `trouble` returns None. Raises ClusterError if one of the daemons ends."""
+        deadline = time.monotonic() + _READY_SECONDS
         while text := trouble():
             self.daemons.require(*names)
             if time.monotonic() > deadline:
-                raise ClusterError(f"not ready after {_PATIENCE:.0f} s: {text}")
+                raise ClusterError(f"not ready after {_READY_SECONDS:.0f} s: {text}")
             time.sleep(0.1)

@@ -1,6 +1,6 @@
-"""The container runtime of the kubelet, and below dockerd as well.
+"""containerd, the container runtime that the kubelet and dockerd use.
 
-Options of its configuration: containerd's documentation, "CRI Plugin Config Guide".
+For its options see containerd's documentation, "CRI Plugin Config Guide".
 """
 
 import subprocess
@@ -30,7 +30,7 @@ disabled_plugins = [
   path = "{state}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{sandbox}"
-  # Without CAP_SYS_RESOURCE, which a machine for tests may lack, no sandbox could get its -998.
+  # Test machines may lack CAP_SYS_RESOURCE. Without it, a sandbox can't get its score of -998.
   restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
@@ -40,22 +40,22 @@ disabled_plugins = [
 
 @dataclass(frozen=True)
 class Containerd:
-    """A containerd with everything of its own below one directory."""
+    """A containerd. All its files are below one directory."""
 
     daemons: Daemons
 
     @property
     def directory(self) -> Path:
-        """Where its configuration and its data are."""
+        """The directory of its configuration and data."""
         return self.daemons.places.state / NAME
 
     @property
     def socket(self) -> Path:
-        """Where it listens."""
+        """The path of the socket that it listens on."""
         return self.directory / "containerd.sock"
 
     def start(self, sandbox: Image) -> None:
-        """Start it, unless it runs; `trouble` tells when it can be used."""
+        """Start it, unless it runs. Then wait until `trouble` is None."""
         self.directory.mkdir(parents=True, exist_ok=True)
         configuration = self.directory / "config.toml"
         network = pod_network(self.directory / "network")
@@ -64,14 +64,14 @@ class Containerd:
         self.daemons.start(NAME, "/usr/bin/containerd", "--config", configuration)
 
     def trouble(self) -> str | None:
-        """What keeps it from being ready, or None."""
+        """Why it isn't ready, or None if it is."""
         done = subprocess.run((*self._ctr(), "version"), capture_output=True, check=False)
         return f"containerd: {done.stderr.decode().strip()}" if done.returncode else None
 
     def load(self, image: Image) -> None:
-        """Make the image known to pods, unless it is already.
+        """Load the image for pods, unless it is loaded.
 
-        Raises ClusterError when containerd won't have it.
+        Raises ClusterError if containerd rejects it.
         """
         images = (*self._ctr(), "--namespace", "k8s.io", "images")
         if image.reference not in run(*images, "list", "--quiet").split():

@@ -1,15 +1,16 @@
-"""The cluster's long-running programs, and the enclosure that they run in.
+"""The cluster's daemons, and the enclosure that they run in.
 
-The enclosure is a mount namespace of their own (mount_namespaces(7)). All that they mount, and all
-that they write outside of the state directory, exists only there: it is gone with the last of them,
-whether `down` ended it or a crash did. In it
+The enclosure is a mount namespace (mount_namespaces(7)). The daemons' mounts, and the files that
+they write outside of the state directory, exist only in it. They end with the last daemon, after
+`down` as after a crash. In the enclosure
 
-- /run is empty: containerd's shims, network namespaces and whoever has a hard-wired path there;
-- /etc, /opt, /var/lib and /var/log are overlays: reads go through, writes go to the state directory
-  (dockerd's /etc/docker, the CNI's /var/lib/cni, the kubelet's /var/log/containers);
+- /run is empty: containerd's shims, network namespaces and programs with fixed paths write there;
+- /etc, /opt, /var/lib and /var/log are overlays: they show the host's files, and writes go to the
+  state directory (dockerd's /etc/docker, the CNI's /var/lib/cni, the kubelet's
+  /var/log/containers);
 - a few files of /proc/sys are copies: kubelet and CNI plugins set kernel parameters, which would
-  stay set for everyone on the machine. As a welcome consequence nothing is ever forwarded, so a pod
-  reaches this machine and nothing else.
+  otherwise change the whole machine. So IP forwarding stays off, and a pod reaches this machine
+  only.
 """
 
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 from tests.cluster.errors import ClusterError
 
 from . import cgroups
-from .places import Places
+from .places import STATE_VARIABLE, Places
 
 ENCLOSURE = "enclosure"
 
@@ -37,7 +38,7 @@ _PARAMETERS = (  # pkg/kubelet/cm's setupKernelTunables; the last one is set by 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _FORK = ("setsid", "--fork")
-# Joins its control group, leaves its process id, becomes the program: same process all along.
+# Joins its control group, writes its process id, then executes the program in the same process.
 _LAUNCH = 'echo $$ >"$1/cgroup.procs" && echo $$ >"$2" && shift 2 && exec "$@"'
 
 _ENCLOSE = """
@@ -62,12 +63,12 @@ exec sleep infinity
 
 @dataclass(frozen=True)
 class Daemons:
-    """Starts and finds daemons; each has a log, a process id and a control group by its name."""
+    """Starts and finds daemons. A daemon's log, pid file and control group have its name."""
 
     places: Places
 
     def pid(self, name: str) -> int | None:
-        """The daemon's process id, or None when it isn't running."""
+        """The daemon's process id, or None if it isn't running."""
         try:
             pid = int(self._file(name, "pid").read_text())
         except (FileNotFoundError, ValueError):
@@ -75,23 +76,28 @@ class Daemons:
         return pid if pid in cgroups.members(cgroups.daemon(name)) else None
 
     def log(self, name: str) -> Path:
-        """Where the daemon's output goes."""
+        """The file of the daemon's output."""
         return self._file(name, "log")
 
     def start(self, name: str, *argv: str | Path) -> None:
-        """Start the daemon in the enclosure, unless it is running already.
+        """Start the daemon in the enclosure, unless it is running.
 
-        Raises ClusterError when it can't be started; when it ends later, `require` tells.
+        Raises ClusterError if it can't be started. If it ends later, `require` raises.
         """
         if self.pid(name) is None:
-            keeper = self.pid(ENCLOSURE)
-            self._launch(name, "nsenter", f"--mount=/proc/{keeper}/ns/mnt", *argv)
+            enclosure = self.pid(ENCLOSURE)
+            self._launch(name, "nsenter", f"--mount=/proc/{enclosure}/ns/mnt", *argv)
 
     def enclose(self) -> None:
-        """Make the enclosure, unless it is there already; it lives as long as its keeper."""
+        """Create the enclosure, unless it exists. A sleeping process keeps its namespace open.
+
+        Raises ClusterError if the state directory is below a directory with an overlay.
+        """
         for covered in _COVERED:
             if self.places.state.is_relative_to(covered):
-                raise ClusterError(f"the state can't be in {covered}: overlays don't stack there")
+                raise ClusterError(
+                    f"the state directory can't be in {covered}, which is an overlay; set {STATE_VARIABLE} to another"
+                )
         directory = self.places.state / ENCLOSURE
         directory.mkdir(parents=True, exist_ok=True)
         ready = directory / "ready"
@@ -105,14 +111,14 @@ class Daemons:
             time.sleep(0.02)
 
     def require(self, *names: str) -> None:
-        """Raises ClusterError, with the end of its log, when one of the daemons isn't running."""
+        """Raises ClusterError, with the end of the log, if one of the daemons isn't running."""
         for name in names:
             if self.pid(name) is None:
                 tail = "\n".join(self.log(name).read_text(errors="replace").splitlines()[-20:])
-                raise ClusterError(f"{name} has ended; the last lines of {self.log(name)}:\n{tail}")
+                raise ClusterError(f"{name} isn't running; the last lines of {self.log(name)}:\n{tail}")
 
     def _launch(self, name: str, *argv: str | Path) -> None:
-        """Start a process that is nobody's child, so that it becomes no zombie of a test run."""
+        """Start a process that isn't a child of the caller, so that it doesn't become its zombie."""
         pidfile, scratch = self._file(name, "pid"), self.places.state / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         pidfile.parent.mkdir(parents=True, exist_ok=True)

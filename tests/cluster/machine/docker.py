@@ -1,6 +1,6 @@
-"""The dockerd of Nomad's docker driver.
+"""dockerd, for Nomad's docker driver.
 
-It shares the kubelet's containerd, in a namespace of its own; options: `dockerd --help`.
+It uses the kubelet's containerd, with a namespace of its own. For its options see `dockerd --help`.
 """
 
 import subprocess
@@ -20,25 +20,25 @@ NAME = "dockerd"
 
 @dataclass(frozen=True)
 class Docker:
-    """A dockerd with everything of its own below one directory."""
+    """A dockerd. All its files are below one directory."""
 
     daemons: Daemons
 
     @property
     def directory(self) -> Path:
-        """Where its data are."""
+        """The directory of its data."""
         return self.daemons.places.state / NAME
 
     @property
     def address(self) -> str:
-        """Where it listens, as a URL."""
+        """The URL of the socket that it listens on."""
         return f"unix://{self.directory / 'docker.sock'}"
 
     def start(self, containerd: Containerd) -> None:
-        """Start it, unless it runs; `trouble` tells when it can be used."""
+        """Start it, unless it runs. Then wait until `trouble` is None."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if self.daemons.pid(NAME) is None:
-            self._pidfile.unlink(missing_ok=True)  # a killed one leaves it, and it counts
+            self._pidfile.unlink(missing_ok=True)  # dockerd refuses to start with that of a killed one
         self.daemons.start(
             NAME,
             "/usr/sbin/dockerd",
@@ -57,14 +57,14 @@ class Docker:
         )
 
     def trouble(self) -> str | None:
-        """What keeps it from being ready, or None."""
+        """Why it isn't ready, or None if it is."""
         done = subprocess.run((*self._docker(), "info"), capture_output=True, check=False)
         return f"dockerd: {done.stderr.decode().strip()}" if done.returncode else None
 
     def load(self, image: Image) -> None:
-        """Make the image known to Nomad's containers, unless it is already.
+        """Load the image for Nomad's containers, unless it is loaded.
 
-        Raises ClusterError when dockerd won't have it.
+        Raises ClusterError if dockerd rejects it.
         """
         inspect = (*self._docker(), "image", "inspect", image.reference)
         if subprocess.run(inspect, capture_output=True, check=False).returncode:

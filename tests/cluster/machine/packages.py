@@ -1,4 +1,4 @@
-"""The Debian packages that the cluster is made of, besides what it builds."""
+"""The Debian packages that the cluster needs, besides the programs that it builds."""
 
 import shutil
 from collections.abc import Iterator
@@ -27,20 +27,20 @@ _NO_SERVICES = "#!/bin/sh\nexit 101\n"  # "action forbidden by policy", invoke-r
 
 
 def absent() -> list[str]:
-    """The packages that have to be installed first."""
+    """The packages that are not installed."""
     return sorted(name for name, file in PACKAGES.items() if not file.exists())
 
 
 def install() -> None:
-    """Install what is absent, without starting any of the services that come with it.
+    """Install the absent packages, without starting their services.
 
-    Raises ClusterError when apt-get can't.
+    Raises ClusterError if there is no apt-get or it fails.
     """
     names = absent()
     if not names:
         return
     if not shutil.which("apt-get"):
-        raise ClusterError(f"no apt-get to install {', '.join(names)} with")
+        raise ClusterError(f"there is no apt-get to install {', '.join(names)}; install them otherwise")
     apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600")
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing {', '.join(names)}"), _services_stay_off():
@@ -50,7 +50,7 @@ def install() -> None:
 
 @contextmanager
 def _services_stay_off() -> Iterator[None]:
-    """Forbid services to start: a second etcd or dockerd would only be in the way."""
+    """Prevent services from starting: the distribution's etcd and dockerd are not needed."""
     if _POLICY.exists():
         yield
         return
