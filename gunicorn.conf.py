@@ -1,7 +1,7 @@
-"""gunicorn's settings for the functions, alone (`gunicorn functions.analysis:app`) or all (`functions.bundle:app`).
+"""gunicorn's settings for one function (`gunicorn functions.analysis:app`) or for all (`functions.bundle:app`).
 
-The configuration's section `http` comes from ORCHESTRATOR_HTTP (`python -m runner section http` prints its value), the
-log's level from ORCHESTRATOR_LOG_LEVEL. A flag on gunicorn's command line overrides this file.
+The environment variable ORCHESTRATOR_HTTP holds the configuration's section `http`; `python -m runner section http`
+prints its value. ORCHESTRATOR_LOG_LEVEL is the log level. A flag on gunicorn's command line overrides this file.
 """
 
 import os
@@ -14,10 +14,10 @@ from runner.errors import OrchestratorError
 from runner.runtime import exit_codes, logs
 
 
-class AskedForLogger(Logger):
-    """Writes an access log where one is asked for (--access-logfile).
+class OptionalAccessLogger(Logger):
+    """Writes an access log only with --access-logfile.
 
-    gunicorn's own takes `logconfig_dict` for such a wish, and puts together a line for each request, for nobody.
+    With `logconfig_dict`, gunicorn's own logger formats a line for each request, even if no file is set.
     """
 
     def access(self, resp, req, environ, request_time):
@@ -25,12 +25,12 @@ class AskedForLogger(Logger):
             super().access(resp, req, environ, request_time)
 
 
-logger_class = AskedForLogger
+logger_class = OptionalAccessLogger
 
 try:
     section = HTTP.read(os.environ)
 except OrchestratorError as error:
-    print(f"the HTTP server cannot start: {error.detail}", file=sys.stderr)  # noqa: T201  (there is no log yet)
+    print(f"the HTTP server cannot start: {error.detail}", file=sys.stderr)  # noqa: T201  (logging is not configured yet)
     sys.exit(exit_codes.CONFIGURATION)
 
 bind = section.bind
@@ -38,25 +38,26 @@ worker_class = "functions.http.worker.PatientWorker"
 workers = section.workers
 threads = section.threads
 
-# A request is answered within 10 s, so a worker that is silent for 60 is stuck. SIGTERM lets requests in flight end.
+# A request is answered within 10 s, so a worker without a heartbeat for 60 s is stuck. After SIGTERM, requests in
+# flight have 30 s to finish.
 timeout = 60
 graceful_timeout = 30
-keepalive = 75  # longer than the usual ingress' own, so that the ingress is the one to close
+keepalive = 75  # longer than an ingress's usual timeout, so that the ingress closes the connection first
 
-# With what else is open, fewer than the usual limit of 1,024 open files, over which a worker would die.
+# With its other open files, a worker stays below the usual limit of 1,024. A worker that exceeds the limit ends.
 worker_connections = 900
 
-# Requests are short lines with few headers; the body is bounded by the functions.
+# Valid requests have a short request line and few headers. The functions bound the body.
 limit_request_line = 2048
 limit_request_fields = 64
 limit_request_field_size = 16384
 
-# No header of a proxy's changes what a request means here, whoever sends it: not its scheme, not its path.
+# Headers of a proxy change neither the scheme nor the path of a request, whatever their source.
 forwarded_allow_ips = "*"
 secure_scheme_headers = {}
 forwarder_headers = ""
 
-# Two instances on one host would fight over gunicorn's default control socket, and nobody here uses it.
+# The control socket is not used, and two instances on one host would conflict over its default path.
 control_socket_disable = True
 proc_name = "orchestrator-functions"
 logconfig_dict = logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO"))

@@ -1,7 +1,7 @@
-"""What a new version of the contract would break for clients of the old one, by comparing their descriptors.
+"""Finds what a new version of the contract would break for clients of the old version, by comparing their descriptors.
 
-What is held: nothing that the old one has is gone, bears another name or number, or has another type; that is so for
-packages, services, calls, messages, fields, enums and reserved ranges. Adding is free.
+A new version may add to the contract. It must not remove, rename, renumber or retype a package, service, call, message,
+field, enum or reserved range of the old version.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 Facts = dict[str, object]
-"""What is promised: a thing's name or number, under its parents', and what is not to change about it."""
+"""The parts of a contract: the kind and full name (or number) of each part → what must not change about it."""
 
 
 def breaks(old: bytes, new: bytes) -> list[str]:
-    """One sentence for each promise of the old descriptor set that the new one does not keep."""
-    promised, kept = facts(old), facts(new)
-    return sorted(_sentence(key, value, kept) for key, value in promised.items() if kept.get(key) != value)
+    """One sentence for each part of the old descriptor set that the new one lacks or has changed."""
+    before, after = facts(old), facts(new)
+    return sorted(_sentence(key, value, after) for key, value in before.items() if after.get(key) != value)
 
 
 def facts(descriptors: bytes) -> Facts:
-    """All promises of a descriptor set."""
+    """All parts of a descriptor set."""
     found: Facts = {}
     for file in FileDescriptorSet.FromString(descriptors).file:
         found.update(_file(file))
     return found
 
 
-def _sentence(key: str, value: object, kept: Facts) -> str:
-    if key not in kept:
+def _sentence(key: str, value: object, after: Facts) -> str:
+    if key not in after:
         return f"{key} is gone (it was {value})"
-    return f"{key} was {value} and is {kept[key]}"
+    return f"{key} was {value} and is {after[key]}"
 
 
 def _file(file: FileDescriptorProto) -> Iterator[tuple[str, object]]:

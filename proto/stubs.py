@@ -1,7 +1,7 @@
-"""`make stubs`: everything that is generated from the contract. `--check` says what is not current, and exits 1.
+"""`make stubs`: generates all files that come from the contract. With `--check`, names outdated files and exits with 1.
 
-Three things come out of the one file: betterproto's classes for clients, protobuf's own for the server (which decode a
-thousand times faster), and the descriptors that later versions are held against (`compatibility.py`).
+Generated are: betterproto's classes for clients, protobuf's classes for the server (which decode a thousand times
+faster), and the descriptors that later versions are compared with (`compatibility.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SERVER = HERE.parent / "functions" / "grpc"
 
 
 def generate(into: Path) -> dict[Path, bytes]:
-    """What every generated file should hold."""
+    """The current content of every generated file, by its path."""
     plugin = Path(sys.executable).parent / "protoc-gen-python_betterproto"
     command = [
         *(sys.executable, "-m", "grpc_tools.protoc", f"-I{HERE}"),
@@ -41,18 +41,18 @@ def generate(into: Path) -> dict[Path, bytes]:
 
 
 def main(check: bool) -> int:
-    """The exit code: 1 where the contract breaks old clients, or, when checking, where something is not current."""
+    """Write or check the generated files. Returns 1 if the contract breaks clients or a checked file is outdated."""
     with tempfile.TemporaryDirectory() as directory:
         wanted = generate(Path(directory))
-    broken = compatibility.breaks(SNAPSHOT.read_bytes(), wanted[SNAPSHOT]) if SNAPSHOT.exists() else []
+    changes = compatibility.breaks(SNAPSHOT.read_bytes(), wanted[SNAPSHOT]) if SNAPSHOT.exists() else []
     stale = [path for path, content in wanted.items() if not path.exists() or path.read_bytes() != content]
-    for line in broken:
+    for line in changes:
         print(f"{CONTRACT}: {line}", file=sys.stderr)
-    if broken:
-        print("Clients in use would break; add instead, or start orchestrator.v2.", file=sys.stderr)
+    if changes:
+        print("These changes break existing clients; add fields instead, or start orchestrator.v2.", file=sys.stderr)
         return 1
     if check and stale:
-        print(f"not current, run `make stubs`: {', '.join(path.name for path in stale)}", file=sys.stderr)
+        print(f"outdated, run `make stubs`: {', '.join(path.name for path in stale)}", file=sys.stderr)
         return 1
     for path in stale:
         path.write_bytes(wanted[path])

@@ -1,10 +1,18 @@
-"""The tests, by what they show.
+"""The tests, in one folder for each kind.
 
-unit: values in, values out. conformance: every driver against one suite. functions: the HTTP door, really served.
-protocols: one corpus of payloads through all doors, and each door on its bad days. faults: what holds when our own
-processes die. kubernetes, nomad: what only the real servers show. acceptance: the whole loop on both. examples: the
-example atlas, coat and marvin. docs: what the documents say. new_request_type: a made-up request type, which protocols
-and conformance send.
+- unit: pure functions and single classes, without other processes.
+- conformance: every driver against one suite.
+- functions: the HTTP server, served by gunicorn.
+- protocols: one corpus of payloads over HTTP, gRPC and RabbitMQ, and the faults of the gRPC and RabbitMQ servers.
+- faults: behaviour when the Orchestrator's own processes are killed, stopped, signalled or short of resources.
+- kubernetes, nomad: behaviour that only the real servers show.
+- acceptance: from the request to the result, on both real clusters.
+- releases: jobs and state that an earlier release has written.
+- examples: the example atlas, coat and marvin.
+- docs: the statements and examples of the documentation.
+- structure: the sizes of modules, and the words in names and prose; `make lint` runs it.
+- new_request_type: a made-up request type, which the suites of protocols and conformance send.
 
-cluster builds and starts the real servers, for `make cluster` and for the tests that need them. bench is no test.
+Not tests: cluster builds and starts the real servers, for `make cluster` and for the tests that need them. doubles are
+servers that tests run in place of real ones. bench is `make bench`.
 """

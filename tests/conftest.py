@@ -1,4 +1,4 @@
-"""What the tests share: keys, configurations and sample payloads."""
+"""Fixtures for all tests: keys, configurations, sample payloads, processes and the real clusters."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ SAMPLES = ROOT / "examples"
 
 
 def pytest_configure() -> None:
-    """A shell starts a background job with SIGINT ignored, and its children inherit that; tests send it to theirs."""
+    """Restore SIGINT. A shell starts a background job with SIGINT ignored, and processes under test inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
 def real_servers(request: pytest.FixtureRequest) -> cluster.Cluster:
-    """The real Kubernetes and Nomad, running. Skips where they cannot run; with CI=true that is an error.
+    """The real Kubernetes and Nomad, running. Skips the test where they cannot run; fails it if CI=true.
 
-    To build them takes ten minutes, once: no test's time, and not behind the reader's back.
+    The first build takes ten minutes. It does not count towards the test's timeout, and its progress is printed.
     """
     reason = cluster.missing()
     if reason and os.environ.get("CI") == "true":
-        pytest.fail(f"CI must prove the drivers on real servers: {reason}")
+        pytest.fail(f"with CI=true, the tests on real servers must run, but they cannot: {reason}")
     if reason:
         pytest.skip(reason)
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    with _clock_stopped(), capture.global_and_fixture_disabled():
+    with _timeout_suspended(), capture.global_and_fixture_disabled():
         return cluster.up()
 
 
 @contextmanager
-def _clock_stopped() -> Iterator[None]:
-    """What happens here does not count towards the timeout of the test (which pytest-timeout has set as this timer)."""
+def _timeout_suspended() -> Iterator[None]:
+    """Suspend the test's timeout. pytest-timeout implements it by this timer."""
     left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
     try:
         yield
@@ -59,7 +59,7 @@ def _clock_stopped() -> Iterator[None]:
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
-    """Whatever one test starts, ended with it."""
+    """Starts processes for one test, and ends them after it."""
     started = Processes(tmp_path)
     yield started
     started.end()
@@ -81,19 +81,19 @@ def make_key_pair(bits: int = 2048) -> KeyPair:
 
 @pytest.fixture(scope="session")
 def runner_keys() -> KeyPair:
-    """Signs result tokens."""
+    """The runner's keys, which sign result tokens."""
     return make_key_pair()
 
 
 @pytest.fixture(scope="session")
 def atlas_keys() -> KeyPair:
-    """Signs requests."""
+    """atlas's keys, which sign request tokens."""
     return make_key_pair()
 
 
 @pytest.fixture(scope="session")
 def document(runner_keys: KeyPair, atlas_keys: KeyPair) -> dict[str, Any]:
-    """A configuration as its file would hold it; copy before changing."""
+    """The content of a configuration file. Copy it before you change it."""
     return {
         "runner": {"id": "runner-1", "privateKey": runner_keys.private},
         "deepsource": {"host": "https://atlas.example", "publicKey": atlas_keys.public},
@@ -130,7 +130,7 @@ def sample() -> Callable[[str], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def write_config(document: dict[str, Any]) -> Callable[..., Path]:
-    """A configuration file for a sidecar of its own: `write_config(directory, sidecar={"workers": 2})`."""
+    """Writes a configuration file whose socket is in the same directory: `write_config(directory, driver="local")`."""
 
     def write(directory: Path, **sections: Any) -> Path:
         sidecar = {"socket": str(directory / "runner.sock"), **document["sidecar"], **sections.pop("sidecar", {})}
@@ -143,11 +143,11 @@ def write_config(document: dict[str, Any]) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def token(atlas_keys: KeyPair) -> Callable[..., str]:
-    """atlas's bearer token, good unless said otherwise: `token(exp=0)`, `token(key=other.private)`."""
+    """atlas's bearer token, valid unless arguments change it: `token(exp=0)`, `token(key=other.private)`."""
 
     def make(*, key: str = atlas_keys.private, algorithm: str = "RS256", **claims: Any) -> str:
-        good = {"exp": int(time.time()) + 600, "runner_id": "runner-1"}
-        kept = {name: value for name, value in {**good, **claims}.items() if value is not None}
-        return jwt.encode(kept, key, algorithm=algorithm)
+        valid = {"exp": int(time.time()) + 600, "runner_id": "runner-1"}
+        present = {name: value for name, value in {**valid, **claims}.items() if value is not None}
+        return jwt.encode(present, key, algorithm=algorithm)
 
     return make

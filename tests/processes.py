@@ -1,7 +1,7 @@
-"""Processes under test: started, awaited, looked into and, whatever becomes of the test, ended.
+"""Processes under test: start them, wait for them, inspect them, and end them even if the test fails.
 
-Every process carries a mark in its environment, which its descendants inherit. So those that a killed parent has left
-behind are found as well: by a test that asserts there are none, and when all are ended.
+Every process has a mark in its environment, and its descendants inherit the mark. So orphans of a killed parent are
+found as well: by tests that assert that there are none, and at the end of the test.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ MARK = "ORCHESTRATOR_TEST_MARK"
 T = TypeVar("T")
 
 
-def eventually(look: Callable[[], T], what: str, seconds: float = 15.0) -> T:
-    """What `look` gives once that is true; for awaiting an event instead of sleeping."""
+def eventually(condition: Callable[[], T], what: str, seconds: float = 15.0) -> T:
+    """Poll `condition` until its result is true, and return the result.
+
+    Raises AssertionError after `seconds`; `what` describes the condition as a sentence.
+    """
     until = time.monotonic() + seconds
     while True:
-        if seen := look():
-            return seen
+        if result := condition():
+            return result
         if time.monotonic() > until:
-            raise AssertionError(f"within {seconds} s it did not happen that {what}")
+            raise AssertionError(f"did not become true within {seconds} s: {what}")
         time.sleep(0.01)
 
 
@@ -44,7 +47,7 @@ def free_port() -> int:
 
 
 class Process:
-    """One started process, its output in a file."""
+    """One started process. Its output goes to the file `log`."""
 
     def __init__(self, command: tuple[str, ...], environment: Mapping[str, str], log: Path) -> None:
         self.mark = environment[MARK]
@@ -63,38 +66,39 @@ class Process:
         self._child.send_signal(number)
 
     def ended(self, seconds: float = 15.0) -> int:
-        """Its exit code, once it has ended."""
+        """Wait until it has ended. Returns its exit code."""
         return self._child.wait(seconds)
 
     def runs(self) -> bool:
         return self._child.poll() is None
 
     def children(self) -> list[int]:
-        """The living processes that it is the parent of."""
+        """The pids of its running child processes."""
         return children_of(self.pid)
 
     def family(self) -> set[int]:
-        """The living processes that descend from it, whoever has adopted them since; itself included."""
+        """The pids of itself and all its running descendants, orphans included."""
         return marked(self.mark)
 
     def said(self) -> str:
+        """Its output so far."""
         return self.log.read_text()
 
     def end(self) -> None:
-        """Kill it with all its family. The stopped are killed as well: SIGKILL needs no consent."""
+        """Kill it and all its descendants. SIGKILL ends stopped processes as well."""
         kill_marked(self.mark)
         self._child.wait(10)
 
 
 class Processes:
-    """Starts processes, and ends them all."""
+    """Starts processes, and ends all of them."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._started: list[Process] = []
 
     def python(self, *arguments: str, **environment: str) -> Process:
-        """`python ARGUMENTS` from the tree's root, with some variables more."""
+        """Start `python ARGUMENTS` in the repository's root, with additional environment variables."""
         mark = uuid.uuid4().hex
         log = self._directory / f"{len(self._started)}-{arguments[1].rpartition('.')[2]}.log"
         variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment, MARK: mark}
@@ -103,14 +107,14 @@ class Processes:
         return process
 
     def sidecar(self, config: Path, module: str = "runner", *more: str) -> Process:
-        """`python -m runner serve`, or another module in its place."""
+        """Start `python -m runner serve`, or another module with the configuration file as its argument."""
         arguments = ("serve", "--config", str(config)) if module == "runner" else (str(config), *more)
         return self.python("-m", module, *arguments)
 
     def gunicorn(
         self, app: str, port: int, socket_path: Path, *flags: str, workers: int = 1, threads: int = 8
     ) -> Process:
-        """gunicorn as it is deployed."""
+        """Start gunicorn as it is deployed."""
         return self.python(
             *("-m", "gunicorn", "-c", "gunicorn.conf.py", app, *flags),
             ORCHESTRATOR_HTTP=json.dumps({"bind": f"127.0.0.1:{port}", "workers": workers, "threads": threads}),
@@ -123,7 +127,7 @@ class Processes:
 
 
 def marked(mark: str) -> set[int]:
-    """The living processes that were started with that mark, and their descendants."""
+    """The pids of the running processes that were started with this mark, and of their descendants."""
     found = set()
     for directory in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -133,16 +137,16 @@ def marked(mark: str) -> set[int]:
 
 
 def kill_marked(mark: str) -> None:
-    """Kill them until there is none."""
-    while living := marked(mark):
-        for pid in living:
+    """Kill the processes with this mark until none is left."""
+    while running := marked(mark):
+        for pid in running:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)
 
 
 def listens(pid: int) -> bool:
-    """Whether the process listens on a TCP socket (proc(5): state 0A of net/tcp, and the sockets among its files)."""
+    """Whether the process listens on a TCP socket (proc(5): state 0A in net/tcp, for a socket that it has open)."""
     lines = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     listening = {f"socket:[{fields[9]}]" for fields in lines if fields[3] == "0A"}
     return bool(listening & {os.readlink(each) for each in Path(f"/proc/{pid}/fd").iterdir()})
@@ -159,7 +163,7 @@ def children_of(parent: int) -> list[int]:
 
 
 def stop(pid: int) -> None:
-    """SIGSTOP, and wait until every thread has stopped: until then one may still take something into its hands."""
+    """Send SIGSTOP and wait until every thread has stopped. Until then a thread may still accept a command."""
     os.kill(pid, signal.SIGSTOP)
     stats = [path / "stat" for path in Path(f"/proc/{pid}/task").iterdir()]
     eventually(lambda: all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats), "it has stopped")
@@ -172,13 +176,13 @@ def cpu_seconds(pid: int) -> float:
 
 
 def lowest_free_descriptor(pid: int) -> int:
-    """As a limit on open files, it is one that lets the process open no other."""
+    """The lowest free file descriptor. As the limit on open files, it prevents the process from opening another."""
     used = set(map(int, os.listdir(f"/proc/{pid}/fd")))
     return min(set(range(len(used) + 1)) - used)
 
 
 def limit_open_files(pid: int, soft: int) -> int:
-    """Change another process's limit (prlimit(2)); gives the one before."""
+    """Change another process's limit on open files (prlimit(2)). Returns the previous limit."""
     before, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
     return before

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as bytes on a socket: for requests that no well-behaved client would send, and for reading the answers."""
+"""HTTP/1.1 as bytes on a socket: sends requests that a client library would not send, and parses the answers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import msgspec
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A status, the headers with small names, and the body."""
+    """A status, the headers with lower-case names, and the body."""
 
     status: int
     headers: dict[str, str]
@@ -26,7 +26,7 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def problem(self) -> dict[str, Any]:
-        """The body of an error, which must be one as RFC 9457 has it, and agree with the answer's head."""
+        """The body of an error. Asserts that it is complete (RFC 9457) and agrees with the answer's headers."""
         assert self.headers["content-type"] == "application/problem+json"
         problem: dict[str, Any] = self.json
         assert problem["status"] == self.status
@@ -57,15 +57,15 @@ class Connection:
         self._socket.sendall(data)
 
     def half_close(self) -> None:
-        """Say that nothing more will come, and go on listening."""
+        """Close the sending side. Answers can still be received."""
         self._socket.shutdown(socket.SHUT_WR)
 
     def hears(self, seconds: float) -> bool:
-        """Whether the other side says something, or closes, within that time."""
+        """Whether the server sends data or closes the connection within `seconds`."""
         return bool(self._received or select.select([self._socket], [], [], seconds)[0])
 
     def answer(self) -> Answer:
-        """The next answer. Raises EOFError where the connection ends instead."""
+        """Receive the next answer. Raises EOFError if the server closes the connection instead."""
         while b"\r\n\r\n" not in self._received:
             self._receive()
         head, _, self._received = self._received.partition(b"\r\n\r\n")
@@ -85,7 +85,7 @@ class Connection:
         self._received += received
 
     def answers_to_the_end(self) -> list[Answer]:
-        """All that come until the other side closes."""
+        """Receive all answers until the server closes the connection."""
         answers = []
         with suppress(EOFError, ConnectionError):
             while True:
@@ -93,51 +93,52 @@ class Connection:
         return answers
 
     def drain(self) -> None:
-        """Take what comes, and forget it, until the connection ends."""
+        """Receive and discard data until the connection ends."""
         with suppress(OSError):
             while self._socket.recv(1 << 20):
                 pass
 
     def abort(self) -> None:
-        """End it for whoever sends or receives in another thread."""
+        """Shut the connection down. A send or receive in another thread ends with an error."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def received_so_far(self) -> bytes:
-        """What has arrived and was not asked for yet."""
+        """The data that has arrived and was not consumed yet. Blocks until there is some."""
         return self._received + self._socket.recv(1 << 20, socket.MSG_PEEK)
 
     def at_end(self) -> bool:
-        """The other side has closed, and said nothing more."""
+        """Whether the server has closed the connection without sending more. Blocks until one of both happens."""
         try:
             return not self._received and self._socket.recv(1) == b""
         except ConnectionResetError:
             return True
 
     def segments(self) -> int:
-        """How many segments with data have come so far (tcpi_data_segs_in of struct tcp_info, linux/tcp.h)."""
+        """The number of TCP segments with data received so far (tcpi_data_segs_in of struct tcp_info, linux/tcp.h)."""
         (count,) = struct.unpack_from("I", self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 152)
         return int(count)
 
     def ask(self, data: bytes) -> Answer:
+        """Send a request and receive its answer."""
         self.send(data)
         return self.answer()
 
 
 def head(method: str, path: str, headers: Mapping[str, str | int] | None = None) -> bytes:
-    """A request's first lines."""
+    """A request line, the headers, and the empty line that ends them."""
     lines = [f"{method} {path} HTTP/1.1", "Host: orchestrator"]
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def request(method: str, path: str, body: bytes = b"", headers: Mapping[str, str | int] | None = None) -> bytes:
-    """A whole request with a body of known length."""
+    """A complete request, with Content-Length."""
     return (
         head(method, path, {"Content-Type": "application/json", "Content-Length": len(body), **(headers or {})}) + body
     )
 
 
 def chunked(*chunks: bytes) -> bytes:
-    """A body in chunks, with its end."""
+    """A body in chunked transfer encoding, with the last chunk."""
     return b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"

@@ -1,20 +1,20 @@
-# What the Orchestrator's token may do, and nothing else: one such block for every namespace that a pool leads to.
+# The minimal permissions of the Orchestrator's token. Add one such block for every namespace that a pool uses.
 #
 #   nomad acl policy apply orchestrator policy.hcl
 #   nomad acl token create -name=orchestrator -policy=orchestrator -type=client
 #
-# Nomad before 1.11 knows submit-job only, in place of register-job and deregister-job.
+# Nomad before 1.11 has only submit-job, in place of register-job and deregister-job.
 namespace "default" {
   capabilities = [
-    "register-job",   # submit
-    "deregister-job", # cancel; and end what is overdue
-    "read-job",       # how a job stands and how it ended
-    "list-jobs",      # what is owed to atlas
-    "read-logs",      # the evidence
+    "register-job",   # submit a job
+    "deregister-job", # cancel a job, or end a job that is overdue
+    "read-job",       # a job's state and how it ended
+    "list-jobs",      # all jobs, to find those to report to atlas
+    "read-logs",      # for the command `jobs logs`, and for the cause of a failure
   ]
 
   variables {
-    # A job's own Variable: the lock on its name, and its secrets as long as it may run. To read is to list.
+    # A job's own Variable: the lock on its name, and its secrets while it may run. "read" includes listing.
     path "nomad/jobs/*" {
       capabilities = ["write", "read", "destroy"]
     }

@@ -1,1 +1,1 @@
-"""The whole loop on real clusters: atlas sends, a job clones and analyses in its container, the result comes back."""
+"""From request to result on real clusters: atlas sends a request, a job runs in containers, atlas gets the result."""

@@ -1,4 +1,4 @@
-"""One Orchestrator over both clusters, a small atlas, and a repository that jobs can reach."""
+"""One Orchestrator with a pool on each cluster, the example atlas, and a repository that jobs can reach."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tests.kubernetes.namespaces import Namespace
 from tests.nomad.access import Nomad
 
 RUNNER_ID = "acceptance"
-PATIENCE = 120.0
+TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class World:
-    """All there is, as a test uses it."""
+class Environment:
+    """What a test uses: an HTTP client of the Orchestrator, atlas's runs, the repository and both clusters."""
 
     orchestrator: HttpClient
     runs: Runs
@@ -47,17 +47,17 @@ class World:
     nomad: Nomad
 
     def send(self, kind: str, document: dict[str, Any]) -> list[dict[str, str]]:
-        return self.orchestrator.send(kind, document, PATIENCE, lambda *_: None)
+        return self.orchestrator.send(kind, document, TIMEOUT_SECONDS, lambda *_: None)
 
     def result(self, run_id: str) -> dict[str, Any]:
-        """The kwargs of the result that came; the token that came with it has been verified."""
-        until = time.monotonic() + PATIENCE
+        """Wait for the run's result. Returns its kwargs. atlas has verified the token of the result."""
+        until = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < until:
             run = self.runs.get(run_id)
             if run is not None and run.results:
                 return _checked(run, self.runs)
             time.sleep(0.2)
-        raise AssertionError(f"nothing came for {run_id}: {self.runs.deliveries()}")
+        raise AssertionError(f"no result of {run_id} within {TIMEOUT_SECONDS} s: {self.runs.deliveries()}")
 
 
 def _checked(run: Run, runs: Runs) -> dict[str, Any]:
@@ -67,12 +67,12 @@ def _checked(run: Run, runs: Runs) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def world(
+def environment(
     real_servers: cluster.Cluster,
     tmp_path_factory: pytest.TempPathFactory,
     runner_keys: KeyPair,
     atlas_keys: KeyPair,
-) -> Iterator[World]:
+) -> Iterator[Environment]:
     work = tmp_path_factory.mktemp("acceptance")
     host = real_servers.kubernetes.host
     repository = make_repository(work)
@@ -96,7 +96,7 @@ def world(
         with stack.process((sys.executable, "-m", "runner", "up", "--config", str(path)), work / "log"):
             url = f"http://127.0.0.1:{port}"
             stack.await_answer(f"{url}/readyz")
-            yield World(
+            yield Environment(
                 orchestrator=HttpClient(url, signer(atlas_keys.private, RUNNER_ID)),
                 runs=runs,
                 repository=repository,
@@ -144,22 +144,24 @@ def _document(
 
 @pytest.fixture(params=["kubernetes", "nomad"])
 def driver(request: pytest.FixtureRequest) -> str:
-    """The cluster that the test's pool leads to."""
+    """The driver of the test's pool."""
     return str(request.param)
 
 
 @pytest.fixture
-def document(world: World, sample: Callable[[str], dict[str, Any]], driver: str) -> Callable[[str], dict[str, Any]]:
-    """A sample for this repository and this driver's pool, small enough for a machine of two cores."""
+def document(
+    environment: Environment, sample: Callable[[str], dict[str, Any]], driver: str
+) -> Callable[[str], dict[str, Any]]:
+    """Makes a sample payload for the repository and the driver's pool, with a new run id."""
 
     def make(kind: str) -> dict[str, Any]:
-        found = {**sample(kind), "run_id": uuid.uuid4().hex}
-        found["_meta"] = {"resource_pool": {"kubernetes": "plan-pf", "nomad": "plan-nomad"}[driver]}
-        found["vcs_meta"] |= {
-            "remote_url": world.http_url,
-            "checkout_oid": world.repository.head,
+        payload = {**sample(kind), "run_id": uuid.uuid4().hex}
+        payload["_meta"] = {"resource_pool": {"kubernetes": "plan-pf", "nomad": "plan-nomad"}[driver]}
+        payload["vcs_meta"] |= {
+            "remote_url": environment.http_url,
+            "checkout_oid": environment.repository.head,
             "base_branch": "main",
         }
-        return found
+        return payload
 
     return make

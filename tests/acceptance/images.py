@@ -1,4 +1,4 @@
-"""The job images with the example programs inside, on a small Debian; known to both clusters under atlas's names."""
+"""The job images: a small Debian with the example programs. Both clusters know them by the names that requests use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests import cluster
 from tests.conftest import ROOT
 
 PATH = "acceptance"
-"""In the registry, before the images' names."""
+"""The path in the registry, before the images' names."""
 
 EXAMPLES = ROOT / "examples"
 PACKAGES = "/usr/lib/python3/dist-packages"
@@ -24,7 +24,7 @@ _TOOLBOX = cluster.Directory(mode=0o755, owner=(1000, 3000))
 
 
 def build() -> dict[str, cluster.Image]:
-    """The three images by `path/name:tag`; what is in the cache is not built again."""
+    """The three images by `path/name:tag`."""
     clone = {
         "/app/coat": cluster.File(_archive("coat"), mode=_PROGRAM),
         "/app/marvin": cluster.File(_archive("marvin"), mode=_PROGRAM),
@@ -39,11 +39,11 @@ def build() -> dict[str, cluster.Image]:
 
 
 def load(images: dict[str, cluster.Image], registry: str) -> None:
-    """Make them known to both runtimes under the registry's name."""
+    """Load the images into both runtimes, with the registry in their names."""
     for name, image in images.items():
-        known = replace(image, reference=f"{registry}/{name}")
-        cluster.load_into_kubernetes(known)
-        cluster.load_into_nomad(known)
+        renamed = replace(image, reference=f"{registry}/{name}")
+        cluster.load_into_kubernetes(renamed)
+        cluster.load_into_nomad(renamed)
 
 
 def _archive(name: str) -> bytes:
@@ -55,12 +55,12 @@ def _archive(name: str) -> bytes:
 
 def _ruff() -> Path:
     found = shutil.which("ruff", path=str(Path(sys.executable).parent)) or shutil.which("ruff")
-    assert found, "ruff is among the pins; run the tests by `make test`"
+    assert found, "ruff isn't installed, but the analyzer needs it; run the tests by `make test`"
     return Path(found)
 
 
 def _zstd() -> dict[str, cluster.File]:
-    """The library that unpacks an autofix's configuration, out of our own environment."""
+    """The library that decompresses an autofix's configuration, copied from the tests' virtual environment."""
     return {
         f"{PACKAGES}/{each}": cluster.File(Path(str(each.locate())))
         for each in files("backports.zstd") or ()

@@ -1,7 +1,7 @@
-"""An image registry for the tests, just large enough to be pulled from (OCI distribution specification, pull only).
+"""A small image registry for the tests (OCI distribution specification, pull only).
 
-Nomad's docker driver asks the registry for an image whose tag is `latest`, as coat's is, even if the node has it. A
-registry on `localhost` may speak plain HTTP to docker.
+Nomad's docker driver always pulls an image whose tag is `latest`, as coat's is, even if the node has it. Docker accepts
+plain HTTP from a registry on `localhost`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tests.cluster import Image
 
 _MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG = "application/vnd.docker.container.image.v1+json"
-_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"  # docker looks at the content, which need not be gzip
+_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"  # docker detects the compression, if any
 _REQUEST = re.compile(r"/v2/(?P<name>.+)/(?P<kind>manifests|blobs)/(?P<reference>[^/]+)")
 
 Content = bytes | Path
 
 
 class _Store:
-    """Manifests by name and tag or digest, blobs by digest."""
+    """Manifests by `name/tag` and `name/digest`, and blobs by digest."""
 
     def __init__(self, images: Mapping[str, Image]) -> None:
         self.manifests: dict[str, bytes] = {}
@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def registry(images: Mapping[str, Image]) -> Iterator[str]:
-    """Serve the images by `name:tag`. Gives `localhost:port`."""
+    """Serve the images by `name:tag`. Yields `localhost:port`."""
     handler = type("_RegistryHandler", (_Handler,), {"store": _Store(images)})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True

@@ -1,4 +1,4 @@
-"""A repository as jobs reach it: over HTTP with a password, and over ssh with a key."""
+"""A repository that jobs reach over HTTP with a password, and over ssh with a key."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Repository:
     head: str
 
     def branch(self, name: str) -> str:
-        """The commit that a branch stands at."""
+        """The id of a branch's newest commit."""
         return _git(self.path, "rev-parse", name)
 
     def read(self, branch: str, path: str) -> str:
@@ -39,7 +39,7 @@ class Repository:
 
 
 def make_repository(directory: Path) -> Repository:
-    """Two commits, the second with things to find and to fix."""
+    """Create a repository with two commits. The second contains problems that analyzers find and fix."""
     work, bare = directory / "work", directory / "shop.git"
     work.mkdir()
     _git(work, "init", "-q", "-b", "main")
@@ -61,7 +61,7 @@ def _git(where: Path, *arguments: str) -> str:
 
 @dataclass(frozen=True)
 class SshKey:
-    """A key pair in OpenSSH's formats."""
+    """A key pair in OpenSSH's text formats."""
 
     private: str
     public: str
@@ -74,7 +74,7 @@ class SshKey:
 
 @contextmanager
 def ssh_server(host: str, directory: Path, key: SshKey) -> Iterator[int]:
-    """A real sshd that lets that key run git, and nobody else do anything. Gives its port."""
+    """Run a real sshd that allows git commands with this key, and nothing else. Yields its port."""
     install_sshd()
     Path("/run/sshd").mkdir(exist_ok=True)
     directory.mkdir()

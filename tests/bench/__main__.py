@@ -1,4 +1,4 @@
-"""`python -m tests.bench [NAME …]`: measure, print each figure with its bound, exit 1 where one is missed."""
+"""`python -m tests.bench [NAME …]`: measure, print each figure with its bound, exit with 1 if a bound is missed."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ GROWTH_REQUESTS = 100_000
 
 
 def http(work: Path) -> Iterator[Figure]:
-    """Requests a second through everything, against gunicorn's own worker and a function that decodes and answers."""
+    """HTTP requests per second of the whole path, relative to gunicorn's own worker with a function without sidecar."""
     rates: dict[str, list[float]] = {"baseline": [], "unsigned": [], "signed": []}
     with (
         _sidecar(work, "signed") as signed_socket,
         _sidecar(work, "unsigned", "unsigned") as unsigned_socket,
     ):
         apps = {
-            # Our worker is part of what is measured: in it, the baseline would be faster by a third.
+            # The project's own worker class is part of what is measured; it would make the baseline a third faster.
             "baseline": ("tests.bench.baseline:app", signed_socket, "--worker-class", "gthread"),
             "unsigned": ("functions.analysis:app", unsigned_socket),
             "signed": ("functions.analysis:app", signed_socket),
@@ -42,45 +42,45 @@ def http(work: Path) -> Iterator[Figure]:
             for name, (app, path, *flags) in apps.items():
                 port = stack.free_port()
                 with stack.gunicorn(app, port, work / "log", path, *flags) as pid:
-                    if name == "baseline":  # without them it is now fast and now slow, by a factor of three
-                        stack.give_each_a_core(stack.tree(pid)[1:])
+                    if name == "baseline":  # without pinning, its rate varies by a factor of three
+                        stack.pin_each_to_a_core(stack.tree(pid)[1:])
                     url = f"http://127.0.0.1:{port}/tasks/analysis"
                     load.requests_per_second(url, 1, work)
                     rates[name].append(load.requests_per_second(url, SECONDS, work))
-        yield from _hand_off(signed_socket)
-    for name, with_what, bound in (
+        yield from _round_trip(signed_socket)
+    for name, variant, bound in (
         ("signed", "with a token signed for each job", 0.25),
         ("unsigned", "without tokens", 0.5),
     ):
-        yield _ratio(f"HTTP, {with_what}", rates[name], rates["baseline"], bound)
+        yield _ratio(f"HTTP, {variant}", rates[name], rates["baseline"], bound)
 
 
-def _ratio(name: str, ours: list[float], theirs: list[float], bound: float) -> Figure:
-    """Of each round, not of the medians: the two of a round have seen the same load from elsewhere."""
-    rounds = list(zip(ours, theirs, strict=True))
-    note = ", ".join(f"{mine:.0f}:{other:.0f}" for mine, other in rounds)
-    return Figure(name, statistics.median(mine / other for mine, other in rounds), "", bound, True, note)
+def _ratio(name: str, measured: list[float], reference: list[float], bound: float) -> Figure:
+    """The median of the rounds' ratios. Both values of a round were measured under the same load by other processes."""
+    rounds = list(zip(measured, reference, strict=True))
+    note = ", ".join(f"{value:.0f}:{other:.0f}" for value, other in rounds)
+    return Figure(name, statistics.median(value / other for value, other in rounds), "", bound, True, note)
 
 
-def _hand_off(path: Path) -> Iterator[Figure]:
-    """Function to sidecar and back, without plan and token."""
-    taken = []
+def _round_trip(path: Path) -> Iterator[Figure]:
+    """The time from a function to the sidecar and back, without planning a job and signing a token."""
+    durations = []
     for _ in range(3000):
-        client = Client(str(path), SystemClock())  # which has no policy yet, and so asks for it
+        client = Client(str(path), SystemClock())  # a new client has no cached policy, so it sends a frame
         began = time.perf_counter()
         client.policy(time.monotonic() + 5)
-        taken.append(time.perf_counter() - began)
-    yield Figure("hand-off, median of 3000", statistics.median(taken) * 1000, "ms", 0.5)
+        durations.append(time.perf_counter() - began)
+    yield Figure("round trip to the sidecar, median of 3000", statistics.median(durations) * 1000, "ms", 0.5)
 
 
 def memory(work: Path) -> Iterator[Figure]:
-    """The whole process tree of `up`, idle; and the growth over many requests."""
+    """Memory of the process tree of `up` when idle, and its growth over many requests."""
     port = stack.free_port()
     local = {"driver": "local", "local": {"directory": str(work / "jobs")}}
     path = _write_config(work, "up", http={"bind": f"127.0.0.1:{port}"}, **local)
     with stack.process((sys.executable, "-m", "runner", "up", "--config", str(path)), work / "log") as pid:
         stack.await_answer(f"http://127.0.0.1:{port}/readyz")
-        time.sleep(2)  # let start-up end, so that what is measured is idle
+        time.sleep(2)  # until start-up has ended and the processes are idle
         pids = stack.tree(pid)
         yield Figure(
             "`up` with the local driver, idle", stack.memory_mib(pids), "MiB", 250, note=f"{len(pids)} processes"
@@ -103,7 +103,7 @@ def _growth(work: Path) -> Iterator[Figure]:
 
 
 def cold_start(_work: Path) -> Iterator[Figure]:
-    """CPU of importing one function."""
+    """CPU time of importing one function."""
     code = "import time; began = time.process_time(); import functions.analysis; print(time.process_time() - began)"
     command = (sys.executable, "-c", code)
     runs = [float(subprocess.check_output(command, cwd=stack.ROOT)) for _ in range(7)]
@@ -111,7 +111,7 @@ def cold_start(_work: Path) -> Iterator[Figure]:
 
 
 def grpc(work: Path) -> Iterator[Figure]:
-    """gRPC calls a second beside HTTP's requests: the same payloads, sidecar and number of processes."""
+    """gRPC calls per second, relative to HTTP requests with the same payloads, sidecar and number of processes."""
     rates: dict[tuple[str, str], list[float]] = {}
     with (
         _sidecar(work, "signed") as signed_socket,
@@ -129,11 +129,11 @@ def grpc(work: Path) -> Iterator[Figure]:
                     grpc_load.calls_per_second(port, 1)
                     rates.setdefault((name, "grpc"), []).append(grpc_load.calls_per_second(port, SECONDS))
     for name in sockets:
-        yield _ratio(f"gRPC, {name}, of HTTP", rates[name, "grpc"], rates[name, "http"], 0.7)
+        yield _ratio(f"gRPC, {name}, relative to HTTP", rates[name, "grpc"], rates[name, "http"], 0.7)
 
 
 def amqp(work: Path) -> Iterator[Figure]:
-    """RabbitMQ messages a second from the queue to acceptance, beside HTTP's requests."""
+    """RabbitMQ messages per second from the queue to acceptance, with HTTP requests per second for comparison."""
     rates: dict[str, list[float]] = {"http": [], "classic": [], "quorum": []}
     with _sidecar(work, "amqp") as socket_path, rabbitmq.broker(work) as broker:
         for _ in range(ROUNDS):
@@ -144,15 +144,15 @@ def amqp(work: Path) -> Iterator[Figure]:
                 rates["http"].append(load.requests_per_second(url, SECONDS, work))
             for kind in ("classic", "quorum"):
                 rates[kind].append(rabbitmq.messages_per_second(broker, socket_path, work, kind))
-    middle = {name: statistics.median(values) for name, values in rates.items()}
-    bound = min(1000.0, 0.5 * middle["http"])
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    bound = min(1000.0, 0.5 * medians["http"])
     for kind in ("classic", "quorum"):
-        note = f"HTTP {middle['http']:.0f} requests/s"
-        yield Figure(f"RabbitMQ, {kind} queue", middle[kind], "/s", bound, True, note)
+        note = f"HTTP {medians['http']:.0f} requests/s"
+        yield Figure(f"RabbitMQ, {kind} queue", medians[kind], "/s", bound, True, note)
 
 
 def printer(work: Path) -> Iterator[Figure]:
-    """The dry run's requests a second beside the memory driver's, in one process."""
+    """The printer driver's requests per second, relative to the memory driver's, in one process."""
     yield from dry_run.dry_run(_write_config(work, "printer"))
 
 
@@ -164,13 +164,13 @@ MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "printer": printer,
     "cold-start": cold_start,
     "nomad": clusters.nomad,
-    "kubernetes": clusters.kubernetes,  # after it, since Kubernetes takes minutes to remove what was made
+    "kubernetes": clusters.kubernetes,  # last, because Kubernetes takes minutes to remove the jobs
 }
 
 
 @contextmanager
 def _sidecar(work: Path, name: str, *mode: str) -> Iterator[Path]:
-    """A sidecar with the memory driver, ready; gives its socket."""
+    """Start a sidecar with the memory driver and wait until it is ready. Yields the path of its socket."""
     socket_path = work / f"{name}.sock"
     command = (sys.executable, "-m", "tests.bench.sidecar", str(_write_config(work, name)), *mode)
     with stack.process(command, work / "log", {"ORCHESTRATOR_LOG_LEVEL": "WARNING"}):
@@ -200,31 +200,31 @@ def _write_config(work: Path, name: str, **sections: object) -> Path:
 def main() -> int:
     names = _parser().parse_args().names
     load.require_wrk()
-    kept = True
+    all_met = True
     with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as directory:
         for name in names or MEASURES:
             print(f"{name}: {MEASURES[name].__doc__}", flush=True)
             for figure in MEASURES[name](Path(directory)):
                 print(f"  {figure}", flush=True)
-                kept = kept and figure.kept
-    return 0 if kept else 1
+                all_met = all_met and figure.met
+    return 0 if all_met else 1
 
 
 def _parser() -> argparse.ArgumentParser:
     listed = "\n".join(f"  {name:<11} {measure.__doc__}" for name, measure in MEASURES.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
-        description="Measure, print each figure with its bound, exit 1 where one is missed. Needs a quiet machine.",
+        description="Measure, print each figure with its bound, exit with 1 if one is missed. Needs an idle machine.",
         epilog=f"measures:\n{listed}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", type=_known, help="a measure; else all of them")
+    parser.add_argument("names", nargs="*", metavar="NAME", type=_known, help="a measure; without any, all run")
     return parser
 
 
 def _known(name: str) -> str:
     if name not in MEASURES:
-        raise argparse.ArgumentTypeError(f"there is no measure {name!r}; there are {', '.join(MEASURES)}")
+        raise argparse.ArgumentTypeError(f"there is no measure {name!r}; use one of {', '.join(MEASURES)}")
     return name
 
 

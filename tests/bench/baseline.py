@@ -1,4 +1,4 @@
-"""A function that decodes and answers, and does nothing between: what HTTP, WSGI and validation alone cost."""
+"""A function that decodes a request and answers it without a sidecar: the cost of HTTP, WSGI and validation alone."""
 
 from __future__ import annotations
 

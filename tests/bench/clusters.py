@@ -1,8 +1,8 @@
-"""Jobs a second on real servers: through the whole HTTP path, against a bare client that creates the same objects.
+"""Jobs per second on real servers: the whole HTTP path, relative to a bare client that creates the same objects.
 
-Nothing of it runs: Kubernetes' Jobs are suspended, as a queue would have them, and Nomad's ask for a datacenter that
-there is not. So what is measured are creations, and not how fast one machine starts containers. What was made stays
-until the end: a real cluster is not empty either, and Nomad remembers a job for hours.
+No job runs: Kubernetes Jobs are suspended, as for a queue, and Nomad jobs require a datacenter that does not exist. So
+creation is measured, not the start of containers. The jobs stay until the end of the run, because a real cluster is not
+empty either, and Nomad keeps a job for hours.
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ from tests.kubernetes.namespaces import Namespace
 from tests.nomad.access import Nomad
 
 CONNECTIONS = 32
-SECONDS, TURNS = 2, 16
-"""A machine's speed may change by a third within seconds, so the two take turns that are short, and many."""
+SECONDS, ROUNDS = 2, 16
+"""The two clients alternate in many short rounds, because a machine's speed may change by a third within seconds."""
 
 QUIET_SECONDS = 0.5
-"""Without a job being accepted, after which none is in hand any more."""
+"""If no job was accepted for so long, no request is in flight any more."""
 
 POOL = "idle"
 
 TOKEN_BYTES = 700
-"""Of a result token, signed with a key of 2048 bits."""
+"""The length of a result token that is signed with a key of 2048 bits."""
 
 Create = Callable[[str], None]
-"""Creates the objects of one job under that name, and does nothing else."""
+"""Creates the objects of one job under the given name, and nothing else."""
 
 
 def kubernetes(work: Path) -> Iterator[Figure]:
-    """Jobs accepted a second by a real API server, against a bare client; and what we ourselves cost."""
+    """Jobs per second on a real API server, relative to a bare client; and the Orchestrator's CPU per job."""
     access = _servers().kubernetes
     atlas = make_key_pair()
     sections = _sections(work, "kubernetes", atlas, {POOL: {"queueName": "nobody"}})
@@ -68,7 +68,7 @@ def kubernetes(work: Path) -> Iterator[Figure]:
 
 
 def nomad(work: Path) -> Iterator[Figure]:
-    """Jobs accepted a second by a real Nomad, against a bare client; and what we ourselves cost."""
+    """Jobs per second on a real Nomad, relative to a bare client; and the Orchestrator's CPU per job."""
     access = Nomad(_servers().nomad, work)
     atlas = make_key_pair()
     sections = _sections(work, "nomad", atlas, {POOL: {"datacenters": ["nowhere"]}})
@@ -95,17 +95,17 @@ def _sections(work: Path, driver: str, atlas: KeyPair, pools: Mapping[str, objec
     return {
         "runner": {"id": "bench", "privateKey": make_key_pair().private},
         "deepsource": {"host": "http://127.0.0.1:9", "publicKey": atlas.public},
-        # As many in hand as the bare client has; one process each, since the cluster has the same two cores.
+        # As many requests in flight as the bare client has. One process each, since the cluster shares the two cores.
         "http": {"bind": f"127.0.0.1:{stack.free_port()}", "workers": 1, "threads": CONNECTIONS},
         "sidecar": {"socket": str(work / f"{driver}.sock"), "workers": 1, "threads": CONNECTIONS},
-        "tracker": {"intervalSeconds": 3600},  # listing thousands of jobs is no part of accepting one
+        "tracker": {"intervalSeconds": 3600},  # listing thousands of jobs is not part of the measure
         "driver": driver,
         "pools": dict(pools),
     }
 
 
 def _token(atlas: KeyPair) -> str:
-    """What atlas sends along. One for all requests; a new one with each would cost 0.15 ms more for its signature."""
+    """atlas's bearer token, one for all requests. A new token per request would cost 0.15 ms to verify."""
     claims = {"exp": int(time.time()) + 3600, "runner_id": "bench"}
     return jwt.encode(claims, atlas.private, algorithm="RS256")
 
@@ -130,28 +130,28 @@ def _compare(name: str, work: Path, sections: Mapping[str, Any], create: Create,
         def bare() -> float:
             return _bare_per_second(create)
 
-        for measure in (ours, bare):  # connections, caches
+        for measure in (ours, bare):  # warm up connections and caches
             measure()
         rates: dict[Callable[[], float], list[float]] = {ours: [], bare: []}
         made.clear()
         spent = 0.0
-        for number in range(TURNS):
-            # Either is the first in every other turn, so that both meet what the other has left the cluster to do.
+        for number in range(ROUNDS):
+            # The order alternates, so that each client meets the cleanup work that the other one has left.
             for measure in (ours, bare) if number % 2 else (bare, ours):
                 before = stack.cpu_seconds(stack.tree(pid))
                 rates[measure].append(measure())
                 spent += stack.cpu_seconds(stack.tree(pid)) - before
     ratio = sum(rates[ours]) / sum(rates[bare])
     note = f"{statistics.mean(rates[ours]):.0f} of {statistics.mean(rates[bare]):.0f} jobs/s"
-    yield Figure(f"{name}, whole path against bare client", ratio, "", 0.8, at_least=True, note=note)
-    yield Figure(f"{name}, our CPU for each job", spent / sum(made) * 1000, "ms", 2.5)
+    yield Figure(f"{name}, relative to the bare client", ratio, "", 0.8, at_least=True, note=note)
+    yield Figure(f"{name}, the Orchestrator's CPU per job", spent / sum(made) * 1000, "ms", 2.5)
 
 
 class _CommandLog:
-    """What the sidecar writes from now on.
+    """The lines that the sidecar logs after this object was created.
 
-    wrk ends in the midst of as many requests as it has connections, and doesn't count them; the bare client ends with
-    its last job. So ours are counted where they are accepted, until the last one is.
+    When wrk ends, it has one request in flight on each connection, and does not count those. The bare client ends after
+    its last job. So accepted jobs are counted in the sidecar's log, until the last one is there.
     """
 
     def __init__(self, log: Path) -> None:
@@ -160,7 +160,7 @@ class _CommandLog:
         self._began = time.time()
 
     def accepted(self) -> tuple[int, float]:
-        """How many jobs, and how many a second; once nothing is in hand any more."""
+        """The number of accepted jobs, and jobs per second. Waits until no request is in flight."""
         known: list[float] = []
         while len(found := self._moments()) > len(known):
             known = found
@@ -168,7 +168,7 @@ class _CommandLog:
         return len(known), len(known) / (known[-1] - self._began)
 
     def _moments(self) -> list[float]:
-        """When each was accepted, in seconds since the epoch."""
+        """When each job was accepted, in seconds since the epoch."""
         with self._log.open("rb") as log:
             log.seek(self._begin)
             lines = [line for line in log if b'"message":"accepted"' in line]
@@ -179,14 +179,14 @@ def _bare_per_second(create: Create) -> float:
     until = time.monotonic() + SECONDS
     made: list[int] = []
 
-    def go_on() -> None:
+    def create_until_the_end() -> None:
         count = 0
         while time.monotonic() < until:
             create(f"analysis-s0-{uuid.uuid4()}-1")
             count += 1
         made.append(count)
 
-    threads = [threading.Thread(target=go_on) for _ in range(CONNECTIONS)]
+    threads = [threading.Thread(target=create_until_the_end) for _ in range(CONNECTIONS)]
     began = time.monotonic()
     for thread in threads:
         thread.start()
@@ -200,8 +200,8 @@ def _template(config: Config) -> JobSpec:
     return analysis(config, lambda _: sample, "bare", pool=POOL)
 
 
-def _unsealed(job: JobSpec) -> dict[str, str]:
-    """Secrets as long as real ones, which a result token makes most of."""
+def _secrets(job: JobSpec) -> dict[str, str]:
+    """Values for the job's secrets, as long as a result token, which is the longest real one."""
     return dict.fromkeys(job.secrets, "x" * TOKEN_BYTES)
 
 
@@ -216,17 +216,17 @@ def _bare_kubernetes(namespace: Namespace, config: Config) -> Create:
     def create(name: str) -> None:
         body = manifest.replace(template.name.encode(), name.encode())
         uid = _accepted(pool.request("POST", jobs, body=body, headers=headers))["metadata"]["uid"]
-        secret = secret_manifest(template, config, _unsealed(template), name=f"{name}-bare", owner_uid=uid)
+        secret = secret_manifest(template, config, _secrets(template), name=f"{name}-bare", owner_uid=uid)
         _accepted(pool.request("POST", secrets, body=msgspec.json.encode(secret), headers=headers))
 
     return create
 
 
 def _bare_nomad(access: Nomad, config: Config) -> Create:
-    """The Variable, and the job that reads it."""
+    """Creates a Variable and the job that reads it."""
     template = _template(config)
     job = msgspec.json.encode(specification(template, config))
-    items = msgspec.json.encode(nomad_record.opened(template, _unsealed(template), "bare"))
+    items = msgspec.json.encode(nomad_record.opened(template, _secrets(template), "bare"))
     pool = urllib3.PoolManager(CONNECTIONS, maxsize=CONNECTIONS, ca_certs=str(access.access.ca))
     headers = {"X-Nomad-Token": access.token_file.read_text(), "Content-Type": "application/json"}
     query = f"?namespace={access.namespace}"

@@ -1,4 +1,4 @@
-"""The dry run beside the memory driver: the same requests through the same sidecar, in this process."""
+"""The printer driver relative to the memory driver: the same requests through the same sidecar, in this process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BOUND = 0.6
 
 
 def dry_run(path: Path) -> Iterator[Figure]:
-    """Requests a second with the printer driver, of the memory driver's, by alternating rounds. Both sign tokens."""
+    """The ratio of both drivers' requests per second, in alternating rounds. Both drivers sign tokens."""
     config = loading.load(path, os.environ)
     clock = SystemClock()
     resolve_secrets = Signer(config.runner.private_key, config.runner.id, clock.wall).resolve_secrets
@@ -42,11 +42,12 @@ def dry_run(path: Path) -> Iterator[Figure]:
             memory = _rate(config, MemoryDriver(resolve_secrets=resolve_secrets, clock=clock), f"m{number}")
             ratios.append(printed / memory)
             rates.append(f"{printed:.0f}:{memory:.0f}")
-    yield Figure("printer driver, of the memory driver", statistics.median(ratios), "", BOUND, True, ", ".join(rates))
+    name = "printer driver, relative to memory driver"
+    yield Figure(name, statistics.median(ratios), "", BOUND, True, ", ".join(rates))
 
 
 def _rate(config: Config, driver: Driver, prefix: str) -> float:
-    """Requests a second of CPU, so that other processes' load does not count."""
+    """Requests per second of CPU time, so that other processes' load does not count."""
     sidecar = Sidecar(config, {"memory": driver}, clock=SystemClock())
     bodies = [_frame(f"{prefix}{number}") for number in range(REQUESTS)]
     began = time.process_time()
@@ -65,12 +66,12 @@ def _frame(run_id: str) -> bytes:
 
 @contextmanager
 def _no_command_log() -> Iterator[None]:
-    """Each command logs a line on standard error; send it nowhere meanwhile."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    """Discard standard error, where each command logs a line."""
+    saved, discarded = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(discarded, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(discarded)

@@ -1,4 +1,4 @@
-"""A measured value and the bound that it is held against."""
+"""A measured value and its bound."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 
 class Figure(msgspec.Struct):
-    """One measured value and what it should be."""
+    """One measured value with its unit and the bound that it should meet."""
 
     name: str
     value: float
@@ -16,11 +16,11 @@ class Figure(msgspec.Struct):
     note: str = ""
 
     @property
-    def kept(self) -> bool:
+    def met(self) -> bool:
         return self.value >= self.bound if self.at_least else self.value <= self.bound
 
     def __str__(self) -> str:
         relation = "at least" if self.at_least else "at most"
-        verdict = "ok    " if self.kept else "MISSED"
+        verdict = "ok    " if self.met else "MISSED"
         value = f"{self.value:8.3f} {self.unit:<4}"
         return f"{verdict}  {self.name:<42} {value} ({relation} {self.bound:g}){'  ' + self.note if self.note else ''}"

@@ -1,9 +1,9 @@
-"""The load for gRPC: the sample analysis over HTTP/2, as frames laid out beforehand, each call a new run.
+"""The load generator for gRPC: the sample analysis over HTTP/2, in frames that are encoded beforehand.
 
-`python -m tests.bench.grpc_load PORT SECONDS RUNS`; RUNS as in `load`, 0 for all different. As many connections as wrk
-has for HTTP, with one call in hand on each, as wrk does it. A client library would cost more than the server under
-measurement; this costs some 20 µs a call. What is checked of an answer: a failure consists of headers alone, so one
-with a message is a success.
+`python -m tests.bench.grpc_load PORT SECONDS RUNS`. RUNS bounds the number of different runs; 0 makes each call a new
+run. There are as many connections as wrk has for HTTP, with one call in flight on each, as in wrk. A client library
+would cost more CPU than the server under measurement; this generator costs about 20 µs per call. An answer with a
+message counts as a success, because a gRPC failure consists of headers only.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RUN = "00000000-00000000"
 
 
 def calls_per_second(port: int, seconds: int, *, runs: int = 0) -> float:
-    """Every answer must be a success."""
+    """Run the load generator in a process of its own. Raises RuntimeError unless every answer is a success."""
     command = (sys.executable, "-m", "tests.bench.grpc_load", str(port), str(seconds), str(runs))
     printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     match = re.search(r"^BENCH (\d+) (\d+) (\d+)$", printed, re.MULTILINE)
@@ -46,7 +46,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 class Request:
-    """The call's two frames, with room for a stream's number and a run's."""
+    """The call's two frames. The stream's number and the run's id are filled in for each call."""
 
     def __init__(self, port: int) -> None:
         sample = json.loads((ROOT / "examples" / "analysis.json").read_text())
@@ -65,7 +65,7 @@ class Request:
         first, again = Encoder(), Encoder()
         self.first = first.encode(headers.items())
         again.encode(headers.items())
-        self.again = again.encode(headers.items())  # all of them by their index in the table
+        self.again = again.encode(headers.items())  # each header is now an index into the dynamic table
 
     def frames(self, stream: int, seed: int, run: int) -> bytes:
         block = self.first if stream == 1 else self.again
@@ -74,7 +74,7 @@ class Request:
 
 
 class Connection:
-    """One connection with one call in hand."""
+    """One connection with one call in flight."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -91,7 +91,7 @@ class Connection:
         self.socket.sendall(request.frames(self.stream, seed, run))
 
     def receive(self) -> bool | None:
-        """None while the answer is not complete, then whether it is a success."""
+        """None while the answer is incomplete; then, whether it is a success. Raises EOFError if the server closes."""
         received = self.socket.recv(65536)
         if not received:
             raise EOFError("the server has closed the connection")
@@ -110,7 +110,7 @@ class Connection:
             elif kind in (SETTINGS, PING) and not flags & ACK:
                 self.socket.sendall(frame(kind, ACK, 0, payload if kind == PING else b""))
             elif kind == GOAWAY:
-                raise EOFError(f"the server says goodbye: {payload!r}")
+                raise EOFError(f"the server has sent GOAWAY: {payload!r}")
         return done
 
 

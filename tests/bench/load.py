@@ -1,4 +1,4 @@
-"""The load: wrk with a script that sends the sample analysis, each time as a new run or always as one of a few."""
+"""The load generator for HTTP: wrk with a script that sends the sample analysis, as a new run or one of a few runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ local before, after = [==[{before}]==], [==[{after}]==]
 local sent, runs, head, tail = 0, {runs}, nil, nil
 local seed = string.format("%08x", os.time() % 4294967296)
 request = function()
-  if not head then  -- all are of one length, so that only the run's id is new in each: a load is to cost little
+  if not head then  -- the requests differ only in the run's id and have one length, so that generating them is cheap
     local whole = wrk.format(nil, nil, nil, before .. "@@@@@@@@-@@@@@@@@" .. after)
     local first, last = whole:find("@@@@@@@@-@@@@@@@@", 1, true)
     head, tail = whole:sub(1, first - 1) .. seed .. "-", whole:sub(last + 1)
@@ -38,7 +38,7 @@ end
 
 def require_wrk() -> None:
     if shutil.which("wrk") is None:
-        sys.exit("wrk is needed to make the load: install the package `wrk`")
+        sys.exit("the benchmark needs the load generator wrk, which is not installed: install the package `wrk`")
 
 
 def requests_per_second(
@@ -51,7 +51,10 @@ def requests_per_second(
     pool: str = "",
     token: str = "",
 ) -> float:
-    """wrk against `url`; every answer must be a success. `runs` bounds how many different runs are asked for."""
+    """Run wrk against `url`. `runs` bounds the number of different runs; 0 makes each request a new run.
+
+    Raises RuntimeError unless every answer is a success.
+    """
     script = work / "load.lua"
     script.write_text(_script(runs, pool, token))
     command = ("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "15s", "-s", str(script), url)

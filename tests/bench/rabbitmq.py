@@ -1,4 +1,4 @@
-"""RabbitMQ's part of the benchmark: how fast a backlog is consumed, against HTTP in the same run."""
+"""The benchmark of the RabbitMQ consumer: how fast it consumes a backlog."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from examples.broker import Broker, BrokerMissing, install
 from tests.bench import stack
 
 BACKLOG, FIRST, LAST = 12_000, 11_000, 500
-"""Messages at the start; measured is from FIRST of them left to LAST."""
+"""Messages in the queue at the start. The measurement begins when FIRST are left and ends when LAST are left."""
 
 
 @contextmanager
 def broker(work: Path) -> Iterator[Broker]:
-    """One of our own."""
+    """A broker that is started for the benchmark and stopped after it."""
     try:
         install()
     except BrokerMissing as error:
@@ -36,7 +36,10 @@ def broker(work: Path) -> Iterator[Broker]:
 
 
 def messages_per_second(broker: Broker, socket_path: Path, work: Path, queue_type: str) -> float:
-    """Sample analyses, each a new run, from the queue to their jobs' existence and the acknowledgement."""
+    """Sample analyses per second, each a new run: from the queue until the job exists and the message is acknowledged.
+
+    Raises TimeoutError if the queue does not reach the expected length in time.
+    """
     exchange = f"bench-{uuid.uuid4().hex[:8]}"
     section = {"exchange": exchange, "queues": {"analysis_run": {"queue": exchange}}, "queueType": queue_type}
     environment = {

@@ -1,8 +1,8 @@
 """The sidecar as it is deployed, but with the memory driver: `python -m tests.bench.sidecar CONFIG [unsigned]`.
 
-It has as many processes as a sidecar has by default, and each a memory driver of its own, which no configuration may
-ask for. Here it may be: every request is for a new run, so neither has to know the other's jobs. Unsigned, its result
-tokens are not signed.
+It has as many workers as a sidecar has by default, and each worker has its own memory driver. No configuration allows
+that. Here it is allowed, because every request is a new run, so no worker needs another worker's jobs. With `unsigned`,
+result tokens are not signed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The processes under measurement: started, awaited, measured and ended."""
+"""The processes under measurement: start, wait until ready, measure, end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 @contextmanager
 def process(command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> Iterator[int]:
-    """A process, ended with SIGTERM. Gives its pid."""
+    """Start a process, and end it with SIGTERM. Yields its pid."""
     with log.open("ab") as sink:
         child = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **(environment or {})}, stdout=sink, stderr=sink)
     try:
@@ -41,7 +41,7 @@ def process(command: Sequence[str], log: Path, environment: Mapping[str, str] | 
 
 @contextmanager
 def gunicorn(app: str, port: int, log: Path, socket_path: Path, *flags: str) -> Iterator[int]:
-    """gunicorn as it is deployed, ready to serve."""
+    """Start gunicorn as it is deployed, and wait until it serves. Yields its pid."""
     environment = {
         "ORCHESTRATOR_HTTP": json.dumps({"bind": f"127.0.0.1:{port}"}),
         "ORCHESTRATOR_SOCKET": str(socket_path),
@@ -55,7 +55,7 @@ def gunicorn(app: str, port: int, log: Path, socket_path: Path, *flags: str) -> 
 
 @contextmanager
 def grpc_server(log: Path, socket_path: Path, workers: int = 2) -> Iterator[int]:
-    """As many processes on one port as HTTP has workers, ready to serve; gives the port."""
+    """Start as many gRPC servers on one port as HTTP has workers, and wait until they listen. Yields the port."""
     port = free_port()
     environment = {
         "ORCHESTRATOR_GRPC": json.dumps({"bind": f"127.0.0.1:{port}"}),
@@ -88,8 +88,8 @@ def await_answer(url: str, seconds: float = 20) -> None:
     raise TimeoutError(f"{url} did not answer within {seconds} s")
 
 
-def give_each_a_core(pids: Sequence[int]) -> None:
-    """Processes whose threads hand a lock to each other are then at their best, instead of now fast and now slow."""
+def pin_each_to_a_core(pids: Sequence[int]) -> None:
+    """Keep a process's threads, which pass a lock to each other, on one core. Otherwise their speed varies."""
     cores = sorted(os.sched_getaffinity(0))
     for number, pid in enumerate(pids):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -112,7 +112,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """User and system time that the processes have taken (proc(5), stat)."""
+    """User and system time of the processes so far (proc(5), stat)."""
     ticks = 0
     for pid in pids:
         with suppress(OSError):
@@ -122,7 +122,7 @@ def cpu_seconds(pids: Sequence[int]) -> float:
 
 
 def memory_mib(pids: Sequence[int]) -> float:
-    """Proportional set size: what forked processes share is counted once (proc(5), smaps_rollup)."""
+    """Proportional set size: memory that forked processes share is counted once (proc(5), smaps_rollup)."""
     total = 0
     for pid in pids:
         with suppress(OSError):

@@ -2,9 +2,9 @@
 
     python -m tests.cluster up|down|status
 
-The programs are built or installed once, from package registries by their ordinary clients, and kept
-in a cache. The running cluster has one state directory. All test processes share it. This package
-does not depend on the code under test and imports only the standard library.
+The programs are built or installed once, from package registries by their ordinary clients, into a
+cache. The running cluster has one state directory, and all test processes share it. This package
+imports the standard library only, and nothing of the code under test.
 """
 
 from .access import Cluster, KubernetesAccess, NomadAccess

@@ -1,7 +1,7 @@
 """`python -m tests.cluster up|down|status`.
 
-Exit codes: 0 on success, 1 when the action failed. `status` exits with 3 when the cluster isn't ready
-(LSB's exit status for "program is not running").
+Exit codes: 0 after success, 1 after an error, and 3 if `status` finds that the cluster isn't ready
+(3 means "program is not running" in the Linux Standard Base).
 """
 
 import argparse
@@ -15,13 +15,13 @@ _DONE, _FAILED, _NOT_RUNNING = 0, 1, 3
 
 
 def main(arguments: list[str]) -> int:
-    """Run the action and return the exit code."""
+    """Run the action. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster")
     parser.add_argument("action", choices=("up", "down", "status"))
     action = parser.parse_args(arguments).action
     try:
         if action == "up":
-            print(_summary(up()))
+            print(_description(up()))
         elif action == "down":
             down()
         else:
@@ -33,24 +33,24 @@ def main(arguments: list[str]) -> int:
 
 
 def _status() -> int:
-    pids, problem = status()
+    pids, trouble = status()
     for name, pid in pids.items():
         print(f"{name:<24} {pid or '-'}")
-    if problem:
-        print(problem)
+    if trouble:
+        print(trouble)
         return _NOT_RUNNING
-    print(_summary(describe()))
+    print(_description(describe()))
     return _DONE
 
 
-def _summary(cluster: Cluster) -> str:
-    """The clusters' addresses and the shell commands that use them."""
+def _description(cluster: Cluster) -> str:
+    """Addresses, and the commands to use the cluster from a shell."""
     kubernetes, nomad = cluster.kubernetes, cluster.nomad
     return "\n".join(
         (
-            f"Kubernetes {kubernetes.version} at {kubernetes.url}, host seen as {kubernetes.host}",
+            f"Kubernetes {kubernetes.version} at {kubernetes.url}, pods reach this host at {kubernetes.host}",
             f"  {kubernetes.kubectl} --kubeconfig {kubernetes.kubeconfig}",
-            f"Nomad {nomad.version} at {nomad.url}, host seen as {nomad.host}",
+            f"Nomad {nomad.version} at {nomad.url}, containers reach this host at {nomad.host}",
             f"  NOMAD_ADDR={nomad.url} NOMAD_CACERT={nomad.ca} \\",
             f"  NOMAD_TOKEN=$(cat {nomad.token_file}) {nomad.nomad}",
         )

@@ -1,4 +1,4 @@
-"""Addresses and credentials of the running cluster. Tokens are left out of `repr`."""
+"""Addresses and credentials of the running cluster. Tokens are not part of `repr`."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class KubernetesAccess:
-    """The Kubernetes cluster, as its administrator."""
+    """Access to the Kubernetes cluster as its administrator."""
 
     url: str
     ca: Path
-    kubeconfig: Path  # of the administrator, a member of system:masters
+    kubeconfig: Path  # of the administrator, in the group system:masters
     token: str = field(repr=False)
-    host: str  # the address at which pods reach servers on this machine
+    host: str  # this machine's address, as pods reach it
     node: str
     kubectl: Path
     version: str
@@ -20,13 +20,13 @@ class KubernetesAccess:
 
 @dataclass(frozen=True)
 class NomadAccess:
-    """The Nomad cluster, by its management token."""
+    """Access to the Nomad cluster by its management token."""
 
     url: str
     ca: Path
     token: str = field(repr=False)
     token_file: Path
-    host: str  # the address at which containers reach servers on this machine
+    host: str  # this machine's address, as containers reach it
     nomad: Path
     version: str
 

@@ -1,12 +1,12 @@
-"""The programs of Kubernetes and Nomad, built from their Go modules and cached by version.
+"""Builds the programs of Kubernetes and Nomad from their Go modules, and caches them by version.
 
-Test machines can download Go modules, but no binaries. Each set of programs has its own Go module,
-which lists them as tools (`go get -tool`, Go 1.24). The sets' hundreds of dependencies are therefore
+Test machines can download Go modules, but no binaries. Each set of programs has a Go module of its
+own that names them as tools (`go get -tool`, Go 1.24). So the dependencies of both sets are
 resolved separately, and Go's checksum database verifies them.
 
-Kubernetes 1.34 is the newest version that was observed to work under cgroup v1, which test machines
-may have. `go install` refuses modules with `replace` lines, and both have some. A module of tools may
-repeat these lines, as done here.
+1.34 is the newest Kubernetes that was seen to work under cgroup v1, which test machines may have.
+`go install` refuses a module with `replace` lines, which both have. A module of tools may repeat
+these lines, and does so here.
 """
 
 import json
@@ -30,15 +30,15 @@ class Recipe:
     module: str
     version: str
     packages: tuple[str, ...]  # below the module; "" is the module itself
-    minutes: int  # an uncached build on two cores; shown as progress
+    minutes: int  # to build without a cache on two cores; printed as progress
     variables: Mapping[str, str] = field(default_factory=dict)  # for the linker's -X
-    # module -> replacement module, version
+    # module -> the module that replaces it, version
     replacements: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    staging: str | None = None  # version of the modules that this one replaces with a path
+    staging: str | None = None  # published version of the modules in its `staging` directory
 
     @property
     def programs(self) -> tuple[str, ...]:
-        """The names of the files that the build makes."""
+        """The file names of the programs."""
         return tuple(path.rpartition("/")[2] for path in self.paths)
 
     @property
@@ -64,7 +64,7 @@ KUBERNETES = Recipe(
         )
     ),
     minutes=7,
-    variables={  # without them the API server calls itself v0.0.0-master
+    variables={  # without these, the API server reports the version v0.0.0-master
         f"{_COMPONENT_VERSION}.gitVersion": "v1.34.4",
         f"{_COMPONENT_VERSION}.gitMajor": "1",
         f"{_COMPONENT_VERSION}.gitMinor": "34",
@@ -78,7 +78,7 @@ NOMAD = Recipe(
     version="v1.11.3",
     packages=("",),
     minutes=4,
-    replacements={  # as in its go.mod; the release's commit stands in for the path
+    replacements={  # as in Nomad's go.mod; `api`, a path there, at the commit of the release
         "github.com/hashicorp/nomad/api": (
             "github.com/hashicorp/nomad/api",
             "v0.0.0-20261016150620-df630b26e78a",
@@ -98,7 +98,7 @@ RECIPES = (KUBERNETES, NOMAD)
 
 
 def directory(places: Places, recipe: Recipe) -> Path:
-    """The directory of the recipe's programs; it may not exist yet."""
+    """The directory of the recipe's programs. It may not exist yet."""
     return places.cache / "binaries" / f"{recipe.name}-{recipe.version}"
 
 
@@ -108,15 +108,15 @@ def built(places: Places, recipe: Recipe) -> bool:
 
 
 def build(places: Places, recipe: Recipe) -> Path:
-    """The directory with the recipe's programs. Builds them unless they are cached.
+    """Build the recipe's programs, unless they are in the cache. Returns their directory.
 
-    Raises ClusterError when there is no Go, or the build fails.
+    Raises ClusterError if Go is not installed or the build fails.
     """
     target = directory(places, recipe)
     if built(places, recipe):
         return target
     if not shutil.which("go"):
-        raise ClusterError(f"{recipe.name} must be built, but Go isn't installed; install Go")
+        raise ClusterError(f"{recipe.name} must be built, and Go isn't installed: install Go")
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         step(f"building {recipe.name} {recipe.version} (about {recipe.minutes} minutes)"),
@@ -129,7 +129,7 @@ def build(places: Places, recipe: Recipe) -> Path:
 
 
 def _build(recipe: Recipe, scratch: Path) -> None:
-    """Make the module of tools in `scratch` and its programs in `scratch`/bin."""
+    """Create the module of tools in `scratch`, and build its programs into `scratch`/bin."""
     env = {"CGO_ENABLED": "0", "GOWORK": "off"}
     run("go", "mod", "init", f"cluster/{recipe.name}", cwd=scratch, env=env)
     replacements = {**recipe.replacements, **_staged(recipe, scratch)}
@@ -139,7 +139,7 @@ def _build(recipe: Recipe, scratch: Path) -> None:
     run("go", "get", "-tool", *tools, cwd=scratch, env=env)
     variables = " ".join(f"-X {name}={value}" for name, value in recipe.variables.items())
     run(
-        *("nice", "-n", "19"),  # it uses all cores for minutes; other processes have priority
+        *("nice", "-n", "19"),  # uses all cores for minutes; other processes have priority
         *("go", "build", "-trimpath", "-ldflags", f"-s -w {variables}"),
         *("-o", f"{scratch / 'bin'}/", *recipe.paths),
         cwd=scratch,
@@ -148,10 +148,10 @@ def _build(recipe: Recipe, scratch: Path) -> None:
 
 
 def _staged(recipe: Recipe, scratch: Path) -> dict[str, tuple[str, str]]:
-    """Published replacements for the modules that `go.mod` replaces with a path in its repository.
+    """The published versions of the modules that the module replaces by a path in its repository.
 
-    Kubernetes does so for the thirty modules of its `staging` directory. Each of them is also
-    published under its own version.
+    Kubernetes has thirty such modules in its `staging` directory. Each of them is also published
+    with a version of its own.
     """
     if recipe.staging is None:
         return {}

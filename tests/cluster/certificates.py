@@ -1,7 +1,7 @@
-"""Keys and certificates, made by openssl. Each cluster has its own authority, so that tests verify TLS.
+"""Keys and certificates, made by openssl. Each cluster has its own authority, so tests verify TLS.
 
-The extensions are those that Python's VERIFY_X509_STRICT (on by default since 3.13) and Go
-require: key usage and key identifiers everywhere, subject alternative names on servers (RFC 5280, 4.2).
+The extensions are those that Python's VERIFY_X509_STRICT (the default since 3.13) and Go require:
+key usage and key identifiers everywhere, subject alternative names on servers (RFC 5280, 4.2).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _NEW_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-
 
 @dataclass(frozen=True)
 class Pair:
-    """A certificate and its key, as files."""
+    """The files of a certificate and its key."""
 
     certificate: Path
     key: Path
@@ -23,7 +23,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority in its own directory."""
+    """A certificate authority in a directory of its own."""
 
     directory: Path
     name: str
@@ -34,7 +34,7 @@ class Authority:
         return _pair(self.directory, "ca")
 
     def create(self) -> None:
-        """Make the authority's key and certificate unless they exist."""
+        """Create the authority's key and certificate, unless they exist."""
         if self.pair.certificate.exists():
             return
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -47,10 +47,11 @@ class Authority:
         )
 
     def issue(self, name: str, *, group: str = "", hosts: tuple[str, ...] = ()) -> Pair:
-        """A certificate for the common name `name` and the organization `group`, for server and client.
+        """Create a certificate with common name `name` and organization `group`, unless it exists.
 
-        Kubernetes reads user and group from these two (Authenticating, X509 client certificates).
-        `hosts` are DNS names and IP addresses. Without `hosts`, the certificate is for clients only.
+        Kubernetes takes user and group from these two (Authenticating, X509 client certificates).
+        `hosts` are the server's DNS names and IP addresses. A certificate without hosts is for
+        clients only.
         """
         pair = _pair(self.directory, name.replace(":", "-"))
         if not pair.certificate.exists():
@@ -69,7 +70,7 @@ class Authority:
 
 
 def signing_key(path: Path) -> Path:
-    """An RSA key without a certificate, for service account tokens."""
+    """Create an RSA key without a certificate, for service account tokens, unless it exists."""
     if not path.exists():
         new = path.with_suffix(".new")
         run("openssl", "genrsa", "-out", new, "2048")
@@ -78,16 +79,16 @@ def signing_key(path: Path) -> Path:
 
 
 def _request(pair: Pair, subject: str, *extensions: str, authority: Pair | None = None) -> None:
-    """Make a key and its certificate, signed by the authority or self-signed."""
+    """Create a key and its certificate, signed by `authority`, or self-signed without one."""
     signer = ("-CA", authority.certificate, "-CAkey", authority.key) if authority else ()
     added = [word for extension in extensions for word in ("-addext", extension)]
     new = pair.certificate.with_suffix(".new")
     run(
         *("openssl", "req", "-x509", *_NEW_KEY, "-days", _DAYS, "-subj", subject),
-        *("-config", "/dev/null"),  # no default extensions
+        *("-config", "/dev/null"),  # no extensions but those given here
         *("-keyout", pair.key, "-out", new, *signer, *added),
     )
-    new.replace(pair.certificate)  # the certificate exists only when both files are complete
+    new.replace(pair.certificate)  # last, so that the certificate exists only with a complete key
 
 
 def _alternative(host: str) -> str:

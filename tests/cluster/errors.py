@@ -1,5 +1,5 @@
-"""The test cluster's only exception class."""
+"""The error of the test cluster."""
 
 
 class ClusterError(Exception):
-    """The test cluster can't be built, started or stopped. The message says what failed and why."""
+    """The test cluster can't be built, started or stopped. The text gives the reason."""

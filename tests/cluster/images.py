@@ -1,11 +1,11 @@
-"""Container images without a registry: files and directories layered onto the root file system.
+"""Container images without a registry: a layer of files and directories on the root file system.
 
-The archive has the format of `docker save` (Docker Image Specification v1.2), which both
-`docker load` and `ctr images import` read. The tag is derived from the content's hash, so a changed
-image has a new name: no stale image is run, and loading an image twice has no effect.
+The archive has the format of `docker save` (Docker Image Specification v1.2). `docker load` and
+`ctr images import` both read it. The tag is a hash of the content. So a changed image has another
+name, no outdated image is run, and loading an image again is not necessary.
 
-The names begin with `localhost/`. Both runtimes treat that as a registry and keep the name as it is.
-If an image was never loaded, they fail at once instead of contacting a public registry.
+The names begin with `localhost/`. Both runtimes treat that as a registry and don't change the name.
+If such an image was not loaded, they fail at once instead of asking a public registry.
 """
 
 import hashlib
@@ -47,7 +47,7 @@ class Directory:
 
 @dataclass(frozen=True)
 class Image:
-    """An image: its reference for a job, and the content of its archive."""
+    """An image: `reference` is its name in a job; `write` writes its archive."""
 
     reference: str
     base: Rootfs = field(repr=False)
@@ -55,7 +55,7 @@ class Image:
     config: bytes = field(repr=False)
 
     def write(self, stream: IO[bytes]) -> None:
-        """Write the archive to a stream. The stream need not be seekable."""
+        """Write the archive to a stream, without seeking."""
         config = f"{_digest(self.config)}.json"
         layers = [f"{self.base.digest}/layer.tar", f"{_digest(self.layer)}/layer.tar"]
         manifest = [{"Config": config, "RepoTags": [self.reference], "Layers": layers}]
@@ -80,10 +80,10 @@ def image(
     user: str = f"{USER}:{GROUP}",
     workdir: str = "/",
 ) -> Image:
-    """An image of `base` with the files and directories added to it, by absolute path.
+    """An image of `base` with the given files and directories on top, by absolute path.
 
-    Missing parent directories are owned by root and have mode 0755. `user` is numeric, since the
-    kubelet must verify that it isn't root (Pod Security Standards, restricted).
+    Missing parent directories are created, owned by root with mode 0755. `user` is numeric, because
+    the kubelet must verify that it isn't root (Pod Security Standards, restricted).
     """
     layer = _layer(files or {}, directories or {})
     config = {
@@ -107,16 +107,16 @@ def image(
 
 
 def sandbox(base: Rootfs) -> Image:
-    """The image of the process that holds a pod's namespaces. It only sleeps."""
+    """The image of a pod's sandbox: a process that holds the pod's namespaces and only sleeps."""
     return image(base, "sandbox", entrypoint=("/bin/sleep", "infinity"), user="65535:65535")
 
 
 def _layer(files: Mapping[str, File], directories: Mapping[str, Directory]) -> bytes:
-    """A tar archive, identical for identical content. Directories precede their entries."""
+    """A tar archive. Equal contents give equal archives; parents come before their entries."""
     paths = [PurePosixPath(path) for path in (*files, *directories)]
-    above = {str(parent) for path in paths for parent in path.parents}
+    parents = {str(parent) for path in paths for parent in path.parents}
     entries: dict[str, File | Directory] = {
-        **dict.fromkeys(above - {"/"}, Directory()),
+        **dict.fromkeys(parents - {"/"}, Directory()),
         **directories,
         **files,
     }

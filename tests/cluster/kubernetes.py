@@ -1,8 +1,8 @@
-"""A Kubernetes of one node: etcd, the control plane and a kubelet.
+"""A Kubernetes cluster of one node: etcd, the control plane and a kubelet.
 
-The flags are documented in the "Command line tools" reference of Kubernetes; the kubelet's
-configuration is a KubeletConfiguration (v1beta1). Other settings have their defaults. The tests rely
-on some of these: Pod Security and ResourceQuota admission are on, priority and fairness answers 429.
+For the flags see the "Command line tools" reference of Kubernetes. The kubelet's configuration is a
+KubeletConfiguration (v1beta1). The tests rely on some defaults: Pod Security and ResourceQuota
+admission are on, and API priority and fairness answers 429.
 """
 
 import json
@@ -28,7 +28,7 @@ from .machine.addresses import (
     LOOPBACK,
     SCHEDULER,
     SERVICES,
-    closed_ports,
+    closed,
     require_free,
 )
 from .machine.containerd import Containerd
@@ -40,13 +40,13 @@ NODE = "node-1"
 SERVER = ("etcd", "kube-apiserver")
 DAEMONS = (*SERVER, "kube-controller-manager", "kube-scheduler", "kubelet")
 
-_URL = f"https://{HOST}:{API_SERVER}"  # on the bridge, which pods and the host can reach
+_URL = f"https://{HOST}:{API_SERVER}"  # on the bridge: pods and the host can both reach it
 _SERVER_NAMES = (HOST, LOOPBACK, "localhost", FIRST_SERVICE, "kubernetes.default.svc")
 
 
 @dataclass(frozen=True)
 class Kubernetes:
-    """The five daemons, and the configuration that connects them."""
+    """The five daemons, with their certificates and configuration."""
 
     daemons: Daemons
     binaries: Path
@@ -58,7 +58,7 @@ class Kubernetes:
 
     @property
     def access(self) -> KubernetesAccess:
-        """The address and credentials for a client. Raises ClusterError when there is no cluster."""
+        """Addresses and credentials for clients. Raises ClusterError if there is no cluster."""
         return KubernetesAccess(
             url=_URL,
             ca=self._authority.pair.certificate,
@@ -71,33 +71,33 @@ class Kubernetes:
         )
 
     def start_server(self) -> None:
-        """Start etcd and the API server unless they run. `server_problem` is None once it serves."""
+        """Start etcd and the API server, unless they run. Then wait until `server_trouble` is None."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._authority.create()
         self._start_etcd()
         self._start_api_server()
 
     def start_clients(self, containerd: Containerd) -> None:
-        """Start the other daemons, which exit when the API server or containerd isn't ready."""
+        """Start the other daemons. They exit if the API server or containerd isn't ready."""
         self._start_controllers()
         self._start_kubelet(containerd)
 
-    def server_problem(self) -> str | None:
-        """Why the API server isn't serving, or None."""
+    def server_trouble(self) -> str | None:
+        """Why the API server doesn't serve yet, or None if it does."""
         try:
             self._rest()("/readyz")
         except ClusterError as error:
             return f"Kubernetes: {error}"
         return None
 
-    def problem(self) -> str | None:
-        """Why the cluster can't run pods, or None.
+    def trouble(self) -> str | None:
+        """Why the cluster can't run pods, or None if it can.
 
-        Checks the default service account, since without it no pod is admitted. Checks the taints,
-        which are removed shortly after the node becomes Ready. Checks the ports, since the node's
-        condition stays Ready for most of a minute after its kubelet has ended.
+        The default service account must exist, since no pod is admitted without it. The node must
+        have no taints; they are removed a moment after it is Ready. The ports must be open, since
+        the node stays Ready for most of a minute after its kubelet has ended.
         """
-        if ports := closed_ports(LOOPBACK, CONTROLLER_MANAGER, SCHEDULER, KUBELET_HEALTH):
+        if ports := closed(LOOPBACK, CONTROLLER_MANAGER, SCHEDULER, KUBELET_HEALTH):
             return f"Kubernetes: no process listens on {ports}"
         try:
             node = self._rest()(f"/api/v1/nodes/{NODE}")
@@ -124,7 +124,7 @@ class Kubernetes:
             f"--listen-peer-urls={peer}",
             f"--initial-advertise-peer-urls={peer}",
             f"--initial-cluster=default={peer}",
-            "--unsafe-no-fsync",  # the data need not survive a crash of the machine
+            "--unsafe-no-fsync",  # the data needn't survive a crash of the machine
             "--quota-backend-bytes=8589934592",
         )
 
@@ -165,7 +165,7 @@ class Kubernetes:
         )
 
     def _start_controllers(self) -> None:
-        """Start the controller manager and the scheduler, with rate limits that no test reaches."""
+        """Start the controller manager and the scheduler, without limits that slow the tests down."""
         fast = ("--kube-api-qps=500", "--kube-api-burst=1000", "--leader-elect=false")
         local = f"--bind-address={LOOPBACK}"
         controllers = "system:kube-controller-manager"
@@ -236,14 +236,14 @@ class Kubernetes:
             "failSwapOn": False,
             "makeIPTablesUtilChains": False,
             "resolvConf": str(resolver),
-            "clusterDNS": [LOOPBACK],  # without a value, every pod gets a warning event
+            "clusterDNS": [LOOPBACK],  # as in RESOLVER; without it, every pod gets a warning event
             "maxPods": 250,
             "kubeAPIQPS": 500,
             "kubeAPIBurst": 1000,
             "eventRecordQPS": 0,  # no limit
             "serializeImagePulls": False,
-            "oomScoreAdj": 0,  # as inherited; a lower value needs CAP_SYS_RESOURCE
-            # Loaded images can't be pulled again, so image garbage collection must not remove them.
+            "oomScoreAdj": 0,  # the process's value; a lower one requires CAP_SYS_RESOURCE
+            # Loaded images can't be pulled again, so they must stay even if the disk is full.
             "imageGCHighThresholdPercent": 100,
             "evictionHard": {"memory.available": "100Mi"},
         }
@@ -253,12 +253,12 @@ class Kubernetes:
         return Authority(self.directory / "pki", "orchestrator-cluster Kubernetes")
 
     def _certificate(self, user: str, group: str = "") -> dict[str, str]:
-        """The user entry of a kubeconfig, authenticated by a certificate."""
+        """The credentials of a kubeconfig's user, as a client certificate."""
         pair: Pair = self._authority.issue(user, group=group)
         return {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
 
     def _kubeconfig(self, user: str, credentials: dict[str, str]) -> Path:
-        """Write a kubeconfig for the user, as JSON, which is also YAML."""
+        """Write a kubeconfig for the user, as JSON, which is valid YAML."""
         path = self.directory / f"{user.replace(':', '-')}.kubeconfig"
         server = {"server": _URL, "certificate-authority": str(self._authority.pair.certificate)}
         context = {"cluster": "orchestrator", "user": user}
@@ -282,7 +282,7 @@ class Kubernetes:
         try:
             return (self.directory / "tokens.csv").read_text().partition(",")[0]
         except FileNotFoundError as error:
-            raise ClusterError("no Kubernetes is running; run `python -m tests.cluster up`") from error
+            raise ClusterError("Kubernetes isn't running; run `python -m tests.cluster up`") from error
 
     def _rest(self) -> Rest:
         authorization = ("Authorization", f"Bearer {self._token()}")

@@ -1,4 +1,4 @@
-"""The operations of the tests and the command line: start, stop, status, load an image."""
+"""The operations on the cluster: start, stop, query, and load images. For tests and the command line."""
 
 import fcntl
 import os
@@ -13,20 +13,20 @@ from .errors import ClusterError
 from .images import Directory, File, Image
 from .machine import cgroups, packages
 from .machine.places import places
-from .progress import report, step
+from .progress import say, step
 from .rootfs import rootfs
 from .stack import DAEMONS, Stack
 
 
 def up() -> Cluster:
-    """Access to the running cluster. Starts, repairs or rebuilds it when it isn't ready.
+    """Start the cluster, or repair or rebuild it if it isn't ready. Returns its addresses.
 
-    Takes about ten minutes when nothing is cached, seconds otherwise. Any number of processes may
-    call it concurrently. Raises ClusterError with the reason when the cluster can't run.
+    Takes about ten minutes if nothing was built before, seconds otherwise. Any number of processes
+    may call it at once. Raises ClusterError with the reason if the cluster can't run.
     """
     with _locked():
         stack = Stack(places())
-        if stack.problem() is None:
+        if stack.trouble() is None:
             return stack.access
         if reason := missing():
             raise ClusterError(reason)
@@ -38,27 +38,27 @@ def up() -> Cluster:
 
 
 def down() -> None:
-    """Stop the cluster and remove its state, but not the cache. Does nothing when there is none.
+    """End the cluster and remove its state, but not the cache. Does nothing if there is no cluster.
 
-    Raises ClusterError when a process or a directory can't be removed.
+    Raises ClusterError if a process or a file can't be removed.
     """
-    with _locked(), step("stopping the cluster"):
+    with _locked(), step("taking the cluster down"):
         Stack(places()).end()
 
 
 def describe() -> Cluster:
-    """Access to the cluster that `up` started. Raises ClusterError when there is none."""
+    """Addresses and credentials of the running cluster. Raises ClusterError if there is none."""
     return Stack(places()).access
 
 
 def status() -> tuple[dict[str, int | None], str | None]:
-    """The process id of every daemon; and what is wrong, or None when the cluster is ready."""
+    """The process id of every daemon; and why the cluster isn't ready, or None if it is."""
     stack = Stack(places())
-    return {name: stack.daemons.pid(name) for name in DAEMONS}, stack.problem()
+    return {name: stack.daemons.pid(name) for name in DAEMONS}, stack.trouble()
 
 
 def missing() -> str | None:
-    """Why the cluster can't run on this machine, as the reason of a skipped test, or None."""
+    """Why the cluster can't run on this machine, as the reason of a skipped test; None if it can."""
     if platform.system() != "Linux":
         return "the test cluster needs Linux"
     if os.geteuid() != 0:
@@ -83,7 +83,7 @@ def image(
     user: str = "1000:3000",
     workdir: str = "/",
 ) -> Image:
-    """An image on the small Debian; see `images.image`. A job names its `reference`."""
+    """An image on the small Debian of `rootfs`; see `images.image`. A job names its `reference`."""
     return images.image(
         rootfs(places()),
         name,
@@ -97,26 +97,27 @@ def image(
 
 
 def load_into_kubernetes(loaded: Image) -> None:
-    """Load the image for pods unless it is loaded. Use pull policy IfNotPresent."""
+    """Load the image for pods, unless it is loaded. Jobs must use pull policy IfNotPresent."""
     Stack(places()).containerd.load(loaded)
 
 
 def load_into_nomad(loaded: Image) -> None:
-    """Load the image for Nomad's docker driver unless it is loaded."""
+    """Load the image for Nomad's docker driver, unless it is loaded."""
     Stack(places()).docker.load(loaded)
 
 
 def _start(stack: Stack) -> None:
-    """Start or repair the stack. Rebuild it once if the repair fails.
+    """Start or repair the stack. If a repair fails, rebuild it once.
 
-    When the enclosure's process has ended, nothing can be repaired: the processes that still run are
-    in the old mount namespace.
+    Without its enclosure the stack can't be repaired: daemons that still run are in the old one.
     """
     base = rootfs(stack.places)
     repairing = stack.daemons.pid("enclosure") is not None
     if not repairing:
         if cgroups.occupied() and not stack.places.state.exists():
-            raise ClusterError("a cluster with another state directory is running; stop it with `down`")
+            raise ClusterError(
+                "a cluster with another state directory is running; end it with `python -m tests.cluster down`"
+            )
         stack.end()
     try:
         with step("repairing the cluster" if repairing else "starting the cluster"):
@@ -124,7 +125,7 @@ def _start(stack: Stack) -> None:
     except ClusterError as error:
         if not repairing:
             raise
-        report(f"the repair failed, rebuilding: {error}")
+        say(f"the repair has failed, starting anew: {error}")
         stack.end()
         with step("starting the cluster"):
             stack.start(base)
@@ -132,7 +133,7 @@ def _start(stack: Stack) -> None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """One `up` or `down` at a time on this machine. The lock ends with its process (flock(2))."""
+    """Allow one `up` or `down` at a time on this machine. The lock ends with its process (flock(2))."""
     path = places().lock
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:

@@ -1,8 +1,8 @@
-"""A Nomad of one server and one client, with ACLs and TLS.
+"""A Nomad cluster of one server and one client, with ACLs and TLS.
 
-It doesn't run with `-dev`, which loses all state when the agent restarts. Server and client are two
-agents, so that a test can stop the node and keep the server. Options: Nomad's documentation, "Agent
-Configuration" and "Task Drivers".
+It doesn't use `-dev`, which loses all state when the agent restarts. Server and client are two
+agents, so that a test can stop the node and keep the server. For the options see Nomad's
+documentation, "Agent Configuration" and "Task Drivers".
 """
 
 import uuid
@@ -22,7 +22,7 @@ from .machine.addresses import (
     NOMAD_HTTP,
     NOMAD_RPC,
     NOMAD_SERF,
-    closed_ports,
+    closed,
     require_free,
 )
 from .machine.daemons import Daemons
@@ -34,7 +34,7 @@ DAEMONS = (SERVER, CLIENT)
 
 _DRIVERS = ("docker", "raw_exec")
 _URL = f"https://{LOOPBACK}:{NOMAD_HTTP}"
-# Agents verify the last two names of each other (verify_server_hostname).
+# Agents expect the last two names in each other's certificates (verify_server_hostname).
 _SERVER_NAMES = (LOOPBACK, "localhost", "server.global.nomad", "client.global.nomad")
 
 _AGENT = """\
@@ -44,7 +44,7 @@ bind_addr = "{loopback}"
 disable_update_check = true
 disable_anonymous_signature = true
 advertise {{
-  # Set here, since Nomad does not derive it from a loopback bind address.
+  # Nomad doesn't derive these from bind_addr if that is loopback.
   http = "{loopback}"
   rpc = "{loopback}"
   serf = "{loopback}"
@@ -83,12 +83,12 @@ client {{
   enabled = true
   servers = ["{loopback}:{rpc}"]
   network_interface = "lo"
-  # Keep logs and images, regardless of the number of tasks and of the disk's usage.
+  # Logs and images must stay, even after many tasks and on a full disk.
   gc_max_allocs = 5000
   gc_disk_usage_threshold = 99
   gc_inode_usage_threshold = 99
   options = {{
-    # Without an answer from a cloud's metadata server, the agent's start can fail.
+    # Requests for a cloud's metadata can make the agent's start fail where nothing answers them.
     "fingerprint.denylist" = "env_aws,env_gce,env_azure,env_digitalocean,consul,vault"
   }}
 }}
@@ -111,7 +111,7 @@ plugin "docker" {{
 """
 
 # Nomad ignores its own `cgroup_parent` (1.11, client/lib/cgroupslib) and makes its groups at the
-# root of each hierarchy. So the cluster's group is bind-mounted as the root, for the client alone.
+# top of each hierarchy. So the client, and it alone, takes our group for the top.
 _CONFINE = f"""
 set -e
 mount --make-rprivate /sys/fs/cgroup
@@ -124,7 +124,7 @@ exec "$@"
 
 @dataclass(frozen=True)
 class Nomad:
-    """The two agents. Their files are below one directory."""
+    """The two agents. All their files are below one directory."""
 
     daemons: Daemons
     binaries: Path
@@ -136,7 +136,7 @@ class Nomad:
 
     @property
     def access(self) -> NomadAccess:
-        """The address and credentials for a client. Raises ClusterError when there is no cluster."""
+        """Addresses and credentials for clients. Raises ClusterError if there is no cluster."""
         return NomadAccess(
             url=_URL,
             ca=self._authority.pair.certificate,
@@ -148,7 +148,7 @@ class Nomad:
         )
 
     def start_server(self) -> None:
-        """Start the server unless it runs. `server_problem` is None once it serves."""
+        """Start the server, unless it runs. Then wait until `server_trouble` is None."""
         self.directory.mkdir(parents=True, exist_ok=True)
         self._authority.create()
         if not self._token_file.exists():
@@ -158,7 +158,7 @@ class Nomad:
         self._start_agent(SERVER, ports, _SERVER_ROLE.format(**ports))
 
     def start_client(self, docker: Docker) -> None:
-        """Start the client, which retries only after a long pause when server or docker isn't ready."""
+        """Start the client. If the server or docker isn't ready, it waits long before it retries."""
         role = _CLIENT_ROLE.format(
             http=NOMAD_CLIENT_HTTP,
             rpc=NOMAD_RPC,
@@ -168,12 +168,12 @@ class Nomad:
         confine = ("unshare", "--mount", "--propagation", "unchanged", "sh", "-c", _CONFINE, "sh")
         self._start_agent(CLIENT, {"http": NOMAD_CLIENT_HTTP}, role, *confine)
 
-    def server_problem(self) -> str | None:
-        """Why the server isn't serving, or None. Bootstraps the ACLs with the cluster's own token.
+    def server_trouble(self) -> str | None:
+        """Why the server doesn't serve yet, or None if it does. Bootstraps the ACLs if necessary.
 
-        The ACLs can be bootstrapped only once there is a leader, shortly after the start (ACL API,
-        Bootstrap Token). The keyring is ready last. A client that registers before that retries only
-        after a quarter of a minute.
+        The ACLs can be bootstrapped with the token only when there is a leader, a moment after the
+        start (ACL API, Bootstrap Token). The keyring exists last. A client that registers before
+        waits 15 seconds until it tries again.
         """
         try:
             keys = self._rest()("/v1/operator/keyring/keys")
@@ -185,12 +185,12 @@ class Nomad:
             return "Nomad: just bootstrapped"
         return None if keys else "Nomad: no keyring yet"
 
-    def problem(self) -> str | None:
-        """Why the cluster can't run tasks, or None.
+    def trouble(self) -> str | None:
+        """Why the cluster can't run tasks, or None if it can.
 
-        Checks the port, since the node's status stays ready for a while after its agent has ended.
+        The client's port must be open, since the node stays ready for a while after its agent ended.
         """
-        if closed_ports(LOOPBACK, NOMAD_CLIENT_HTTP):
+        if closed(LOOPBACK, NOMAD_CLIENT_HTTP):
             return "Nomad: the client isn't listening"
         try:
             nodes = self._rest()("/v1/nodes")
@@ -231,7 +231,7 @@ class Nomad:
         try:
             return self._token_file.read_text()
         except FileNotFoundError as error:
-            raise ClusterError("no Nomad is running; run `python -m tests.cluster up`") from error
+            raise ClusterError("Nomad isn't running; run `python -m tests.cluster up`") from error
 
     def _rest(self) -> Rest:
         return Rest(_URL, self._authority.pair.certificate, (("X-Nomad-Token", self._token()),))

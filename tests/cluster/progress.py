@@ -1,4 +1,4 @@
-"""Progress on standard error: a line when a step begins, and one every 15 s until it ends."""
+"""Progress on standard error: one line when a step begins, and one every 15 seconds until it ends."""
 
 import sys
 import threading
@@ -9,21 +9,21 @@ from contextlib import contextmanager
 _EVERY = 15.0  # seconds between two lines
 
 
-def report(text: str) -> None:
-    """Print one line of progress on standard error. Standard output is for results."""
+def say(text: str) -> None:
+    """Print one line of progress to standard error. Standard output is for results."""
     print(f"cluster: {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
 def step(text: str, every: float = _EVERY) -> Iterator[None]:
-    """Report `text` now and every `every` seconds, and the duration at the end if it is 1 s or more."""
+    """Print `text` at the start and every `every` seconds; at the end, print a duration over 1 s."""
     begun, done = time.monotonic(), threading.Event()
 
     def tick() -> None:
         while not done.wait(every):
-            report(f"{text} ... {time.monotonic() - begun:.0f} s")
+            say(f"{text} ... {time.monotonic() - begun:.0f} s")
 
-    report(text)
+    say(text)
     ticker = threading.Thread(target=tick, daemon=True)
     ticker.start()
     try:
@@ -32,4 +32,4 @@ def step(text: str, every: float = _EVERY) -> Iterator[None]:
         done.set()
         ticker.join()
     if time.monotonic() - begun >= 1:
-        report(f"{text}: done in {time.monotonic() - begun:.0f} s")
+        say(f"{text}: done in {time.monotonic() - begun:.0f} s")

@@ -1,4 +1,4 @@
-"""A small HTTP client for the status requests to both clusters."""
+"""A small HTTPS client for requests to both clusters' APIs."""
 
 import json
 import ssl
@@ -13,16 +13,16 @@ from .errors import ClusterError
 
 @dataclass(frozen=True)
 class Rest:
-    """An HTTPS server: its URL, the CA that signed its certificate, and the headers that authenticate."""
+    """An HTTPS server, the authority of its certificate, and the headers that authenticate the client."""
 
     url: str
     ca: Path
     headers: tuple[tuple[str, str], ...]
 
     def __call__(self, path: str, body: object = None, *, seconds: float = 5) -> Any:
-        """Send a GET without a body, else a PUT. Returns the answer's body, decoded if it is JSON.
+        """Send a GET, or a PUT if there is a body. Returns the answer's body, parsed if it is JSON.
 
-        Raises ClusterError with the answer's text when the status isn't a success.
+        Raises ClusterError with the answer's body if the request fails.
         """
         request = urllib.request.Request(
             self.url + path,

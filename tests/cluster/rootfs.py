@@ -1,8 +1,8 @@
-"""The root file system below every image: a small Debian, from Debian's own packages.
+"""The root file system of every image: a small Debian, made from Debian's packages.
 
-mmdebstrap makes a tar archive, which is both the lowest layer of an image and a cache entry. It
-contains what a code-checking job needs (Python with its standard library, git, ssh) and a user
-1000:3000, since ssh refuses to run for a user id without an entry in /etc/passwd.
+mmdebstrap writes it as a tar archive. The archive is the lowest layer of the images, and is cached.
+It contains what an analysis job needs (Python with its standard library, git, ssh) and a user
+1000:3000, because ssh refuses to run under a user id without a name.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ PACKAGES = ("ca-certificates", "git", "libpython3-stdlib", "openssh-client", "py
 USER, GROUP = 1000, 3000
 HOME = "/home/worker"
 
-_OMITTED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
+_EXCLUDED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
 _ADD_USER = f"""
 echo "worker:x:{USER}:{GROUP}::{HOME}:/bin/sh" >>"$1/etc/passwd"
 echo "worker:x:{GROUP}:" >>"$1/etc/group"
@@ -30,21 +30,21 @@ chown {USER}:{GROUP} "$1{HOME}"
 
 @dataclass(frozen=True)
 class Rootfs:
-    """An uncompressed tar archive and its SHA-256, which the image format calls its diff id."""
+    """An uncompressed tar archive and its SHA-256, which the image format calls the diff id."""
 
     archive: Path
     digest: str
 
 
 def rootfs(places: Places) -> Rootfs:
-    """The root file system. Makes it unless the cache has one for the same options.
+    """The root file system. It is made if the cache has none for the same options.
 
-    Raises ClusterError when mmdebstrap fails.
+    Raises ClusterError if mmdebstrap fails.
     """
     options = (
         "--variant=essential",
         f"--include={','.join(PACKAGES)}",
-        *(f"--dpkgopt=path-exclude={path}" for path in _OMITTED),
+        *(f"--dpkgopt=path-exclude={path}" for path in _EXCLUDED),
         f"--customize-hook={_ADD_USER}",
         platform.freedesktop_os_release()["VERSION_CODENAME"],
     )

@@ -1,4 +1,4 @@
-"""The whole cluster: builds every part and starts them in order."""
+"""The composition of the cluster: all daemons, and the order in which they start."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from .rootfs import Rootfs
 
 DAEMONS = (ENCLOSURE, CONTAINERD, DOCKERD, *KUBERNETES, *NOMAD)
 
-_PATIENCE = 120.0  # seconds for one part to become ready, sufficient on a busy machine
+_READY_SECONDS = 120.0  # for one part to become ready, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Stack:
 
     @property
     def daemons(self) -> Daemons:
-        """Starts and finds the processes."""
+        """Starts and finds the daemons."""
         return Daemons(self.places)
 
     @property
@@ -47,7 +47,7 @@ class Stack:
 
     @property
     def docker(self) -> Docker:
-        """The dockerd of Nomad's docker driver."""
+        """The docker daemon that runs Nomad's containers."""
         return Docker(self.daemons)
 
     @property
@@ -62,13 +62,13 @@ class Stack:
 
     @property
     def access(self) -> Cluster:
-        """Addresses and credentials for a test. Raises ClusterError when there is no cluster."""
+        """Addresses and credentials for tests. Raises ClusterError if there is no cluster."""
         return Cluster(kubernetes=self.kubernetes.access, nomad=self.nomad.access)
 
     def start(self, base: Rootfs) -> None:
-        """Start each daemon that isn't running, and wait until all are ready.
+        """Start the daemons that aren't running, and wait until all are ready.
 
-        Raises ClusterError when a daemon ends, or isn't ready in time.
+        Raises ClusterError if a daemon ends or isn't ready in time.
         """
         # containerd ── dockerd ── nomad server ── client; etcd ── API server ── its clients
         cgroups.prepare()
@@ -77,42 +77,41 @@ class Stack:
         self.kubernetes.start_server()
         self.nomad.start_server()
         self.containerd.start(sandbox(base))
-        self._await(self.containerd.problem, CONTAINERD)
+        self._await(self.containerd.trouble, CONTAINERD)
         self.docker.start(self.containerd)
         self.containerd.load(sandbox(base))
-        self._await(self.docker.problem, DOCKERD)
-        self._await(self.kubernetes.server_problem, *KUBERNETES_SERVER)
+        self._await(self.docker.trouble, DOCKERD)
+        self._await(self.kubernetes.server_trouble, *KUBERNETES_SERVER)
         self.kubernetes.start_clients(self.containerd)
-        self._await(self.nomad.server_problem, NOMAD_SERVER)
+        self._await(self.nomad.server_trouble, NOMAD_SERVER)
         self.nomad.start_client(self.docker)
-        self._await(self.problem, *DAEMONS)
+        self._await(self.trouble, *DAEMONS)
 
-    def problem(self) -> str | None:
-        """What is wrong with the cluster, or None when both can run jobs."""
+    def trouble(self) -> str | None:
+        """Why the clusters can't run jobs, or None if both can."""
         for name in DAEMONS:
             if self.daemons.pid(name) is None:
                 return f"{name} isn't running"
         parts = (self.containerd, self.docker, self.kubernetes, self.nomad)
-        return next((problem for part in parts if (problem := part.problem())), None)
+        return next((trouble for part in parts if (trouble := part.trouble())), None)
 
     def end(self) -> None:
-        """End every process, and remove everything that the cluster made except the cache.
+        """End every process and remove all files of the cluster, but not the cache.
 
-        Also ends the processes of a cluster with another state directory, since a machine can have
-        only one cluster. Raises ClusterError when a process or a directory can't be removed.
+        Also ends the processes of a cluster with another state directory, since there can be only
+        one cluster. Raises ClusterError if a process or a file can't be removed.
         """
         cgroups.kill_all()
         cgroups.remove()
         network.remove_bridge()
-        # The mounts ended with the enclosure. --one-file-system protects other file systems in case
-        # one is still mounted below the state directory.
+        # The enclosure's mounts have ended with it. If one is left, its files must not be deleted.
         run("rm", "-rf", "--one-file-system", self.places.state)
 
-    def _await(self, problem: Callable[[], str | None], *names: str) -> None:
-        """Wait until there is no problem. Raises ClusterError at once when one of the daemons has ended."""
-        deadline = time.monotonic() + _PATIENCE
-        while text := problem():
+    def _await(self, trouble: Callable[[], str | None], *names: str) -> None:
+        """Wait until `trouble` returns None. Raises ClusterError if one of the daemons ends."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while text := trouble():
             self.daemons.require(*names)
             if time.monotonic() > deadline:
-                raise ClusterError(f"not ready after {_PATIENCE:.0f} s: {text}")
+                raise ClusterError(f"not ready after {_READY_SECONDS:.0f} s: {text}")
             time.sleep(0.1)

@@ -1,1 +1,1 @@
-"""Servers that behave as a test wants: a proxy that breaks connections, a sidecar and a server that follow a script."""
+"""Servers that a test controls: a proxy that injects faults, and a sidecar and an HTTP server that follow a script."""

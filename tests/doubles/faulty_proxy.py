@@ -1,7 +1,7 @@
-"""A proxy in front of a cluster's API that falls ill on request: plain HTTP in, the real server behind.
+"""A proxy that injects faults into requests to a cluster's API. It accepts plain HTTP and forwards to the real server.
 
-Faults are what API servers and the load balancers before them really do: they reset a connection before or after the
-request was applied, hang, throttle, fail, or answer a byte at a time.
+The faults are those of real API servers and load balancers: they reset a connection before or after the request was
+applied, hang, throttle, fail, or send the answer one byte at a time.
 """
 
 from __future__ import annotations
@@ -28,13 +28,16 @@ CONTENDED = (
     rb'{"kind":"Status","status":"Failure","code":409,"reason":"Conflict","message":"Operation cannot be fulfilled on'
     rb' resourcequotas \"all\": the object has been modified; please apply your changes to the latest version"}'
 )
-"""What Kubernetes answers where a quota's count kept being changed by others."""
+"""The answer of Kubernetes when concurrent requests keep changing a quota's count."""
 
 FAULTS = ("reset-before", "reset-after", "hang-before", "hang-after", "throttle", "fail-before", "fail-after", "drip")
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Forwards to `upstream`; `share` of the requests that write get `fault`."""
+    """Forwards to `upstream`. The fraction `share` of the writing requests gets `fault`; with `reads_too`, of all.
+
+    `failure` is the body of a 500.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -59,7 +62,7 @@ class FaultyProxy(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def draw(self, method: str) -> str:
-        """The fault for this request, or nothing."""
+        """The fault for this request, or "" for none."""
         if method == "GET" and not self.reads_too:
             return ""
         with self._lock:
@@ -69,7 +72,7 @@ class FaultyProxy(ThreadingHTTPServer):
             return self.fault
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that gives up is what is tested."""
+        """Ignore errors: a client that closes early is part of the tests."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -89,7 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "fail-before":
             self._answer(500, self.server.failure.encode(), {})
         elif fault in ("reset-before", "hang-before"):
-            self._vanish(fault)
+            self._reset(fault)
         else:
             self._forward(body, fault)
 
@@ -98,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _forward(self, body: bytes, fault: str) -> None:
         status, content, headers = self._upstream(body)
         if fault in ("reset-after", "hang-after"):
-            self._vanish(fault)
+            self._reset(fault)
         elif fault == "fail-after":
             self._answer(500, self.server.failure.encode(), {})
         else:
@@ -131,10 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(DRIP_SECONDS)
 
-    def _vanish(self, fault: str) -> None:
+    def _reset(self, fault: str) -> None:
         if fault.startswith("hang"):
             self.server.ended.wait(HANG_SECONDS)
-        with suppress(OSError):  # RST instead of FIN: linger with no time to do so (socket(7))
+        with suppress(OSError):  # SO_LINGER with a timeout of 0 sends RST instead of FIN (socket(7))
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
         self.close_connection = True
@@ -142,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def faulty_proxy(upstream: str, ca: Path, fault: str, share: float, **options: Any) -> Iterator[FaultyProxy]:
-    """The proxy, serving."""
+    """Run a proxy in a thread."""
     proxy = FaultyProxy(upstream, ca, fault, share, **options)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.05,), daemon=True)
     thread.start()

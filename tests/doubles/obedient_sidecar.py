@@ -1,10 +1,21 @@
-"""A sidecar whose driver does as the run's id says: `python -m tests.doubles.obedient_sidecar CONFIG [DIRECTORY]`.
+"""A sidecar whose driver follows the run's id: `python -m tests.doubles.obedient_sidecar CONFIG [DIRECTORY]`.
 
-`hold-x` stays in hand until there is a file `release`, `wait-500-x` takes half a second, `raise-busy-x` is refused as
-busy, `raise-defect-x` fails in a way that nobody foresaw; any other run is placed at once. The files are those of the
-directory. Where one is given, a file of the run's name appears there when its command is in hand, holding the worker's
-pid; `clock` in it is read as seconds by which the wall clock is off; and while `unbuildable` is there, no worker can be
-built. The driver is named after the worker's process, so every answer says who gave it.
+Run ids:
+
+- `hold-x` stays in flight until the file `release` exists.
+- `wait-500-x` takes 500 ms.
+- `raise-CODE-x` fails with the error of that code, as in `raise-busy-x`.
+- `raise-defect-x` raises an exception that is none of the Orchestrator's errors.
+- `silence-x` raises an exception outside of the driver, so the client gets no answer.
+- Any other run succeeds at once.
+
+Files in DIRECTORY:
+
+- A file with the name of the run's id appears when a worker starts the command. It holds the worker's pid.
+- `clock` holds the offset of the wall clock in seconds.
+- While `unbuildable` exists, no worker can be built.
+
+The driver's name is `worker-PID`, so each answer identifies its worker.
 """
 
 from __future__ import annotations
@@ -27,7 +38,7 @@ from runner.sidecar.server import Sidecar
 
 
 class ObedientDriver(MemoryDriver):
-    """The memory driver, on order slow or failing."""
+    """The memory driver, slow or failing where the run's id says so."""
 
     def __init__(self, directory: Path | None, clock: Clock) -> None:
         super().__init__(resolve_secrets=lambda job: dict.fromkeys(job.secrets, ""), clock=clock)
@@ -37,31 +48,31 @@ class ObedientDriver(MemoryDriver):
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         if self._directory:
             (self._directory / job.report.run_id).write_text(str(os.getpid()))
-        order, _, operand = job.report.run_id.partition("-")
+        instruction, _, operand = job.report.run_id.partition("-")
         operand = operand.partition("-")[0]
-        if order == "wait":
+        if instruction == "wait":
             self._clock.sleep(int(operand) / 1000)
-        while order == "hold" and self._directory and not (self._directory / "release").exists():
+        while instruction == "hold" and self._directory and not (self._directory / "release").exists():
             self._clock.sleep(0.01)
-        if order == "raise" and operand == "defect":
-            raise RuntimeError("as ordered")
-        if order == "raise":
+        if instruction == "raise" and operand == "defect":
+            raise RuntimeError("the run's id demands this error")
+        if instruction == "raise":
             problems = [Problem("/run_id", "is not wanted")] if operand == "invalid" else []
-            raise revive(operand, "as ordered", None, problems)
+            raise revive(operand, "the run's id demands this error", None, problems)
         return super().submit(job, deadline)
 
 
 class ObedientSidecar(Sidecar):
-    """On order it does what the real one never should: it raises, and gives the pool nothing to answer."""
+    """Raises an exception where the run's id says so. The real sidecar always returns a reply to the pool."""
 
     def answer(self, body: bytes) -> frames.Reply:
         if b'"run_id":"silence-' in body:
-            raise RuntimeError("as ordered")
+            raise RuntimeError("the run's id demands this error")
         return super().answer(body)
 
 
 class SteppedClock(SystemClock):
-    """A wall clock that is off by what the file says."""
+    """A clock whose wall time differs from the host's by the seconds in a file."""
 
     def __init__(self, offset: Path) -> None:
         self._offset = offset
@@ -71,14 +82,14 @@ class SteppedClock(SystemClock):
 
 
 def main(path: str, directory: str = "") -> None:
-    place = Path(directory) if directory else None
-    clock = SteppedClock(place / "clock") if place else SystemClock()
+    files = Path(directory) if directory else None
+    clock = SteppedClock(files / "clock") if files else SystemClock()
     logging.config.dictConfig(logs.settings())
 
     def build(config: Config) -> Sidecar:
-        if place and (place / "unbuildable").exists():
-            raise OSError("as ordered, this cannot be built")
-        return ObedientSidecar(config, {name: ObedientDriver(place, clock) for name in config.drivers()}, clock)
+        if files and (files / "unbuildable").exists():
+            raise OSError("the file `unbuildable` exists")
+        return ObedientSidecar(config, {name: ObedientDriver(files, clock) for name in config.drivers()}, clock)
 
     Pool(load=lambda: configuration.load(Path(path), {}), build=build, preload=lambda _: None, clock=clock).run()
 

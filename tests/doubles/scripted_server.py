@@ -1,4 +1,4 @@
-"""A server that says on each connection what a script says, byte by byte, and remembers what it was asked."""
+"""An HTTP server that runs a script on each connection, which controls every byte sent. It records all requests."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import msgspec
 Script = Callable[["Conversation"], None]
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """One request, its headers with small names."""
+class ReceivedRequest(msgspec.Struct, frozen=True):
+    """One request. The headers' names are in lower case."""
 
     method: str
     path: str
@@ -24,7 +24,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Conversation:
-    """One connection, from the server's side. `number` counts them from 1."""
+    """The server's side of one connection. `number` counts the server's connections from 1."""
 
     def __init__(self, server: ScriptedServer, connection: socket.socket, number: int) -> None:
         self._server = server
@@ -32,8 +32,8 @@ class Conversation:
         self._received = b""
         self.number = number
 
-    def hear(self) -> Asked:
-        """The next request. Raises EOFError where the client has closed instead."""
+    def receive(self) -> ReceivedRequest:
+        """The next request. Raises EOFError if the client has closed the connection instead."""
         while b"\r\n\r\n" not in self._received:
             self._receive()
         head, _, self._received = self._received.partition(b"\r\n\r\n")
@@ -45,9 +45,9 @@ class Conversation:
         while len(self._received) < size:
             self._receive()
         body, self._received = self._received[:size], self._received[size:]
-        asked = Asked(method, path, headers, body)
-        self._server.asked.append(asked)
-        return asked
+        request = ReceivedRequest(method, path, headers, body)
+        self._server.asked.append(request)
+        return request
 
     def _receive(self) -> None:
         received = self._socket.recv(65536)
@@ -55,32 +55,32 @@ class Conversation:
             raise EOFError
         self._received += received
 
-    def say(self, data: bytes) -> None:
+    def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 
     def answer(self, status: int = 200, body: bytes = b"{}", headers: Mapping[str, str] | None = None) -> None:
-        """A whole answer, after which the connection can serve another request."""
+        """Send a complete answer. The connection can serve another request after it."""
         lines = [f"HTTP/1.1 {status} So", *(f"{name}: {value}" for name, value in (headers or {}).items())]
-        self.say("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body)
+        self.send("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode("latin-1") + body)
 
     def reset(self) -> None:
-        """RST instead of FIN: linger with no time to do so (socket(7))."""
+        """Close with RST instead of FIN: SO_LINGER with a timeout of 0 (socket(7))."""
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
     def wait(self, seconds: float) -> None:
-        """Say nothing, until then or the end of the test."""
+        """Send nothing for `seconds`, or until the server is closed."""
         self._server.ended.wait(seconds)
 
-    def lead_on(self) -> None:
-        """Be a proxy: hear where to (CONNECT), and from then on let either side hear the other."""
-        host, _, port = self.hear().path.rpartition(":")
-        with socket.create_connection((host, int(port))) as beyond:
-            self.say(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=_copy, args=(beyond, self._socket), daemon=True)
-            back.start()
-            _copy(self._socket, beyond)
-            back.join(5)
+    def tunnel(self) -> None:
+        """Act as a proxy: receive a CONNECT, then copy data in both directions."""
+        host, _, port = self.receive().path.rpartition(":")
+        with socket.create_connection((host, int(port))) as target:
+            self.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            backward = threading.Thread(target=_copy, args=(target, self._socket), daemon=True)
+            backward.start()
+            _copy(self._socket, target)
+            backward.join(5)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -91,14 +91,14 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 class ScriptedServer:
-    """Listens on a free port of this host; a thread for each connection."""
+    """Listens on a free port of this host. Each connection has its own thread. `asked` lists all requests."""
 
     def __init__(self, script: Script, context: ssl.SSLContext | None) -> None:
         self._script = script
         self.context = context
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
-        self.asked: list[Asked] = []
+        self.asked: list[ReceivedRequest] = []
         self.connections = 0
         self.ended = threading.Event()
 
@@ -137,16 +137,16 @@ class ScriptedServer:
         self._listener.close()
 
 
-def obliging(conversation: Conversation) -> None:
-    """Takes whatever it is asked for."""
+def answer_all(conversation: Conversation) -> None:
+    """The default script: answer each request with 200."""
     while True:
-        conversation.hear()
+        conversation.receive()
         conversation.answer()
 
 
 @contextmanager
-def scripted_server(script: Script = obliging, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
-    """The server, serving."""
+def scripted_server(script: Script = answer_all, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
+    """Run a server in a thread."""
     server = ScriptedServer(script, context)
     thread = threading.Thread(target=server.serve, daemon=True)
     thread.start()

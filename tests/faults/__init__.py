@@ -1,4 +1,5 @@
-"""What holds when our processes die, stop, starve or are told to go: only ends of processes, signals and limits here.
+"""Faults of the Orchestrator's own processes: they are killed, stopped, signalled, or run out of file descriptors.
 
-A test awaits events, never a span of time; every process is ended by its fixture, orphans included.
+In here: ends of processes, signals and resource limits. Not in here: faults of clusters (`tests/kubernetes`,
+`tests/nomad`). A test waits for events, not for a fixed time. Fixtures end every process, orphans included.
 """

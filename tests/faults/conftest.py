@@ -1,4 +1,4 @@
-"""A pool of workers that do as they are told, and everything at once by `up`."""
+"""Fixtures that start a pool with the obedient driver, the functions under gunicorn, and `up`; and clients of them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from runner.errors import OrchestratorError
 from runner.payloads import RequestPolicy
 from runner.payloads.analysis_run import AnalysisRun
 from runner.runtime.clock import SystemClock
+from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar.client import Client
 from tests.processes import Process, Processes, children_of, eventually, free_port
 
@@ -30,75 +31,80 @@ OPEN = RequestPolicy(runner_id="", public_key="")
 
 @pytest.fixture(scope="module")
 def lasting_processes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
-    """For what the tests of a module share."""
+    """Starts processes that the tests of a module share, and ends them after the module."""
     started = Processes(tmp_path_factory.mktemp("log"))
     yield started
     started.end()
 
 
 class Pool:
-    """A sidecar with the obedient driver, and clients of it."""
+    """A sidecar with the obedient driver, and a client of it. `files` is the driver's directory."""
 
-    def __init__(self, processes: Processes, config: Path, orders: Path, size: int, sample: dict[str, Any]) -> None:
+    def __init__(self, processes: Processes, config: Path, files: Path, size: int, sample: dict[str, Any]) -> None:
         self.size = size
         self._processes = processes
         self.config = config
-        self._orders = orders
+        self._files = files
         self._sample = sample
+        learn_struct_types()  # the threads of this process decode as well; see test_first_use.py
         self.threads = ThreadPoolExecutor(64)
         self.socket = config.parent / "runner.sock"
         self.client = Client(str(self.socket), SystemClock())
         self.start()
 
     def start(self) -> None:
-        """Start it, once more after it has ended."""
-        self.process = self._processes.sidecar(self.config, "tests.doubles.obedient_sidecar", str(self._orders))
-        self.await_whole()
+        """Start the sidecar and wait until it is complete. Also starts it again after it has ended."""
+        self.process = self._processes.sidecar(self.config, "tests.doubles.obedient_sidecar", str(self._files))
+        self.await_complete()
 
-    def await_whole(self) -> None:
-        eventually(lambda: self.answers() and len(self.workers()) == self.size, "the pool is whole and answers")
+    def await_complete(self) -> None:
+        """Wait until all workers run and the pool answers."""
+        eventually(lambda: self.answers() and len(self.workers()) == self.size, "all workers run and the pool answers")
 
     def configure(self, change: Callable[[str], str]) -> None:
         """Rewrite the configuration."""
         self.config.write_text(change(self.config.read_text()))
 
-    def order(self, name: str, text: str) -> None:
-        (self._orders / name).write_text(text)
+    def write_file(self, name: str, text: str) -> None:
+        """Write a file that controls the driver; see `tests.doubles.obedient_sidecar`."""
+        (self._files / name).write_text(text)
 
-    def take_back(self, name: str) -> None:
-        (self._orders / name).unlink(missing_ok=True)
+    def remove_file(self, name: str) -> None:
+        (self._files / name).unlink(missing_ok=True)
 
     def run(self, run_id: str, seconds: float = 10.0) -> int:
-        """Have one run placed: the pid of the worker that did it."""
+        """Submit one run and wait for its result. Returns the pid of the worker that carried it out."""
         body = json.dumps({**self._sample, "run_id": run_id}).encode()
         request = payloads.decode(body, AnalysisRun, OPEN)
-        (placed,) = self.client.submit("analysis_run", request, time.monotonic() + seconds, "trace")
-        return int(placed.driver.removeprefix("worker-"))
+        (job,) = self.client.submit("analysis_run", request, time.monotonic() + seconds, "trace")
+        return int(job.driver.removeprefix("worker-"))
 
-    def begin(self, run_id: str, seconds: float = 20.0) -> Future[int]:
-        """The same, without waiting for it."""
+    def submit(self, run_id: str, seconds: float = 20.0) -> Future[int]:
+        """Submit one run in a thread, without waiting for its result."""
         return self.threads.submit(self.run, run_id, seconds)
 
-    def begun(self, run_id: str) -> int:
-        """The pid of the worker that has that run in hand, once one has."""
-        return int(eventually(lambda: self.in_hand(run_id), f"{run_id} is begun"))
+    def await_started(self, run_id: str) -> int:
+        """Wait until a worker has started the run. Returns the worker's pid."""
+        return int(eventually(lambda: self.started_by(run_id), f"{run_id} is started"))
 
-    def in_hand(self, run_id: str) -> str:
-        path = self._orders / run_id
+    def started_by(self, run_id: str) -> str:
+        """The pid of the worker that has started the run, or "" if none has."""
+        path = self._files / run_id
         return path.read_text() if path.exists() else ""
 
     def occupy(self, count: int) -> dict[Future[int], int]:
-        """So many commands that end when they are released, each with the worker that has begun it."""
-        self.take_back("release")
+        """Start `count` commands that stay in flight until `release`. Each value is the pid of the command's worker."""
+        self.remove_file("release")
         runs = [f"hold-{uuid.uuid4().hex}" for _ in range(count)]
-        asked = {self.begin(run): run for run in runs}
-        return {future: self.begun(run) for future, run in asked.items()}
+        submitted = {self.submit(run): run for run in runs}
+        return {future: self.await_started(run) for future, run in submitted.items()}
 
     def release(self) -> None:
-        self.order("release", "")
+        """End the commands of `occupy`."""
+        self.write_file("release", "")
 
     def answers(self) -> int:
-        """The pid of the worker that answers, 0 where none does."""
+        """The pid of the worker that answers a ping, or 0 if none does."""
         try:
             return self.client.ping(time.monotonic() + 1).pid
         except OrchestratorError:
@@ -112,15 +118,15 @@ class Pool:
         self.threads.shutdown(cancel_futures=True)
 
 
-def open_pool(
+def start_pool(
     processes: Processes, directory: Path, write_config: Callable[..., Path], sample: dict[str, Any], **sizes: int
 ) -> Pool:
-    orders = directory / "orders"
-    orders.mkdir()
+    files = directory / "files"
+    files.mkdir()
     sizes = {"workers": 2, "threads": 4} | sizes
-    # `printer` stands for the obedient driver: the memory driver may have one worker only.
+    # The obedient driver replaces `printer`. The configuration allows the memory driver one worker only.
     config = write_config(directory, driver="printer", sidecar=sizes)
-    return Pool(processes, config, orders, sizes["workers"], sample)
+    return Pool(processes, config, files, sizes["workers"], sample)
 
 
 @pytest.fixture
@@ -130,11 +136,11 @@ def pool(
     write_config: Callable[..., Path],
     sample: Callable[[str], dict[str, Any]],
 ) -> Iterator[Callable[..., Pool]]:
-    """A pool: `pool(workers=2, threads=4)` has so many."""
+    """Starts a pool: `pool(workers=2, threads=4)`."""
     with ExitStack() as stack:
 
         def make(**sizes: int) -> Pool:
-            made = open_pool(processes, tmp_path, write_config, sample("analysis"), **sizes)
+            made = start_pool(processes, tmp_path, write_config, sample("analysis"), **sizes)
             stack.callback(made.end)
             return made
 
@@ -148,12 +154,12 @@ def lasting_pool(
     write_config: Callable[..., Path],
     sample: Callable[[str], dict[str, Any]],
 ) -> Iterator[Callable[..., Pool]]:
-    """The same for all tests of a module, which must leave it as they found it."""
+    """Starts a pool for all tests of a module. A test must leave it unchanged."""
     with ExitStack() as stack:
 
         def make(**sizes: int) -> Pool:
             directory = tmp_path_factory.mktemp("s")
-            made = open_pool(lasting_processes, directory, write_config, sample("analysis"), **sizes)
+            made = start_pool(lasting_processes, directory, write_config, sample("analysis"), **sizes)
             stack.callback(made.end)
             return made
 
@@ -161,14 +167,14 @@ def lasting_pool(
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What an HTTP client gets; status 0 where the connection failed."""
+    """An HTTP answer. Status 0 means that the connection failed."""
 
     status: int
     headers: dict[str, str] = {}
     body: Any = None
 
 
-class Door:
+class FunctionsClient:
     """An HTTP client of the functions."""
 
     def __init__(self, port: int, token: str, sample: dict[str, Any]) -> None:
@@ -176,11 +182,11 @@ class Door:
         self._token = token
         self._sample = sample
 
-    def post(self, run_id: str = "", *, token: str = "", patience: float = 20.0) -> Answer:
-        """One analysis, over a connection of its own."""
+    def post(self, run_id: str = "", *, token: str = "", timeout: float = 20.0) -> Answer:
+        """Request one analysis, on a new connection."""
         body = json.dumps({**self._sample, "run_id": run_id or uuid.uuid4().hex}).encode()
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token or self._token}"}
-        return self._ask(urllib.request.Request(self._url("/tasks/analysis"), body, headers), patience)
+        return self._ask(urllib.request.Request(self._url("/tasks/analysis"), body, headers), timeout)
 
     def get(self, path: str) -> Answer:
         return self._ask(urllib.request.Request(self._url(path)), 5)
@@ -192,64 +198,64 @@ class Door:
         return f"http://127.0.0.1:{self.port}{path}"
 
     @staticmethod
-    def _ask(request: urllib.request.Request, patience: float) -> Answer:
+    def _ask(request: urllib.request.Request, timeout: float) -> Answer:
         try:
-            with urllib.request.urlopen(request, timeout=patience) as answer:
-                return Answer(answer.status, _small(answer.headers), json.loads(answer.read()))
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return Answer(answer.status, _lower_case(answer.headers), json.loads(answer.read()))
         except urllib.error.HTTPError as error:
             with error:
-                return Answer(error.code, _small(error.headers), json.loads(error.read()))
+                return Answer(error.code, _lower_case(error.headers), json.loads(error.read()))
         except OSError:
             return Answer(0)
 
 
-def _small(headers: Any) -> dict[str, str]:
+def _lower_case(headers: Any) -> dict[str, str]:
     return {name.lower(): value for name, value in headers.items()}
 
 
-def open_door(
+def start_functions(
     processes: Processes, token: str, sample: dict[str, Any], socket_path: Path, **sizes: int
-) -> tuple[Door, Process]:
+) -> tuple[FunctionsClient, Process]:
     port = free_port()
     gunicorn = processes.gunicorn("functions.bundle:app", port, socket_path, **sizes)
-    opened = Door(port, token, sample)
-    eventually(opened.ready, "the functions are ready", 30)
-    return opened, gunicorn
+    client = FunctionsClient(port, token, sample)
+    eventually(client.ready, "the functions are ready", 30)
+    return client, gunicorn
 
 
 @pytest.fixture
-def door(
+def functions(
     processes: Processes, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
-) -> Callable[..., tuple[Door, Process]]:
-    """gunicorn with all functions before a socket, ready: `door(socket, workers=2)`."""
-    return partial(open_door, processes, token(), sample("analysis"))
+) -> Callable[..., tuple[FunctionsClient, Process]]:
+    """Starts gunicorn with all functions and waits until they are ready: `functions(socket, workers=2)`."""
+    return partial(start_functions, processes, token(), sample("analysis"))
 
 
 @pytest.fixture(scope="module")
-def lasting_door(
+def lasting_functions(
     lasting_processes: Processes, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
-) -> Callable[..., tuple[Door, Process]]:
-    """The same for all tests of a module."""
-    return partial(open_door, lasting_processes, token(), sample("analysis"))
+) -> Callable[..., tuple[FunctionsClient, Process]]:
+    """Starts gunicorn with all functions, for all tests of a module."""
+    return partial(start_functions, lasting_processes, token(), sample("analysis"))
 
 
-BACK_WITHIN = 5.0
-"""Seconds from a death to the next answer; or three times what all of it needs to start, on a machine that slow."""
+RECOVERY_SECONDS = 5.0
+"""From the end of a process to the next answer. On a slow machine: three times the duration of a start."""
 
 
-class Everything:
-    """`python -m runner up`, with the memory driver."""
+class Up:
+    """`python -m runner up` with the memory driver, and an HTTP client of it."""
 
-    back_within = BACK_WITHIN
+    recovery_seconds = RECOVERY_SECONDS
 
-    def __init__(self, process: Process, door: Door, config: Path) -> None:
+    def __init__(self, process: Process, client: FunctionsClient, config: Path) -> None:
         self.process = process
-        self.door = door
+        self.client = client
         self.config = config
         self.socket = config.parent / "runner.sock"
 
     def child(self, words: str) -> int:
-        """The pid of the child with these words in its command line; 0 where it is not there."""
+        """The pid of the child process with these words in its command line, or 0 if there is none."""
         for pid in self.process.children():
             try:
                 if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
@@ -258,23 +264,23 @@ class Everything:
                 continue
         return 0
 
-    def back_from(self, words: str, dead: int, family: Sequence[int]) -> bool:
-        """There is a new child for the dead one, of whose children none is left to answer."""
-        born = self.child(words)
-        left = set(family) & self.process.family()
-        return born not in (0, dead) and bool(children_of(born)) and not left and self.door.ready()
+    def recovered(self, words: str, killed: int, old_children: Sequence[int]) -> bool:
+        """Whether a new child process answers in place of the killed one, whose own children have all ended."""
+        new = self.child(words)
+        left = set(old_children) & self.process.family()
+        return new not in (0, killed) and bool(children_of(new)) and not left and self.client.ready()
 
 
-def open_everything(
+def start_up(
     processes: Processes, directory: Path, write_config: Callable[..., Path], token: str, sample: dict[str, Any]
-) -> Everything:
+) -> Up:
     port = free_port()
     config = write_config(directory, http={"bind": f"127.0.0.1:{port}", "workers": 2, "threads": 8})
-    door = Door(port, token, sample)
+    client = FunctionsClient(port, token, sample)
     began = time.monotonic()
-    started = Everything(processes.python("-m", "runner", "up", "--config", str(config)), door, config)
-    eventually(door.ready, "everything is ready", 30)
-    started.back_within = max(BACK_WITHIN, 3 * (time.monotonic() - began))
+    started = Up(processes.python("-m", "runner", "up", "--config", str(config)), client, config)
+    eventually(client.ready, "`up` is ready", 30)
+    started.recovery_seconds = max(RECOVERY_SECONDS, 3 * (time.monotonic() - began))
     return started
 
 
@@ -285,9 +291,9 @@ def up(
     write_config: Callable[..., Path],
     token: Callable[..., str],
     sample: Callable[[str], dict[str, Any]],
-) -> Everything:
-    """All that `up` starts, ready."""
-    return open_everything(processes, tmp_path, write_config, token(), sample("analysis"))
+) -> Up:
+    """Starts `python -m runner up`, until it is ready."""
+    return start_up(processes, tmp_path, write_config, token(), sample("analysis"))
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +303,7 @@ def lasting_up(
     write_config: Callable[..., Path],
     token: Callable[..., str],
     sample: Callable[[str], dict[str, Any]],
-) -> Everything:
-    """The same for all tests of a module, which must leave it whole."""
+) -> Up:
+    """Starts `python -m runner up` for all tests of a module. After each test all its processes must run."""
     directory = tmp_path_factory.mktemp("s")
-    return open_everything(lasting_processes, directory, write_config, token(), sample("analysis"))
+    return start_up(lasting_processes, directory, write_config, token(), sample("analysis"))

@@ -1,4 +1,4 @@
-"""Clients that ask without pause until they are told to stop, or until nobody takes connections any more."""
+"""Load: clients that send requests without pause, until they are stopped or connections are refused."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from tests.wire import Connection, request
 
 
 class Load:
-    """Threads with a client each. `outcomes` counts what became of their requests."""
+    """Threads with one client each. `outcomes` counts the results of their requests."""
 
     def __init__(self, threads: int, converse: Callable[[Load], None]) -> None:
-        self.going = True
+        self.running = True
         self.outcomes: Counter[str] = Counter()
         self._threads = [threading.Thread(target=converse, args=(self,), daemon=True) for _ in range(threads)]
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> Counter[str]:
-        """What became of all of them."""
-        self.going = False
+        """Stop the clients and wait for their last requests. Returns the results of all requests."""
+        self.running = False
         for thread in self._threads:
             thread.join(30)
             assert not thread.is_alive(), "a request was never answered"
@@ -33,13 +33,13 @@ class Load:
 
 
 def commands(run: Callable[[str], int], threads: int) -> Load:
-    """Commands over the sidecar's own socket, each with a connection of its own."""
+    """Commands to the sidecar's socket, each on a new connection."""
 
     def converse(load: Load) -> None:
-        while load.going:
+        while load.running:
             try:
                 run(uuid.uuid4().hex)
-                load.outcomes["placed"] += 1
+                load.outcomes["accepted"] += 1
             except OrchestratorError as error:
                 load.outcomes[error.detail] += 1
 
@@ -47,15 +47,15 @@ def commands(run: Callable[[str], int], threads: int) -> Load:
 
 
 def requests(port: int, token: str, sample: dict[str, Any], threads: int) -> Load:
-    """HTTP requests over connections that are kept.
+    """HTTP requests on persistent connections.
 
-    A connection that was never answered on counts as not accepted; one that was, and on which the last answer did not
-    announce its end, must answer the next request.
+    A connection that ends before its first answer counts as not accepted. After an answer without `Connection: close`,
+    the server must answer the next request on the connection; otherwise the request counts as lost.
     """
     headers = {"Authorization": f"Bearer {token}"}
 
     def converse(load: Load) -> None:
-        while load.going:
+        while load.running:
             try:
                 connection = Connection(port)
             except OSError:
@@ -66,7 +66,7 @@ def requests(port: int, token: str, sample: dict[str, Any], threads: int) -> Loa
 
     def _keep_asking(load: Load, connection: Connection) -> None:
         answered, closing = False, False
-        while load.going and not closing:
+        while load.running and not closing:
             body = json.dumps({**sample, "run_id": uuid.uuid4().hex}).encode()
             try:
                 answer = connection.ask(request("POST", "/tasks/analysis", body, headers))

@@ -1,7 +1,7 @@
-"""A process that is new and at once under load.
+"""A new process that is under load at once.
 
-msgspec learns a struct type when it is first decoded. Two threads that do so at the same time have crashed workers with
-a segmentation fault, about every third time.
+msgspec prepares a struct type when it is first decoded. Two threads that did so at the same time crashed workers with a
+segmentation fault, about every third time.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tests.processes import ROOT, eventually
 AT_ONCE = """
 import sys, threading
 sys.setswitchinterval(1e-6)
-together = threading.Barrier(16)
+barrier = threading.Barrier(16)
 def use():
-    together.wait()
+    barrier.wait()
     each()
 threads = [threading.Thread(target=use) for _ in range(16)]
 for thread in threads: thread.start()
@@ -40,16 +40,16 @@ each = lambda: payloads.decode(sample, AnalysisRun, policy)
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_threads_that_decode_for_the_first_time_together_harm_nobody(attempt: int) -> None:
+def test_threads_may_decode_for_the_first_time_at_once(attempt: int) -> None:
     ended = subprocess.run([sys.executable, "-c", FUNCTION + AT_ONCE], cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_a_pool_worker_that_is_new_and_at_once_under_load_serves_it(pool: Callable[..., Pool]) -> None:
+def test_a_new_pool_worker_serves_load_at_once(pool: Callable[..., Pool]) -> None:
     made = pool(workers=1, threads=16, queue=64)
     for attempt in range(3):
         (worker,) = made.workers()
         os.kill(worker, signal.SIGKILL)
         eventually(lambda worker=worker: made.workers() - {worker}, "there is a new worker")
-        asked = [made.begin(f"run-{attempt}-{number}") for number in range(32)]
-        assert {future.result() for future in asked} == made.workers()
+        submitted = [made.submit(f"run-{attempt}-{number}") for number in range(32)]
+        assert {future.result() for future in submitted} == made.workers()

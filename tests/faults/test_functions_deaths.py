@@ -1,4 +1,4 @@
-"""The functions' own processes: what is lost when one dies or starves, and what a repeat makes of it."""
+"""The functions' worker processes: what is lost when one is killed or has no file descriptors left."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import Door, Pool
+from tests.faults.conftest import FunctionsClient, Pool
 from tests.processes import Process, eventually, limit_open_files, lowest_free_descriptor
 from tests.wire import Connection, head
 
@@ -20,37 +20,39 @@ def made(lasting_pool: Callable[..., Pool]) -> Pool:
 
 
 @pytest.fixture(scope="module")
-def served(made: Pool, lasting_door: Callable[..., tuple[Door, Process]]) -> tuple[Door, Process]:
-    return lasting_door(made.socket, workers=1)
+def served(
+    made: Pool, lasting_functions: Callable[..., tuple[FunctionsClient, Process]]
+) -> tuple[FunctionsClient, Process]:
+    return lasting_functions(made.socket, workers=1)
 
 
 @pytest.fixture
-def worker(served: tuple[Door, Process]) -> int:
-    """The one process that serves requests."""
-    opened, gunicorn = served
-    eventually(lambda: opened.ready() and len(gunicorn.children()) == 1, "all is well")
+def worker(served: tuple[FunctionsClient, Process]) -> int:
+    """The pid of gunicorn's only worker."""
+    client, gunicorn = served
+    eventually(lambda: client.ready() and len(gunicorn.children()) == 1, "the functions are ready and have one worker")
     return gunicorn.children()[0]
 
 
-def test_a_request_whose_function_died_succeeds_when_it_is_repeated_and_made_one_job(
-    made: Pool, served: tuple[Door, Process], worker: int
+def test_a_request_of_a_killed_worker_succeeds_when_repeated_and_makes_one_job(
+    made: Pool, served: tuple[FunctionsClient, Process], worker: int
 ) -> None:
-    opened, gunicorn = served
-    lost = made.threads.submit(opened.post, "wait-500-x")
-    made.begun("wait-500-x")
+    client, gunicorn = served
+    lost = made.threads.submit(client.post, "wait-500-x")
+    made.await_started("wait-500-x")
     os.kill(worker, signal.SIGKILL)
     assert lost.result().status == 0
-    repeated = eventually(lambda: _accepted(opened, "wait-500-x"), "the repeat is accepted")
+    repeated = eventually(lambda: _accepted(client, "wait-500-x"), "the repeat is accepted")
     assert [job["state"] for job in repeated.body["jobs"]] == ["exists"]
     assert gunicorn.children() != [worker]
 
 
-def test_without_file_descriptors_who_knocks_waits_and_nothing_is_lost(
-    served: tuple[Door, Process], worker: int
+def test_without_file_descriptors_a_connection_waits_in_the_backlog_and_is_not_lost(
+    served: tuple[FunctionsClient, Process], worker: int
 ) -> None:
-    opened, gunicorn = served
+    client, gunicorn = served
     before = limit_open_files(worker, lowest_free_descriptor(worker))
-    with Connection(opened.port) as waiting:
+    with Connection(client.port) as waiting:
         waiting.send(head("GET", "/livez"))
         assert not waiting.hears(0.5)
         limit_open_files(worker, before)
@@ -58,11 +60,11 @@ def test_without_file_descriptors_who_knocks_waits_and_nothing_is_lost(
     assert gunicorn.children() == [worker]
 
 
-def test_a_function_that_cannot_reach_the_sidecar_for_want_of_descriptors_is_unavailable(
-    served: tuple[Door, Process], worker: int
+def test_a_function_without_file_descriptors_for_the_sidecar_answers_unavailable(
+    served: tuple[FunctionsClient, Process], worker: int
 ) -> None:
-    opened, _ = served
-    with Connection(opened.port) as connection:
+    client, _ = served
+    with Connection(client.port) as connection:
         assert connection.ask(head("GET", "/readyz")).status == 200
         before = limit_open_files(worker, lowest_free_descriptor(worker))
         starved = connection.ask(head("GET", "/readyz"))
@@ -71,6 +73,6 @@ def test_a_function_that_cannot_reach_the_sidecar_for_want_of_descriptors_is_una
         assert connection.ask(head("GET", "/readyz")).status == 200
 
 
-def _accepted(opened: Door, run_id: str) -> Any:
-    answer = opened.post(run_id)
+def _accepted(client: FunctionsClient, run_id: str) -> Any:
+    answer = client.post(run_id)
     return answer if answer.status in (200, 201) else None

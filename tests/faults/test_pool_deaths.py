@@ -1,4 +1,4 @@
-"""Deaths in the sidecar's pool: whose command is lost, who notices, and how soon all is whole again."""
+"""Killed, stopped and starved processes of the sidecar's pool: which commands fail, and how soon the pool recovers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from concurrent.futures import wait
 import pytest
 
 from runner.errors import Unavailable
-from tests.faults.conftest import Door, Pool
+from tests.faults.conftest import FunctionsClient, Pool
 from tests.faults.load import commands
 from tests.processes import Process, cpu_seconds, eventually, limit_open_files, lowest_free_descriptor, stop
 
-WHOLE_WITHIN = 2.0
+RECOVERY_SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def pool_of_two(lasting_pool: Callable[..., Pool]) -> Pool:
 
 @pytest.fixture
 def two(pool_of_two: Pool) -> Pool:
-    """Two workers of two threads, whole again after whatever befell them last."""
-    pool_of_two.await_whole()
+    """A pool of two workers with two threads each. It has recovered from the previous test."""
+    pool_of_two.await_complete()
     return pool_of_two
 
 
@@ -37,125 +37,125 @@ def pool_of_one(lasting_pool: Callable[..., Pool]) -> Pool:
 
 @pytest.fixture
 def one(pool_of_one: Pool) -> Pool:
-    """One worker of four threads."""
-    pool_of_one.await_whole()
+    """A pool of one worker with four threads. It has recovered from the previous test."""
+    pool_of_one.await_complete()
     return pool_of_one
 
 
-def test_a_killed_worker_takes_only_the_commands_in_its_hands_along(two: Pool) -> None:
-    asked = two.occupy(4)
-    doomed, survivor = two.workers()
-    os.kill(doomed, signal.SIGKILL)
-    wait([future for future, worker in asked.items() if worker == doomed])
+def test_a_killed_worker_loses_only_its_own_commands_in_flight(two: Pool) -> None:
+    submitted = two.occupy(4)
+    killed, survivor = two.workers()
+    os.kill(killed, signal.SIGKILL)
+    wait([future for future, worker in submitted.items() if worker == killed])
     two.release()
-    lost = {future: future.exception() for future, worker in asked.items() if worker == doomed}
-    kept = [future.result() for future, worker in asked.items() if worker == survivor]
+    lost = {future: future.exception() for future, worker in submitted.items() if worker == killed}
+    kept = [future.result() for future, worker in submitted.items() if worker == survivor]
     assert (len(lost), kept) == (2, [survivor, survivor])
     assert all(isinstance(error, Unavailable) for error in lost.values())
 
 
-def test_a_defect_that_nobody_foresaw_costs_the_command_and_no_more(one: Pool) -> None:
-    for number in range(5):  # one more than it has in hand at once
+def test_an_unexpected_exception_fails_its_command_only(one: Pool) -> None:
+    for number in range(5):  # one more than it can have in flight
         with pytest.raises(Unavailable, match="went away"):
             one.run(f"silence-{number}")
     assert {one.run(f"after-{number}") for number in range(5)} == one.workers()
 
 
-def test_the_pool_is_whole_again_within_two_seconds(two: Pool) -> None:
+def test_the_pool_replaces_a_killed_worker_within_two_seconds(two: Pool) -> None:
     before = two.workers()
     os.kill(min(before), signal.SIGKILL)
-    eventually(lambda: two.answers() in two.workers() - before, "a new worker answers", WHOLE_WITHIN)
+    eventually(lambda: two.answers() in two.workers() - before, "a new worker answers", RECOVERY_SECONDS)
     assert len(two.workers()) == 2
 
 
-def test_a_stopped_worker_delays_nobody_else(two: Pool) -> None:
+def test_a_stopped_worker_delays_no_other(two: Pool) -> None:
     stopped = min(two.workers())
     stop(stopped)
     began = time.monotonic()
     assert {two.run(f"meanwhile-{number}") for number in range(20)} == two.workers() - {stopped}
     assert time.monotonic() - began < 10
     os.kill(stopped, signal.SIGCONT)
-    assert eventually(lambda: two.answers() == stopped, "it works again")
+    assert eventually(lambda: two.answers() == stopped, "the continued worker answers")
 
 
-def test_a_command_whose_worker_died_succeeds_when_it_is_repeated(one: Pool) -> None:
+def test_a_command_of_a_killed_worker_succeeds_when_repeated(one: Pool) -> None:
     (lost,) = one.occupy(1)
     os.kill(min(one.workers()), signal.SIGKILL)
     with pytest.raises(Unavailable, match="repeat") as caught:
         lost.result()
     assert caught.value.retry_after
-    assert eventually(lambda: _placed(one, "again"), "the repeat is placed")
+    assert eventually(lambda: _accepted(one, "again"), "the repeat is accepted")
 
 
-def test_a_worker_that_cannot_be_built_at_the_moment_is_tried_again(one: Pool) -> None:
-    one.order("unbuildable", "")
+def test_a_worker_that_cannot_be_built_is_tried_again(one: Pool) -> None:
+    one.write_file("unbuildable", "")
     os.kill(min(one.workers()), signal.SIGKILL)
     eventually(lambda: "cannot be built" in one.process.said(), "a worker has failed")
     assert one.process.runs()
-    one.take_back("unbuildable")
+    one.remove_file("unbuildable")
     assert eventually(one.answers, "the pool answers again")
 
 
-def test_a_signal_that_means_nothing_here_does_not_keep_a_worker_busy(one: Pool) -> None:
+def test_a_signal_without_a_handler_does_not_keep_a_worker_busy(one: Pool) -> None:
     worker = min(one.workers())
     for number in (signal.SIGUSR1, signal.SIGWINCH):
         os.kill(worker, number)
-    spent, ours = cpu_seconds(worker), time.process_time()
-    while time.process_time() - ours < 0.5:  # if it were busy, it would get as much of the machine as we do
+    before, test_before = cpu_seconds(worker), time.process_time()
+    while time.process_time() - test_before < 0.5:  # a busy worker would get as much CPU time as this loop
         pass
-    assert cpu_seconds(worker) - spent < 0.1
+    assert cpu_seconds(worker) - before < 0.1
 
 
 def test_without_file_descriptors_a_worker_waits_until_there_are_some(one: Pool) -> None:
     worker = min(one.workers())
     before = limit_open_files(worker, lowest_free_descriptor(worker))
-    waiting = one.begin("starved")
-    eventually(lambda: "no connection could be accepted" in one.process.said(), "the worker starves")
+    waiting = one.submit("starved")
+    eventually(lambda: "no connection could be accepted" in one.process.said(), "the worker cannot accept")
     limit_open_files(worker, before)
     assert waiting.result() == worker
 
 
 def test_a_step_of_the_wall_clock_moves_no_deadline(one: Pool) -> None:
     for step in ("300", "-300"):
-        asked = one.begin(f"wait-500-{step}", seconds=5)
-        one.begun(f"wait-500-{step}")
-        one.order("clock", step)
-        assert asked.result() == one.run(f"after{step}")
+        submitted = one.submit(f"wait-500-{step}", seconds=5)
+        one.await_started(f"wait-500-{step}")
+        one.write_file("clock", step)
+        assert submitted.result() == one.run(f"after{step}")
 
 
 def test_without_its_master_the_pool_refuses_at_once_and_leaves_no_orphan(
-    pool: Callable[..., Pool], door: Callable[..., tuple[Door, Process]]
+    pool: Callable[..., Pool], functions: Callable[..., tuple[FunctionsClient, Process]]
 ) -> None:
     made = pool(workers=2)
-    opened, gunicorn = door(made.socket, workers=1)
+    client, gunicorn = functions(made.socket, workers=1)
     served = gunicorn.children()
     os.kill(made.process.pid, signal.SIGKILL)
-    eventually(lambda: made.process.family() == set(), "the workers have gone", 5)
-    answer = opened.post()
+    eventually(lambda: made.process.family() == set(), "the workers have ended", 5)
+    answer = client.post()
     assert (answer.status, answer.body["code"]) == (503, "unavailable")
     assert int(answer.headers["retry-after"]) >= 1
-    assert (opened.get("/readyz").status, opened.get("/livez").status) == (503, 200)
+    assert (client.get("/readyz").status, client.get("/livez").status) == (503, 200)
     made.start()
-    assert eventually(lambda: opened.post().status == 201, "the functions found the new pool")
+    assert eventually(lambda: client.post().status == 201, "the functions found the new pool")
     assert gunicorn.children() == served
 
 
-def test_workers_without_a_master_leave_even_while_requests_keep_coming(pool: Callable[..., Pool]) -> None:
+def test_workers_without_a_master_exit_even_under_load(pool: Callable[..., Pool]) -> None:
     made = pool(workers=2, threads=2)
     load = commands(made.run, 4)
-    eventually(lambda: load.outcomes["placed"], "there is load")
+    eventually(lambda: load.outcomes["accepted"], "there is load")
     os.kill(made.process.pid, signal.SIGKILL)
-    eventually(lambda: not made.process.family(), "the workers have gone", 5)
+    eventually(lambda: not made.process.family(), "the workers have ended", 5)
     load.stop()
 
 
-def test_workers_without_a_master_finish_what_they_have_in_hand_and_a_new_pool_need_not_wait(
+def test_workers_without_a_master_finish_their_commands_and_a_new_pool_starts_meanwhile(
     pool: Callable[..., Pool],
 ) -> None:
     made = pool(workers=2, threads=2)
-    orphans, asked = made.workers(), made.occupy(4)
+    orphans, submitted = made.workers(), made.occupy(4)
     for orphan in orphans:
-        stop(orphan)  # so that they still listen when the new pool comes
+        stop(orphan)  # so that they still listen when the new pool starts
     os.kill(made.process.pid, signal.SIGKILL)
     made.process.ended()
     made.start()
@@ -163,13 +163,13 @@ def test_workers_without_a_master_finish_what_they_have_in_hand_and_a_new_pool_n
     assert made.workers().isdisjoint(orphans)
     for orphan in orphans:
         os.kill(orphan, signal.SIGCONT)
-    assert not any(future.done() for future in asked)
+    assert not any(future.done() for future in submitted)
     made.release()
-    assert {future.result() for future in asked} == orphans
+    assert {future.result() for future in submitted} == orphans
     assert made.answers() in made.workers()
 
 
-def _placed(made: Pool, run_id: str) -> bool:
+def _accepted(made: Pool, run_id: str) -> bool:
     try:
         return bool(made.run(run_id))
     except Unavailable:

@@ -1,4 +1,4 @@
-"""The whole sidecar killed while it makes a job, on the local driver: one job, which runs once, whoever is alive."""
+"""The whole sidecar is killed while the local driver creates a job. There is one job, and it runs once."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from tests.processes import Process, Processes, eventually
 from tests.rounds import observed
 
 MOMENTS = [0.002, 0.008, 0.02]
-"""Seconds after a command was sent: before, while, and after its job is made."""
+"""Seconds after a command was sent: before, while, and after its job is created."""
 
 
 @pytest.fixture
 def jobs(tmp_path: Path) -> Any:
-    """The jobs' directory; whatever still works in it is ended afterwards."""
+    """A driver on the jobs' directory. Jobs that still run are ended after the test."""
     cluster = LocalCluster(tmp_path / "jobs")
     yield cluster.driver
     cluster.close()
 
 
-def test_killed_at_any_moment_its_successor_makes_of_the_repeat_one_job_that_runs_once(
+def test_after_a_kill_at_any_moment_a_repeated_command_makes_one_job_that_runs_once(
     processes: Processes,
     tmp_path: Path,
     write_config: Callable[..., Path],
@@ -80,13 +80,13 @@ def _ready(processes: Processes, config: Path, client: Client) -> Process:
 
 def _analyse(client: Client, sample: dict[str, Any], run_id: str) -> str:
     request = payloads.decode(msgspec.json.encode(sample | {"run_id": run_id}), AnalysisRun, OPEN)
-    (placed,) = client.submit("analysis_run", request, time.monotonic() + 10, "trace")
-    assert placed.state in ("created", "exists")
-    return placed.name
+    (job,) = client.submit("analysis_run", request, time.monotonic() + 10, "trace")
+    assert job.state in ("created", "exists")
+    return job.name
 
 
 def _kill(sidecar: Process) -> None:
-    """Master and workers, at once. A job's own processes are no family of theirs."""
+    """Kill master and workers. A job's processes do not have the sidecar's mark, so they are not killed."""
     for pid in sidecar.family():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)

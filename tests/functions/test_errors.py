@@ -27,7 +27,7 @@ def test_whatever_the_runner_says_is_answered_by_the_table(
         code,
         TABLE[code].title,
     )
-    assert answer.problem["detail"] == "as ordered"
+    assert answer.problem["detail"] == "the run's id demands this error"
     assert ("retry-after" in answer.headers) == (code in HELPED_BY_A_REPEAT)
     assert ("www-authenticate" in answer.headers) == (code == "unauthenticated")
     assert answer.problem.get("errors") == (
@@ -39,7 +39,7 @@ def test_a_defect_is_internal_and_says_nothing_of_itself(obedient: Server, post:
     answer = post(payload(run_id="raise-defect-x"), port=obedient.port)
     assert (answer.status, answer.problem["code"]) == (500, "internal")
     assert "RuntimeError" not in answer.body.decode()
-    assert "as ordered" not in answer.body.decode()
+    assert "the run's id demands this error" not in answer.body.decode()
 
 
 def test_after_a_defect_the_next_request_is_served(obedient: Server, post: Post, payload: Payload) -> None:

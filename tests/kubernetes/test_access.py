@@ -111,7 +111,7 @@ class TestAProxy:
         self, namespace: Namespace, sample: Sample, monkeypatch: pytest.MonkeyPatch, named_by: str
     ) -> None:
         user = {"token": namespace.token_file.read_text()}
-        with scripted_server(Conversation.lead_on) as proxy:
+        with scripted_server(Conversation.tunnel) as proxy:
             monkeypatch.setenv("NO_PROXY", "")
             if named_by == "the environment":
                 monkeypatch.setenv("HTTPS_PROXY", proxy.url)

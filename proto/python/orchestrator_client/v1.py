@@ -24,20 +24,19 @@ if TYPE_CHECKING:
 class JobState(betterproto.Enum):
     STATE_UNSPECIFIED = 0
     STATE_CREATED = 1
-    """It was made by this very call."""
+    """This call has created the job."""
 
     STATE_EXISTS = 2
-    """It was there already, from the same request."""
+    """The job existed already, from the same request."""
 
     STATE_CANCELLED = 3
-    """It has been cancelled, before or after it came."""
+    """The job was cancelled, before or after its request arrived."""
 
 
 @dataclass(eq=False, repr=False)
 class Accepted(betterproto.Message):
     """
-    The answer to every call: what became of each job that the request asks for. One message for all of them, because
-     it is one promise.
+    The answer to every call: the state of each job of the request. All calls return this message.
     """
 
     jobs: List["Job"] = betterproto.message_field(1)
@@ -49,7 +48,7 @@ class Job(betterproto.Message):
     """Derived from the request alone."""
 
     driver: str = betterproto.string_field(2)
-    """The driver that has it: "kubernetes", "nomad", "local", …"""
+    """The driver that runs the job: "kubernetes", "nomad", "local", …"""
 
     state: "JobState" = betterproto.enum_field(3)
 
@@ -62,10 +61,10 @@ class AnalysisRun(betterproto.Message):
     run_serial: str = betterproto.string_field(2)
     config: str = betterproto.string_field(3)
     """
-    The repository's settings, as the text of a JSON object; not set means `{}`. The analyzer gets these very
-     characters. A message of our own would lose what atlas may add, and google.protobuf.Struct makes every number a
-     double and forgets the order of keys. It is a string and no bytes because JSON is text in UTF-8 (RFC 8259), which
-     every implementation then checks, and every tool shows as what it is.
+    The repository's settings, as the text of a JSON object; not set means `{}`. The analyzer gets the text unchanged.
+     A message type would lose settings that atlas adds later. google.protobuf.Struct would turn every number into a
+     double and lose the order of keys. The type is string, not bytes, because JSON is text in UTF-8 (RFC 8259): every
+     implementation checks the encoding, and every tool shows the text.
     """
 
     vcs_meta: "VcsMeta" = betterproto.message_field(4)
@@ -99,7 +98,9 @@ class Check(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class AnalyzerMeta(betterproto.Message):
-    """Which image analyses, with which command and how much of a machine."""
+    """
+    The image that analyses, its command, and its limits of CPU and memory.
+    """
 
     name: str = betterproto.string_field(1)
     version: str = betterproto.string_field(2)
@@ -120,7 +121,7 @@ class AnalyzerMeta(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class Artifact(betterproto.Message):
     """
-    A file that is fetched for the analyzer. `url` may be signed, so it counts as a secret.
+    A file that is downloaded for the analyzer. `url` may be signed, so it is treated as a secret.
     """
 
     key: str = betterproto.string_field(1)
@@ -141,7 +142,7 @@ class DiffMetaCommit(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class VcsMeta(betterproto.Message):
     """
-    Where the code is and which state of it is meant. `remote_url` may carry credentials.
+    The repository and the commit to check out. `remote_url` may contain credentials.
     """
 
     remote_url: str = betterproto.string_field(1)
@@ -158,7 +159,7 @@ class VcsMeta(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Keys(betterproto.Message):
-    """The keys that open the repository; often not set."""
+    """The keys for access to the repository; often not set."""
 
     ssh: "SshKeys" = betterproto.message_field(1)
 
@@ -190,7 +191,7 @@ class AutofixRun(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Autofixer(betterproto.Message):
-    """The fixer and its work."""
+    """The autofixer and the issues to fix."""
 
     autofix_meta: "AutofixMeta" = betterproto.message_field(1)
     autofixes: List["Autofix"] = betterproto.message_field(2)
@@ -198,7 +199,7 @@ class Autofixer(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class AutofixMeta(betterproto.Message):
-    """Which image fixes, with which command and how much of a machine."""
+    """The image that fixes, its command, and its limits of CPU and memory."""
 
     name: str = betterproto.string_field(1)
     version: str = betterproto.string_field(2)
@@ -210,7 +211,7 @@ class AutofixMeta(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Autofix(betterproto.Message):
-    """One issue with all the places to fix it in."""
+    """One issue with all occurrences to fix."""
 
     issue_code: str = betterproto.string_field(1)
     occurrences: List["Occurrence"] = betterproto.message_field(2)
@@ -218,7 +219,7 @@ class Autofix(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Occurrence(betterproto.Message):
-    """Where an issue was found."""
+    """The location of an issue."""
 
     path: str = betterproto.string_field(1)
     position: "Span" = betterproto.message_field(2)
@@ -226,7 +227,7 @@ class Occurrence(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Span(betterproto.Message):
-    """From one place to another."""
+    """A range in a file."""
 
     begin: "Coordinate" = betterproto.message_field(1)
     end: "Coordinate" = betterproto.message_field(2)
@@ -234,7 +235,7 @@ class Span(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Coordinate(betterproto.Message):
-    """A place in a file."""
+    """A position in a file."""
 
     line: int = betterproto.int64_field(1)
     column: int = betterproto.int64_field(2)
@@ -271,7 +272,7 @@ class Transformers(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class TransformerMeta(betterproto.Message):
     """
-    The version of the transformer's image and how much of a machine it gets.
+    The version of the transformer's image, and its limits of CPU and memory.
     """
 
     version: str = betterproto.string_field(1)
@@ -289,7 +290,7 @@ class PatchCommit(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class CommitText(betterproto.Message):
-    """What the commit says and where it goes."""
+    """The commit's title, message and branch."""
 
     title: str = betterproto.string_field(1)
     message: str = betterproto.string_field(2)
@@ -298,7 +299,7 @@ class CommitText(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class Author(betterproto.Message):
-    """Who the commit is by."""
+    """The commit's author."""
 
     name: str = betterproto.string_field(1)
     email: str = betterproto.string_field(2)
@@ -306,7 +307,7 @@ class Author(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class SshVerifyRun(betterproto.Message):
-    """Does this key open that repository?"""
+    """Check whether a key gives access to a repository."""
 
     run_id: str = betterproto.string_field(1)
     ssh_meta: "SshMeta" = betterproto.message_field(2)
@@ -319,7 +320,7 @@ class SshVerifyRun(betterproto.Message):
 @dataclass(eq=False, repr=False)
 class SshMeta(betterproto.Message):
     """
-    The repository over ssh. Not set, user and port are left to the URL and to ssh's defaults.
+    The repository's address for ssh. If user or port is not set, the URL's value or ssh's default applies.
     """
 
     remote_url: str = betterproto.string_field(1)
@@ -364,14 +365,14 @@ class PatcherRun(betterproto.Message):
     )
     patch_meta: str = betterproto.string_field(8)
     """
-    A string that itself holds JSON; the image reads it, the Orchestrator does not.
+    A string that contains JSON. The image parses it; the Orchestrator does not.
     """
 
 
 @dataclass(eq=False, repr=False)
 class PatchArtifacts(betterproto.Message):
     """
-    Where the patches are: a key in the object storage, and the ids of each file's patches.
+    The stored patches: a key in the object storage, and the ids of each file's patches.
     """
 
     key: str = betterproto.string_field(1)
@@ -389,9 +390,7 @@ class PatchIds(betterproto.Message):
 
 @dataclass(eq=False, repr=False)
 class PatchId(betterproto.Message):
-    """
-    The JSON has either numbers or strings here, and what it has is passed on.
-    """
+    """In the JSON this is a number or a string. The type is kept."""
 
     number: int = betterproto.int64_field(1, group="id")
     text: str = betterproto.string_field(2, group="id")

@@ -1,1 +1,1 @@
-"""This machine as a host of clusters: packages, daemons, networks, control groups and directories."""
+"""This machine as the host of the clusters: packages, daemons, networks, control groups and directories."""

@@ -1,12 +1,11 @@
-"""Every address of the cluster. All of them belong to this machine; nothing is routed elsewhere.
+"""All addresses of the cluster. They belong to this machine; nothing is routed to another one.
 
-Nomad's containers are attached to one bridge. Tests serve on the bridge's own address, which both
-kinds of containers can reach: containers on the bridge directly, pods by the default route of their
-ptp network. The pod network has no address on the host while no pod runs, so a test can't listen
-there.
+Nomad's containers are on one bridge. Nomad's containers and Kubernetes' pods both reach a test's
+server at the bridge's address: containers directly, pods by the default route of their ptp network.
+A test can't listen on the pod network, which has no address on the host while no pod runs.
 
-The ports are below 32768, the first ephemeral port of Linux (ip(7)), and differ from the default
-ports, so that another etcd or Nomad on the machine doesn't conflict.
+The ports are below 32768, where Linux's ephemeral ports begin (ip(7)). They are not the well-known
+ones, so that another etcd or Nomad on the machine doesn't conflict.
 """
 
 import socket
@@ -18,7 +17,7 @@ HOST = "10.203.0.1"  # the bridge's own address
 CONTAINERS = "10.203.0.0/22"
 PODS = "10.203.4.0/22"
 SERVICES = "10.203.8.0/24"
-FIRST_SERVICE = "10.203.8.1"  # the API server's own Service has the first address
+FIRST_SERVICE = "10.203.8.1"  # the API server uses the first address itself
 LOOPBACK = "127.0.0.1"
 
 ETCD, ETCD_PEER = 21379, 21380
@@ -30,18 +29,19 @@ NOMAD_CLIENT_HTTP = 21649
 
 
 def require_free(address: str, *ports: int) -> None:
-    """Raises ClusterError when a port is in use. The server's own log would report that too late."""
+    """Raises ClusterError if a port is in use. The server itself would report that later, in its log."""
     for port in ports:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))
             except OSError as error:
-                raise ClusterError(f"port {address}:{port} can't be used: {error}") from error
+                text = f"the cluster can't use {address}:{port}: {error}; end the process that uses the port"
+                raise ClusterError(text) from error
 
 
-def closed_ports(address: str, *ports: int) -> list[int]:
-    """The ports on which no process listens, for example of a daemon that is still starting."""
+def closed(address: str, *ports: int) -> list[int]:
+    """The ports on which no process listens, as while a daemon is starting."""
     return [port for port in ports if not _listens(address, port)]
 
 

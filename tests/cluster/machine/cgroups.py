@@ -1,8 +1,8 @@
-"""The control groups of the cluster. `down` uses them to find every process, however it was started.
+"""The control groups of the cluster. `down` finds every process by them.
 
-All processes are below one group, in every hierarchy (cgroups(7)). The daemons are started in it.
-Containers are in it because containerd, dockerd, kubelet and Nomad are configured to make their
-groups below it. A process can't leave its group by forking, so no shim, pod or task is missed.
+All processes run below one group, in every hierarchy (cgroups(7)). Daemons are started in it.
+containerd, dockerd, kubelet and Nomad are configured to create their containers' groups below it. A
+process can't leave its group by forking, so no shim, pod or task is missed.
 """
 
 import os
@@ -14,21 +14,21 @@ from pathlib import Path
 from tests.cluster.errors import ClusterError
 
 NAME = "orchestrator-cluster"
-PATH = f"/{NAME}"  # relative to the hierarchy, as the programs' options require
+PATH = f"/{NAME}"  # for the programs' configuration, relative to the hierarchy
 
 _ROOT = Path("/sys/fs/cgroup")
 _CPUSET = ("cpuset.cpus", "cpuset.mems")
 
 
 def available() -> bool:
-    """Whether control groups are mounted where every distribution mounts them."""
+    """Whether control groups are mounted at /sys/fs/cgroup, as in every distribution."""
     return bool(_hierarchies())
 
 
 def prepare() -> None:
-    """Make the group in every hierarchy. The kubelet refuses a root group that doesn't exist.
+    """Create the group in every hierarchy. The kubelet refuses a root group that doesn't exist.
 
-    Under version 1 a new group has no CPUs until it is given some (cpuset(7)).
+    Under version 1 a new group has no CPUs until they are assigned (cpuset(7)).
     """
     for hierarchy in _hierarchies():
         group = hierarchy / NAME
@@ -38,9 +38,9 @@ def prepare() -> None:
 
 
 def daemon(name: str) -> Path:
-    """The group of one daemon and its descendants. Made when absent.
+    """Create the group of one daemon and its children, unless it exists.
 
-    One hierarchy suffices for finding processes. No program here moves out of its `pids` group.
+    One hierarchy is enough to find processes. No daemon moves its processes out of `pids`.
     """
     base = _ROOT / "pids" if (_ROOT / "pids").is_dir() else _ROOT
     group = base / NAME / "daemons" / name
@@ -49,7 +49,7 @@ def daemon(name: str) -> Path:
 
 
 def members(group: Path) -> set[int]:
-    """The processes in the group itself, without those in groups below and without zombies."""
+    """The pids in the group, without those in groups below it and without zombies."""
     try:
         return {int(line) for line in (group / "cgroup.procs").read_text().split()}
     except OSError:  # the group was removed meanwhile
@@ -57,21 +57,21 @@ def members(group: Path) -> set[int]:
 
 
 def occupied() -> bool:
-    """Whether any process of a cluster is alive."""
+    """Whether any process of a cluster is running."""
     return any(members(group) for group in _groups())
 
 
 def kill_all(seconds: float = 60) -> None:
-    """Kill every process of the cluster, and wait until none remains.
+    """Kill every process of the cluster, and wait until none is left.
 
-    Raises ClusterError when some remain after `seconds`.
+    Raises ClusterError if some are left after `seconds`.
     """
     deadline = time.monotonic() + seconds
-    while alive := {pid for group in _groups() for pid in members(group)}:
+    while left := {pid for group in _groups() for pid in members(group)}:
         if time.monotonic() > deadline:
-            raise ClusterError(f"these processes can't be killed: {sorted(alive)}")
+            raise ClusterError(f"these processes can't be killed: {sorted(left)}")
         _thaw()
-        for pid in alive:
+        for pid in left:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -80,7 +80,10 @@ def kill_all(seconds: float = 60) -> None:
 
 
 def remove(seconds: float = 30) -> None:
-    """Remove all groups, deepest first. Retries, since the kernel frees a group with some delay."""
+    """Remove all groups, deepest first. The kernel may refuse for a moment after the last process ends.
+
+    Raises ClusterError if a group is left after `seconds`.
+    """
     deadline = time.monotonic() + seconds
     while groups := list(_groups()):
         for group in groups:
@@ -93,7 +96,7 @@ def remove(seconds: float = 30) -> None:
 
 
 def _thaw() -> None:
-    """Thaw frozen processes (paused containers). Under version 1, SIGKILL takes effect only then."""
+    """Thaw all groups. Under version 1, a frozen process (a paused container) doesn't end before that."""
     for group in _groups():
         state = group / "freezer.state"
         if state.exists():
@@ -108,7 +111,7 @@ def _groups() -> Iterator[Path]:
 
 
 def _hierarchies() -> list[Path]:
-    """Where the hierarchies are mounted: below the root under version 1, the root under 2."""
+    """The mount points of the hierarchies: below the root under version 1, the root under version 2."""
     if (_ROOT / "cgroup.procs").exists():
         return [_ROOT]
     return sorted(path.parent for path in _ROOT.glob("*/cgroup.procs") if not path.is_symlink())

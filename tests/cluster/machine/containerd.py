@@ -1,6 +1,6 @@
-"""The container runtime of the kubelet and of dockerd.
+"""containerd, the container runtime that the kubelet and dockerd use.
 
-Options of its configuration: containerd's documentation, "CRI Plugin Config Guide".
+For its options see containerd's documentation, "CRI Plugin Config Guide".
 """
 
 import subprocess
@@ -30,7 +30,7 @@ disabled_plugins = [
   path = "{state}/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{sandbox}"
-  # Without CAP_SYS_RESOURCE, which a test machine may lack, a sandbox can't get its score of -998.
+  # Test machines may lack CAP_SYS_RESOURCE. Without it, a sandbox can't get its score of -998.
   restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "/usr/lib/cni"
@@ -40,7 +40,7 @@ disabled_plugins = [
 
 @dataclass(frozen=True)
 class Containerd:
-    """A containerd. Its files are below one directory."""
+    """A containerd. All its files are below one directory."""
 
     daemons: Daemons
 
@@ -51,11 +51,11 @@ class Containerd:
 
     @property
     def socket(self) -> Path:
-        """The Unix socket that it listens on."""
+        """The path of the socket that it listens on."""
         return self.directory / "containerd.sock"
 
     def start(self, sandbox: Image) -> None:
-        """Start it unless it runs. `problem` is None once it is ready."""
+        """Start it, unless it runs. Then wait until `trouble` is None."""
         self.directory.mkdir(parents=True, exist_ok=True)
         configuration = self.directory / "config.toml"
         network = pod_network(self.directory / "network")
@@ -63,15 +63,15 @@ class Containerd:
         configuration.write_text(_CONFIGURATION.format(sandbox=sandbox.reference, **values))
         self.daemons.start(NAME, "/usr/bin/containerd", "--config", configuration)
 
-    def problem(self) -> str | None:
-        """Why it isn't ready, or None."""
+    def trouble(self) -> str | None:
+        """Why it isn't ready, or None if it is."""
         done = subprocess.run((*self._ctr(), "version"), capture_output=True, check=False)
         return f"containerd: {done.stderr.decode().strip()}" if done.returncode else None
 
     def load(self, image: Image) -> None:
-        """Load the image for pods unless it is loaded.
+        """Load the image for pods, unless it is loaded.
 
-        Raises ClusterError when containerd refuses it.
+        Raises ClusterError if containerd rejects it.
         """
         images = (*self._ctr(), "--namespace", "k8s.io", "images")
         if image.reference not in run(*images, "list", "--quiet").split():

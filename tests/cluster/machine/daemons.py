@@ -1,15 +1,16 @@
-"""The cluster's long-running programs, and the enclosure that they run in.
+"""The cluster's daemons, and the enclosure that they run in.
 
-The enclosure is a mount namespace (mount_namespaces(7)) that only these programs use. Their mounts,
-and their files outside of the state directory, exist only there. They disappear when the last of the
-programs ends, by `down` or by a crash. In the enclosure
+The enclosure is a mount namespace (mount_namespaces(7)). The daemons' mounts, and the files that
+they write outside of the state directory, exist only in it. They end with the last daemon, after
+`down` as after a crash. In the enclosure
 
-- /run is empty, for containerd's shims, network namespaces and programs with fixed paths below /run;
-- /etc, /opt, /var/lib and /var/log are overlays: reads see the host's files, writes go to the state
-  directory (dockerd's /etc/docker, the CNI's /var/lib/cni, the kubelet's /var/log/containers);
-- some files of /proc/sys are copies: kubelet and CNI plugins set kernel parameters, which would
-  otherwise change the whole machine. IP forwarding therefore stays off, so a pod reaches this machine
-  and nothing else.
+- /run is empty: containerd's shims, network namespaces and programs with fixed paths write there;
+- /etc, /opt, /var/lib and /var/log are overlays: they show the host's files, and writes go to the
+  state directory (dockerd's /etc/docker, the CNI's /var/lib/cni, the kubelet's
+  /var/log/containers);
+- a few files of /proc/sys are copies: kubelet and CNI plugins set kernel parameters, which would
+  otherwise change the whole machine. So IP forwarding stays off, and a pod reaches this machine
+  only.
 """
 
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 from tests.cluster.errors import ClusterError
 
 from . import cgroups
-from .places import Places
+from .places import STATE_VARIABLE, Places
 
 ENCLOSURE = "enclosure"
 
@@ -37,7 +38,7 @@ _PARAMETERS = (  # pkg/kubelet/cm's setupKernelTunables; the last one is set by 
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 _FORK = ("setsid", "--fork")
-# The shell joins the control group, writes its process id, then execs the program: one process.
+# Joins its control group, writes its process id, then executes the program in the same process.
 _LAUNCH = 'echo $$ >"$1/cgroup.procs" && echo $$ >"$2" && shift 2 && exec "$@"'
 
 _ENCLOSE = """
@@ -62,12 +63,12 @@ exec sleep infinity
 
 @dataclass(frozen=True)
 class Daemons:
-    """Starts and finds daemons; each has a log, a process id and a control group by its name."""
+    """Starts and finds daemons. A daemon's log, pid file and control group have its name."""
 
     places: Places
 
     def pid(self, name: str) -> int | None:
-        """The daemon's process id, or None when it isn't running."""
+        """The daemon's process id, or None if it isn't running."""
         try:
             pid = int(self._file(name, "pid").read_text())
         except (FileNotFoundError, ValueError):
@@ -75,23 +76,28 @@ class Daemons:
         return pid if pid in cgroups.members(cgroups.daemon(name)) else None
 
     def log(self, name: str) -> Path:
-        """The file with the daemon's output."""
+        """The file of the daemon's output."""
         return self._file(name, "log")
 
     def start(self, name: str, *argv: str | Path) -> None:
-        """Start the daemon in the enclosure unless it is running.
+        """Start the daemon in the enclosure, unless it is running.
 
-        Raises ClusterError when it can't be started. `require` reports one that ends later.
+        Raises ClusterError if it can't be started. If it ends later, `require` raises.
         """
         if self.pid(name) is None:
-            holder = self.pid(ENCLOSURE)
-            self._launch(name, "nsenter", f"--mount=/proc/{holder}/ns/mnt", *argv)
+            enclosure = self.pid(ENCLOSURE)
+            self._launch(name, "nsenter", f"--mount=/proc/{enclosure}/ns/mnt", *argv)
 
     def enclose(self) -> None:
-        """Make the enclosure unless it exists. It lasts as long as the process that holds it."""
+        """Create the enclosure, unless it exists. A sleeping process keeps its namespace open.
+
+        Raises ClusterError if the state directory is below a directory with an overlay.
+        """
         for covered in _COVERED:
             if self.places.state.is_relative_to(covered):
-                raise ClusterError(f"the state can't be in {covered}: overlays don't stack there")
+                raise ClusterError(
+                    f"the state directory can't be in {covered}, which is an overlay; set {STATE_VARIABLE} to another"
+                )
         directory = self.places.state / ENCLOSURE
         directory.mkdir(parents=True, exist_ok=True)
         ready = directory / "ready"
@@ -105,14 +111,14 @@ class Daemons:
             time.sleep(0.02)
 
     def require(self, *names: str) -> None:
-        """Raises ClusterError with the end of the log when one of the daemons isn't running."""
+        """Raises ClusterError, with the end of the log, if one of the daemons isn't running."""
         for name in names:
             if self.pid(name) is None:
                 tail = "\n".join(self.log(name).read_text(errors="replace").splitlines()[-20:])
-                raise ClusterError(f"{name} has ended; the last lines of {self.log(name)}:\n{tail}")
+                raise ClusterError(f"{name} isn't running; the last lines of {self.log(name)}:\n{tail}")
 
     def _launch(self, name: str, *argv: str | Path) -> None:
-        """Start a detached process, so that it becomes no zombie of a test run."""
+        """Start a process that isn't a child of the caller, so that it doesn't become its zombie."""
         pidfile, scratch = self._file(name, "pid"), self.places.state / "tmp"
         scratch.mkdir(parents=True, exist_ok=True)
         pidfile.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +137,7 @@ class Daemons:
         deadline = time.monotonic() + 10
         while not (pidfile.exists() and pidfile.read_text().endswith("\n")):
             if time.monotonic() > deadline:
-                raise ClusterError(f"{name} did not start within 10 s; see {self.log(name)}")
+                raise ClusterError(f"{name} did not start, see {self.log(name)}")
             time.sleep(0.01)
 
     def _file(self, name: str, suffix: str) -> Path:

@@ -1,6 +1,6 @@
-"""The dockerd of Nomad's docker driver.
+"""dockerd, for Nomad's docker driver.
 
-It uses the kubelet's containerd, with its own namespace. Options: `dockerd --help`.
+It uses the kubelet's containerd, with a namespace of its own. For its options see `dockerd --help`.
 """
 
 import subprocess
@@ -20,7 +20,7 @@ NAME = "dockerd"
 
 @dataclass(frozen=True)
 class Docker:
-    """A dockerd. Its files are below one directory."""
+    """A dockerd. All its files are below one directory."""
 
     daemons: Daemons
 
@@ -31,14 +31,14 @@ class Docker:
 
     @property
     def address(self) -> str:
-        """The URL of the Unix socket that it listens on."""
+        """The URL of the socket that it listens on."""
         return f"unix://{self.directory / 'docker.sock'}"
 
     def start(self, containerd: Containerd) -> None:
-        """Start it unless it runs. `problem` is None once it is ready."""
+        """Start it, unless it runs. Then wait until `trouble` is None."""
         self.directory.mkdir(parents=True, exist_ok=True)
         if self.daemons.pid(NAME) is None:
-            self._pidfile.unlink(missing_ok=True)  # a killed dockerd leaves the file, and the next one refuses to start
+            self._pidfile.unlink(missing_ok=True)  # dockerd refuses to start with that of a killed one
         self.daemons.start(
             NAME,
             "/usr/sbin/dockerd",
@@ -56,15 +56,15 @@ class Docker:
             "--ip-forward=false",
         )
 
-    def problem(self) -> str | None:
-        """Why it isn't ready, or None."""
+    def trouble(self) -> str | None:
+        """Why it isn't ready, or None if it is."""
         done = subprocess.run((*self._docker(), "info"), capture_output=True, check=False)
         return f"dockerd: {done.stderr.decode().strip()}" if done.returncode else None
 
     def load(self, image: Image) -> None:
-        """Load the image for Nomad's containers unless it is loaded.
+        """Load the image for Nomad's containers, unless it is loaded.
 
-        Raises ClusterError when dockerd refuses it.
+        Raises ClusterError if dockerd rejects it.
         """
         inspect = (*self._docker(), "image", "inspect", image.reference)
         if subprocess.run(inspect, capture_output=True, check=False).returncode:

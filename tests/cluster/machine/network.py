@@ -1,8 +1,8 @@
 """The bridge of the containers and the network of the pods.
 
-No iptables rules are made. There is no masquerading, since no packet may leave the machine, and no
-kube-proxy, so the addresses of Services are unreachable. There is no name server: a name lookup in a
-container is refused at once instead of timing out.
+No program sets iptables rules. There is no masquerading, since no packet should leave the machine,
+and no kube-proxy, so the addresses of Services can't be reached. There is no name server: a name
+lookup in a container is refused at once instead of timing out.
 """
 
 import json
@@ -12,11 +12,11 @@ from pathlib import Path
 from .addresses import BRIDGE, CONTAINERS, HOST, LOOPBACK, PODS
 from .programs import run
 
-RESOLVER = f"nameserver {LOOPBACK}\n"  # in a container no process listens there
+RESOLVER = f"nameserver {LOOPBACK}\n"  # in a container, where no process listens on it
 
 
 def bridge() -> None:
-    """Make the bridge with the host's address unless it exists."""
+    """Create the bridge with the host's address, unless it exists."""
     if _bridge_exists():
         return
     run("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -25,15 +25,15 @@ def bridge() -> None:
 
 
 def remove_bridge() -> None:
-    """Remove the bridge if it exists."""
+    """Remove the bridge, if it exists."""
     if _bridge_exists():
         run("ip", "link", "delete", BRIDGE)
 
 
 def pod_network(directory: Path) -> Path:
-    """The directory with the CNI configuration: a point-to-point link and a route for every pod.
+    """Write the CNI configuration: a point-to-point link and a route for every pod.
 
-    ptp and host-local are documented with the CNI plugins, under plugins/main and plugins/ipam.
+    For ptp and host-local see the CNI plugins' documentation, under plugins/main and plugins/ipam.
     """
     directory.mkdir(parents=True, exist_ok=True)
     ranges = [[{"subnet": PODS}]]

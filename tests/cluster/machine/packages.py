@@ -10,7 +10,7 @@ from tests.cluster.progress import step
 
 from .programs import run
 
-PACKAGES = {  # package -> one of its files that the cluster uses
+PACKAGES = {  # package -> a file of it that the cluster uses
     "containerd": Path("/usr/bin/containerd"),
     "containernetworking-plugins": Path("/usr/lib/cni/ptp"),
     "docker.io": Path("/usr/sbin/dockerd"),
@@ -27,20 +27,20 @@ _NO_SERVICES = "#!/bin/sh\nexit 101\n"  # "action forbidden by policy", invoke-r
 
 
 def absent() -> list[str]:
-    """The packages that aren't installed."""
+    """The packages that are not installed."""
     return sorted(name for name, file in PACKAGES.items() if not file.exists())
 
 
 def install() -> None:
-    """Install the absent packages without starting their services.
+    """Install the absent packages, without starting their services.
 
-    Raises ClusterError when apt-get fails or isn't there.
+    Raises ClusterError if there is no apt-get or it fails.
     """
     names = absent()
     if not names:
         return
     if not shutil.which("apt-get"):
-        raise ClusterError(f"{', '.join(names)} must be installed, but apt-get isn't there; install them")
+        raise ClusterError(f"there is no apt-get to install {', '.join(names)}; install them otherwise")
     apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=600")
     env = {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing {', '.join(names)}"), _services_stay_off():
@@ -50,7 +50,7 @@ def install() -> None:
 
 @contextmanager
 def _services_stay_off() -> Iterator[None]:
-    """Keep services from starting: a second etcd or dockerd could conflict with the cluster's."""
+    """Prevent services from starting: the distribution's etcd and dockerd are not needed."""
     if _POLICY.exists():
         yield
         return

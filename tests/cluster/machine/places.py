@@ -1,6 +1,6 @@
-"""The test cluster's directories: the cache outlives the cluster, the state belongs to the running one.
+"""The directories of the test cluster: the cache, which `down` keeps, and the running cluster's state.
 
-Both are outside the repository, so that no binary or key gets into git or a package.
+Both are outside the repository, so that neither git nor a package contains a binary or a key.
 """
 
 import os
@@ -13,10 +13,10 @@ STATE_VARIABLE = "ORCHESTRATOR_CLUSTER_STATE"
 
 @dataclass(frozen=True)
 class Places:
-    """The two directories. They are made when they are first needed."""
+    """The two directories. They are created when they are needed."""
 
     cache: Path  # binaries by version, root file systems by recipe; `down` keeps it
-    state: Path  # keys, logs, data, sockets of the running cluster; `down` removes it
+    state: Path  # the one running cluster: keys, logs, data, sockets; `down` removes it
 
     @property
     def lock(self) -> Path:
@@ -25,7 +25,7 @@ class Places:
 
 
 def places(environ: Mapping[str, str] = os.environ) -> Places:
-    """The directories according to the environment.
+    """The directories, from the environment or the defaults.
 
     The cache follows the XDG Base Directory Specification. The state's path is short, because the
     path of a Unix socket below it must fit into 107 bytes (unix(7)).

@@ -1,4 +1,4 @@
-"""External programs, run to completion."""
+"""Runs external programs to their end."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from typing import IO
 
 from tests.cluster.errors import ClusterError
 
-_TAIL = 4000  # characters of a failed program's output in the error
+_TAIL = 4000  # characters of output to show if a program fails
 
 
 def run(
@@ -19,9 +19,9 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: str | None = None,
 ) -> str:
-    """Run the program and return its standard output. `env` adds to the environment.
+    """Run the program. Returns its standard output. `env` is added to the environment.
 
-    Raises ClusterError with the end of its output when it fails or isn't there.
+    Raises ClusterError with the end of its output if it fails or isn't installed.
     """
     try:
         done = subprocess.run(
@@ -41,21 +41,21 @@ def run(
 
 
 def failure(argv: Sequence[str | Path], code: int, output: str) -> str:
-    """The error message for a program that failed."""
+    """The error message for a failed program: command, exit code and the end of its output."""
     return f"{' '.join(map(str, argv))} ended with {code}:\n{output.strip()[-_TAIL:]}"
 
 
 def load(write: Callable[[IO[bytes]], None], *argv: str | Path) -> None:
     """Run the program with its standard input written by `write`.
 
-    Raises ClusterError with the end of its output when it fails.
+    Raises ClusterError with the end of its output if it fails.
     """
     with (
         tempfile.TemporaryFile() as output,
         subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=output, stderr=output) as process,
     ):
-        assert process.stdin  # it is a pipe
-        with suppress(BrokenPipeError):  # the program stopped reading; its output says why
+        assert process.stdin  # because of stdin=PIPE
+        with suppress(BrokenPipeError):  # the program has ended early; its output gives the reason
             write(process.stdin)
             process.stdin.close()
         if code := process.wait():

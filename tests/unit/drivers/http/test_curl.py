@@ -102,10 +102,10 @@ class TestARequest:
         """Which whoever writes must know: had the server read the first before it closed, it has been asked twice."""
 
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             conversation.answer()
             if conversation.number == 1:
-                conversation.hear()
+                conversation.receive()
 
         with scripted_server(script) as server:
             route = Route(url=server.url)
@@ -146,7 +146,7 @@ class TestAnAnswer:
     @pytest.mark.parametrize("status", [200, 201, 404, 409, 422, 500, 503])
     def test_is_given_whatever_its_status(self, asking: CurlHttpClient, status: int) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             conversation.answer(status, b"its own words")
 
         with scripted_server(script) as server:
@@ -154,7 +154,7 @@ class TestAnAnswer:
 
     def test_that_redirects_is_not_followed(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             conversation.answer(307, b"", {"Location": f"http://127.0.0.1:{conversation.number}/elsewhere"})
 
         with scripted_server(script) as server:
@@ -166,7 +166,7 @@ class TestAnAnswer:
     )
     def test_says_when_to_come_again(self, asking: CurlHttpClient, value: str, seconds: int | None) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             conversation.answer(429, b"", {"Retry-After": value})
 
         with scripted_server(script) as server:
@@ -175,7 +175,7 @@ class TestAnAnswer:
     def test_has_those_headers_that_were_asked_for(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             while True:
-                conversation.hear()
+                conversation.receive()
                 conversation.answer(200, b"", {"X-Nomad-NextToken": "a:b", "Date": "then", "Other": "no"})
 
         with scripted_server(script) as server:
@@ -187,10 +187,10 @@ class TestAnAnswer:
 
     def test_may_come_in_chunks_and_pieces(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
-            conversation.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
+            conversation.receive()
+            conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
             conversation.wait(0.05)
-            conversation.say(b"2\r\nde\r\n0\r\n\r\n")
+            conversation.send(b"2\r\nde\r\n0\r\n\r\n")
 
         with scripted_server(script) as server:
             assert ask(asking, server.url).body == b"abcde"
@@ -199,7 +199,7 @@ class TestAnAnswer:
         monkeypatch.setattr(curl, "MAX_ANSWER", 1000)
 
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             conversation.answer(200, b"x" * 1001)
 
         with scripted_server(script) as server, pytest.raises(Unsettled, match=r"(?i)size|large|exceed"):
@@ -227,13 +227,13 @@ class TestSilence:
     @pytest.mark.parametrize("how", ["nothing", "half a head", "a byte at a time"])
     def test_no_whole_answer_by_the_deadline_leaves_it_open(self, asking: CurlHttpClient, how: str) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             if how == "half a head":
-                conversation.say(b"HTTP/1.1 200")
+                conversation.send(b"HTTP/1.1 200")
             if how == "a byte at a time":
-                conversation.say(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+                conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
                 for _ in range(1000):
-                    conversation.say(b"x")
+                    conversation.send(b"x")
                     conversation.wait(0.05)
             conversation.wait(20)
 
@@ -244,7 +244,7 @@ class TestSilence:
 
     def test_silence_is_given_up_long_before_a_late_deadline(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             conversation.wait(20)
 
         began = time.monotonic()
@@ -255,9 +255,9 @@ class TestSilence:
     @pytest.mark.parametrize("how", ["reset", "end", "half an answer"])
     def test_a_connection_that_ends_instead_leaves_it_open(self, asking: CurlHttpClient, how: str) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             if how == "half an answer":
-                conversation.say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
+                conversation.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
             if how == "reset":
                 conversation.reset()
 
@@ -269,7 +269,7 @@ class TestSilence:
         """A late answer to a request that was given up must never be taken for the answer to the one after it."""
 
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             if conversation.number == 1:
                 conversation.wait(0.6)
             conversation.answer(200, f"answer {conversation.number}".encode())
@@ -376,7 +376,7 @@ class TestAProxy:
     def test_leads_to_the_server_which_is_verified_all_the_same(
         self, asking: CurlHttpClient, here: ScriptedServer, authority: Authority
     ) -> None:
-        with scripted_server(Conversation.lead_on) as proxy:
+        with scripted_server(Conversation.tunnel) as proxy:
             route = Route(
                 url=here.url,
                 ca_file=str(authority.pair.certificate),
@@ -394,7 +394,7 @@ class TestAProxy:
 
     def test_that_refuses_is_named_and_its_password_is_not(self, asking: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             conversation.answer(407)
 
         with scripted_server(script) as proxy:
@@ -411,7 +411,7 @@ class TestGreenlets:
 
         def script(conversation: Conversation) -> None:
             while True:
-                asked = conversation.hear()
+                asked = conversation.receive()
                 if not asked.path.startswith("/alone"):
                     together.wait(5)
                 conversation.answer(body=asked.path.encode())
@@ -427,7 +427,7 @@ class TestGreenlets:
 
     def test_have_each_their_own_deadline(self) -> None:
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             conversation.wait(20)
 
         asking = CurlHttpClient(SystemClock())
@@ -451,7 +451,7 @@ class TestGreenlets:
         ended = threading.Event()
 
         def script(conversation: Conversation) -> None:
-            conversation.hear()
+            conversation.receive()
             if conversation.number == 1:
                 conversation.wait(20)  # and is given up
             if conversation.number == 2:
@@ -459,7 +459,7 @@ class TestGreenlets:
             conversation.answer()
             if conversation.number == 2:
                 with pytest.raises(EOFError):
-                    conversation.hear()
+                    conversation.receive()
                 ended.set()
 
         asking = CurlHttpClient(SystemClock())

@@ -49,7 +49,7 @@ class Cluster:
 
     def converse(self, conversation: Conversation) -> None:
         while True:
-            asked = conversation.hear()
+            asked = conversation.receive()
             kind, _, token = asked.headers.get("authorization", "Bearer ").partition(" ")
             if asked.path == "/late" and token not in self.valid:
                 self.renewed.wait(10)
