@@ -16,11 +16,11 @@ from runner.config.types import Config
 from runner.drivers.driver import Retention
 from runner.drivers.http.client import HttpClient, HttpResponse, Route
 from runner.drivers.http.curl import CurlHttpClient
-from runner.drivers.nomad import record as nomad_record
 from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.specification import specification
+from runner.drivers.nomad.variable import FINGERPRINT, variable_path
 from runner.errors import Conflict
 from runner.jobs import Deadlines, JobSpec
 from runner.observation import Outcome
@@ -47,7 +47,7 @@ def test_of_two_requests_for_one_name_at_once_one_is_accepted(
             accepted = [got for future in each if (got := future.result())]
         (fingerprint,) = accepted
         found = nomad.get(f"job/{name}")
-        assert found["Meta"][nomad_record.FINGERPRINT] == fingerprint
+        assert found["Meta"][FINGERPRINT] == fingerprint
         assert found["Version"] == 0
 
 
@@ -262,7 +262,7 @@ class TestAVariableThatSomebodyHasRemoved:
         wanted = job("shell", Program(exit_code=3))
         driver.submit(wanted, within(10))
         ended = outcome(driver, wanted.name)
-        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        nomad.delete(f"var/{variable_path(wanted.name)}")
         assert outcome(driver, wanted.name) == ended
         driver.mark_reported(wanted.name, ended)
         seen = find(driver, wanted.name)
@@ -275,7 +275,7 @@ class TestAVariableThatSomebodyHasRemoved:
         wanted = job("shell", Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=3))
         driver.submit(wanted, within(10))
         until(driver, wanted.name, lambda seen: seen.phase == "running")
-        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        nomad.delete(f"var/{variable_path(wanted.name)}")
         assert outcome(driver, wanted.name).reason == "timed_out"
         assert nomad.get(f"job/{wanted.name}")["Stop"]
 
@@ -283,7 +283,7 @@ class TestAVariableThatSomebodyHasRemoved:
         wanted = job("shell", Program(endless=True))
         driver.submit(wanted, within(10))
         until(driver, wanted.name, lambda seen: seen.phase == "running")
-        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        nomad.delete(f"var/{variable_path(wanted.name)}")
         assert driver.cancel(cancellation(wanted.name), within(5), tombstone=False) == "cancelled"
         assert outcome(driver, wanted.name).reason == "cancelled"
         seen = find(driver, wanted.name)
