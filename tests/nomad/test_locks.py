@@ -83,16 +83,16 @@ class KilledHttpClient(CurlHttpClient):
 
 
 class BlockedHttpClient(CurlHttpClient):
-    """Blocks before it registers a job, until `may` is set."""
+    """Blocks before it registers a job, until `released` is set."""
 
     def __init__(self) -> None:
         super().__init__(SystemClock())
-        self.at_it, self.may = threading.Event(), threading.Event()
+        self.reached, self.released = threading.Event(), threading.Event()
 
     def request(self, route: Route, method: str, path: str, deadline: Deadline, **rest: Any) -> HttpResponse:
         if (method, _asked(path)) == ("POST", ["jobs"]):
-            self.at_it.set()
-            assert self.may.wait(20)
+            self.reached.set()
+            assert self.released.wait(20)
         return super().request(route, method, path, deadline, **rest)
 
 
@@ -127,9 +127,9 @@ def test_of_two_delayed_submits_the_first_to_register_creates_the_job(nomad: Nom
         for agent in agents:
             driver = _driver(config, agent)
             states.append(callers.submit(driver.submit, wanted, within(20)))
-            assert agent.at_it.wait(10), "the second submit waits a second, then writes the Variable again"
+            assert agent.reached.wait(10), "the second submit waits a second, then writes the Variable again"
         for agent, state in zip(agents, states, strict=True):
-            agent.may.set()
+            agent.released.set()
             state.result()
     assert [state.result() for state in states] == ["created", "exists"]
     assert [each["ID"] for each in nomad.get("jobs")] == [wanted.name]

@@ -160,7 +160,7 @@ class KubernetesDriver:
                     return found if _same_attempt(found, manifest) else None
                 continue
             if response.status == 404:
-                raise Rejected(f"the namespace {namespace} does not exist: {response.message}")
+                raise Rejected(_no_namespace(namespace, response))
             if response.already_exists:
                 return None
             if response.status == 409:
@@ -189,7 +189,7 @@ class KubernetesDriver:
             response = self._send_until_answered("POST", collection(CORE, namespace, "secrets"), deadline, manifest)
             raise_for_status(response, f"create secrets in namespace {namespace}")
             if response.status == 404:
-                raise Rejected(f"the namespace {namespace} does not exist any more: {response.message}")
+                raise Rejected(_no_namespace(namespace, response))
             if response.status != 409 or response.already_exists:
                 return
         raise Unavailable(f"the Secret of {job.name} was not created: {response.message}; repeat the request")
@@ -274,6 +274,10 @@ class KubernetesDriver:
 
     def _namespaces(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(namespace_of(self._config, pool) for pool in self._pools))
+
+
+def _no_namespace(namespace: str, response: ApiServerResponse) -> str:
+    return f"the namespace {namespace} does not exist: {response.message}; create it, or correct the configuration"
 
 
 def _repeat(known: JobObject, job: JobSpec, manifest: Mapping[str, Any]) -> State:

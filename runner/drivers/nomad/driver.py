@@ -216,9 +216,8 @@ class _Attempt:
         if known is None:
             return None
         if variable and variable.nonce == self._nonce and known.fingerprint != self._job.fingerprint:
-            self._namespace.delete(
-                name, variable.index, self._deadline
-            )  # the job is of another request and had no Variable
+            # The job is of another request, and its Variable was missing.
+            self._namespace.delete(name, variable.index, self._deadline)
         return self._existing(known)
 
     def _existing(self, known: JobStub, variable: JobVariable | None = None) -> State:

@@ -173,7 +173,5 @@ def _endpoint(name: str) -> str:
 def _decoded(response: NomadResponse, name: str) -> JobVariable | None:
     variable = read_variable(msgspec.json.decode(response.body, type=VariableStub), response.now)
     if variable is None:
-        raise Rejected(
-            f"the Variable {variable_path(name)} was written by another program; delete it, or use another name"
-        )
+        raise Rejected(f"the Variable {variable_path(name)} was written by another program; delete it")
     return variable

@@ -196,5 +196,5 @@ def _message(evidence: Evidence) -> str:
 def _ended_at(evidence: Evidence) -> float:
     times = [event.time for state in _tasks(evidence).values() for event in state.events or []]
     last = evidence.last.modify_time if evidence.last else 0
-    variable = evidence.variable.modified if evidence.variable and not evidence.variable.open else 0.0
-    return max([*times, 0]) / 1e9 or last / 1e9 or variable or evidence.job.created
+    closed = evidence.variable.modified if evidence.variable and not evidence.variable.open else 0.0
+    return max([*times, 0]) / 1e9 or last / 1e9 or closed or evidence.job.created

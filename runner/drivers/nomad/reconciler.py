@@ -47,7 +47,7 @@ class NamespaceReconciler:
             self._namespace.stop(job.id, self._deadline)
 
     def _close_overdue(self, job: JobStub, now: float) -> JobVariable | None:
-        """Close the Variable of an overdue job. None for any other job, and if another process wrote it first."""
+        """Close the Variable of an overdue job and return it. None if the job is not overdue, or another write won."""
         ended = overdue(job, now)
         if ended is None:
             return None

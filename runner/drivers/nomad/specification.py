@@ -159,8 +159,8 @@ def _task(job: JobSpec, container: Container, config: Config) -> Specification:
 def _docker(job: JobSpec, container: Container) -> Specification:
     words = [*container.command, *container.args]
     altered = _altered_by_hcl(job, words)
-    exact = _restore_arguments(words, altered)
-    entry, rest = (words[:1], words[1:]) if exact is None else (["/bin/sh", "-c", f'{exact}exec "$@"', "sh"], words)
+    restore = _restore_arguments(words, altered)
+    entry, rest = (words[:1], words[1:]) if restore is None else (["/bin/sh", "-c", f'{restore}exec "$@"', "sh"], words)
     return {
         "User": f"{_USER}:{_GROUP}",
         "Config": {

@@ -65,7 +65,7 @@ class JobVariable(Value, frozen=True):
 
     def __repr__(self) -> str:
         words = ("open" if self.open else "closed", "cancelled" if self.cancelled else "", self.reported)
-        return f"Record({', '.join(word for word in words if word)}, index={self.index})"
+        return f"JobVariable({', '.join(word for word in words if word)}, index={self.index})"
 
 
 class VariableStub(msgspec.Struct, frozen=True, rename="pascal"):
@@ -141,9 +141,9 @@ def with_outcome(variable: JobVariable, outcome: Outcome) -> JobVariable:
     return msgspec.structs.replace(variable, reported=outcome.reason)
 
 
-def read_variable(variable: VariableStub, now: float) -> JobVariable | None:
+def read_variable(stub: VariableStub, now: float) -> JobVariable | None:
     """Decode the Variable; `now` is Nomad's clock. None if it is not the Orchestrator's."""
-    items = variable.items
+    items = stub.items
     if not any(name in items for name in (FINGERPRINT, CANCELLED)):
         return None
     return JobVariable(
@@ -155,9 +155,9 @@ def read_variable(variable: VariableStub, now: float) -> JobVariable | None:
         reported=items.get(REPORTED, ""),
         open=OPEN in items,
         nonce=items.get(NONCE, ""),
-        index=variable.modify_index,
-        modified=variable.modify_time / 1e9,
-        age=now - variable.modify_time / 1e9,
+        index=stub.modify_index,
+        modified=stub.modify_time / 1e9,
+        age=now - stub.modify_time / 1e9,
     )
 
 

@@ -98,4 +98,4 @@ def test_secrets_within_the_limit_are_accepted() -> None:
 
 def test_the_repr_shows_the_state_and_no_secret() -> None:
     variable = read(open_items(job("shell"), {"TOKEN": "hunter2"}))
-    assert repr(variable) == "Record(open, index=7)"
+    assert repr(variable) == "JobVariable(open, index=7)"
