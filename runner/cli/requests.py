@@ -73,17 +73,17 @@ def render(row: RequestType, payload: Any, path: str | None, driver: str | None,
 
 def _rendered(action: Action, config: Config, driver: str, reveal: bool) -> str:
     from runner.drivers import printer
-    from runner.drivers.kubernetes import manifest as kubernetes_manifest
-    from runner.drivers.nomad import rendering as nomad_rendering
+    from runner.drivers.kubernetes.manifest import tombstone_manifest
+    from runner.drivers.nomad import rendering
 
     if isinstance(action, JobSpec):
         values = _values(action, config) if reveal else None
-        rendered = nomad_rendering.render if driver == "nomad" else printer.render
-        return rendered(action, config, values)
+        render = rendering.render if driver == "nomad" else printer.render
+        return render(action, config, values)
     click.echo(f"If {action.name} is there, it is stopped; else this takes its name:", err=True)
     if driver == "nomad":
-        return nomad_rendering.render_cancellation(action, config)
-    return printer.as_yaml([kubernetes_manifest.tombstone_manifest(action, config, config.default_pool)])
+        return rendering.render_cancellation(action, config)
+    return printer.as_yaml([tombstone_manifest(action, config, config.default_pool)])
 
 
 def _values(job: JobSpec, config: Config) -> dict[str, str]:

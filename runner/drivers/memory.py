@@ -1,7 +1,7 @@
-"""The memory driver: the model that the other drivers are held against, and the double that tests use.
+"""The memory driver: the reference implementation of the protocol, and the double that tests use.
 
-It keeps every promise of the protocol within one process and runs nothing: `start`, `finish` and `lose` are how a test
-plays the cluster. With many workers each would have jobs of its own, so the configuration allows one.
+It implements the whole protocol within one process and runs no program: a test simulates the cluster by calling
+`start`, `finish` and `lose`. Each worker process would have its own jobs, so the configuration allows only one worker.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from runner.observation import Observation, Outcome, Phase
 from runner.runtime.clock import Clock, Deadline
 
 
-class Record(msgspec.Struct, frozen=True):
-    """One job as it stands: what was asked for (nothing, for a tombstone) and what can be seen of it."""
+class MemoryJob(msgspec.Struct, frozen=True):
+    """One stored job: its observation and its specification (None for a tombstone)."""
 
-    seen: Observation
+    observation: Observation
     job: JobSpec | None = None
     secrets: dict[str, str] = {}
 
     def __repr__(self) -> str:
-        return f"Record({self.seen.name!r}, {self.seen.phase}{', cancelled' if self.seen.cancelled else ''})"
+        seen = self.observation
+        return f"MemoryJob({seen.name!r}, {seen.phase}{', cancelled' if seen.cancelled else ''})"
 
 
 class MemoryDriver:
-    """Jobs in a dictionary, behind a lock."""
+    """Jobs in a dictionary that a lock protects."""
 
     name = "memory"
 
@@ -39,105 +40,107 @@ class MemoryDriver:
         self._clock = clock
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._records: dict[str, Record] = {}
+        self._jobs: dict[str, MemoryJob] = {}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self._records)} jobs)"
+        return f"{type(self).__name__}({len(self._jobs)} jobs)"
 
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
         deadline.check(f"creating {job.name}")
         with self._lock:
-            known = self._records.get(job.name)
+            known = self._jobs.get(job.name)
             if known is None:
-                self._make_room()
-                # Unsealed before anybody can see the job: a repeat must find no job that then fails to get its secrets.
-                self._records[job.name] = Record(self._first_sight(job), job, self._resolve_secrets(job))
-        return _repeat(known.seen, job) if known else "created"
+                self._drop_oldest()
+                # Secrets are resolved before the job is stored. If that fails, a repeat must not find the job.
+                self._jobs[job.name] = MemoryJob(self._new_observation(job), job, self._resolve_secrets(job))
+        return _repeat(known.observation, job) if known else "created"
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
         deadline.check(f"cancelling {cancellation.name}")
         with self._lock:
-            record = self._records.get(cancellation.name)
-            if record is None or record.job is None:
+            entry = self._jobs.get(cancellation.name)
+            if entry is None or entry.job is None:
                 if not tombstone:
                     return None
-                record = record or Record(self._tombstone(cancellation))
-            elif not record.seen.cancelled and record.seen.ended is not None:
+                entry = entry or MemoryJob(self._tombstone(cancellation))
+            elif not entry.observation.cancelled and entry.observation.ended is not None:
                 return "exists"
-            elif not record.seen.cancelled:
-                record = _seen(record, cancelled=True, cancellation=cancellation.report, **self._ended("failed"))
-            self._records[cancellation.name] = record
+            elif not entry.observation.cancelled:
+                entry = _with_observation(
+                    entry, cancelled=True, cancellation=cancellation.report, **self._ended("failed")
+                )
+            self._jobs[cancellation.name] = entry
         return "cancelled"
 
     def list(self) -> Sequence[Observation]:
         """See Driver.list."""
         with self._lock:
-            return [record.seen for record in self._records.values()]
+            return [entry.observation for entry in self._jobs.values()]
 
     def reconcile(self, expired: Retention | None = None) -> int:
-        """See Driver.reconcile. Nothing here waits for a restart; the oldest are forgotten when the memory is full."""
+        """See Driver.reconcile. No job needs a restart; `submit` drops the oldest jobs when the capacity is reached."""
         return 0
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """See Driver.mark_reported."""
         with self._lock:
-            if record := self._records.get(name):
-                self._records[name] = _seen(record, reported=True)
+            if entry := self._jobs.get(name):
+                self._jobs[name] = _with_observation(entry, reported=True)
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
-        record = self._record(name)
-        known = [each.name for each in record.job.containers] if record.job else []
+        entry = self._entry(name)
+        known = [each.name for each in entry.job.containers] if entry.job else []
         if container and container not in known:
             raise Rejected(f"{name} has no container {container!r}; it has {', '.join(known) or 'none'}")
-        return "".join(record.seen.log_tail.splitlines(keepends=True)[-lines:])
+        return "".join(entry.observation.log_tail.splitlines(keepends=True)[-lines:])
 
     def check(self) -> None:
-        """See Driver.check. Memory is always there."""
+        """See Driver.check. It never fails."""
 
     def job(self, name: str) -> JobSpec:
-        """What was asked for under that name. Raises Rejected where nothing was."""
-        record = self._record(name)
-        if record.job is None:
-            raise Rejected(f"{name} was cancelled before it came")
-        return record.job
+        """The specification of the job. Raises Rejected if there is no such job, or only a tombstone."""
+        entry = self._entry(name)
+        if entry.job is None:
+            raise Rejected(f"{name} was cancelled before it was submitted")
+        return entry.job
 
     def secrets(self, name: str) -> dict[str, str]:
-        """The secrets that the job of that name would see."""
-        return dict(self._record(name).secrets)
+        """The secrets that the job of that name would receive."""
+        return dict(self._entry(name).secrets)
 
     def start(self, name: str) -> None:
-        """Play the cluster: a node has taken the job."""
-        self._change(name, phase="running")
+        """Simulate that a node has started the job."""
+        self._update(name, phase="running")
 
-    def finish(self, name: str, *, main_exit: int = 0, log: str = "") -> None:
-        """Play the cluster: the main container has ended."""
+    def finish(self, name: str, *, main_exit: int = 0, log_tail: str = "") -> None:
+        """Simulate that the main container has exited, with this exit code and output."""
         phase: Phase = "failed" if main_exit else "succeeded"
-        self._change(name, main_exit=main_exit, log_tail=log, **self._ended(phase))
+        self._update(name, main_exit=main_exit, log_tail=log_tail, **self._ended(phase))
 
     def lose(self, name: str) -> None:
-        """Play an operator: the job is deleted."""
+        """Simulate that an operator has deleted the job."""
         with self._lock:
-            self._records.pop(name, None)
+            self._jobs.pop(name, None)
 
-    def _record(self, name: str) -> Record:
+    def _entry(self, name: str) -> MemoryJob:
         with self._lock:
-            if name not in self._records:
+            if name not in self._jobs:
                 raise Rejected(f"there is no job {name}")
-            return self._records[name]
+            return self._jobs[name]
 
-    def _change(self, name: str, **changes: object) -> None:
-        record = self._record(name)
+    def _update(self, name: str, **changes: object) -> None:
+        entry = self._entry(name)
         with self._lock:
-            if record.seen.ended is None:
-                self._records[name] = _seen(record, **changes)
+            if entry.observation.ended is None:
+                self._jobs[name] = _with_observation(entry, **changes)
 
     def _ended(self, phase: Phase) -> dict[str, object]:
         return {"phase": phase, "ended": self._clock.wall()}
 
-    def _first_sight(self, job: JobSpec) -> Observation:
+    def _new_observation(self, job: JobSpec) -> Observation:
         return Observation(
             name=job.name,
             driver=self.name,
@@ -161,21 +164,21 @@ class MemoryDriver:
             cancellation=cancellation.report,
         )
 
-    def _make_room(self) -> None:
-        """Forget the oldest tenth when full, so that an idle model in a long benchmark does not grow for ever."""
-        if len(self._records) >= self._capacity:
-            for name in list(self._records)[: max(1, self._capacity // 10)]:
-                del self._records[name]
+    def _drop_oldest(self) -> None:
+        """Delete the oldest tenth of the jobs at capacity. It bounds the memory in a long benchmark."""
+        if len(self._jobs) >= self._capacity:
+            for name in list(self._jobs)[: max(1, self._capacity // 10)]:
+                del self._jobs[name]
 
 
-def _repeat(seen: Observation, job: JobSpec) -> State:
-    """What a second submit finds."""
-    if seen.cancelled:
+def _repeat(observation: Observation, job: JobSpec) -> State:
+    """The state that a repeated submit returns. Raises Conflict if the request differs."""
+    if observation.cancelled:
         return "cancelled"
-    if seen.fingerprint != job.fingerprint:
+    if observation.fingerprint != job.fingerprint:
         raise Conflict(f"{job.name} exists already and was made from a different request; a new run needs a new run_id")
     return "exists"
 
 
-def _seen(record: Record, **changes: object) -> Record:
-    return msgspec.structs.replace(record, seen=msgspec.structs.replace(record.seen, **changes))
+def _with_observation(entry: MemoryJob, **changes: object) -> MemoryJob:
+    return msgspec.structs.replace(entry, observation=msgspec.structs.replace(entry.observation, **changes))

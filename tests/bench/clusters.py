@@ -25,8 +25,8 @@ import yaml
 from runner.config.loading import parse
 from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import job_manifest, secret_manifest
-from runner.drivers.nomad import record as nomad_record
 from runner.drivers.nomad.specification import specification
+from runner.drivers.nomad.variable import open_items
 from runner.jobs import JobSpec
 from tests import cluster
 from tests.bench import load, stack
@@ -226,7 +226,7 @@ def _bare_nomad(access: Nomad, config: Config) -> Create:
     """Creates a Variable and the job that reads it."""
     template = _template(config)
     job = msgspec.json.encode(specification(template, config))
-    items = msgspec.json.encode(nomad_record.opened(template, _secrets(template), "bare"))
+    items = msgspec.json.encode(open_items(template, _secrets(template), "bare"))
     pool = urllib3.PoolManager(CONNECTIONS, maxsize=CONNECTIONS, ca_certs=str(access.access.ca))
     headers = {"X-Nomad-Token": access.token_file.read_text(), "Content-Type": "application/json"}
     query = f"?namespace={access.namespace}"

@@ -1,1 +1,1 @@
-"""What only a real Kubernetes can show: its permissions, its admission, its quota, and its bad days."""
+"""Tests that need a real Kubernetes: permissions, admission, quota, and faults of the API server."""

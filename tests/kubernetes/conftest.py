@@ -1,4 +1,4 @@
-"""A real Kubernetes for every test here, started by itself and shared."""
+"""Fixtures: one real Kubernetes, started automatically and shared by all tests here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def namespace(
 
 @pytest.fixture
 def other_namespace(namespace: Namespace) -> Iterator[Namespace]:
-    """A second one on the same cluster."""
+    """A second namespace on the same cluster."""
     made = Namespace.create(namespace.access, namespace.work, namespace.make_config)
     yield made
     made.delete()
@@ -35,7 +35,7 @@ def other_namespace(namespace: Namespace) -> Iterator[Namespace]:
 
 @pytest.fixture(scope="session")
 def shell_image(access: cluster.KubernetesAccess) -> str:
-    """A small Debian, where a line of shell will do."""
+    """A small Debian image, for jobs that run a line of shell."""
     image = cluster.image("shell")
     cluster.load_into_kubernetes(image)
     return image.reference

@@ -1,4 +1,4 @@
-"""Submits a job and is killed the moment it would create the Secret: `python -m tests.kubernetes.half_submit DIR`."""
+"""Submits a job and kills itself before it creates the Secret: `python -m tests.kubernetes.half_submit DIRECTORY`."""
 
 from __future__ import annotations
 

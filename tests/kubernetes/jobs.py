@@ -1,4 +1,4 @@
-"""Jobs to submit: the sample analysis as planned, and small ones that run a line of shell."""
+"""Jobs to submit: the planned sample analysis, and small jobs that run a line of shell."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shell(job: JobSpec, image: str, script: str, *arguments: Text, env: tuple[tu
 
 
 def until(condition: Callable[[], object], seconds: float = 60, what: str = "") -> None:
-    """Wait for a condition of the cluster's."""
+    """Wait until the condition is true. Fails after `seconds`; `what` names the condition in the failure."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s: {what or condition}"

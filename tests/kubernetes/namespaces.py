@@ -1,4 +1,4 @@
-"""Namespaces of a real cluster, each with our account in it as we ship it, and a driver that is that account."""
+"""Namespaces of a real cluster, each with the shipped service account, and a driver that uses that account."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
 class Namespace(msgspec.Struct):
-    """One namespace that enforces the restricted profile, with the shipped account."""
+    """One namespace that enforces the restricted profile, with the shipped service account."""
 
     access: KubernetesAccess
     name: str
@@ -60,7 +60,7 @@ class Namespace(msgspec.Struct):
         return items
 
     def config(self, *, server: str = "", **sections: Any) -> Config:
-        """A configuration whose kubeconfig is the shipped account, by a token file that may be rotated."""
+        """A configuration whose kubeconfig uses the shipped account, with a token file that can be rotated."""
         kubernetes = {"namespace": self.name, "kubeconfig": str(self.kubeconfig(server))}
         return self.make_config(driver="kubernetes", kubernetes=kubernetes, **sections)
 
@@ -68,7 +68,7 @@ class Namespace(msgspec.Struct):
         return composition.kubernetes(self.config(server=server, **sections), resolve_secrets, composition.system())
 
     def kubeconfig(self, server: str = "") -> Path:
-        """The shipped account's. `server` may be a proxy, in plain HTTP."""
+        """A kubeconfig for the shipped account. `server` may be the URL of a proxy, in plain HTTP."""
         path = self.work / f"kubeconfig-{uuid.uuid4().hex[:6]}"
         cluster = {"server": server or self.access.url}
         if not server:
@@ -95,10 +95,10 @@ class Namespace(msgspec.Struct):
         return self.kubectl("create", "token", "orchestrator", "--duration=1h").strip()
 
     def renew_token(self, driver: KubernetesDriver) -> None:
-        """Another one in the token file, once the driver has been refused for the one before."""
-        self.kubectl("delete", "serviceaccount", "orchestrator")  # every token of before is worthless
+        """Revoke the token, wait until the API server rejects it, then write a new one to the token file."""
+        self.kubectl("delete", "serviceaccount", "orchestrator")  # revokes all tokens
         self.kubectl("apply", "-f", str(RBAC))
-        until(lambda: _refused(driver), what="the API server to forget the old token")
+        until(lambda: _refused(driver), what="the API server to reject the old token")
         self.token_file.write_text(self.token())
 
 
@@ -111,5 +111,5 @@ def _refused(driver: KubernetesDriver) -> bool:
 
 
 def resolve_secrets(job: JobSpec) -> dict[str, str]:
-    """Values that a test can look for wherever they must not be."""
+    """Secret values that a test can search for."""
     return {name: f"sealed-{name}-of-{job.name}" for name in job.secrets}

@@ -1,4 +1,4 @@
-"""How we come to a real API server: in a pod and outside, by each kind of credentials, and through a proxy."""
+"""Access to a real API server: in a pod and outside, with each kind of credentials, and through a proxy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ cd "$ROOT" && exec "$PYTHON" -m runner jobs list --config "$CONFIG"
 
 
 def driver_of(namespace: Namespace, user: dict[str, Any], **cluster: str) -> KubernetesDriver:
-    """Whoever such a kubeconfig says we are."""
+    """A driver whose kubeconfig has this user entry and these changes to the cluster entry."""
     path = namespace.kubeconfig()
     document = yaml.safe_load(path.read_text())
     document["users"][0]["user"] = user
@@ -51,7 +51,7 @@ def driver_of(namespace: Namespace, user: dict[str, Any], **cluster: str) -> Kub
     return composition.kubernetes(config, resolve_secrets, composition.system())
 
 
-def test_a_credential_plugin_is_run_and_run_again_once_its_token_is_refused(
+def test_a_credential_plugin_is_run_once_and_again_after_its_token_was_rejected(
     namespace: Namespace, tmp_path: Path, sample: Sample
 ) -> None:
     runs, plugin = tmp_path / "runs", tmp_path / "plugin"
@@ -67,7 +67,7 @@ def test_a_credential_plugin_is_run_and_run_again_once_its_token_is_refused(
     assert driver.submit(analysis(namespace.config(), sample, "third"), within(10)) == "created"
 
 
-def test_a_client_certificate_says_who_we_are(namespace: Namespace, sample: Sample) -> None:
+def test_a_client_certificate_authenticates(namespace: Namespace, sample: Sample) -> None:
     pair = Authority(namespace.access.ca.parent, "").issue(f"visitor-{namespace.name}")
     driver = driver_of(namespace, {"client-certificate": str(pair.certificate), "client-key": str(pair.key)})
     binding = ("--role=orchestrator", f"--user=visitor-{namespace.name}")
@@ -76,7 +76,7 @@ def test_a_client_certificate_says_who_we_are(namespace: Namespace, sample: Samp
 
 
 def test_in_a_pod_the_service_account_is_used(namespace: Namespace, tmp_path: Path, sample: Sample) -> None:
-    """A mount namespace of its own, so that the files are where a pod has them."""
+    """Runs in a separate mount namespace, so that the files are at the paths of a pod."""
     job = analysis(namespace.config(), sample, "seen-from-a-pod")
     namespace.driver().submit(job, within(10))
     config = namespace.config()
@@ -105,9 +105,9 @@ def test_in_a_pod_the_service_account_is_used(namespace: Namespace, tmp_path: Pa
     assert job.name in done.stdout
 
 
-class TestAProxy:
+class TestProxy:
     @pytest.mark.parametrize("named_by", ["the kubeconfig", "the environment"])
-    def test_is_gone_through(
+    def test_is_used(
         self, namespace: Namespace, sample: Sample, monkeypatch: pytest.MonkeyPatch, named_by: str
     ) -> None:
         user = {"token": namespace.token_file.read_text()}
@@ -123,7 +123,7 @@ class TestAProxy:
             ("CONNECT", urlsplit(namespace.access.url).netloc)
         }
 
-    def test_is_passed_by_where_no_proxy_says_so(self, namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_bypassed_for_hosts_in_no_proxy(self, namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
         monkeypatch.setenv("NO_PROXY", str(urlsplit(namespace.access.url).hostname))
         driver_of(namespace, {"token": namespace.token_file.read_text()}).check()

@@ -1,4 +1,4 @@
-"""What the API server admits, and what it says when it does not."""
+"""What a real API server admits and rejects, and how jobs run and end there."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_secrets_reach_the_program_and_nothing_else(namespace: Namespace, shell_
     driver = namespace.driver()
     job = analysis(namespace.config(), sample, "secrets")
     env = (("RESULT_HTTP_TOKEN", SecretRef(name="RESULT_HTTP_TOKEN")),)
-    script = 'printf "%s\n" "$1" "$RESULT_HTTP_TOKEN" | rev'  # reversed, so that the log is no find either
+    script = 'printf "%s\n" "$1" "$RESULT_HTTP_TOKEN" | rev'  # reversed, so that the log does not contain the values
     job = shell(job, shell_image, script, SecretRef(name="REMOTE_URL"), env=env)
     driver.submit(job, within(10))
     until(lambda: seen(driver, job.name).ended, what="the end of the job")
@@ -71,7 +71,7 @@ def test_secrets_reach_the_program_and_nothing_else(namespace: Namespace, shell_
     "branch",
     ["$(RESULT_HTTP_TOKEN)", "$$(RESULT_HTTP_TOKEN)", "${HOME}", '{{ env "X" }}', "a$$b", "`id`", "'\"", "$(("],
 )
-def test_a_hostile_branch_arrives_as_its_characters(
+def test_a_hostile_branch_name_arrives_unchanged(
     namespace: Namespace, shell_image: str, sample: Sample, branch: str
 ) -> None:
     driver = namespace.driver()
@@ -85,7 +85,7 @@ def test_a_hostile_branch_arrives_as_its_characters(
     assert driver.logs(job.name).splitlines() == [branch, branch]
 
 
-def test_over_quota_is_busy(namespace: Namespace, sample: Sample) -> None:
+def test_an_exceeded_quota_is_busy(namespace: Namespace, sample: Sample) -> None:
     hard = {"count/jobs.batch": "1"}
     namespace.apply({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "one"}, "spec": {"hard": hard}})
     until(lambda: namespace.objects("resourcequota")[0].get("status", {}).get("hard"), what="the quota's controller")
@@ -98,7 +98,7 @@ def test_over_quota_is_busy(namespace: Namespace, sample: Sample) -> None:
     assert caught.value.retry_after
 
 
-def test_what_the_api_server_refuses_is_rejected_in_its_own_words(namespace: Namespace, sample: Sample) -> None:
+def test_a_rejection_has_the_message_of_the_api_server(namespace: Namespace, sample: Sample) -> None:
     job = analysis(namespace.config(), sample, "refused")
     job = msgspec.structs.replace(job, labels={**job.labels, "manager": "no label value!"})
 
@@ -106,7 +106,7 @@ def test_what_the_api_server_refuses_is_rejected_in_its_own_words(namespace: Nam
         namespace.driver().submit(job, within(10))
 
 
-def test_a_missing_namespace_is_named(namespace: Namespace, sample: Sample) -> None:
+def test_the_error_names_a_missing_namespace(namespace: Namespace, sample: Sample) -> None:
     config = namespace.config(pools={"elsewhere": {"namespace": "not-there"}})
     driver = namespace.driver(pools={"elsewhere": {"namespace": "not-there"}})
 
@@ -114,7 +114,7 @@ def test_a_missing_namespace_is_named(namespace: Namespace, sample: Sample) -> N
         driver.submit(analysis(config, sample, "nowhere", pool="elsewhere"), within(10))
 
 
-def test_a_death_between_job_and_secret_is_healed_by_the_repeat(
+def test_after_a_crash_between_job_and_secret_a_repeated_submit_creates_the_secret(
     namespace: Namespace, shell_image: str, sample: Sample
 ) -> None:
     config = namespace.config()
@@ -141,8 +141,8 @@ def test_a_death_between_job_and_secret_is_healed_by_the_repeat(
     assert secret["metadata"]["ownerReferences"][0]["uid"] == made["metadata"]["uid"]
 
 
-def test_a_removed_job_is_simply_made_anew(namespace: Namespace, sample: Sample) -> None:
-    """Its Secret of before may still be there for a moment: it is none of the new Job's."""
+def test_a_deleted_job_can_be_created_again(namespace: Namespace, sample: Sample) -> None:
+    """The old Job's Secret may still exist for a moment. The new Job does not use it."""
     driver = namespace.driver()
     job = analysis(namespace.config(), sample, "again")
     assert driver.submit(job, within(10)) == "created"
@@ -163,8 +163,8 @@ def test_a_queued_job_waits_for_its_queue(namespace: Namespace, sample: Sample) 
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team-a"
 
 
-def test_a_queued_job_that_is_cancelled_has_ended_whatever_its_queue_does(namespace: Namespace, sample: Sample) -> None:
-    """A suspended Job has no deadline; where its queue never admits it, nothing else would end it."""
+def test_a_cancelled_queued_job_has_ended_even_if_its_queue_resumes_it(namespace: Namespace, sample: Sample) -> None:
+    """A suspended Job has no deadline. If its queue never admits it, nothing else ends it."""
     pools = {"queued": {"queueName": "nobody"}}
     driver = namespace.driver(pools=pools)
     job = analysis(namespace.config(pools=pools), sample, "held", pool="queued")
@@ -181,7 +181,7 @@ def test_a_queued_job_that_is_cancelled_has_ended_whatever_its_queue_does(namesp
     assert not namespace.objects("pods")
 
 
-def test_a_cancel_that_came_into_one_namespace_only_is_completed_by_the_next(
+def test_a_repeated_cancel_adds_the_tombstone_that_is_missing_in_one_namespace(
     namespace: Namespace, other_namespace: Namespace, sample: Sample
 ) -> None:
     subject = {"kind": "ServiceAccount", "name": "orchestrator", "namespace": namespace.name}
@@ -222,7 +222,7 @@ def _cancel_as_the_sidecar_does(driver: KubernetesDriver, name: str) -> State | 
     return stopped or driver.cancel(cancellation(name), within(10), tombstone=True)
 
 
-def test_a_rotated_token_is_followed_without_a_restart(namespace: Namespace, sample: Sample) -> None:
+def test_a_rotated_token_is_used_without_a_restart(namespace: Namespace, sample: Sample) -> None:
     driver = namespace.driver()
     driver.submit(analysis(namespace.config(), sample, "before"), within(10))
     namespace.renew_token(driver)
@@ -230,7 +230,7 @@ def test_a_rotated_token_is_followed_without_a_restart(namespace: Namespace, sam
     assert driver.submit(analysis(namespace.config(), sample, "after"), within(10)) == "created"
 
 
-def test_reasons_come_from_what_the_node_saw(namespace: Namespace, shell_image: str, sample: Sample) -> None:
+def test_reasons_come_from_the_pod_status(namespace: Namespace, shell_image: str, sample: Sample) -> None:
     driver = namespace.driver()
     config = namespace.config()
     jobs = {
@@ -252,7 +252,7 @@ def test_reasons_come_from_what_the_node_saw(namespace: Namespace, shell_image: 
     until(lambda: seen(driver, missing.name).image_error, what="the image error")
 
 
-def test_another_request_for_the_name_is_a_conflict(namespace: Namespace, sample: Sample) -> None:
+def test_a_different_request_for_the_same_name_is_a_conflict(namespace: Namespace, sample: Sample) -> None:
     driver = namespace.driver()
     job = analysis(namespace.config(), sample, "name")
     driver.submit(job, within(10))

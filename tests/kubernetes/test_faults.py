@@ -1,4 +1,4 @@
-"""An API server on its bad days: every submit is answered, and after the repeats there is exactly one job for each."""
+"""Faults of the API server: every submit returns by its deadline; after repeats each job exists exactly once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARE = 0.2
 DEADLINE = 2.0
 FAILURE = '{"kind":"Status","status":"Failure","message":"etcdserver: leader changed","code":500}'
 
-# Suspended, as for a queue: what is tested are 200 creations, not 200 pods.
+# A queue name suspends the jobs: the test needs 200 Jobs, not 200 pods.
 POOLS = {"queued": {"queueName": "nobody"}}
 
 
@@ -37,10 +37,10 @@ def test_200_submits_make_exactly_200_jobs(
         first = analysis(namespace.config(pools=POOLS), sample, "run", pool="queued")
         jobs = [msgspec.structs.replace(first, name=f"analysis-s0-run-{number}") for number in range(SUBMITS)]
         with ThreadPoolExecutor(16) as callers:
-            answered = list(callers.map(lambda job: _until_accepted(driver, job), jobs))
+            durations = list(callers.map(lambda job: _until_accepted(driver, job), jobs))
 
-    assert proxy.injected[fault] > SUBMITS * SHARE / 2, "the proxy was too kind to show anything"
-    assert max(answered) < DEADLINE + 2, f"an answer took {max(answered):.1f} s"
+    assert proxy.injected[fault] > SUBMITS * SHARE / 2, "the proxy injected too few faults for a result"
+    assert max(durations) < DEADLINE + 2, f"a submit took {max(durations):.1f} s"
     made = {job["metadata"]["name"]: job["metadata"] for job in namespace.objects("jobs")}
     assert sorted(made) == sorted(job.name for job in jobs)
     owners = [secret["metadata"]["ownerReferences"][0]["uid"] for secret in namespace.objects("secrets")]
@@ -48,7 +48,7 @@ def test_200_submits_make_exactly_200_jobs(
 
 
 def _until_accepted(driver: KubernetesDriver, job: JobSpec) -> float:
-    """Repeat as atlas does. Gives the longest time that one answer took."""
+    """Repeat the submit, as atlas does. Returns the duration of the longest call, in seconds."""
     longest = 0.0
     for _ in range(40):
         began = time.monotonic()
@@ -61,7 +61,7 @@ def _until_accepted(driver: KubernetesDriver, job: JobSpec) -> float:
     raise AssertionError(f"{job.name} was never accepted")
 
 
-def test_throttling_is_passed_on_with_its_retry_after(
+def test_throttling_is_busy_with_the_retry_after_of_the_api_server(
     namespace: Namespace, access: Any, sample: Callable[[str], Any]
 ) -> None:
     job = analysis(namespace.config(), sample, "throttled")
@@ -84,14 +84,14 @@ def test_an_api_server_that_only_fails_is_unavailable_within_the_deadline(
         assert time.monotonic() - began < 4
 
 
-def test_nobody_listening_is_unavailable_at_once(namespace: Namespace, sample: Callable[[str], Any]) -> None:
+def test_a_refused_connection_is_unavailable_at_once(namespace: Namespace, sample: Callable[[str], Any]) -> None:
     driver = namespace.driver(server="http://127.0.0.1:1")
     with pytest.raises(Unavailable, match="cannot be reached"):
         driver.submit(analysis(namespace.config(), sample, "nobody"), within(5))
 
 
-def test_a_wrong_ca_is_refused(namespace: Namespace, sample: Callable[[str], Any]) -> None:
-    """TLS is verified: the server's certificate is not of the CA that the kubeconfig names."""
+def test_an_untrusted_certificate_is_unavailable(namespace: Namespace, sample: Callable[[str], Any]) -> None:
+    """TLS is verified: the kubeconfig names no CA, and the system's CAs did not issue the server's certificate."""
     import yaml
 
     path = namespace.kubeconfig()

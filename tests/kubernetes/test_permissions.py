@@ -1,4 +1,4 @@
-"""The shipped Role holds exactly the verbs that are used: without each of them something fails, and says which."""
+"""The shipped Role has exactly the verbs that the driver uses. If one is missing, an error names it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ VERBS = [(rule["resources"][0], verb) for rule in ROLE["rules"] for verb in rule
 
 
 def everything(driver: KubernetesDriver, job: Any, name: str) -> None:
-    """All that the driver ever does."""
+    """Every operation of the driver."""
     driver.check()
     driver.submit(job, within(10))
     driver.submit(job, within(10))
@@ -33,7 +33,7 @@ def everything(driver: KubernetesDriver, job: Any, name: str) -> None:
 
 
 def _pod(namespace: Namespace, image: str) -> str:
-    """A pod that looks like a job's, for its log to be read."""
+    """Create a pod with the labels of a job's pod, whose log can be read."""
     name = "with-log"
     labels = {"role": "analysis", "batch.kubernetes.io/job-name": name}
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -51,10 +51,10 @@ def test_the_shipped_role_is_enough(namespace: Namespace, shell_image: str, samp
     everything(driver, analysis(namespace.config(), sample, "all-verbs"), _pod(namespace, shell_image))
 
 
-def test_no_verb_of_the_shipped_role_is_idle(
+def test_every_verb_of_the_shipped_role_is_needed(
     namespace: Namespace, shell_image: str, sample: Callable[[str], Any]
 ) -> None:
-    """Takes one verb after the other away, and expects an error that names it."""
+    """Removes one verb after the other from the Role and expects an error that names it."""
     pod = _pod(namespace, shell_image)
     for number, (resource, verb) in enumerate(VERBS):
         rules = [
@@ -69,10 +69,10 @@ def test_no_verb_of_the_shipped_role_is_idle(
 
 
 def _refusal(namespace: Namespace, job: Any, pod: str) -> str:
-    """What is said once the authoriser has followed the Role, which it does within moments, not at once."""
+    """The error text after the authorizer has applied the changed Role, which takes a moment."""
     for _ in range(50):
         try:
             everything(namespace.driver(), job, pod)
         except Rejected as error:
             return error.detail
-    return "nothing needs this verb"
+    return "no operation needs this verb"

@@ -1,1 +1,1 @@
-"""What only a real Nomad can show. Skipped, with the reason, where none can run; with CI=true that is an error."""
+"""Tests that need a real Nomad. If none can run, they are skipped with the reason; with CI=true they fail."""

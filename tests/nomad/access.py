@@ -1,4 +1,4 @@
-"""The running Nomad, as its administrator, and as the Orchestrator by what deploy/nomad/policy.hcl grants."""
+"""Access to the running Nomad: as its administrator, and as the Orchestrator with deploy/nomad/policy.hcl."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLICY = Path(__file__).resolve().parents[2] / "deploy" / "nomad" / "policy.hcl"
 
 
 class Nomad:
-    """A namespace of its own, with the shipped policy in it and a token for that; gone when closed."""
+    """A new namespace with the shipped policy and a token for it. `close` removes them."""
 
     def __init__(self, access: NomadAccess, directory: Path) -> None:
         self.access = access
@@ -31,23 +31,23 @@ class Nomad:
         self.renew()
 
     def allow(self, policy: str) -> None:
-        """Give the Orchestrator's token that policy, for this namespace."""
+        """Set the policy of the Orchestrator's token, for this namespace."""
         rules = policy.replace('namespace "default"', f'namespace "{self.namespace}"')
         self.put(f"acl/policy/{self.namespace}", {"Name": self.namespace, "Rules": rules})
 
     def allow_all_but(self, capability: str) -> None:
-        """The shipped policy less one capability."""
+        """Set the shipped policy without one capability."""
         text, count = re.subn(rf'"{capability}",? ?', "", POLICY.read_text())
-        assert count == 1, f"{capability} stands {count} times in {POLICY}"
+        assert count == 1, f"{capability} occurs {count} times in {POLICY}"
         self.allow(text)
 
     def renew(self) -> None:
-        """A new token, in the same file."""
+        """Write a new token to the token file."""
         self._token = self.put("acl/token", {"Name": self.namespace, "Type": "client", "Policies": [self.namespace]})
         self.token_file.write_text(self._token["SecretID"])
 
     def revoke(self) -> None:
-        """What stands in the file is good for nothing any more."""
+        """Delete the token in the token file from Nomad."""
         self.delete(f"acl/token/{self._token['AccessorID']}")
 
     def config(self, make_config: Callable[..., Config], *, pools: Any = None, **nomad: Any) -> Config:
@@ -63,7 +63,7 @@ class Nomad:
         return make_config(driver="nomad", nomad=section, **({"pools": pools} if pools else {}))
 
     def get(self, path: str, **query: str) -> Any:
-        """As the administrator, in this namespace."""
+        """Send a GET as the administrator, in this namespace."""
         asked = "&".join(f"{name}={value}" for name, value in {"namespace": self.namespace, **query}.items())
         return self._rest(f"/v1/{path}?{asked}")
 
@@ -74,12 +74,12 @@ class Nomad:
         asked = "&".join(f"{name}={value}" for name, value in {"namespace": self.namespace, **query}.items())
         headers = {"X-Nomad-Token": self.access.token}
         url = f"{self.access.url}/v1/{path}?{asked}"
-        answer = self._kept.request("DELETE", url, headers=headers, timeout=10, retries=False)
-        if answer.status >= 300:
-            raise RuntimeError(f"{path} was not deleted: {answer.status} {answer.data[:200]!r}")
+        response = self._kept.request("DELETE", url, headers=headers, timeout=10, retries=False)
+        if response.status >= 300:
+            raise RuntimeError(f"{path} was not deleted: {response.status} {response.data[:200]!r}")
 
     def purge(self, name: str) -> None:
-        """Remove a job and its name, as the garbage collection would, or an operator."""
+        """Remove a job completely, as Nomad's garbage collection or an operator does."""
         self.delete(f"job/{name}", purge="true")
 
     def close(self) -> None:

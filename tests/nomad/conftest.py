@@ -1,4 +1,4 @@
-"""A real Nomad for every test here, started by itself and shared."""
+"""Fixtures: one real Nomad, started automatically and shared by all tests here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def access(real_servers: cluster.Cluster) -> cluster.NomadAccess:
 
 @pytest.fixture
 def nomad(access: cluster.NomadAccess, tmp_path: Path) -> Iterator[Nomad]:
-    """A namespace of its own, with the shipped policy."""
+    """A new namespace with the shipped policy."""
     made = Nomad(access, tmp_path)
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""A Nomad of a test's own, of two agents, for what would disturb everybody on the shared one: nodes that go away."""
+"""A separate Nomad for one test, with two agents, for tests that stop nodes and would disturb the shared one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ plugin "raw_exec" {{ config {{ enabled = true }} }}
 
 
 class PrivateNomad:
-    """Server and clients, in plain HTTP on loopback; everything of it ends with `close`."""
+    """A server and clients, in plain HTTP on loopback. `close` ends all processes."""
 
     def __init__(self, access: NomadAccess, directory: Path) -> None:
         self._nomad = access.nomad
@@ -55,7 +55,7 @@ class PrivateNomad:
         self._await(lambda: [node for node in self.nodes() if node["Status"] == "ready"])
 
     def kill(self, name: str) -> None:
-        """As a machine that loses its power."""
+        """Kill an agent, as a power failure would."""
         agent = self._agents.pop(name)
         agent.kill()
         agent.wait()
@@ -68,7 +68,7 @@ class PrivateNomad:
         self.rest(f"/v1/node/{node}/drain", {"DrainSpec": {"Deadline": -1}})
 
     def close(self) -> None:
-        """Agents and jobs, those of agents killed before included; and what the clients have mounted for the jobs."""
+        """Kill all agents and jobs, also the jobs of killed agents, and unmount what clients have mounted for jobs."""
         kill_marked(self._mark)
         for agent in self._agents.values():
             agent.wait()
@@ -89,7 +89,7 @@ class PrivateNomad:
     def _await(self, ready: Any, seconds: float = 60) -> None:
         end = time.monotonic() + seconds
         while True:
-            for name, agent in self._agents.items():  # another that has its port would answer in its place
+            for name, agent in self._agents.items():  # if an agent has exited, another process may have its port
                 assert agent.poll() is None, (self._directory / f"{name}.log").read_text()[-1000:]
             try:
                 if ready():

@@ -1,4 +1,4 @@
-"""Looking at one job until it is as expected."""
+"""Polls the observation of one job until it is as expected."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def until(driver: Driver, name: str, reached: Callable[[Observation], object], s
 
 
 def printed(driver: Driver, name: str, container: str = "") -> str:
-    """The log, once it has come: the last lines of a container, or a part of them, take a moment after its end."""
+    """The log, once it is complete: the last lines of a container may arrive a moment after its end."""
     end, text, before = time.monotonic() + 8, "", None
     while (not text or text != before) and time.monotonic() < end:
         before, text = text, driver.logs(name, container)
@@ -35,7 +35,7 @@ def printed(driver: Driver, name: str, container: str = "") -> str:
 
 
 def outcome(driver: Driver, name: str, seconds: float = 60) -> Outcome:
-    """How the job ended, once it has."""
+    """Wait for the end of the job and return its outcome."""
     found = classify(until(driver, name, classify, seconds))
     assert found is not None
     return found

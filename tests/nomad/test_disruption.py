@@ -1,4 +1,4 @@
-"""Nodes that go away, and a Nomad that forgets; on a Nomad of this test's own."""
+"""Lost and drained nodes, and Nomad's garbage collection, on a separate Nomad."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _running(driver: NomadDriver, wanted: JobSpec) -> JobSpec:
     return wanted
 
 
-def test_a_job_on_a_drained_node_was_disrupted(
+def test_a_job_on_a_drained_node_is_disrupted(
     private: PrivateNomad, make_private_driver: Callable[[], NomadDriver]
 ) -> None:
     driver = make_private_driver()
@@ -49,7 +49,7 @@ def test_a_job_on_a_drained_node_was_disrupted(
     assert outcome(driver, wanted.name).reason == "disrupted"
 
 
-def test_a_job_whose_node_is_lost_waits_for_another_and_is_disrupted_when_its_time_is_up(
+def test_a_job_whose_node_is_lost_waits_for_another_and_is_disrupted_at_its_deadline(
     private: PrivateNomad, make_private_driver: Callable[[], NomadDriver]
 ) -> None:
     driver = make_private_driver()
@@ -70,7 +70,7 @@ def test_a_client_that_is_restarted_loses_no_job(
     assert printed(driver, wanted.name) == "done\n"
 
 
-def test_an_end_that_nomad_has_collected_is_still_owed_and_its_name_is_free_once_that_is_told(
+def test_a_garbage_collected_job_is_still_reported_and_its_name_is_free_afterwards(
     private: PrivateNomad, make_private_driver: Callable[[], NomadDriver]
 ) -> None:
     driver, wanted = make_private_driver(), job("shell")

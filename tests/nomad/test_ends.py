@@ -1,4 +1,4 @@
-"""How a job ends on a real Nomad, and what is said of it."""
+"""How jobs run and end on a real Nomad, and the outcomes that the driver reports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.nomad.seen import find, outcome, printed, until
 NOWHERE = {POOL: {"datacenters": ["nowhere"]}}
 
 
-def test_a_job_that_no_node_takes_waits_and_is_unschedulable_when_its_time_in_the_queue_is_up(
+def test_a_job_without_a_suitable_node_waits_and_is_unschedulable_after_its_queue_deadline(
     nomad: Nomad, make_driver: Callable[..., NomadDriver]
 ) -> None:
     constraints = [{"attribute": "${attr.kernel.name}", "value": "plan9"}]
@@ -36,7 +36,7 @@ def test_a_job_that_no_node_takes_waits_and_is_unschedulable_when_its_time_in_th
     assert driver.submit(wanted, within(10)) == "exists"
 
 
-def test_more_memory_than_any_node_has_is_unschedulable_and_says_so(driver: NomadDriver) -> None:
+def test_a_job_that_needs_more_memory_than_any_node_has_is_unschedulable_with_that_reason(driver: NomadDriver) -> None:
     wanted = job("shell", deadlines=Deadlines(queue=2, clone=60, run=60))
     big = msgspec.structs.replace(wanted.main, limits=Resources(cpu=1, memory=10_000_000))
     driver.submit(msgspec.structs.replace(wanted, main=big), within(10))
@@ -45,9 +45,7 @@ def test_more_memory_than_any_node_has_is_unschedulable_and_says_so(driver: Noma
     assert "memory exhausted" in ended.err
 
 
-def test_a_job_that_runs_too_long_is_ended_by_whoever_looks_next(
-    driver: NomadDriver, make_driver: Callable[..., NomadDriver]
-) -> None:
+def test_any_driver_ends_an_overdue_job(driver: NomadDriver, make_driver: Callable[..., NomadDriver]) -> None:
     wanted = job("shell", Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=1))
     driver.submit(wanted, within(10))
     another = make_driver()
@@ -56,13 +54,13 @@ def test_a_job_that_runs_too_long_is_ended_by_whoever_looks_next(
     assert driver.submit(wanted, within(10)) == "exists"
 
 
-def test_a_job_within_its_time_is_left_alone(driver: NomadDriver) -> None:
+def test_a_job_within_its_deadline_is_not_ended(driver: NomadDriver) -> None:
     wanted = job("shell", "sleep 3; echo done", deadlines=Deadlines(queue=1, clone=1, run=30))
     driver.submit(wanted, within(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
 
 
-def test_a_program_that_is_not_there_is_misconfigured(driver: NomadDriver) -> None:
+def test_a_reference_to_a_missing_secret_is_misconfigured(driver: NomadDriver) -> None:
     wanted = job("shell", secrets={"A": Secret("a")}, env={"B": SecretRef(name="MISSING")})
     driver.submit(wanted, within(10))
     ended = outcome(driver, wanted.name)
@@ -101,14 +99,14 @@ HOSTILE = [
     "a\nb\t\"'\\",
     "",
 ]
-# Nomad's docker driver follows a container's log from the side. It can miss what one prints that ends at once, and a
-# last line that has no end.
+# Nomad's docker driver reads a container's log asynchronously. It can miss the output of a container that ends at once,
+# and a last line without a line break.
 LINGER = "; echo; sleep 1"
 ECHO = 'for each in "$@"; do printf "[%s]" "$each"; done; printf "[%s]" "$HOSTILE_0" "$HOSTILE_13"' + LINGER
 
 
 @pytest.mark.parametrize("driver_name", ["docker", "raw_exec"])
-def test_hostile_strings_arrive_as_those_characters(
+def test_hostile_strings_arrive_unchanged(
     make_driver: Callable[..., NomadDriver], image: str, driver_name: str
 ) -> None:
     env = {f"HOSTILE_{number}": text for number, text in enumerate(HOSTILE)}
@@ -120,7 +118,7 @@ def test_hostile_strings_arrive_as_those_characters(
     assert printed(driver, wanted.name) == "".join(f"[{each}]" for each in [*HOSTILE, HOSTILE[0], HOSTILE[13]]) + "\n"
 
 
-def test_a_large_argument_arrives_whole(docker: NomadDriver, image: str) -> None:
+def test_a_large_argument_arrives_completely(docker: NomadDriver, image: str) -> None:
     text = "${x}é" * 20_000  # bytes: 120,000
     wanted = job(image, 'printf "%s" "$1" | wc -c' + LINGER, args=[text])
     docker.submit(wanted, within(10))
@@ -151,7 +149,7 @@ def _contract(wanted: JobSpec) -> JobSpec:
     return msgspec.structs.replace(wanted, volumes=(*volumes, Volume(name="credentialsdir", path="/credentials")))
 
 
-def test_all_containers_share_the_contract_s_directories_and_may_write_there(docker: NomadDriver, image: str) -> None:
+def test_all_containers_share_the_contract_s_directories_and_can_write_to_them(docker: NomadDriver, image: str) -> None:
     places = " ".join(each.split()[1] for each in DIRECTORIES)
     make = f'for each in {places}; do echo "$each" > "$each/made" || exit 1; done'
     take = f'for each in {places}; do cat "$each/made" && rm "$each/made" && mkdir "$each/mine" || exit 1; done'
@@ -172,7 +170,7 @@ def test_credentials_come_from_the_variable_that_the_configuration_names(
     assert printed(driver, wanted.name) == "several\nlines\n\n"
 
 
-def test_an_image_that_is_not_there_is_unavailable_by_its_name(docker: NomadDriver) -> None:
+def test_a_missing_image_is_image_unavailable_with_its_name(docker: NomadDriver) -> None:
     wanted = job("127.0.0.1:1/no/such:image")
     docker.submit(wanted, within(10))
     ended = outcome(docker, wanted.name)
@@ -180,13 +178,13 @@ def test_an_image_that_is_not_there_is_unavailable_by_its_name(docker: NomadDriv
     assert "no/such:image" in ended.err
 
 
-def test_more_memory_than_it_may_have_is_out_of_memory(docker: NomadDriver, image: str) -> None:
+def test_a_container_over_its_memory_limit_is_out_of_memory(docker: NomadDriver, image: str) -> None:
     wanted = job(image, "exec tail /dev/zero")
     docker.submit(wanted, within(10))
     assert outcome(docker, wanted.name).reason == "out_of_memory"
 
 
-def test_a_container_that_ignores_being_told_to_stop_is_killed(docker: NomadDriver, image: str) -> None:
+def test_a_container_that_ignores_sigterm_is_killed(docker: NomadDriver, image: str) -> None:
     from tests.conformance.jobs import cancellation
 
     wanted = job(image, Program(endless=True))  # its shell is process 1, which has no default for SIGTERM

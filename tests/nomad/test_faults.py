@@ -1,4 +1,4 @@
-"""A Nomad on its bad days: every submit is answered, and after the repeats there is exactly one job for each."""
+"""Faults of Nomad: every submit returns by its deadline; after repeats each job exists exactly once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DEADLINE = 3.0
 NO_LEADER = "No cluster leader"
 RPC_ERROR = "rpc error: failed to get conn: rpc error: lead thread didn't get connection"
 
-# No node will ever take them: what is tested are 200 jobs, not 200 programs.
+# No node is in this datacenter: the test needs 200 registered jobs, not 200 programs.
 NOWHERE = {POOL: {"datacenters": ["nowhere"]}}
 
 
@@ -38,17 +38,17 @@ def test_200_submits_make_exactly_200_jobs(
     with faulty_proxy(nomad.access.url, nomad.access.ca, fault, SHARE, failure=failure) as proxy:
         driver = make_driver(address=proxy.url, pools=NOWHERE)
         with ThreadPoolExecutor(16) as callers:
-            answered = list(callers.map(lambda each: _until_accepted(driver, each), jobs))
+            durations = list(callers.map(lambda each: _until_accepted(driver, each), jobs))
 
-    assert proxy.injected[fault] > SUBMITS * SHARE / 2, "the proxy was too kind to show anything"
-    assert max(answered) < DEADLINE + 2, f"an answer took {max(answered):.1f} s"
+    assert proxy.injected[fault] > SUBMITS * SHARE / 2, "the proxy injected too few faults for a result"
+    assert max(durations) < DEADLINE + 2, f"a submit took {max(durations):.1f} s"
     names = sorted(each.name for each in jobs)
     assert sorted(each["ID"] for each in nomad.get("jobs")) == names
     assert sorted(each["Path"].removeprefix("nomad/jobs/") for each in nomad.get("vars")) == names
 
 
 @pytest.mark.parametrize("fault", ["reset-after", "fail-after", "reset-before"])
-def test_cancellations_hold_as_well(nomad: Nomad, make_driver: Callable[..., NomadDriver], fault: str) -> None:
+def test_cancels_are_permanent_as_well(nomad: Nomad, make_driver: Callable[..., NomadDriver], fault: str) -> None:
     jobs = [job("shell") for _ in range(30)]
     early = [new_name() for _ in range(30)]
     with faulty_proxy(nomad.access.url, nomad.access.ca, fault, SHARE, failure=NO_LEADER) as proxy:
@@ -65,7 +65,7 @@ def test_cancellations_hold_as_well(nomad: Nomad, make_driver: Callable[..., Nom
 
 
 def _until_accepted(driver: NomadDriver, wanted: JobSpec) -> float:
-    """Repeat as atlas does. Gives the longest time that one answer took."""
+    """Repeat the submit, as atlas does. Returns the duration of the longest call, in seconds."""
     longest = 0.0
     for _ in range(40):
         began = time.monotonic()
@@ -87,7 +87,9 @@ def _until_cancelled(driver: NomadDriver, name: str) -> str | None:
     raise AssertionError(f"{name} was never cancelled")
 
 
-def test_throttling_is_passed_on_with_its_retry_after(nomad: Nomad, make_driver: Callable[..., NomadDriver]) -> None:
+def test_throttling_is_busy_with_the_retry_after_of_nomad(
+    nomad: Nomad, make_driver: Callable[..., NomadDriver]
+) -> None:
     with faulty_proxy(nomad.access.url, nomad.access.ca, "throttle", 1.0, failure=NO_LEADER) as proxy:
         driver = make_driver(address=proxy.url)
         with pytest.raises(Busy) as caught:
@@ -108,7 +110,7 @@ def test_a_nomad_that_only_fails_is_unavailable_within_the_deadline(
 
 
 @pytest.mark.parametrize("fault", ["hang-before", "drip"])
-def test_a_nomad_that_says_nothing_is_given_up_at_the_deadline(
+def test_a_nomad_that_does_not_respond_is_an_error_at_the_deadline(
     nomad: Nomad, make_driver: Callable[..., NomadDriver], fault: str
 ) -> None:
     with faulty_proxy(nomad.access.url, nomad.access.ca, fault, 1.0, failure=NO_LEADER, reads_too=True) as proxy:
@@ -118,18 +120,18 @@ def test_a_nomad_that_says_nothing_is_given_up_at_the_deadline(
         assert time.monotonic() - began < 2
 
 
-def test_nobody_listening_is_unavailable_at_once(make_driver: Callable[..., NomadDriver]) -> None:
+def test_a_refused_connection_is_unavailable_at_once(make_driver: Callable[..., NomadDriver]) -> None:
     with pytest.raises(Unavailable, match="cannot be reached"):
         make_driver(address="http://127.0.0.1:1").submit(job("shell"), within(5))
 
 
-def test_a_wrong_ca_is_refused(make_driver: Callable[..., NomadDriver]) -> None:
-    """TLS is verified: the server's certificate is of no authority that this system knows."""
+def test_an_untrusted_certificate_is_unavailable(make_driver: Callable[..., NomadDriver]) -> None:
+    """TLS is verified: the configuration names no CA, and the system's CAs did not issue the server's certificate."""
     with pytest.raises(Unavailable, match="TLS"):
         make_driver(caFile="").check()
 
 
-def test_the_environment_has_no_say_in_where_the_token_goes(
+def test_the_environment_does_not_change_where_the_token_is_sent(
     nomad: Nomad, make_driver: Callable[..., NomadDriver], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "NOMAD_ADDR"):

@@ -1,4 +1,4 @@
-"""What the Variable is for: Nomad's own EnforceIndex lets two registers at once both be the first."""
+"""The Variable as the lock of a job. Nomad's own EnforceIndex can accept two concurrent registers as the first."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from runner.config.types import Config
 from runner.drivers.driver import Retention
 from runner.drivers.http.client import HttpClient, HttpResponse, Route
 from runner.drivers.http.curl import CurlHttpClient
-from runner.drivers.nomad import record as nomad_record
 from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.specification import specification
+from runner.drivers.nomad.variable import FINGERPRINT, variable_path
 from runner.errors import Conflict
 from runner.jobs import Deadlines, JobSpec
 from runner.observation import Outcome
@@ -33,7 +33,7 @@ from tests.nomad.seen import find, outcome, until
 NOWHERE = {POOL: {"datacenters": ["nowhere"]}}
 
 
-def test_of_two_requests_for_one_name_at_once_one_is_accepted(
+def test_of_concurrent_requests_for_one_name_one_is_accepted(
     nomad: Nomad, make_driver: Callable[..., NomadDriver]
 ) -> None:
     drivers = [make_driver(pools=NOWHERE) for _ in range(4)]
@@ -47,7 +47,7 @@ def test_of_two_requests_for_one_name_at_once_one_is_accepted(
             accepted = [got for future in each if (got := future.result())]
         (fingerprint,) = accepted
         found = nomad.get(f"job/{name}")
-        assert found["Meta"][nomad_record.FINGERPRINT] == fingerprint
+        assert found["Meta"][FINGERPRINT] == fingerprint
         assert found["Version"] == 0
 
 
@@ -69,8 +69,8 @@ def _driver(config: Config, http: HttpClient) -> NomadDriver:
     return composition.nomad(config, lambda _: {"TOKEN": "t"}, outside)
 
 
-class Cut(CurlHttpClient):
-    """Dies instead of making a request of that kind."""
+class KilledHttpClient(CurlHttpClient):
+    """Exits instead of sending a request with this method and path."""
 
     def __init__(self, method: str, path: str) -> None:
         super().__init__(SystemClock())
@@ -82,17 +82,17 @@ class Cut(CurlHttpClient):
         return super().request(route, method, path, deadline, **rest)
 
 
-class Held(CurlHttpClient):
-    """Waits with its registrations until it may."""
+class BlockedHttpClient(CurlHttpClient):
+    """Blocks before it registers a job, until `released` is set."""
 
     def __init__(self) -> None:
         super().__init__(SystemClock())
-        self.at_it, self.may = threading.Event(), threading.Event()
+        self.reached, self.released = threading.Event(), threading.Event()
 
     def request(self, route: Route, method: str, path: str, deadline: Deadline, **rest: Any) -> HttpResponse:
         if (method, _asked(path)) == ("POST", ["jobs"]):
-            self.at_it.set()
-            assert self.may.wait(20)
+            self.reached.set()
+            assert self.released.wait(20)
         return super().request(route, method, path, deadline, **rest)
 
 
@@ -102,12 +102,12 @@ def config(nomad: Nomad, make_config: Callable[..., Config]) -> Config:
 
 
 def _killed(config: Config, method: str, path: str, act: Callable[[NomadDriver], object]) -> None:
-    driver = _driver(config, Cut(method, path))
+    driver = _driver(config, KilledHttpClient(method, path))
     with pytest.raises(SystemExit):
         act(driver)
 
 
-def test_killed_between_variable_and_job_the_repeat_makes_the_job(
+def test_after_a_kill_between_variable_and_job_a_repeat_creates_the_job(
     nomad: Nomad, driver: NomadDriver, config: Config
 ) -> None:
     wanted = job("shell")
@@ -119,33 +119,31 @@ def test_killed_between_variable_and_job_the_repeat_makes_the_job(
     assert outcome(driver, wanted.name).reason == "succeeded"
 
 
-def test_of_one_that_was_held_up_and_one_that_took_over_only_the_one_that_registered_made_the_job(
-    nomad: Nomad, config: Config
-) -> None:
-    """The name has passed to the second, whose registration then finds the first's job."""
-    wanted, agents = job("shell"), (Held(), Held())
+def test_of_two_delayed_submits_the_first_to_register_creates_the_job(nomad: Nomad, config: Config) -> None:
+    """The second submit has taken over the Variable. Its registration then finds the first submit's job."""
+    wanted, agents = job("shell"), (BlockedHttpClient(), BlockedHttpClient())
     with ThreadPoolExecutor(2) as callers:
         states = []
         for agent in agents:
             driver = _driver(config, agent)
             states.append(callers.submit(driver.submit, wanted, within(20)))
-            assert agent.at_it.wait(10), "the second waits a second, then takes the name over"
+            assert agent.reached.wait(10), "the second submit waits a second, then writes the Variable again"
         for agent, state in zip(agents, states, strict=True):
-            agent.may.set()
+            agent.released.set()
             state.result()
     assert [state.result() for state in states] == ["created", "exists"]
     assert [each["ID"] for each in nomad.get("jobs")] == [wanted.name]
 
 
-def test_killed_between_variable_and_job_and_never_repeated_it_is_owed_as_deleted_and_the_name_is_free_again(
+def test_after_a_kill_between_variable_and_job_without_a_repeat_it_is_reported_as_deleted_and_the_name_is_free(
     driver: NomadDriver, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = job("shell")
     _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, within(5)))
-    assert find(driver, wanted.name) is None  # it may be on its way
+    assert find(driver, wanted.name) is None  # the submit may still be in progress
 
     monkeypatch.setattr("runner.drivers.nomad.listing.LEFT_SECONDS", 0.0)
-    time.sleep(1.1)  # the cluster's clock is told in whole seconds
+    time.sleep(1.1)  # the agent sends its time in whole seconds
     ended = outcome(driver, wanted.name)
     assert ended.reason == "deleted"
     seen = find(driver, wanted.name)
@@ -155,7 +153,7 @@ def test_killed_between_variable_and_job_and_never_repeated_it_is_owed_as_delete
     assert driver.submit(wanted, within(10)) == "created"
 
 
-def test_killed_between_closing_the_variable_and_stopping_the_job_observe_stops_it(
+def test_after_a_kill_between_closing_the_variable_and_stopping_the_job_reconcile_stops_it(
     driver: NomadDriver, config: Config
 ) -> None:
     wanted = job("shell", Program(endless=True))
@@ -168,7 +166,7 @@ def test_killed_between_closing_the_variable_and_stopping_the_job_observe_stops_
 def test_a_registration_that_arrives_after_the_cancellation_starts_nothing(
     nomad: Nomad, driver: NomadDriver, config: Config
 ) -> None:
-    """A submit that was held up between its two steps, and is applied when the name has been cancelled."""
+    """A submit is delayed between its two steps. The second arrives after the name was cancelled."""
     wanted = job("shell", Program(prints="it ran"))
     _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, within(5)))
     assert driver.cancel(cancellation(wanted.name), within(5), tombstone=True) == "cancelled"
@@ -176,7 +174,7 @@ def test_a_registration_that_arrives_after_the_cancellation_starts_nothing(
     late = Namespace(NomadClient(config.nomad, http=CurlHttpClient(clock), clock=clock), nomad.namespace)
     assert late.register(specification(wanted, config), within(5))
 
-    time.sleep(3)  # as long as a task takes that may start
+    time.sleep(3)  # longer than a task takes to start
     (allocation,) = nomad.get(f"job/{wanted.name}/allocations")
     assert "Started" not in [event["Type"] for event in allocation["TaskStates"]["marvin"]["Events"]]
     assert outcome(driver, wanted.name).reason == "cancelled"
@@ -186,7 +184,7 @@ def test_a_registration_that_arrives_after_the_cancellation_starts_nothing(
 DONE = Outcome(reason="succeeded", code=0, hmessage="")
 
 
-def test_a_job_that_nomad_has_forgotten_keeps_its_name_until_the_retention_is_over(
+def test_a_job_that_nomad_has_removed_keeps_its_name_until_the_retention_is_over(
     nomad: Nomad, driver: NomadDriver
 ) -> None:
     wanted = job("shell")
@@ -205,7 +203,7 @@ def test_a_job_that_nomad_has_forgotten_keeps_its_name_until_the_retention_is_ov
     assert driver.submit(wanted, within(10)) == "created"
 
 
-def test_an_end_that_nomad_forgot_before_it_was_reported_is_still_owed(nomad: Nomad, driver: NomadDriver) -> None:
+def test_a_job_that_nomad_removed_before_its_report_is_still_reported(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = job("shell", Program(endless=True))
     driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
@@ -216,7 +214,7 @@ def test_an_end_that_nomad_forgot_before_it_was_reported_is_still_owed(nomad: No
     assert driver.submit(wanted, within(10)) == "created"
 
 
-def test_a_job_that_was_stopped_by_somebody_is_deleted(nomad: Nomad, driver: NomadDriver) -> None:
+def test_a_job_that_an_operator_stopped_is_deleted(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = job("shell", Program(endless=True))
     driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
@@ -225,7 +223,9 @@ def test_a_job_that_was_stopped_by_somebody_is_deleted(nomad: Nomad, driver: Nom
     assert driver.submit(wanted, within(10)) == "exists"
 
 
-def test_somebody_else_s_job_of_that_name_is_a_conflict_and_left_alone(nomad: Nomad, driver: NomadDriver) -> None:
+def test_a_job_of_another_program_with_that_name_is_a_conflict_and_is_not_changed(
+    nomad: Nomad, driver: NomadDriver
+) -> None:
     wanted = job("shell")
     theirs = {"ID": wanted.name, "Name": wanted.name, "Type": "batch", "Datacenters": ["nowhere"]}
     theirs["TaskGroups"] = [
@@ -238,8 +238,8 @@ def test_somebody_else_s_job_of_that_name_is_a_conflict_and_left_alone(nomad: No
     assert find(driver, wanted.name) is None
 
 
-def test_the_name_of_a_job_that_was_told_of_as_deleted_can_be_cancelled(nomad: Nomad, driver: NomadDriver) -> None:
-    """The name is free again then, so a late repeat of the request would take it."""
+def test_the_name_of_a_job_that_was_reported_as_deleted_can_be_cancelled(nomad: Nomad, driver: NomadDriver) -> None:
+    """The name is free, so without the tombstone a late repeat of the request would create the job."""
     wanted = job("shell", Program(endless=True))
     driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
@@ -255,35 +255,33 @@ def test_the_name_of_a_job_that_was_told_of_as_deleted_can_be_cancelled(nomad: N
     assert nomad.get("jobs") == []
 
 
-class TestAVariableThatSomebodyHasRemoved:
-    """The job's own Meta has what is needed to write it anew."""
+class TestADeletedVariable:
+    """The driver restores it from the job's Meta."""
 
-    def test_does_not_keep_the_job_from_being_told_of_once(self, nomad: Nomad, driver: NomadDriver) -> None:
+    def test_does_not_prevent_the_report(self, nomad: Nomad, driver: NomadDriver) -> None:
         wanted = job("shell", Program(exit_code=3))
         driver.submit(wanted, within(10))
         ended = outcome(driver, wanted.name)
-        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        nomad.delete(f"var/{variable_path(wanted.name)}")
         assert outcome(driver, wanted.name) == ended
         driver.mark_reported(wanted.name, ended)
         seen = find(driver, wanted.name)
         assert seen is not None
         assert (seen.reported, seen.report) == (True, wanted.report)
 
-    def test_does_not_keep_the_job_from_being_ended_when_its_time_is_up(
-        self, nomad: Nomad, driver: NomadDriver
-    ) -> None:
+    def test_does_not_prevent_the_end_at_the_deadline(self, nomad: Nomad, driver: NomadDriver) -> None:
         wanted = job("shell", Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=3))
         driver.submit(wanted, within(10))
         until(driver, wanted.name, lambda seen: seen.phase == "running")
-        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        nomad.delete(f"var/{variable_path(wanted.name)}")
         assert outcome(driver, wanted.name).reason == "timed_out"
         assert nomad.get(f"job/{wanted.name}")["Stop"]
 
-    def test_does_not_keep_the_job_from_being_cancelled(self, nomad: Nomad, driver: NomadDriver) -> None:
+    def test_does_not_prevent_a_cancel(self, nomad: Nomad, driver: NomadDriver) -> None:
         wanted = job("shell", Program(endless=True))
         driver.submit(wanted, within(10))
         until(driver, wanted.name, lambda seen: seen.phase == "running")
-        nomad.delete(f"var/{nomad_record.path(wanted.name)}")
+        nomad.delete(f"var/{variable_path(wanted.name)}")
         assert driver.cancel(cancellation(wanted.name), within(5), tombstone=False) == "cancelled"
         assert outcome(driver, wanted.name).reason == "cancelled"
         seen = find(driver, wanted.name)

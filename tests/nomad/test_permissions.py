@@ -1,4 +1,4 @@
-"""The shipped policy holds exactly the capabilities that are used: without each something fails, and says which."""
+"""The shipped policy has exactly the capabilities that the driver uses. If one is missing, an error names it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ON_VARIABLES = re.findall(r'"([a-z]+)"', POLICY.read_text().rpartition("capabili
 
 
 def everything(driver: NomadDriver, ended: str) -> None:
-    """All that the driver ever does."""
+    """Every operation of the driver."""
     wanted = job("shell")
     driver.check()
     driver.submit(wanted, within(10))
@@ -35,7 +35,7 @@ def everything(driver: NomadDriver, ended: str) -> None:
 
 @pytest.fixture
 def ended(driver: NomadDriver) -> str:
-    """A job with a log."""
+    """The name of an ended job with a log."""
     wanted = job("shell", Program(prints="hello"))
     driver.submit(wanted, within(10))
     outcome(driver, wanted.name)
@@ -49,7 +49,7 @@ def test_the_shipped_policy_is_enough(driver: NomadDriver, ended: str) -> None:
 
 
 @pytest.mark.parametrize("capability", [*CAPABILITIES, *ON_VARIABLES])
-def test_no_capability_of_the_shipped_policy_is_idle(
+def test_every_capability_of_the_shipped_policy_is_needed(
     nomad: Nomad, driver: NomadDriver, ended: str, capability: str
 ) -> None:
     nomad.allow_all_but(capability)
@@ -62,29 +62,27 @@ def test_no_capability_of_the_shipped_policy_is_idle(
     assert "deploy/nomad" in caught.value.detail
 
 
-# Whether logs may be read shows only where there is one.
+# The check cannot try to read a log without a job.
 @pytest.mark.parametrize("capability", [each for each in (*CAPABILITIES, *ON_VARIABLES) if each != "read-logs"])
-def test_readiness_finds_what_is_missing_before_a_request_does(
-    nomad: Nomad, driver: NomadDriver, capability: str
-) -> None:
+def test_check_finds_a_missing_capability(nomad: Nomad, driver: NomadDriver, capability: str) -> None:
     driver.check()
     nomad.allow_all_but(capability)
     with pytest.raises(Rejected, match=capability):
         driver.check()
 
 
-def test_readiness_changes_nothing(nomad: Nomad, driver: NomadDriver) -> None:
+def test_check_changes_nothing(nomad: Nomad, driver: NomadDriver) -> None:
     driver.check()
     assert nomad.get("jobs") == []
     assert nomad.get("vars") == []
 
 
-def test_a_namespace_that_is_not_there_is_named(make_driver: Callable[..., NomadDriver]) -> None:
+def test_the_error_names_a_missing_namespace(make_driver: Callable[..., NomadDriver]) -> None:
     with pytest.raises(Rejected, match="nowhere-at-all"):
         make_driver(namespace="nowhere-at-all").check()
 
 
-def test_a_rotated_token_is_picked_up_without_a_restart(nomad: Nomad, driver: NomadDriver) -> None:
+def test_a_rotated_token_is_used_without_a_restart(nomad: Nomad, driver: NomadDriver) -> None:
     driver.submit(job("shell"), within(10))
     for _ in range(3):
         nomad.revoke()
@@ -92,7 +90,7 @@ def test_a_rotated_token_is_picked_up_without_a_restart(nomad: Nomad, driver: No
         assert driver.submit(job("shell"), within(10)) == "created"
 
 
-def test_a_token_that_is_good_for_nothing_any_more_is_said_and_curable(nomad: Nomad, driver: NomadDriver) -> None:
+def test_a_revoked_token_is_reported_and_a_new_one_is_used_without_a_restart(nomad: Nomad, driver: NomadDriver) -> None:
     driver.check()
     nomad.revoke()
     with pytest.raises(Unavailable, match="renew"):
@@ -102,6 +100,6 @@ def test_a_token_that_is_good_for_nothing_any_more_is_said_and_curable(nomad: No
     assert nomad.get("jobs") != []
 
 
-def test_a_token_file_that_is_missing_is_said(make_driver: Callable[..., NomadDriver]) -> None:
+def test_the_error_names_a_missing_token_file(make_driver: Callable[..., NomadDriver]) -> None:
     with pytest.raises(Unavailable, match="/nowhere/token"):
         make_driver(tokenFile="/nowhere/token").check()

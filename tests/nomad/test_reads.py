@@ -1,4 +1,4 @@
-"""Listing changes nothing on Nomad, not even where a deadline has passed or a cancellation has stopped half way."""
+"""Listing changes nothing on Nomad, not even if a deadline has passed or a cancellation was interrupted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.nomad.seen import outcome, until
 
 
 def indexes(nomad: Nomad) -> dict[str, int]:
-    """Every job and Variable of the namespace, with the index of its last change by anybody."""
+    """Every job and Variable of the namespace, with the index of its last change."""
     jobs = {each["ID"]: each["JobModifyIndex"] for each in nomad.get("jobs")}
     return jobs | {each["Path"]: each["ModifyIndex"] for each in nomad.get("vars")}
 
@@ -22,7 +22,7 @@ def test_an_overdue_job_is_listed_as_running_until_reconcile_stops_it(nomad: Nom
     wanted = job("shell", Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=1))
     driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
-    time.sleep(4)  # past the deadline, which nobody enforces meanwhile
+    time.sleep(4)  # past the deadline, which no tracker enforces meanwhile
     before = indexes(nomad)
 
     for _ in range(3):

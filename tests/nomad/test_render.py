@@ -1,4 +1,4 @@
-"""`render --driver nomad` prints what Nomad takes."""
+"""`render --driver nomad` prints a job that Nomad accepts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def test_the_output_is_accepted_by_nomad_s_job_validation(nomad: Nomad, name: st
     assert shown.exit_code == 0, shown.output
     written: dict[str, Any] = json.loads(shown.stdout)
     written["Job"]["Namespace"] = nomad.namespace
-    answer = nomad.put("validate/job", {"Job": written["Job"]})
-    assert answer["ValidationErrors"] is None
-    assert answer["Error"] == ""
-    assert answer["Warnings"] == ""
+    response = nomad.put("validate/job", {"Job": written["Job"]})
+    assert response["ValidationErrors"] is None
+    assert response["Error"] == ""
+    assert response["Warnings"] == ""
     assert nomad.put("jobs", {"Job": written["Job"]})["EvalID"]

@@ -1,4 +1,4 @@
-"""Secrets are in the Variable and in the program's environment, and nowhere else that anybody can look."""
+"""Secrets are only in the Variable and in the program's environment, not in anything else that Nomad shows."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from tests.deadlines import within
 from tests.nomad.access import Nomad
 from tests.nomad.seen import outcome, printed, until
 
-NEEDLE = "hunter2-hunter2"
+SECRET_VALUE = "hunter2-hunter2"
 KEY = f"""-----BEGIN KEY-----
-{NEEDLE}
+{SECRET_VALUE}
 <&>\u2028 ünïcödé $$${{HOME}} $(X) {{{{ x }}}} %{{y}} \\n "q" 'a'
 -----END KEY-----
 """
 
 
 def _job(script: str | Program) -> Any:
-    secrets = {"KEY": Secret(KEY), "REMOTE_URL": Secret(f"https://user:{NEEDLE}@git.example/x")}
+    secrets = {"KEY": Secret(KEY), "REMOTE_URL": Secret(f"https://user:{SECRET_VALUE}@git.example/x")}
     env = {"KEY": SecretRef(name="KEY")}
     return job("shell", script, env=env, args=[SecretRef(name="REMOTE_URL")], secrets=secrets, init="true")
 
 
-def test_a_secret_of_several_lines_arrives_to_the_letter(driver: NomadDriver) -> None:
+def test_a_secret_of_several_lines_arrives_unchanged(driver: NomadDriver) -> None:
     wanted = _job('printf "%s" "$KEY" | od -An -v -tx1 | tr -d " \\n"')
     driver.submit(wanted, within(10))
     assert outcome(driver, wanted.name).reason == "succeeded"
@@ -59,8 +59,8 @@ def test_no_secret_is_in_what_nomad_shows(nomad: Nomad, driver: NomadDriver) -> 
     ]
     assert wanted.name in json.dumps(shown)
     for each in shown:
-        assert NEEDLE not in json.dumps(each)
-    assert NEEDLE in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
+        assert SECRET_VALUE not in json.dumps(each)
+    assert SECRET_VALUE in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
 
 
 @pytest.mark.parametrize("end", ["reported", "cancelled", "timed out"])
@@ -75,25 +75,27 @@ def test_no_secret_outlives_its_job(nomad: Nomad, driver: NomadDriver, end: str)
         until(driver, wanted.name, lambda seen: seen.phase == "running")
         driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
         driver.mark_reported(wanted.name, Outcome(reason="timed_out", code=5105, hmessage=""))
-    assert NEEDLE not in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
+    assert SECRET_VALUE not in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
 
 
-def test_secrets_of_a_job_that_was_cancelled_before_it_came_are_nowhere(nomad: Nomad, driver: NomadDriver) -> None:
+def test_the_secrets_of_a_job_that_was_cancelled_before_its_submit_are_not_stored(
+    nomad: Nomad, driver: NomadDriver
+) -> None:
     wanted = _job("true")
     driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
     assert driver.submit(wanted, within(10)) == "cancelled"
-    assert NEEDLE not in json.dumps([nomad.get(f"var/nomad/jobs/{wanted.name}"), nomad.get("jobs")])
+    assert SECRET_VALUE not in json.dumps([nomad.get(f"var/nomad/jobs/{wanted.name}"), nomad.get("jobs")])
 
 
-def test_secrets_that_no_variable_holds_are_refused_and_leave_nothing(nomad: Nomad, driver: NomadDriver) -> None:
+def test_secrets_too_large_for_a_variable_are_rejected_and_nothing_is_stored(nomad: Nomad, driver: NomadDriver) -> None:
     wanted = job("shell", secrets={"ARTIFACTS": Secret("x" * 70_000)})
     with pytest.raises(Rejected, match="65536"):
         driver.submit(wanted, within(5))
     assert nomad.get("vars") == nomad.get("jobs") == []
 
 
-def test_as_many_secrets_as_are_taken_do_arrive(driver: NomadDriver) -> None:
-    big = "x&" * 9_000  # what a template would make seven bytes of each second of
+def test_the_largest_accepted_secret_arrives(driver: NomadDriver) -> None:
+    big = "x&" * 9_000  # a template encodes every second character in up to seven bytes
     wanted = job(
         "shell",
         'printf "%s" "${#ARTIFACTS}"',
@@ -117,7 +119,7 @@ def _cli(nomad: Nomad, *arguments: str) -> str:
 
 
 def _events(nomad: Nomad) -> str:
-    """What the event stream has of everything that happened in the namespace."""
+    """The events of the namespace, from Nomad's event stream."""
     import ssl
     import urllib.request
 
@@ -125,18 +127,18 @@ def _events(nomad: Nomad) -> str:
         f"{nomad.access.url}/v1/event/stream?index=0&namespace={nomad.namespace}",
         headers={"X-Nomad-Token": nomad.access.token},
     )
-    told: list[str] = []
+    lines: list[str] = []
     with urllib.request.urlopen(
         request, context=ssl.create_default_context(cafile=nomad.access.ca), timeout=3
     ) as stream:
         try:
             while line := stream.readline():
-                told.append(line.decode())
+                lines.append(line.decode())
         except TimeoutError:
             pass
-    assert told
-    return "".join(told)
+    assert lines
+    return "".join(lines)
 
 
-def test_the_memory_of_secrets_is_the_driver_s_own(make_driver: Callable[..., NomadDriver]) -> None:
-    assert NEEDLE not in repr(make_driver())
+def test_the_repr_of_the_driver_contains_no_secret(make_driver: Callable[..., NomadDriver]) -> None:
+    assert SECRET_VALUE not in repr(make_driver())

@@ -1,6 +1,6 @@
-"""One HTTP request and its whole response, as everything that asks a server sees it: drivers and the publisher.
+"""The HTTP interface that drivers and the publisher use: one request and its complete response.
 
-The composition root passes in what sends the requests: `runner.drivers.http.curl`, or a simulation.
+The composition root passes in the implementation: `runner.drivers.http.curl`, or a simulation in tests.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from runner.runtime.clock import Deadline
 
 
 class Unsettled(Unavailable):
-    """The request may or may not have been applied: reset, timed out, or answered with a 5xx."""
+    """The request may or may not have been applied: the connection was reset, timed out, or the response was a 5xx."""
 
 
 class Route(msgspec.Struct, frozen=True):
-    """A server, and all that a connection to it depends on: another route is another connection."""
+    """A server and everything that a connection to it depends on. Different routes never share a connection."""
 
     url: str
-    """http(s)://host[:port][/path], without a slash at its end."""
+    """http(s)://host[:port][/path], without a trailing slash."""
     server: str = "the server"
-    """What errors call it."""
+    """The name of the server in error messages."""
     trust: str = "the CA certificates"
-    """What says whom to trust about it, for the error where TLS fails."""
+    """The setting that names the trusted CAs, for the error message if TLS fails."""
     ca_file: str = ""
-    """Whom to trust about the server (PEM); the system's authorities where empty."""
+    """The trusted CA certificates (PEM). If empty, the system's CAs are trusted."""
     cert_file: str = ""
     key_file: str = ""
     verify: bool = True
     server_name: str = ""
-    """What the server's certificate says, where that is not the URL's host."""
+    """The host name in the server's certificate, if it differs from the URL's host."""
     proxy: str = ""
     proxy_headers: tuple[str, ...] = ()
     silence_seconds: int = 8
-    """Without a single byte, after which no response is expected any more; the deadline bounds the whole."""
+    """A request fails after so many seconds without a byte from the server. The deadline bounds the whole request."""
 
     def __repr__(self) -> str:
-        return f"Route({self.url})"  # a proxy's URL may hold a password
+        return f"Route({self.url})"  # a proxy's URL may contain a password
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
-    """What the server said. Of its headers, by their names in lower case, only those that were asked for."""
+    """A response. `headers` has only the requested headers, with their names in lower case."""
 
     status: int
     body: bytes
@@ -56,8 +56,8 @@ class HttpResponse(msgspec.Struct, frozen=True):
 class HttpClient(Protocol):
     """Sends requests, from any number of threads and greenlets at once.
 
-    `request` is for a response that is read whole. One that is read line by line for as long as it lasts (a watch)
-    needs another method beside it, with the same route, errors and deadline.
+    `request` reads the complete response. A response that is read line by line (a watch) would need another method,
+    with the same route, errors and deadline.
     """
 
     def request(
@@ -71,10 +71,12 @@ class HttpClient(Protocol):
         headers: Sequence[str] = (),
         wanted: Sequence[str] = (),
     ) -> HttpResponse:
-        """The response, whatever its status. `path` goes behind the route's URL as it is; `headers` are `Name: value`.
+        """Send a request and return the response, for any status. No redirect is followed.
 
-        `wanted` names the response's headers to give, in lower case. No redirect is followed.
+        `path` is appended to the route's URL unchanged. Each header is a string `Name: value`. `wanted` lists the
+        response headers to return, in lower case.
 
-        Raises Timeout where no time is left, Unavailable where nothing was sent, Unsettled where a response is missing.
-        A request may arrive twice: where a kept connection turns out to be closed it is sent again, a POST as well.
+        Raises Timeout if the deadline has passed, Unavailable if nothing was sent, Unsettled if the request was sent
+        and no complete response arrived. A request may arrive twice: if a kept connection turns out to be closed, the
+        request is sent again, a POST as well.
         """

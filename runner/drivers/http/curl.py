@@ -1,14 +1,14 @@
-"""The HTTP client over libcurl: how the drivers ask their clusters, and the publisher asks atlas.
+"""The HTTP client on libcurl. Drivers use it to call their clusters, and the publisher uses it to call atlas.
 
-libcurl takes a third of the CPU that urllib3 takes for a request, and gives up the interpreter's lock once for the
-whole of it instead of at every read and write. It is told to take nothing from the environment (no proxy, no .netrc),
-to follow no redirect, and to verify certificates.
+libcurl needs a third of the CPU that urllib3 needs for a request. It releases the interpreter's lock once per request
+instead of at every read and write. It is configured to ignore the environment (no proxy, no .netrc), to follow no
+redirect, and to verify certificates.
 
-Connections are kept; no two threads share one. Where one turns out to be closed, libcurl opens another and sends the
-request again, a POST as well, and cannot be told not to (CURLOPT_FRESH_CONNECT aside). So whoever writes must know
-their own earlier write when they meet it.
+Connections are kept alive; no two threads share one. If a kept connection turns out to be closed, libcurl opens another
+and sends the request again, a POST as well. No option disables this, except CURLOPT_FRESH_CONNECT, which disables
+reuse. So every caller that writes must recognize its own earlier write.
 
-In here: what the composition root alone constructs. All others see `runner.drivers.http.client`.
+Only the composition root imports this module. All others import `runner.drivers.http.client`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from runner.errors import Unavailable
 from runner.runtime.clock import Clock, Deadline
 
 CONNECT_SECONDS = 3.0
-"""For a connection to stand, TLS included."""
+"""For opening a connection, TLS handshake included."""
 
-MAX_ANSWER = 256 * 1024 * 1024
-"""Bytes of an answer; a page of 500 jobs has a few million."""
+MAX_RESPONSE_BYTES = 256 * 1024 * 1024
+"""The largest body of a response; a page of 500 jobs has a few million bytes."""
 
 FILES_SECONDS = 10.0
-"""How long a connection is used before we look whether its certificates' files were written anew."""
+"""How often a thread checks whether the certificate files have changed."""
 
 _TLS_FAILED = frozenset(
     {
@@ -50,9 +50,9 @@ _TLS_FAILED = frozenset(
 
 
 class CurlHttpClient:
-    """Requests to one server: of each thread, the last route's connections are kept.
+    """Sends requests with libcurl. Each thread keeps the connections of the last route that it used.
 
-    Opens them when first used, so after the fork.
+    Connections are opened at first use, so after the fork.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -75,12 +75,12 @@ class CurlHttpClient:
     ) -> HttpResponse:
         """See HttpClient.request."""
         deadline.check(f"asking {route.server} ({method} {path.partition('?')[0]})")
-        _refuse_unsendable(headers)
-        known = self._known(route)
+        _check_headers(headers)
+        handles = self._handles_for(route)
         content: list[bytes] = []
         lines: list[bytes] = []
-        with known.handle() as handle:
-            handle.setopt(pycurl.URL, known.url + path)
+        with handles.handle() as handle:
+            handle.setopt(pycurl.URL, handles.url + path)
             if body is None:
                 handle.setopt(pycurl.HTTPGET, 1)
             else:
@@ -89,12 +89,12 @@ class CurlHttpClient:
             handle.setopt(pycurl.HTTPHEADER, [*headers, "Expect:"])
             handle.setopt(pycurl.TIMEOUT_MS, max(int(deadline.left * 1000), 1))
             handle.setopt(pycurl.WRITEFUNCTION, content.append)
-            # Each line of a head would be a call into the interpreter, for which its lock has to be had.
+            # libcurl would call Python for each header line, and each call acquires the interpreter's lock.
             handle.setopt(pycurl.HEADERFUNCTION, lines.append if wanted else None)
             try:
-                known.transfers.perform(handle)
+                handles.transfers.perform(handle)
             except pycurl.error as error:
-                raise _our_error(handle, route, error) from error
+                raise _error_for(handle, route, error) from error
             return HttpResponse(
                 handle.getinfo(pycurl.RESPONSE_CODE),
                 b"".join(content),
@@ -102,82 +102,82 @@ class CurlHttpClient:
                 _headers(lines, wanted),
             )
 
-    def _known(self, route: Route) -> _Known:
-        """This thread's handles for the route, with their connections."""
-        known: _Known | None = getattr(self._local, "known", None)
-        if known is None or not known.leads(route):
-            if known is not None:
-                known.transfers.retire()
-            known = self._local.known = _Known(route, self._clock)
-        return known
+    def _handles_for(self, route: Route) -> _RouteHandles:
+        """This thread's handles for the route. Handles of another route are retired first."""
+        handles: _RouteHandles | None = getattr(self._local, "handles", None)
+        if handles is None or not handles.serves(route):
+            if handles is not None:
+                handles.transfers.retire()
+            handles = self._local.handles = _RouteHandles(route, self._clock)
+        return handles
 
 
-class _Known:
-    """A thread's handles for a route, with the connections that they keep; as many as it had requests at once."""
+class _RouteHandles:
+    """One thread's curl handles for a route, with their connections: as many as it had concurrent requests."""
 
     def __init__(self, route: Route, clock: Clock) -> None:
         self.route = route
-        self.url, self._there = _called(route)
+        self.url, self._connect_to = _connect_target(route)
         self.transfers = transfers(clock)
         self._clock = clock
-        self._written = _files_written(route)
+        self._mtimes = _file_mtimes(route)
         self._until = clock.monotonic() + FILES_SECONDS
         self._idle: list[Any] = []
 
     @contextmanager
     def handle(self) -> Iterator[Any]:
-        """A handle that nobody else uses meanwhile."""
-        handle = self._idle.pop() if self._idle else _new_handle(self.route, self._there)
+        """A handle for exclusive use until the block ends."""
+        handle = self._idle.pop() if self._idle else _new_handle(self.route, self._connect_to)
         try:
             yield handle
         finally:
             self._idle.append(handle)
 
-    def leads(self, route: Route) -> bool:
-        """Whether it still does what the route asks for. libcurl itself would keep a CA for a day."""
+    def serves(self, route: Route) -> bool:
+        """Whether the handles still fit the route and its files. libcurl itself would cache a CA for a day."""
         if self.route is not route and self.route != route:
             return False
         if self._clock.monotonic() > self._until:
             self._until = self._clock.monotonic() + FILES_SECONDS
-            return self._written == _files_written(route)
+            return self._mtimes == _file_mtimes(route)
         return True
 
 
-def _called(route: Route) -> tuple[str, str]:
-    """The URL by the name in the certificate, and what that name leads to, in libcurl's words (CONNECT_TO)."""
+def _connect_target(route: Route) -> tuple[str, str]:
+    """The URL with the certificate's host name, and the value of CURLOPT_CONNECT_TO that maps it to the real host."""
     if not route.server_name:
         return route.url, ""
     parts = urlsplit(route.url)
     host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-    there = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    connect_to = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     named = f"{route.server_name}:{port}"
-    return parts._replace(netloc=named).geturl(), f"{named}:{there}"
+    return parts._replace(netloc=named).geturl(), f"{named}:{connect_to}"
 
 
-def _files_written(route: Route) -> tuple[float, ...]:
-    """When its files were written last."""
-    return tuple(map(_written, filter(None, (route.ca_file, route.cert_file, route.key_file))))
+def _file_mtimes(route: Route) -> tuple[float, ...]:
+    """The modification times of the route's certificate and key files."""
+    return tuple(map(_mtime, filter(None, (route.ca_file, route.cert_file, route.key_file))))
 
 
-def _new_handle(route: Route, there: str) -> Any:
-    """Everything that holds for all requests of a route."""
+def _new_handle(route: Route, connect_to: str) -> Any:
+    """A curl handle with the options that are the same for all requests of a route."""
     handle = pycurl.Curl()
     system = ssl.get_default_verify_paths()
     options: dict[int, Any] = {
-        pycurl.NOSIGNAL: 1,  # we are not the only thread
-        pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,  # one request at a time: HTTP/2 only costs
+        pycurl.NOSIGNAL: 1,  # signals are not safe with several threads
+        pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,  # one request at a time: HTTP/2 would only add cost
         pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
         pycurl.PATH_AS_IS: 1,
         pycurl.USERAGENT: "orchestrator",
         pycurl.CONNECTTIMEOUT_MS: int(CONNECT_SECONDS * 1000),
         pycurl.LOW_SPEED_LIMIT: 1,
         pycurl.LOW_SPEED_TIME: route.silence_seconds,
-        pycurl.MAXFILESIZE_LARGE: MAX_ANSWER,
-        pycurl.PROXY: route.proxy,  # an empty one is none, whatever the environment says
+        pycurl.MAXFILESIZE_LARGE: MAX_RESPONSE_BYTES,
+        pycurl.PROXY: route.proxy,  # an empty string disables proxies from the environment
         pycurl.NOPROXY: "",
         pycurl.SSL_VERIFYPEER: int(route.verify),
         pycurl.SSL_VERIFYHOST: 2 if route.verify else 0,
-        # None takes away what libcurl was built with.
+        # None removes libcurl's built-in path.
         pycurl.CAINFO: route.ca_file or system.cafile,
         pycurl.CAPATH: None if route.ca_file else system.capath,
         pycurl.PROXY_CAINFO: system.cafile,
@@ -189,21 +189,21 @@ def _new_handle(route: Route, there: str) -> Any:
         options[pycurl.SSLKEY] = route.key_file
     for option, value in options.items():
         handle.setopt(option, value)
-    if there:
-        handle.setopt(pycurl.CONNECT_TO, [there])
+    if connect_to:
+        handle.setopt(pycurl.CONNECT_TO, [connect_to])
     if route.proxy_headers:
         handle.setopt(pycurl.PROXYHEADER, list(route.proxy_headers))
     return handle
 
 
-def _written(path: str) -> float:
+def _mtime(path: str) -> float:
     try:
         return os.stat(path).st_mtime
     except OSError:
         return 0.0
 
 
-def _our_error(handle: Any, route: Route, error: pycurl.error) -> Unavailable:
+def _error_for(handle: Any, route: Route, error: pycurl.error) -> Unavailable:
     code, detail = error.args[0], handle.errstr() or error.args[1]
     where = f"{route.server} at {route.url}"
     if code in _TLS_FAILED:
@@ -213,12 +213,14 @@ def _our_error(handle: Any, route: Route, error: pycurl.error) -> Unavailable:
     return Unsettled(f"{where} did not answer: {detail}")
 
 
-def _refuse_unsendable(headers: Sequence[str]) -> None:
-    """A line break in a token would begin another header. Raises Unavailable, and doesn't quote it."""
+def _check_headers(headers: Sequence[str]) -> None:
+    """Raises Unavailable, without quoting the value, for a header that could inject another header (a line break)."""
     for header in headers:
         if not (header.isascii() and header.isprintable()):
             name = header.partition(":")[0]
-            raise Unavailable(f"the value for the header {name} holds more than printable ASCII; renew the credentials")
+            raise Unavailable(
+                f"the value for the header {name} has characters other than printable ASCII; renew the credentials"
+            )
 
 
 def _headers(lines: Sequence[bytes], wanted: Sequence[str]) -> dict[str, str]:

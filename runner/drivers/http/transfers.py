@@ -1,8 +1,7 @@
-"""Requests of libcurl's, to their end: one in a thread, or as many as there are greenlets that wait for one.
-
+"""Performs libcurl requests: one at a time in a thread, or concurrently in greenlets.
 greenlet ─▶ perform ─▶ CurlMulti ─▶ sockets and timers of gevent's loop
    ▲                                            │
-   └───────────── woken by its end ◀────────────┘
+   └────────── switched to at the end ◀─────────┘
 """
 
 from __future__ import annotations
@@ -17,35 +16,36 @@ from runner.runtime.clock import Clock
 
 
 class Transfers(Protocol):
-    """Requests, and the connections that they leave for each other."""
+    """Performs requests and keeps their connections for reuse."""
 
     def perform(self, handle: Any) -> None:
-        """The request that the handle was set up for. Raises pycurl.error."""
+        """Perform the request that the handle was set up for. Raises pycurl.error."""
 
     def retire(self) -> None:
-        """There will be no other request: close the connections, once the last one has ended."""
+        """Close the connections after the last running request has ended. No request may follow."""
 
 
 def transfers(clock: Clock) -> Transfers:
-    """For use in this thread alone."""
+    """Transfers for the calling thread only."""
     hub = concurrency.hub()
     return _Blocking() if hub is None else _Cooperative(hub, clock)
 
 
 class _Blocking:
-    """The thread waits. Each handle keeps a connection of its own."""
+    """Blocks the thread. Each handle keeps its own connection."""
 
     def perform(self, handle: Any) -> None:
         handle.perform()
 
     def retire(self) -> None:
-        """Connections end with their handles."""
+        """Nothing to do: a connection is closed with its handle."""
 
 
 class _Cooperative:
-    """Greenlets wait, for as many requests at once; the connections are common to them.
+    """Runs the requests of many greenlets concurrently on one event loop. They share the connections.
 
-    libcurl says what it wants to be told (`_watch`, `_set_time`), and is told so (`_go_on`): libcurl-multi(3).
+    libcurl calls `_watch` and `_set_timeout` to say which sockets and times to wait for. `_advance` calls libcurl when
+    a socket is ready or the time has passed: libcurl-multi(3).
     """
 
     def __init__(self, hub: Any, clock: Clock) -> None:
@@ -56,18 +56,18 @@ class _Cooperative:
         self._current = getcurrent
         self._waiting: dict[Any, Any] = {}
         self._watchers: dict[int, Any] = {}
-        self._due = self._fires = math.inf
+        self._timeout_at = self._timer_at = math.inf
         self._timer: Any = None
         self._retired = False
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
-        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_time)
+        self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timeout)
 
     def perform(self, handle: Any) -> None:
         self._waiting[handle] = self._current()
         self._multi.add_handle(handle)
         try:
-            self._go_on(pycurl.SOCKET_TIMEOUT, 0)  # begin, rather than at the loop's next turn
+            self._advance(pycurl.SOCKET_TIMEOUT, 0)  # start now, not in the loop's next iteration
             failure = self._hub.switch()
         finally:
             self._waiting.pop(handle, None)
@@ -82,8 +82,8 @@ class _Cooperative:
         if not self._waiting:
             self._multi.close()
 
-    def _go_on(self, number: int, events: int) -> None:
-        """Tell libcurl of a socket that is ready, or that time has passed, and wake whose request has ended."""
+    def _advance(self, number: int, events: int) -> None:
+        """Pass an event (socket ready or timeout) to libcurl, then schedule the greenlets whose requests have ended."""
         if not self._waiting:
             return
         self._multi.socket_action(number, events)
@@ -97,32 +97,32 @@ class _Cooperative:
         self._start_timer()
 
     def _watch(self, what: int, number: int, _multi: Any, _data: Any) -> None:
-        """A socket is to be watched for reading (1), writing (2) or both, which gevent calls the same; or no more."""
+        """Watch a socket for reading (1), writing (2) or both (3), or stop. gevent uses the same numbers."""
         if watcher := self._watchers.pop(number, None):
             watcher.stop()
             watcher.close()
         if what != pycurl.POLL_REMOVE:
             watcher = self._watchers[number] = self._hub.loop.io(number, what)
-            watcher.start(self._go_on, number, what)
+            watcher.start(self._advance, number, what)
 
-    def _set_time(self, milliseconds: int) -> None:
-        self._due = math.inf if milliseconds < 0 else self._monotonic() + milliseconds / 1000
+    def _set_timeout(self, milliseconds: int) -> None:
+        self._timeout_at = math.inf if milliseconds < 0 else self._monotonic() + milliseconds / 1000
 
     def _start_timer(self) -> None:
-        """Unless one runs that fires before: most times that libcurl names are of requests that end long before."""
-        if self._fires <= self._due:
+        """Start the timer unless a running one fires earlier. Most requests end long before their timeout."""
+        if self._timer_at <= self._timeout_at:
             return
         if self._timer is not None:
             self._timer.stop()
             self._timer.close()
-        self._fires = self._due
-        self._timer = self._hub.loop.timer(max(self._due - self._monotonic(), 0))
-        self._timer.start(self._on_time)
+        self._timer_at = self._timeout_at
+        self._timer = self._hub.loop.timer(max(self._timeout_at - self._monotonic(), 0))
+        self._timer.start(self._on_timer)
 
-    def _on_time(self) -> None:
-        self._fires = math.inf
-        if self._monotonic() >= self._due:
-            self._due = math.inf
-            self._go_on(pycurl.SOCKET_TIMEOUT, 0)
+    def _on_timer(self) -> None:
+        self._timer_at = math.inf
+        if self._monotonic() >= self._timeout_at:
+            self._timeout_at = math.inf
+            self._advance(pycurl.SOCKET_TIMEOUT, 0)
         else:
             self._start_timer()

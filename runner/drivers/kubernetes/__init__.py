@@ -1,5 +1,5 @@
-"""The Kubernetes driver: a job is a `batch/v1` Job and a Secret that it owns.
+"""The Kubernetes driver: a job is a `batch/v1` Job and a Secret that the Job owns.
 
-In here: the driver, the API server's client, manifests, and what a Job's and its pods' statuses say. Not in here: what
-an end means for atlas (`runner.tracker`).
+In here: the driver, the API server's client, manifests, and the translation of the status of a Job and its pods into
+an Observation. Not in here: what the end of a job means for atlas (`runner.tracker`).
 """

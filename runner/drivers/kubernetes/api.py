@@ -1,10 +1,10 @@
-"""HTTP to one API server: credentials and addresses by the official client, requests and bodies by us.
+"""HTTP to one API server: the official client reads credentials and addresses, this module sends the requests.
 
-The official client finds the cluster (in a pod, or by a kubeconfig), runs credential plugins, rereads an in-cluster
-token and says which CA, certificate and proxy apply. Its own requests cost several times as much, have no default
-timeout and no bound for a whole answer, so ours go by the HTTP client that the composition root passes in.
+The official client finds the cluster (in a pod, or from a kubeconfig), runs credential plugins, rereads an in-cluster
+token and determines CA, client certificate and proxy. Its own requests cost several times as much, have no default
+timeout and no size limit for a response. So requests use the HTTP client that the composition root passes in.
 
-What an answer means is decided by `refuse`; a silence is `Unsettled`, for the driver to settle.
+`raise_for_status` decides what a response means. A missing response is `Unsettled`; the driver then reads the object.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ from runner.runtime.clock import Clock, Deadline
 log = logging.getLogger("orchestrator.kubernetes")
 
 CREDENTIAL_SECONDS = 60.0
-"""How long credentials are used before they are read again (as client-go does with token files)."""
+"""Credentials are read again after so many seconds (as client-go does with token files)."""
 
 _TOKEN = ("BearerToken", "authorization")
-"""The names by which the official client keeps a token: of a kubeconfig, and of a pod."""
+"""The keys under which the official client stores a token: from a kubeconfig, and in a pod."""
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"  # RFC 7396
 METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
-"""What we want to hear of what we wrote: its metadata alone, as client-go's metadata client asks for it. So no Secret
-comes back, and a Job in half the bytes. (API servers before 1.15 send the whole object all the same.)"""
+"""The Accept header of a write: the response has only the object's metadata, as for client-go's metadata client. So no
+Secret is sent back, and a Job needs half the bytes. (API servers before 1.15 still send the whole object.)"""
 
 
 class ApiServerResponse(msgspec.Struct, frozen=True):
-    """What the API server said."""
+    """A response of the API server. `retry_after` is in seconds."""
 
     status: int
     body: bytes
@@ -54,21 +54,21 @@ class ApiServerResponse(msgspec.Struct, frozen=True):
 
     @property
     def message(self) -> str:
-        """The API server's own words (the `message` of a Status)."""
-        return self._told.message or f"HTTP {self.status}"
+        """The API server's error message (the `message` of a Status)."""
+        return self._status.message or f"HTTP {self.status}"
 
     @property
-    def taken(self) -> bool:
-        """Whether there is an object of that name already.
+    def already_exists(self) -> bool:
+        """Whether a create failed because an object of that name exists.
 
-        A create is answered with 409 also where the namespace's quota was being used by others at that moment: that
-        says nothing of the name (`Conflict` instead of `AlreadyExists`; plugin/resourcequota/controller.go of the
-        API server, 1.34).
+        The API server also returns 409 if another request updates the namespace's quota at the same moment. Then the
+        reason is `Conflict`, not `AlreadyExists`, and the object may not exist (plugin/resourcequota/controller.go of
+        the API server, 1.34).
         """
-        return self.status == 409 and self._told.reason == "AlreadyExists"
+        return self.status == 409 and self._status.reason == "AlreadyExists"
 
     @property
-    def _told(self) -> _Status:
+    def _status(self) -> _Status:
         try:
             return msgspec.json.decode(self.body, type=_Status)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -81,21 +81,22 @@ class _Status(msgspec.Struct):
 
 
 class _Access(msgspec.Struct, frozen=True):
-    """Where the API server is and who we are to it, as one reading had it."""
+    """The address of the API server and the credentials for it, as read from the kubeconfig or the pod's files."""
 
     route: Route
     token: str
-    """The value of the header Authorization; empty where certificates say who we are."""
+    """The value of the header Authorization; empty if a client certificate is used."""
 
     def __repr__(self) -> str:
         return f"_Access({self.route})"
 
 
 class ApiServerClient:
-    """Requests to one API server, from any number of threads and greenlets.
+    """Sends requests to one API server, from any number of threads and greenlets.
 
-    Opens connections when first used, so after the fork. Credentials are read in a thread of their own, since a plugin
-    may take its time. Nobody waits for it but who has none yet, or whose were refused.
+    Opens connections at first use, so after the fork. Credentials are read in a separate thread, since a credential
+    plugin may be slow. A request waits for that thread only if there are no credentials yet or the API server has
+    rejected them.
     """
 
     def __init__(
@@ -105,9 +106,9 @@ class ApiServerClient:
         self._http = http
         self._clock = clock
         self._environ = environ
-        self._lock = threading.Lock()  # never held while anything is waited for
+        self._lock = threading.Lock()  # never held while waiting
         self._access: _Access | None = None
-        self._due = 0.0
+        self._refresh_at = 0.0
         self._reading: Callable[[Deadline], _Access] | None = None
 
     def __repr__(self) -> str:
@@ -123,40 +124,40 @@ class ApiServerClient:
         query: Mapping[str, str] | None = None,
         media: str = JSON,
     ) -> ApiServerResponse:
-        """The answer, whatever its status. Credentials that were refused are read anew, once.
+        """Send a request and return the response, for any status. After a 401, reads the credentials again once.
 
-        Raises Unsettled where there is no whole answer, Unavailable where no request can have been made.
+        Raises Unsettled if the response is missing or incomplete, Unavailable if no request was sent.
         """
-        access = self._access or self._other_than(None, deadline)
-        if self._clock.monotonic() > self._due:
+        access = self._access or self._other_access(None, deadline)
+        if self._clock.monotonic() > self._refresh_at:
             self._read_again()
-        target = f"{path}?{urlencode(query)}" if query else path
+        path_and_query = f"{path}?{urlencode(query)}" if query else path
         content = None if body is None else msgspec.json.encode(body)
-        answer = self._send(access, method, target, deadline, content, media)
-        if answer.status == 401:
-            access = self._other_than(access, deadline)
-            answer = self._send(access, method, target, deadline, content, media)
-        return answer
+        response = self._send(access, method, path_and_query, deadline, content, media)
+        if response.status == 401:
+            access = self._other_access(access, deadline)
+            response = self._send(access, method, path_and_query, deadline, content, media)
+        return response
 
     def _send(
-        self, access: _Access, method: str, target: str, deadline: Deadline, content: bytes | None, media: str
+        self, access: _Access, method: str, path_and_query: str, deadline: Deadline, content: bytes | None, media: str
     ) -> ApiServerResponse:
         headers = [f"Accept: {JSON if method == 'GET' else METADATA}", f"Content-Type: {media}"]
         if access.token:
             headers.append(f"Authorization: {access.token}")
-        response = self._http.request(access.route, method, target, deadline, body=content, headers=headers)
+        response = self._http.request(access.route, method, path_and_query, deadline, body=content, headers=headers)
         return ApiServerResponse(response.status, response.body, response.retry_after)
 
-    def _other_than(self, refused: _Access | None, deadline: Deadline) -> _Access:
-        """What is read anew, or has been since those were read. Raises Unavailable where that fails or takes too long.
+    def _other_access(self, refused: _Access | None, deadline: Deadline) -> _Access:
+        """Credentials that were read after `refused`. Waits for a reading if there are none.
 
-        It may be the same again, where nothing has changed.
+        They may be equal to `refused`, if nothing has changed. Raises Unavailable if reading fails or takes too long.
         """
         deadline.check("reading the credentials for Kubernetes")
         with self._lock:
             if self._access is not None and self._access is not refused:
                 return self._access
-            reading = self._begin()
+            reading = self._start_reading()
         try:
             return reading(deadline)
         except TimeoutError as error:
@@ -166,14 +167,14 @@ class ApiServerClient:
             ) from error
 
     def _read_again(self) -> None:
-        """For those who come later; what is there is used until then."""
+        """Start reading the credentials again. Until that ends, requests use the present ones."""
         with self._lock:
-            if self._clock.monotonic() > self._due:
-                self._begin()
+            if self._clock.monotonic() > self._refresh_at:
+                self._start_reading()
 
-    def _begin(self) -> Callable[[Deadline], _Access]:
-        """The reading that is under way, or one that begins now."""
-        self._due = self._clock.monotonic() + CREDENTIAL_SECONDS
+    def _start_reading(self) -> Callable[[Deadline], _Access]:
+        """The reading that is in progress, or a new one. The caller holds the lock."""
+        self._refresh_at = self._clock.monotonic() + CREDENTIAL_SECONDS
         if self._reading is None:
             self._reading = concurrency.start_thread(self._read)
         return self._reading
@@ -184,7 +185,7 @@ class ApiServerClient:
             access = _read_access(self._settings, self._environ)
         except Unavailable as error:
             if access is not None:
-                log.warning("%s; those read before are used as long as the API server takes them", error)
+                log.warning("%s; the previous credentials are used until the API server rejects them", error)
             raise
         finally:
             with self._lock:
@@ -193,14 +194,14 @@ class ApiServerClient:
 
 
 def _read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> _Access:
-    """Raises Unavailable where there are no credentials that can be used."""
+    """Read address and credentials. Raises Unavailable if there are no usable credentials."""
     configuration = Configuration()
     try:
         if settings.kubeconfig or SERVICE_HOST_ENV_NAME not in environ:
             _read_kubeconfig(configuration, settings)
         else:
             load_incluster_config(configuration)
-        # The client would read files and run the plugin once more, at a moment of its own choice.
+        # The hook would make the client read files and run the plugin again at any later call.
         configuration.refresh_api_key_hook = None
         return _Access(_route(configuration), configuration.get_api_key_with_prefix(*_TOKEN) or "")
     except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
@@ -211,7 +212,7 @@ def _read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> _Ac
 
 
 def _read_kubeconfig(configuration: Configuration, settings: KubernetesSection) -> None:
-    """What `load_kube_config` does; which only logs that a plugin failed, and leaves us to be refused as nobody."""
+    """Like `load_kube_config`, which only logs that a plugin failed and then sends requests without credentials."""
     path = settings.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
     document = KubeConfigMerger(path).config
     if document is None:
@@ -222,12 +223,12 @@ def _read_kubeconfig(configuration: Configuration, settings: KubernetesSection) 
     user = document["users"].get_with_name(name, safe=True) if name else None
     if user and "exec" in user["user"] and not (configuration.api_key or configuration.cert_file):
         raise ConfigException(
-            f"the credential plugin of the kubeconfig's user {name} gave neither a token nor a certificate, see the log"
+            f"the credential plugin of the kubeconfig's user {name} returned neither token nor certificate, see the log"
         )
 
 
 def _route(configuration: Configuration) -> Route:
-    """What the official client has found out; a token is sent with each request instead."""
+    """The route to the API server, from the official client's configuration. Each request adds the token."""
     bypassed = should_bypass_proxies(configuration.host, configuration.no_proxy or "")
     return Route(
         url=configuration.host.rstrip("/"),
@@ -243,26 +244,26 @@ def _route(configuration: Configuration) -> Route:
     )
 
 
-def refuse(answer: ApiServerResponse, doing: str) -> None:
-    """Raise the error that a refusing answer means; return for 2xx, 404 and 409, which the driver understands.
+def raise_for_status(response: ApiServerResponse, action: str) -> None:
+    """Raise the error that an error status means; return for 2xx, 404 and 409, which the driver handles itself.
 
-    `doing` is what we wanted, like "create jobs in namespace x".
+    `action` is what the request should do, like "create jobs in namespace x".
     """
-    status = answer.status
+    status = response.status
     if status < 400 or status in (404, 409):
         return
-    message = answer.message
+    message = response.message
     if status == 429:
-        raise Busy(f"the API server is throttling: {message}", retry_after=answer.retry_after)
+        raise Busy(f"the API server is throttling: {message}", retry_after=response.retry_after)
     if status >= 500:
-        raise Unsettled(f"the API server failed to {doing}: {message}", retry_after=answer.retry_after)
+        raise Unsettled(f"the API server failed to {action}: {message}", retry_after=response.retry_after)
     if status == 403 and "exceeded quota" in message:
         raise Busy(f"the namespace's quota is used up: {message}", retry_after=30)
     if status == 401:
-        raise Unavailable(f"the API server knows our credentials no longer ({message}); renew them", retry_after=10)
+        raise Unavailable(f"the API server rejects our credentials ({message}); renew them", retry_after=10)
     if status == 403:
-        raise Rejected(f"we are not allowed to {doing}: {message}; grant it as in deploy/kubernetes")
-    raise Rejected(f"the API server refused to {doing}: {message}")
+        raise Rejected(f"we are not allowed to {action}: {message}; grant it as in deploy/kubernetes")
+    raise Rejected(f"the API server refused to {action}: {message}")
 
 
 def collection(group: str, namespace: str, kind: str, *names: str) -> str:

@@ -1,7 +1,7 @@
-"""A job as Kubernetes objects: a Job, and the Secret it owns. Pure; the printer shows what the driver would create.
+"""A job as Kubernetes objects: a Job and the Secret that it owns. Pure; the printer prints these objects.
 
-Fields and their meaning: Kubernetes API reference, batch/v1 Job and core/v1 Pod and Secret. Pods fit the `restricted`
-Pod Security Standard; the root filesystem stays writable, since marvin is copied into the image's /toolbox.
+Fields and their meaning: Kubernetes API reference, batch/v1 Job and core/v1 Pod and Secret. Pods comply with the
+`restricted` Pod Security Standard; the root filesystem is writable, since marvin is copied into the image's /toolbox.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from runner.config.drivers import PoolSettings
 from runner.config.types import Config
 from runner.jobs import Cancellation, Container, JobSpec, Report, Resources, SecretRef, Text, Volume
+from runner.observation import Outcome
 
 FINGERPRINT = "orchestrator/fingerprint"
 REPORT = "orchestrator/report"
@@ -28,7 +29,7 @@ Manifest = dict[str, Any]
 
 
 def job_manifest(job: JobSpec, config: Config, *, nonce: str) -> Manifest:
-    """The Job. It names its secrets by reference only. `nonce` tells this creation of the Job from any other."""
+    """The Job. It refers to its secrets by name only. `nonce` distinguishes this Job from others of the same name."""
     pool = config.pools.get(job.pool, PoolSettings())
     secret = f"{job.name}-{nonce}"
     annotations = {
@@ -43,7 +44,7 @@ def job_manifest(job: JobSpec, config: Config, *, nonce: str) -> Manifest:
         "kind": "Job",
         "metadata": {
             "name": job.name,
-            "namespace": namespace(config, job.pool),
+            "namespace": namespace_of(config, job.pool),
             "labels": {**job.labels, **queue},
             "annotations": annotations,
         },
@@ -52,8 +53,8 @@ def job_manifest(job: JobSpec, config: Config, *, nonce: str) -> Manifest:
             "completions": 1,
             "backoffLimit": 0,
             "activeDeadlineSeconds": job.deadlines.total,
-            **({"suspend": True} if pool.queue_name else {}),  # Kueue admits it
-            # A lost node is no fault of the analyzer's: such a pod is replaced and not counted.
+            **({"suspend": True} if pool.queue_name else {}),  # Kueue resumes it
+            # The analyzer is not at fault if a node is lost: the pod is replaced and does not count as a failure.
             "podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget"}]}]},
             "template": {
                 "metadata": {"labels": dict(job.pod_labels)},
@@ -64,7 +65,7 @@ def job_manifest(job: JobSpec, config: Config, *, nonce: str) -> Manifest:
 
 
 def secret_manifest(job: JobSpec, config: Config, values: Mapping[str, str], *, name: str, owner_uid: str) -> Manifest:
-    """The Secret, which goes when its Job goes."""
+    """The Secret. Kubernetes deletes it together with its Job."""
     owner = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -78,7 +79,7 @@ def secret_manifest(job: JobSpec, config: Config, values: Mapping[str, str], *, 
         "kind": "Secret",
         "metadata": {
             "name": name,
-            "namespace": namespace(config, job.pool),
+            "namespace": namespace_of(config, job.pool),
             "labels": dict(job.labels),
             "ownerReferences": [owner],
         },
@@ -89,13 +90,13 @@ def secret_manifest(job: JobSpec, config: Config, values: Mapping[str, str], *, 
 
 
 def tombstone_manifest(cancellation: Cancellation, config: Config, pool: str) -> Manifest:
-    """A Job under the cancelled name that never makes a pod and ends by itself: a late submit collides with it."""
+    """A Job under the cancelled name that creates no pod and ends by itself. A late submit finds that it exists."""
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": cancellation.name,
-            "namespace": namespace(config, pool),
+            "namespace": namespace_of(config, pool),
             "labels": dict(cancellation.labels),
             "annotations": {CANCELLED: encode_report(cancellation.report), POOL: pool},
         },
@@ -116,19 +117,39 @@ def tombstone_manifest(cancellation: Cancellation, config: Config, pool: str) ->
     }
 
 
-def namespace(config: Config, pool: str) -> str:
-    """The namespace that a pool's jobs live in."""
+def stop_patch(cancellation: Cancellation, resource_version: str, *, suspended: bool) -> Manifest:
+    """The patch that ends a Job and its pods gracefully. It fails (409) if the Job has changed since it was read."""
+    suspension = {"parallelism": 0} if suspended else {}  # a queue may resume the Job later
+    return {
+        "metadata": {
+            "resourceVersion": resource_version,
+            "annotations": {CANCELLED: encode_report(cancellation.report)},
+        },
+        "spec": {"activeDeadlineSeconds": 1, **suspension},
+    }
+
+
+def reported_patch(outcome: Outcome, config: Config) -> Manifest:
+    """The patch that records the report and sets the time-to-live, after which Kubernetes removes the Job."""
+    return {
+        "metadata": {"annotations": {REPORTED: outcome.reason}},
+        "spec": {"ttlSecondsAfterFinished": config.limits.retention_seconds},
+    }
+
+
+def namespace_of(config: Config, pool: str) -> str:
+    """The namespace of a pool's jobs."""
     settings = config.pools.get(pool)
     return (settings.namespace if settings else "") or config.cluster.namespace
 
 
 def encode_report(report: Report) -> str:
-    """What an annotation holds of a report."""
+    """A report as the text of an annotation."""
     return msgspec.json.encode(report).decode()
 
 
 def literal(value: str) -> str:
-    """A string that arrives as written: Kubernetes expands `$(X)` in command, args and env, and takes `$$` for `$`."""
+    """Escape a string: Kubernetes expands `$(X)` in command, args and env, and replaces `$$` with `$`."""
     return value.replace("$", "$$")
 
 
@@ -155,7 +176,7 @@ def _pod(job: JobSpec, config: Config, pool: PoolSettings, secret: str) -> Manif
 
 
 def _set(members: Manifest) -> Manifest:
-    """Only the members that have a value."""
+    """The members that are not empty."""
     return {name: value for name, value in members.items() if value not in ("", [], {}, None)}
 
 
@@ -192,7 +213,7 @@ def _argument(argument: Text) -> str:
 
 
 def _environment(secret: str, container: Container) -> list[Manifest]:
-    """The container's own variables, and before them those that only its arguments refer to."""
+    """The variables that only the container's arguments refer to, then the container's own variables."""
     named = {name for name, _ in container.env}
     only_referred = [name for name in container.secret_names() if name not in named]
     referred = [_variable(secret, name, SecretRef(name=name)) for name in only_referred]

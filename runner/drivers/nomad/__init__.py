@@ -1,5 +1,5 @@
-"""The Nomad driver: a job is a batch job with a prestart task, and a Variable at its path.
+"""The Nomad driver: a job is a Nomad batch job with a prestart task, and a Nomad Variable at the job's path.
 
-In here: the driver, Nomad's client, specifications, the Variable that is lock and memory of a job, and what
-allocations say. Not in here: what an end means for atlas (`runner.tracker`).
+In here: the driver, Nomad's client, job specifications, the Variable that locks and records a job, and the translation
+of allocations into an Observation. Not in here: what the end of a job means for atlas (`runner.tracker`).
 """

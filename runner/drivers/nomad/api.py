@@ -1,11 +1,11 @@
-"""HTTP to one Nomad agent: addresses, parameters and TLS settings by python-nomad, over a session of ours.
+"""HTTP to one Nomad agent: python-nomad builds the URLs and parameters, this module's session sends the requests.
 
-python-nomad's own session verifies no certificate unless told to, follows proxies and a .netrc from the environment,
-takes a token along a redirect, bounds no answer, and costs several times as much. So it is given ours, which does none
-of this (it goes by the HTTP client that the composition root passes in); and paths whose parts are quoted, which its
-typed calls don't do.
+python-nomad's own session verifies no certificate by default, uses proxies and a .netrc from the environment, sends the
+token to the target of a redirect, limits no response size, and costs several times as much. The session here does none
+of this; it uses the HTTP client that the composition root passes in. Paths are passed as text with quoted parts, since
+python-nomad's typed calls do not quote.
 
-What an answer means is decided by `refuse`; a silence is `Unsettled`, for the driver to settle.
+`raise_for_status` decides what a response means. A missing response is `Unsettled`; the driver then repeats the step.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from runner.runtime.clock import Clock, Deadline
 _NEXT_PAGE = "x-nomad-nexttoken"
 
 _DENIED = re.compile(r"Permission denied$|ACL token (not found|expired)$")
-# Nomad answers 500 to whatever its handlers return as an error, so its words must tell what will never be taken.
-_NEVER = re.compile(r"\d+ errors? occurred|in nonexistent|[Vv]alidation|is not allowed|namespace .* does not exist")
+# Nomad returns 500 for any error of a handler. Only the message distinguishes requests that it will never accept.
+_PERMANENT = re.compile(r"\d+ errors? occurred|in nonexistent|[Vv]alidation|is not allowed|namespace .* does not exist")
 
 
 class NomadResponse(msgspec.Struct, frozen=True):
-    """What the agent said. `now` is its clock, in seconds since the epoch."""
+    """A response of the agent. `now` is the time of the agent's clock, in seconds since the epoch."""
 
     status: int
     body: bytes
@@ -46,27 +46,27 @@ class NomadResponse(msgspec.Struct, frozen=True):
 
     @property
     def ok(self) -> bool:
-        """What python-nomad asks of an answer, besides its status."""
+        """Whether the status is below 400. python-nomad reads this attribute."""
         return self.status < 400
 
     @property
     def status_code(self) -> int:
-        """By python-nomad's name."""
+        """The status, under the name that python-nomad reads."""
         return self.status
 
     @property
     def denied(self) -> bool:
-        """Whether the token was the trouble. What a client agent answers comes as a 500 (fs and logs)."""
+        """Whether the token was rejected. Responses forwarded from a client agent (fs, logs) have status 500."""
         return self.status == 403 or (self.status >= 400 and bool(_DENIED.search(self.message)))
 
     @property
     def message(self) -> str:
-        """Nomad's own words."""
+        """Nomad's error message, on one line."""
         return " ".join(self.body[:1000].decode(errors="replace").split()) or f"HTTP {self.status}"
 
 
 class NomadClient:
-    """Requests to one Nomad agent, from any number of threads. Opens connections when first used, so after the fork."""
+    """Sends requests to one Nomad agent, from any number of threads. Connects at first use, so after the fork."""
 
     def __init__(self, settings: NomadSection, *, http: HttpClient, clock: Clock) -> None:
         self._settings = settings
@@ -90,18 +90,18 @@ class NomadClient:
         body: Any = None,
         query: Mapping[str, str] | None = None,
     ) -> NomadResponse:
-        """The answer, whatever its status. A token that was refused is read anew, once.
+        """Send a request and return the response, for any status. If the token is rejected, reads its file again once.
 
-        Raises Unsettled where there is no whole answer, Unavailable where no request can have been made.
+        Raises Unsettled if the response is missing or incomplete, Unavailable if no request was sent.
         """
         token = self._token if self._token is not None else self._read_token(None)
-        answer = self._send(method, path, deadline, body, query, token)
-        if answer.denied and (fresh := self._read_token(token)) != token:
-            token, answer = fresh, self._send(method, path, deadline, body, query, fresh)
-        if answer.denied and token and self._send("GET", "acl/token/self", deadline, None, None, token).denied:
-            # Most endpoints say the same of a token that they don't know, and of one that lacks a capability.
-            raise Unavailable("Nomad does not know our token (any more); renew nomad.tokenFile", retry_after=10)
-        return answer
+        response = self._send(method, path, deadline, body, query, token)
+        if response.denied and (fresh := self._read_token(token)) != token:
+            token, response = fresh, self._send(method, path, deadline, body, query, fresh)
+        if response.denied and token and self._send("GET", "acl/token/self", deadline, None, None, token).denied:
+            # Most endpoints return the same error for an unknown token and for one that lacks a capability.
+            raise Unavailable("Nomad does not know our token; renew nomad.tokenFile", retry_after=10)
+        return response
 
     def _send(
         self, method: str, path: str, deadline: Deadline, body: Any, query: Mapping[str, str] | None, token: str
@@ -111,19 +111,21 @@ class NomadClient:
         return self._requester.send(method, path, query or {}, content, headers, deadline)
 
     def _read_token(self, refused: str | None) -> str:
-        """The token in the file, read unless another thread has done so since `refused` was."""
+        """The token. Reads the file unless another thread has read a new token after `refused`."""
         with self._reading:
             if self._token is None or self._token == refused:
                 path = self._settings.token_file
                 try:
                     self._token = Path(path).read_text(encoding="ascii").strip() if path else ""
                 except (OSError, UnicodeDecodeError) as error:
-                    raise Unavailable(f"the Nomad token in {path} cannot be read: {error}", retry_after=10) from error
+                    raise Unavailable(
+                        f"the Nomad token in {path} cannot be read: {error}; check nomad.tokenFile", retry_after=10
+                    ) from error
             return self._token
 
 
 class _Requester(Requester):  # type: ignore[misc]  # python-nomad is not typed
-    """python-nomad's requester, for any path, and with the answer whatever its status."""
+    """python-nomad's requester, for any path. It returns the response for any status."""
 
     def send(
         self,
@@ -135,16 +137,16 @@ class _Requester(Requester):  # type: ignore[misc]  # python-nomad is not typed
         deadline: Deadline,
     ) -> NomadResponse:
         try:
-            answer: NomadResponse = self._request(
+            response: NomadResponse = self._request(
                 method=method, endpoint=f"v1/{path}", params=dict(query), data=body, headers=headers, timeout=deadline
             )
-        except BaseNomadException as error:  # it has the answer, if any
-            answer = error.nomad_resp
-        return answer
+        except BaseNomadException as error:  # it holds the response
+            response = error.nomad_resp
+        return response
 
 
 class _Session:
-    """What python-nomad needs of a session, and no more."""
+    """The methods of a session that python-nomad calls."""
 
     def __init__(self, settings: NomadSection, http: HttpClient, clock: Clock) -> None:
         self._http = http
@@ -192,7 +194,7 @@ class _Session:
         return NomadResponse(response.status, response.body, self._now(response), response.retry_after, next_page)
 
     def _now(self, response: HttpResponse) -> float:
-        """The agent's clock: times in jobs are by the servers' clocks, which ours may be minutes away from."""
+        """The agent's clock. Times in jobs are from the servers' clocks, from which our clock may differ by minutes."""
         said = response.headers.get("date")
         try:
             return parsedate_to_datetime(said).timestamp() if said else self._clock.wall()
@@ -202,32 +204,32 @@ class _Session:
 
 @lru_cache(maxsize=64)
 def _encoded(query: tuple[tuple[str, str], ...]) -> str:
-    """The few queries that are asked all the time."""
+    """The encoded query. There are few different ones, so they are cached."""
     return urlencode(query)
 
 
-def refuse(answer: NomadResponse, doing: str) -> None:
-    """Raise the error that a refusing answer means; return for 2xx, 404 and 409, which the driver understands.
+def raise_for_status(response: NomadResponse, action: str) -> None:
+    """Raise the error that an error status means; return for 2xx, 404 and 409, which the driver handles itself.
 
-    `doing` names the capability that it takes, like "list-jobs in namespace x".
+    `action` names the capability that the request needs, like "list-jobs in namespace x".
     """
-    status = answer.status
+    status = response.status
     if status < 300 or status in (404, 409):
         return
-    message = answer.message
+    message = response.message
     if status == 429:
-        raise Busy(f"Nomad is throttling: {message}", retry_after=answer.retry_after)
-    if answer.denied:
-        raise Rejected(f"our Nomad token lacks {doing}: {message}; grant it as in deploy/nomad")
-    if status == 413 or (status < 500) or _NEVER.search(message):
-        raise Rejected(f"Nomad refused ({doing}): {message}")
+        raise Busy(f"Nomad is throttling: {message}", retry_after=response.retry_after)
+    if response.denied:
+        raise Rejected(f"our Nomad token lacks {action}: {message}; grant it as in deploy/nomad")
+    if status == 413 or (status < 500) or _PERMANENT.search(message):
+        raise Rejected(f"Nomad refused ({action}): {message}")
     if "quota" in message.lower():
         raise Busy(f"the namespace's quota is used up: {message}", retry_after=30)
-    raise Unsettled(f"Nomad failed ({doing}): {message}", retry_after=answer.retry_after)
+    raise Unsettled(f"Nomad failed ({action}): {message}", retry_after=response.retry_after)
 
 
 def quoted(*names: str) -> str:
-    """A path whose every part is one part, whatever is in it. Raises Rejected for what no quoting makes a name."""
+    """A path of quoted parts. Raises Rejected for parts that cannot be quoted: empty, `.` and `..`."""
     if not {"", ".", ".."}.isdisjoint(names):
-        raise Rejected(f"there can be no job of the name {names[-1]!r}")
+        raise Rejected(f"{names[-1]!r} is no valid name of a job; use another name")
     return "/".join(quote(name, safe="") for name in names)

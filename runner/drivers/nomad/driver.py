@@ -1,16 +1,19 @@
-"""The Nomad driver: a Variable that is the lock, and a batch job that can't start without it.
+"""The Nomad driver: a Variable is the lock of a job, and the batch job cannot start without it.
 
     submit    write the Variable (only if there is none) ──▶ register the job (only if there is none)
-    cancel    take the secrets out of the Variable, or write one without ──▶ stop the job, if there is one
-    reported  take the secrets out; the Variable is the memory of the name until the retention is over
+    cancel    remove the secrets from the Variable, or write one without secrets ──▶ stop the job, if there is one
+    reported  remove the secrets; the Variable keeps the name until the retention is over
 
-Each is one check-and-set, after which the outcome cannot change; what follows it is finished by the repeat, or by
-`reconcile`. So a crash between two steps leaves either a Variable without a job (the repeat registers it; without a
-repeat it is reported as deleted, which frees the name) or a closed Variable beside a live job (which cannot start, and
-is stopped by `reconcile`). Nomad never removes Variables, so the report of an end that Nomad has forgotten is still
-pending, and known.
+Each operation starts with one check-and-set, which decides its outcome. A repeat of the operation, or `reconcile`,
+completes the rest. So a crash between two steps leaves one of two states:
 
-An ambiguous answer (a reset, a timeout, a 5xx, no leader) is settled by doing the step again.
+- a Variable without a job: a repeated submit registers the job; without a repeat the job is reported as deleted, after
+  which the name is free;
+- a closed Variable and a live job: the job cannot start, and `reconcile` stops it.
+
+Nomad never removes Variables. So the end of a job that Nomad has garbage-collected can still be reported.
+
+If the result of a request is unknown (a reset, a timeout, a 5xx, no leader), the driver repeats the step.
 """
 
 from __future__ import annotations
@@ -22,14 +25,20 @@ from typing import TypeVar
 from runner.config.types import Config
 from runner.drivers.driver import Retention, each_of
 from runner.drivers.http.client import Unsettled
-from runner.drivers.nomad import record as nomad_record
 from runner.drivers.nomad.api import NomadClient
-from runner.drivers.nomad.listing import LIST_SECONDS, Cache, NamespaceReader, log
+from runner.drivers.nomad.listing import LIST_SECONDS, Cache, NamespaceReader, container_log
 from runner.drivers.nomad.namespace import Namespace
-from runner.drivers.nomad.observation import JobStub
+from runner.drivers.nomad.objects import JobStub
 from runner.drivers.nomad.reconciler import NamespaceReconciler, restored
-from runner.drivers.nomad.record import Record
-from runner.drivers.nomad.specification import namespace, specification
+from runner.drivers.nomad.specification import namespace_of, specification
+from runner.drivers.nomad.variable import (
+    JobVariable,
+    check_size,
+    closed_items,
+    open_items,
+    with_cancellation,
+    with_outcome,
+)
 from runner.errors import Conflict, Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
@@ -37,16 +46,16 @@ from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 
 FRESH_SECONDS = 1.0
-"""The age of a Variable until which its job may still be on its way, registered by whoever wrote it."""
+"""The age of a Variable, in seconds, until which the submit that wrote it may still be registering the job."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-"""Seconds until a step is done again: doubled each time, with jitter (see Backoff)."""
+"""Seconds before a step is repeated: doubled each time, with jitter (see Backoff)."""
 
 _Found = TypeVar("_Found")
 
 
 class NomadDriver:
-    """Jobs on one cluster, in as many namespaces as the pools name."""
+    """Jobs on one cluster, in every namespace that a pool names."""
 
     name = "nomad"
 
@@ -59,7 +68,7 @@ class NomadDriver:
         self._clock = clock
         self._random = random
         pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
-        names = dict.fromkeys(namespace(config, pool) for pool in pools or [config.default_pool])
+        names = dict.fromkeys(namespace_of(config, pool) for pool in pools or [config.default_pool])
         self._namespaces = [Namespace(self._agent, name) for name in names]
         self._cache = Cache()
 
@@ -68,16 +77,16 @@ class NomadDriver:
 
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
-        where = Namespace(self._agent, namespace(self._config, job.pool))
+        namespace = Namespace(self._agent, namespace_of(self._config, job.pool))
         nonce = self._random.randbytes(8).hex()
-        attempt = _Attempt(self._config, self._resolve_secrets, where, job, deadline, nonce)
-        return self._settled(attempt.step, deadline, f"making {job.name}")
+        attempt = _Attempt(self._config, self._resolve_secrets, namespace, job, deadline, nonce)
+        return self._settled(attempt.step, deadline, f"creating {job.name}")
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
-        states = [self._cancel_in(where, cancellation, deadline, False) for where in self._namespaces]
+        states = [self._cancel_in(namespace, cancellation, deadline, False) for namespace in self._namespaces]
         if not any(states) and tombstone:
-            states = [self._cancel_in(where, cancellation, deadline, True) for where in self._namespaces]
+            states = [self._cancel_in(namespace, cancellation, deadline, True) for namespace in self._namespaces]
         return "cancelled" if "cancelled" in states else next(filter(None, states), None)
 
     def list(self) -> Iterator[Observation]:
@@ -88,138 +97,139 @@ class NomadDriver:
                 seen.add(each.name)
                 yield each
 
-    def _listed(self, where: Namespace) -> Iterator[Observation]:
-        return NamespaceReader(self.name, where, self._cache, self._clock).observations()
+    def _listed(self, namespace: Namespace) -> Iterator[Observation]:
+        return NamespaceReader(self.name, namespace, self._cache, self._clock).observations()
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile."""
-        return sum(each_of(self._namespaces, lambda where: [self._reconciled(where, expired)]))
+        return sum(each_of(self._namespaces, lambda namespace: [self._reconciled(namespace, expired)]))
 
-    def _reconciled(self, where: Namespace, expired: Retention | None) -> int:
-        return NamespaceReconciler(where, self._cache, self._clock).run(expired)
+    def _reconciled(self, namespace: Namespace, expired: Retention | None) -> int:
+        return NamespaceReconciler(namespace, self._cache, self._clock).run(expired)
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
         """See Driver.mark_reported."""
         deadline = Deadline.after(LIST_SECONDS, self._clock)
-        for where in self._namespaces:
+        for namespace in self._namespaces:
 
-            def step(where: Namespace = where) -> bool | None:
-                return _mark(where, name, outcome, deadline) or None
+            def step(namespace: Namespace = namespace) -> bool | None:
+                return _mark_reported(namespace, name, outcome, deadline) or None
 
             self._settled(step, deadline, f"marking {name} as reported")
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
         deadline = Deadline.after(LIST_SECONDS, self._clock)
-        for where in self._namespaces:
-            if job := where.job(name, deadline):
-                return log(where, job, container, lines, deadline)
+        for namespace in self._namespaces:
+            if job := namespace.job(name, deadline):
+                return container_log(namespace, job, container, lines, deadline)
         raise Rejected(f"there is no job {name}")
 
     def check(self) -> None:
         """See Driver.check."""
-        for where in self._namespaces:
-            where.check(Deadline.after(5, self._clock))
+        for namespace in self._namespaces:
+            namespace.check(Deadline.after(5, self._clock))
 
     def _cancel_in(
-        self, where: Namespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
+        self, namespace: Namespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
     ) -> State | None:
         def step() -> tuple[State | None] | None:
-            return _cancel(where, cancellation, deadline, tombstone)
+            return _cancel(namespace, cancellation, deadline, tombstone)
 
         (state,) = self._settled(step, deadline, f"cancelling {cancellation.name}")
         return state
 
-    def _settled(self, step: Callable[[], _Found | None], deadline: Deadline, doing: str) -> _Found:
-        """What the step gives. Repeated while it gives None (somebody was faster) or its answer leaves it open."""
-        doubt: Unsettled | None = None
+    def _settled(self, step: Callable[[], _Found | None], deadline: Deadline, action: str) -> _Found:
+        """Repeat the step while it returns None (another write came first) or raises Unsettled. Returns its result."""
+        unsettled: Unsettled | None = None
         for _ in attempts(deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)):
             try:
                 if (found := step()) is not None:
                     return found
             except Unsettled as error:
-                doubt = error
-        if doubt is None:
-            raise Unavailable(f"others kept being faster while {doing}; repeat the request")
-        raise Unavailable(f"{doubt.detail}; repeat the request", retry_after=doubt.retry_after) from doubt
+                unsettled = error
+        if unsettled is None:
+            raise Unavailable(f"other writes kept coming first while {action}; repeat the request")
+        raise Unavailable(f"{unsettled.detail}; repeat the request", retry_after=unsettled.retry_after) from unsettled
 
 
 class _Attempt:
-    """One submit. `step` may be repeated until it gives a state; a nonce tells our own writes from another's."""
+    """One submit. `step` is repeated until it returns a state. The nonce identifies the writes of this submit."""
 
     def __init__(
         self,
         config: Config,
         resolve_secrets: ResolveSecrets,
-        where: Namespace,
+        namespace: Namespace,
         job: JobSpec,
         deadline: Deadline,
         nonce: str,
     ) -> None:
         self._config = config
         self._resolve_secrets = resolve_secrets
-        self._where = where
+        self._namespace = namespace
         self._job = job
         self._deadline = deadline
         self._nonce = nonce
         self._items: dict[str, str] = {}
-        self._hopeful = True
+        self._first_step = True
 
     def step(self) -> State | None:
-        """The state, or None where it has to be looked at again.
+        """The state, or None if the step must be repeated.
 
-        Most jobs are new, so the first step takes the name without a look: two requests for a job instead of three.
+        Most jobs are new, so the first step writes the Variable without reading it: two requests instead of three.
         """
         name = self._job.name
-        if self._hopeful:
-            self._hopeful = False
-            if (state := self._make(0)) is not None:
+        if self._first_step:
+            self._first_step = False
+            if (state := self._write_and_register(0)) is not None:
                 return state
-        record = self._where.record(name, self._deadline)
-        if record is None:
-            return self._make(0)
-        if record.cancelled:
+        variable = self._namespace.variable(name, self._deadline)
+        if variable is None:
+            return self._write_and_register(0)
+        if variable.cancelled:
             return "cancelled"
-        if (known := self._where.job(name, self._deadline)) is not None:
-            return self._found(known, record)
-        if record.nonce == self._nonce:  # our write was applied after all
+        if (known := self._namespace.job(name, self._deadline)) is not None:
+            return self._existing(known, variable)
+        if variable.nonce == self._nonce:  # an earlier write of this submit was applied
             return self._register()
-        if record.fingerprint != self._job.fingerprint and record.reported != "deleted":
+        if variable.fingerprint != self._job.fingerprint and variable.reported != "deleted":
             raise _conflict(name)
-        if record.reported and record.reported != "deleted":
-            return "exists"  # Nomad has forgotten it, we have not
-        if not record.reported and record.age < FRESH_SECONDS:
-            return None  # somebody else is just registering it
-        return self._make(record.index)
+        if variable.reported and variable.reported != "deleted":
+            return "exists"  # Nomad has removed the job; the Variable keeps the name
+        if not variable.reported and variable.age < FRESH_SECONDS:
+            return None  # another submit may be registering it now
+        return self._write_and_register(variable.index)
 
-    def _make(self, index: int) -> State | None:
-        """The step after which the name is ours, and the one after which the job is there."""
+    def _write_and_register(self, index: int) -> State | None:
+        """Write the Variable, which takes the name, then register the job. None if another write came first."""
         items = self._opened()
-        if not self._where.write(self._job.name, items, index, self._deadline):
+        if not self._namespace.write(self._job.name, items, index, self._deadline):
             return None
         return self._register()
 
     def _register(self) -> State | None:
         name = self._job.name
-        if self._where.register(specification(self._job, self._config, self._nonce), self._deadline):
+        if self._namespace.register(specification(self._job, self._config, self._nonce), self._deadline):
             return "created"
-        known, record = self._where.job(name, self._deadline), self._where.record(name, self._deadline)
+        known, variable = self._namespace.job(name, self._deadline), self._namespace.variable(name, self._deadline)
         if known is None:
             return None
-        if record and record.nonce == self._nonce and known.fingerprint != self._job.fingerprint:
-            self._where.drop(name, record.index, self._deadline)  # a job without a Variable, and none of ours
-        return self._found(known)
+        if variable and variable.nonce == self._nonce and known.fingerprint != self._job.fingerprint:
+            # The job is of another request, and its Variable was missing.
+            self._namespace.delete(name, variable.index, self._deadline)
+        return self._existing(known)
 
-    def _found(self, known: JobStub, record: Record | None = None) -> State:
-        """A job is there: made by this very attempt, or by another of the same request, or by another request."""
-        if (known.fingerprint or (record and record.fingerprint)) != self._job.fingerprint:
+    def _existing(self, known: JobStub, variable: JobVariable | None = None) -> State:
+        """The state of an existing job: `created` by this submit, or `exists`. Raises Conflict for another request."""
+        if (known.fingerprint or (variable and variable.fingerprint)) != self._job.fingerprint:
             raise _conflict(self._job.name)
         return "created" if known.nonce == self._nonce else "exists"
 
     def _opened(self) -> dict[str, str]:
         if not self._items:
-            items = nomad_record.opened(self._job, self._resolve_secrets(self._job), self._nonce)
-            nomad_record.refuse_oversized(self._job.name, items)
+            items = open_items(self._job, self._resolve_secrets(self._job), self._nonce)
+            check_size(self._job.name, items)
             self._items = items
         return self._items
 
@@ -229,47 +239,47 @@ def _conflict(name: str) -> Conflict:
 
 
 def _cancel(
-    where: Namespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
+    namespace: Namespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
 ) -> tuple[State | None] | None:
-    """One try at a cancellation: what became of it, or None where somebody was faster."""
+    """One try to cancel: a tuple with the state, or None if another write came first."""
     name = cancellation.name
-    record = where.record(name, deadline)
-    job = where.job(name, deadline)
-    if record is None and job is not None:
-        restored(where, job, deadline)
+    variable = namespace.variable(name, deadline)
+    job = namespace.job(name, deadline)
+    if variable is None and job is not None:
+        restored(namespace, job, deadline)
         return None
-    index = record.index if record else 0
-    if job is None and record and record.reported == "deleted":
-        record = None  # the name is free again, and a late submit would take it
-    if job is None and not tombstone and (record is None or record.open or not record.fingerprint):
+    index = variable.index if variable else 0
+    if job is None and variable and variable.reported == "deleted":
+        variable = None  # the name is free, so a late submit could use it
+    if job is None and not tombstone and (variable is None or variable.open or not variable.fingerprint):
         return (None,)
-    if record is not None and record.cancelled:
-        _stop(where, job, deadline)
+    if variable is not None and variable.cancelled:
+        _stop(namespace, job, deadline)
         return ("cancelled",)
-    if (record and (record.reported or record.ended)) or (job and job.ended):
+    if (variable and (variable.reported or variable.ended)) or (job and job.ended):
         return ("exists",)
-    items = nomad_record.closed(nomad_record.cancelled(record, cancellation))
-    if not where.write(name, items, index, deadline):
+    items = closed_items(with_cancellation(variable, cancellation))
+    if not namespace.write(name, items, index, deadline):
         return None
-    _stop(where, job or where.job(name, deadline), deadline)
+    _stop(namespace, job or namespace.job(name, deadline), deadline)
     return ("cancelled",)
 
 
-def _mark(where: Namespace, name: str, outcome: Outcome, deadline: Deadline) -> bool:
-    """One try at a mark; False where somebody was faster."""
-    record = where.record(name, deadline) or _restored(where, name, deadline)
-    if record is None or record.reported or not (record.fingerprint or record.cancelled):
+def _mark_reported(namespace: Namespace, name: str, outcome: Outcome, deadline: Deadline) -> bool:
+    """One try to record the report. False if another write came first."""
+    variable = namespace.variable(name, deadline) or _restored(namespace, name, deadline)
+    if variable is None or variable.reported or not (variable.fingerprint or variable.cancelled):
         return True
-    items = nomad_record.closed(nomad_record.reported(record, outcome))
-    return where.write(name, items, record.index, deadline)
+    items = closed_items(with_outcome(variable, outcome))
+    return namespace.write(name, items, variable.index, deadline)
 
 
-def _restored(where: Namespace, name: str, deadline: Deadline) -> Record | None:
-    """The record of a job whose Variable somebody has removed, if there is such a job."""
-    job = where.job(name, deadline)
-    return restored(where, job, deadline) if job else None
+def _restored(namespace: Namespace, name: str, deadline: Deadline) -> JobVariable | None:
+    """The restored Variable of a job whose Variable was deleted; None if there is no such job."""
+    job = namespace.job(name, deadline)
+    return restored(namespace, job, deadline) if job else None
 
 
-def _stop(where: Namespace, job: JobStub | None, deadline: Deadline) -> None:
+def _stop(namespace: Namespace, job: JobStub | None, deadline: Deadline) -> None:
     if job is not None and not job.stop:
-        where.stop(job.id, deadline)
+        namespace.stop(job.id, deadline)

@@ -1,7 +1,7 @@
-"""What the driver asks of one Namespace on Nomad, each as one call with typed values. Decides nothing.
+"""The requests of the driver to one Nomad namespace, each as one method with typed values. It decides nothing.
 
-Every call either has its answer, or raises: Unsettled where it may have been applied. `EnforceIndex` and `cas` are
-Nomad's words for "only if nobody was faster".
+Every method returns the result or raises; Unsettled means that the request may have been applied. `EnforceIndex` and
+`cas` are Nomad's parameters for a check-and-set: apply the write only if the index has not changed.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from runner.drivers.nomad import record as nomad_record
-from runner.drivers.nomad.api import NomadClient, NomadResponse, quoted, refuse
-from runner.drivers.nomad.observation import Allocation, Evaluation, JobStub
-from runner.drivers.nomad.record import Record, Variable
+from runner.drivers.nomad.api import NomadClient, NomadResponse, quoted, raise_for_status
+from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub
 from runner.drivers.nomad.specification import Specification
+from runner.drivers.nomad.variable import PREFIX, JobVariable, VariableStub, read_variable, variable_path
 from runner.errors import Rejected
 from runner.runtime.clock import Deadline
 
@@ -26,7 +25,7 @@ _Listed = TypeVar("_Listed")
 
 
 class Listing(msgspec.Struct, Generic[_Listed], frozen=True):
-    """All there is of a kind, and when that was, by the agent's clock."""
+    """All objects of a kind, and the time of the listing by the agent's clock, in seconds since the epoch."""
 
     now: float
     items: list[_Listed]
@@ -42,82 +41,83 @@ class Namespace:
     def __repr__(self) -> str:
         return f"Namespace({self.name})"
 
-    def record(self, name: str, deadline: Deadline) -> Record | None:
-        """What the job's Variable says; None where there is none."""
-        answer = self._call("GET", _variable(name), deadline, "variables read")
-        return None if answer.status == 404 else _record(answer, name)
+    def variable(self, name: str, deadline: Deadline) -> JobVariable | None:
+        """The job's Variable; None if there is none. Raises Rejected if it is not the Orchestrator's."""
+        response = self._call("GET", _endpoint(name), deadline, "variables read")
+        return None if response.status == 404 else _decoded(response, name)
 
     def write(self, name: str, items: Mapping[str, str], index: int, deadline: Deadline) -> bool:
-        """Write the job's Variable if it is still as it was at `index` (0: not there). False where it is not."""
-        body = {"Path": nomad_record.path(name), "Items": items}
-        answer = self._call("POST", _variable(name), deadline, "variables write", body, cas=str(index))
-        self._must_exist(answer)
-        return answer.status != 409
+        """Write the job's Variable if its index is still `index` (0: it does not exist). False if it is not."""
+        body = {"Path": variable_path(name), "Items": items}
+        response = self._call("POST", _endpoint(name), deadline, "variables write", body, cas=str(index))
+        self._must_exist(response)
+        return response.status != 409
 
-    def drop(self, name: str, index: int, deadline: Deadline) -> None:
-        """Delete the job's Variable, if it is still as it was at `index`."""
-        self._call("DELETE", _variable(name), deadline, "variables destroy", cas=str(index))
+    def delete(self, name: str, index: int, deadline: Deadline) -> None:
+        """Delete the job's Variable if its index is still `index`."""
+        self._call("DELETE", _endpoint(name), deadline, "variables destroy", cas=str(index))
 
     def job(self, name: str, deadline: Deadline) -> JobStub | None:
-        """The job; None where there is none."""
-        answer = self._call("GET", quoted("job", name), deadline, "read-job")
-        return None if answer.status == 404 else msgspec.json.decode(answer.body, type=JobStub)
+        """The job; None if there is none."""
+        response = self._call("GET", quoted("job", name), deadline, "read-job")
+        return None if response.status == 404 else msgspec.json.decode(response.body, type=JobStub)
 
     def register(self, specification: Specification, deadline: Deadline) -> bool:
-        """Register a new job. False where the name is taken."""
+        """Register a new job. False if a job of that name exists."""
         body = {"Job": specification, "EnforceIndex": True, "JobModifyIndex": 0}
-        answer = self._agent.call("POST", "jobs", deadline, body=body, query=self._query())
-        if answer.status == 500 and _ENFORCED in answer.message:
+        response = self._agent.call("POST", "jobs", deadline, body=body, query=self._query())
+        if response.status == 500 and _ENFORCED in response.message:
             return False
-        refuse(answer, f"register-job (or submit-job) in namespace {self.name}")
-        self._must_exist(answer)
+        raise_for_status(response, f"register-job (or submit-job) in namespace {self.name}")
+        self._must_exist(response)
         return True
 
     def stop(self, name: str, deadline: Deadline) -> None:
-        """Stop a job and keep its name. Harmless where it has ended."""
+        """Stop a job without removing it. It has no effect on an ended job."""
         self._call("DELETE", quoted("job", name), deadline, "deregister-job (or submit-job)")
 
     def jobs(self, deadline: Deadline) -> Listing[JobStub]:
-        """All jobs of ours."""
+        """All jobs of the Orchestrator."""
         ours = '"manager" in Meta and Meta.manager == "runner"'
         return self._list("jobs", deadline, "list-jobs", JobStub, meta="true", filter=ours)
 
-    def variables(self, deadline: Deadline) -> Listing[Variable]:
-        """All jobs' Variables, without their items. What may be read may be listed (acl/policy.go)."""
-        return self._list("vars", deadline, "variables read", Variable, prefix=nomad_record.PREFIX)
+    def variables(self, deadline: Deadline) -> Listing[VariableStub]:
+        """The Variables of all jobs, without their items. The read capability includes listing (acl/policy.go)."""
+        return self._list("vars", deadline, "variables read", VariableStub, prefix=PREFIX)
 
     def allocations(self, name: str, deadline: Deadline) -> list[Allocation]:
         """The job's allocations, the newest last."""
-        answer = self._call("GET", quoted("job", name, "allocations"), deadline, "read-job")
-        found = [] if answer.status == 404 else msgspec.json.decode(answer.body, type=list[Allocation])
+        response = self._call("GET", quoted("job", name, "allocations"), deadline, "read-job")
+        found = [] if response.status == 404 else msgspec.json.decode(response.body, type=list[Allocation])
         return sorted(found, key=lambda each: each.create_index)
 
     def evaluations(self, name: str, deadline: Deadline) -> list[Evaluation]:
         """The job's evaluations, the newest last."""
-        answer = self._call("GET", quoted("job", name, "evaluations"), deadline, "read-job")
-        found = [] if answer.status == 404 else msgspec.json.decode(answer.body, type=list[Evaluation])
+        response = self._call("GET", quoted("job", name, "evaluations"), deadline, "read-job")
+        found = [] if response.status == 404 else msgspec.json.decode(response.body, type=list[Evaluation])
         return sorted(found, key=lambda each: each.create_index)
 
-    def log(self, allocation: str, task: str, stream: str, size: int, deadline: Deadline) -> str:
-        """The last `size` bytes of what a task has written. Raises Rejected where it has written nothing yet."""
+    def task_log(self, allocation: str, task: str, stream: str, size: int, deadline: Deadline) -> str:
+        """The last `size` bytes of a task's output stream. Raises Rejected if there is no such log yet."""
         path = f"client/fs/logs/{quoted(allocation)}"
         wanted = {"task": task, "type": stream, "plain": "true", "origin": "end", "offset": str(size)}
-        answer = self._call("GET", path, deadline, "read-logs", **wanted)
-        if answer.status == 404:
-            raise Rejected(answer.message)
-        return answer.body.decode(errors="replace")
+        response = self._call("GET", path, deadline, "read-logs", **wanted)
+        if response.status == 404:
+            raise Rejected(response.message)
+        return response.body.decode(errors="replace")
 
     def check(self, deadline: Deadline) -> None:
-        """Raises Rejected, naming the capability, where the token lacks one that a job's life needs.
+        """Raises Rejected, with the name of the capability, if the token lacks one that the driver needs.
 
-        Each is tried on what cannot be: nothing is changed. Reading logs alone can't be tried without a job.
+        Each write is tried with an index that cannot match, so nothing changes. Reading logs cannot be tried, since
+        that needs a job.
         """
         self._call("GET", "jobs", deadline, "list-jobs", per_page="1")
-        self.record(_PROBE, deadline)
+        self.variable(_PROBE, deadline)
         self.job(_PROBE, deadline)
         impossible = 2**62
         self.write(_PROBE, {"never": "written"}, impossible, deadline)
-        self.drop(_PROBE, impossible, deadline)
+        self.delete(_PROBE, impossible, deadline)
         self._try_register(impossible, deadline)
         self.stop(_PROBE, deadline)
 
@@ -131,44 +131,47 @@ class Namespace:
             "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Driver": "none", "Config": {}}]}],
         }
         body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": impossible}
-        answer = self._agent.call("POST", "jobs", deadline, body=body, query=self._query())
-        if _ENFORCED not in answer.message:
-            refuse(answer, f"register-job (or submit-job) in namespace {self.name}")
-            self._must_exist(answer)
+        response = self._agent.call("POST", "jobs", deadline, body=body, query=self._query())
+        if _ENFORCED not in response.message:
+            raise_for_status(response, f"register-job (or submit-job) in namespace {self.name}")
+            self._must_exist(response)
 
     def _list(
         self, path: str, deadline: Deadline, capability: str, kind: type[_Listed], **query: str
     ) -> Listing[_Listed]:
         found: list[_Listed] = []
-        proceed: dict[str, str] = {}
+        next_page: dict[str, str] = {}
         while True:
-            answer = self._call("GET", path, deadline, capability, per_page=PAGE, **query, **proceed)
-            found += msgspec.json.decode(answer.body, type=list[kind])  # type: ignore[valid-type]
-            if not answer.next_page:
-                return Listing(answer.now, found)
-            proceed = {"next_token": answer.next_page}
+            response = self._call("GET", path, deadline, capability, per_page=PAGE, **query, **next_page)
+            found += msgspec.json.decode(response.body, type=list[kind])  # type: ignore[valid-type]
+            if not response.next_page:
+                return Listing(response.now, found)
+            next_page = {"next_token": response.next_page}
 
     def _call(
         self, method: str, path: str, deadline: Deadline, capability: str, body: Any = None, **query: str
     ) -> NomadResponse:
-        answer = self._agent.call(method, path, deadline, body=body, query={**query, **self._query()})
-        refuse(answer, f"{capability} in namespace {self.name}")
-        return answer
+        response = self._agent.call(method, path, deadline, body=body, query={**query, **self._query()})
+        raise_for_status(response, f"{capability} in namespace {self.name}")
+        return response
 
-    def _must_exist(self, answer: NomadResponse) -> None:
-        if answer.status == 404:
-            raise Rejected(f"the Nomad namespace {self.name} is not there: {answer.message}")
+    def _must_exist(self, response: NomadResponse) -> None:
+        if response.status == 404:
+            raise Rejected(
+                f"the Nomad namespace {self.name} does not exist: {response.message}; create it, or correct"
+                " nomad.namespace"
+            )
 
     def _query(self) -> dict[str, str]:
         return {"namespace": self.name}
 
 
-def _variable(name: str) -> str:
-    return quoted("var", nomad_record.path(name))
+def _endpoint(name: str) -> str:
+    return quoted("var", variable_path(name))
 
 
-def _record(answer: NomadResponse, name: str) -> Record | None:
-    record = nomad_record.read(msgspec.json.decode(answer.body, type=Variable), answer.now)
-    if record is None:
-        raise Rejected(f"the Variable {nomad_record.path(name)} is somebody else's; the job's own must have that path")
-    return record
+def _decoded(response: NomadResponse, name: str) -> JobVariable | None:
+    variable = read_variable(msgspec.json.decode(response.body, type=VariableStub), response.now)
+    if variable is None:
+        raise Rejected(f"the Variable {variable_path(name)} was written by another program; delete it")
+    return variable

@@ -48,7 +48,7 @@ class MemoryCluster(Cluster):
         program = self._programs[job.name]
         self.driver.start(job.name)
         if not program.endless:
-            self.driver.finish(job.name, main_exit=program.exit_code, log=program.prints)
+            self.driver.finish(job.name, main_exit=program.exit_code, log_tail=program.prints)
 
 
 @contextmanager

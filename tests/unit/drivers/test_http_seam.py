@@ -1,7 +1,7 @@
-"""The Kubernetes and the Nomad driver over an HTTP client that is no network, by a clock that stands still.
+"""The Kubernetes and the Nomad driver on a simulated HTTP client and a manual clock.
 
-What the composition root builds, with its three outside parts replaced: no socket is opened and no time passes. The
-servers here know just enough for a submit; a fault says what becomes of one request.
+The composition root builds the drivers with HTTP client, clock and randomness replaced: no socket is opened and no time
+passes. The simulated servers implement only what a submit needs. A fault defines what happens to one request.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from tests.conformance import jobs
 from tests.deadlines import within
 
 Fault = str
-"""`lost`: applied, and its response is lost; `unsent`: neither; `silent`: not applied, nothing until the deadline."""
+"""`lost`: applied, but no response; `unsent`: not applied, fails at once; `silent`: not applied, fails at deadline."""
 
 
 class Server:
-    """Answers from its own memory; the next fault that is planned for a request, `POST jobs` say, befalls it."""
+    """Responds from its own memory. `faults` lists requests, like `POST jobs`, with the fault that happens to each."""
 
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
@@ -75,7 +75,7 @@ class Server:
 
 
 class ApiServer(Server):
-    """Objects by path. A create of a name that is taken is answered with 409."""
+    """Objects by path. Creating an object that exists returns 409."""
 
     def kind(self, path: str) -> str:
         return path.partition("/namespaces/")[2].split("/")[1]
@@ -92,7 +92,7 @@ class ApiServer(Server):
 
 
 class Agent(Server):
-    """Variables by path, written by check-and-set; jobs by name, registered once."""
+    """Variables by path, written by check-and-set; jobs by name, each registered at most once."""
 
     def kind(self, path: str) -> str:
         return path.split("/")[2]
@@ -181,7 +181,7 @@ def test_a_submit_on_kubernetes_takes_two_requests_and_no_time(
     assert clock.slept == []
 
 
-def test_a_create_whose_response_is_lost_is_settled_by_asking_for_the_name(
+def test_after_a_create_whose_response_was_lost_the_driver_reads_the_job(
     kubernetes: tuple[Driver, ApiServer], clock: ManualClock
 ) -> None:
     driver, server = kubernetes
@@ -191,7 +191,7 @@ def test_a_create_whose_response_is_lost_is_settled_by_asking_for_the_name(
     assert sum(1 for path in server.kept if "/jobs/" in path) == 1
 
 
-def test_a_create_that_never_arrived_is_made_again_after_a_pause(
+def test_a_create_that_did_not_arrive_is_repeated_after_a_pause(
     kubernetes: tuple[Driver, ApiServer], clock: ManualClock
 ) -> None:
     driver, server = kubernetes
@@ -212,7 +212,7 @@ def test_a_submit_on_nomad_takes_two_requests_and_no_time(nomad: tuple[Driver, A
 
 
 @pytest.mark.parametrize("request_", ["POST var", "POST jobs"])
-def test_a_step_whose_response_is_lost_is_settled_by_asking_for_the_variable(
+def test_after_a_step_whose_response_was_lost_the_driver_reads_the_variable(
     nomad: tuple[Driver, Agent], clock: ManualClock, request_: str
 ) -> None:
     driver, server = nomad
@@ -224,7 +224,7 @@ def test_a_step_whose_response_is_lost_is_settled_by_asking_for_the_variable(
     assert 0.05 <= clock.slept[0] <= 0.1
 
 
-def test_silence_until_the_deadline_leaves_it_to_the_repeat(
+def test_no_response_until_the_deadline_is_unavailable_and_asks_for_a_repeat(
     driver_and_server: tuple[Driver, Server], clock: ManualClock
 ) -> None:
     driver, server = driver_and_server
@@ -235,7 +235,7 @@ def test_silence_until_the_deadline_leaves_it_to_the_repeat(
     assert server.kept == {}
 
 
-def test_another_request_under_the_name_is_a_conflict(
+def test_a_different_request_for_the_same_name_is_a_conflict(
     driver_and_server: tuple[Driver, Server], clock: ManualClock
 ) -> None:
     driver, _ = driver_and_server
@@ -245,7 +245,7 @@ def test_another_request_under_the_name_is_a_conflict(
         driver.submit(wanted(name=first.name, fingerprint="two"), within(5, clock))
 
 
-def test_the_same_seed_gives_the_same_requests_to_the_byte(make_config: Callable[..., Config]) -> None:
+def test_the_same_seed_produces_identical_requests(make_config: Callable[..., Config]) -> None:
     def kept(seed: int) -> dict[str, dict[str, Any]]:
         clock = ManualClock()
         server = Agent(clock)

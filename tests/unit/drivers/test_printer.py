@@ -1,4 +1,4 @@
-"""runner.drivers.printer: what would be created, as YAML that a cluster reads the same way."""
+"""runner.drivers.printer: what would be created, as YAML and JSON that parse to the same objects."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ def test_a_job_is_printed_with_its_secret_masked(job: JobSpec, config: Config) -
         assert not isinstance(value, Secret) or value.reveal() not in render(job, config)
 
 
-def test_the_values_are_shown_where_they_are_given(job: JobSpec, config: Config) -> None:
+def test_secret_values_are_printed_if_they_are_given(job: JobSpec, config: Config) -> None:
     (_, secret) = documents(render(job, config, {"SSH_PRIVATE_KEY": "a\nkey"}))
     assert secret["stringData"] == {"SSH_PRIVATE_KEY": "a\nkey"}
 
 
-def test_a_toml_is_printed_line_by_line(job: JobSpec, config: Config) -> None:
+def test_a_toml_document_is_printed_line_by_line(job: JobSpec, config: Config) -> None:
     assert any(line.strip() == 'runID = "r-1"' for line in render(job, config).splitlines())
 
 
@@ -67,7 +67,7 @@ def test_a_toml_is_printed_line_by_line(job: JobSpec, config: Config) -> None:
         lambda inner: st.lists(inner, min_size=1) | st.dictionaries(st.text(), inner, min_size=1),
     )
 )
-def test_whatever_is_printed_is_read_back_the_same(value: Any) -> None:
+def test_printed_values_parse_to_the_same_values(value: Any) -> None:
     assert documents(as_yaml([{"value": value}])) == [{"value": value}]
     assert documents(as_json([{"value": value}])) == [{"value": value}]
 
@@ -95,7 +95,7 @@ def test_the_driver_prints_yaml_on_a_terminal(job: JobSpec, config: Config) -> N
     assert terminal.getvalue() == render(job, config)
 
 
-def test_the_driver_prints_the_tombstone_of_a_check_that_has_not_come(
+def test_the_driver_prints_the_tombstone_of_a_check_that_was_not_submitted(
     job: JobSpec, cancellation: Cancellation, config: Config
 ) -> None:
     out = io.StringIO()

@@ -110,7 +110,7 @@ def test_a_success_is_the_jobs_own_to_publish_and_is_marked(world: World, sample
 
 def test_a_failure_is_published_with_its_reason_and_evidence(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
-    world.driver.finish(job.name, main_exit=3, log="cannot open https://u:secret@host/x\n")
+    world.driver.finish(job.name, main_exit=3, log_tail="cannot open https://u:secret@host/x\n")
     world.tracker.round()
 
     (sent,) = world.inbox.taken

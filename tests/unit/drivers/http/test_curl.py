@@ -1,4 +1,4 @@
-"""runner.drivers.http.curl: one request and its whole response, against sockets that behave well and badly."""
+"""runner.drivers.http.curl: requests and responses, against scripted servers that behave correctly and incorrectly."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ from tests.doubles.scripted_server import Conversation, ScriptedServer, scripted
 SECRET = "s3cr3t-token"
 
 
-class InGreenlets(CurlHttpClient):
-    """Each request in a greenlet, as a worker of the sidecar's pool makes them."""
+class GreenletClient(CurlHttpClient):
+    """Sends each request from a greenlet, as a worker of the sidecar's pool does."""
 
     def request(self, *args: Any, **named: Any) -> HttpResponse:
         asked = gevent.spawn(super().request, *args, **named)
         gevent.wait([asked])
-        reply: HttpResponse = asked.get()
-        return reply
+        response: HttpResponse = asked.get()
+        return response
 
 
 @pytest.fixture
 def cooperating() -> Iterator[None]:
-    """In this thread greenlets wait, as in a worker of the sidecar's pool."""
+    """Waiting in this thread yields to other greenlets, as in a worker of the sidecar's pool."""
     concurrency.cooperate(threads=2)
     yield
     del concurrency._here.hub
 
 
 @pytest.fixture(params=["thread", "greenlet"])
-def asking(request: pytest.FixtureRequest) -> CurlHttpClient:
+def client(request: pytest.FixtureRequest) -> CurlHttpClient:
     if request.param == "thread":
         return CurlHttpClient(SystemClock())
     request.getfixturevalue("cooperating")
-    return InGreenlets(SystemClock())
+    return GreenletClient(SystemClock())
 
 
-def ask(asking: CurlHttpClient, url: str, *, seconds: float = 5.0, **route: object) -> HttpResponse:
+def send(client: CurlHttpClient, url: str, *, seconds: float = 5.0, **route: object) -> HttpResponse:
     route = {"server": "the server", "trust": "server.caFile", **route}
-    return asking.request(Route(url=url, **route), "GET", "/v1/jobs", within(seconds))  # type: ignore[arg-type]
+    return client.request(Route(url=url, **route), "GET", "/v1/jobs", within(seconds))  # type: ignore[arg-type]
 
 
-class TestARequest:
-    def test_arrives_as_it_was_given(self, asking: CurlHttpClient) -> None:
+class TestRequest:
+    def test_arrives_unchanged(self, client: CurlHttpClient) -> None:
         with scripted_server() as server:
             route = Route(url=server.url + "/base")
             body = b"x" * 2_000_000
             headers = ["Authorization: Bearer a", "Content-Type: application/merge-patch+json"]
-            asking.request(route, "PATCH", "/a/../b%2Fc?d=e%20f", within(5), body=body, headers=headers)
+            client.request(route, "PATCH", "/a/../b%2Fc?d=e%20f", within(5), body=body, headers=headers)
         (asked,) = server.asked
         assert (asked.method, asked.path, asked.body) == ("PATCH", "/base/a/../b%2Fc?d=e%20f", body)
         assert asked.headers["authorization"] == "Bearer a"
@@ -71,11 +71,11 @@ class TestARequest:
         assert asked.headers["user-agent"] == "orchestrator"
         assert "expect" not in asked.headers, "waiting for a 100 costs a round trip"
 
-    def test_has_no_body_unless_it_was_given_one_whatever_came_before(self, asking: CurlHttpClient) -> None:
+    def test_has_a_body_only_if_given_even_after_a_request_with_one(self, client: CurlHttpClient) -> None:
         with scripted_server() as server:
             route = Route(url=server.url)
             for method, body in (("POST", b"{}"), ("GET", None), ("POST", b"{1}"), ("DELETE", None)):
-                asking.request(route, method, "/", within(5), body=body)
+                client.request(route, method, "/", within(5), body=body)
         assert [(each.method, each.body) for each in server.asked] == [
             ("POST", b"{}"),
             ("GET", b""),
@@ -84,22 +84,22 @@ class TestARequest:
         ]
         assert server.asked[1].headers.keys().isdisjoint({"content-type", "content-length"})
 
-    def test_follows_the_one_before_on_the_same_connection(self, asking: CurlHttpClient) -> None:
+    def test_reuses_the_connection_of_the_previous_request(self, client: CurlHttpClient) -> None:
         with scripted_server() as server:
             for _ in range(5):
-                ask(asking, server.url)
+                send(client, server.url)
         assert (len(server.asked), server.connections) == (5, 1)
 
-    def test_shares_a_connection_with_no_other_thread(self, asking: CurlHttpClient) -> None:
+    def test_shares_no_connection_with_another_thread(self, client: CurlHttpClient) -> None:
         with scripted_server() as server:
             for _ in range(3):
-                thread = threading.Thread(target=ask, args=(asking, server.url))
+                thread = threading.Thread(target=send, args=(client, server.url))
                 thread.start()
                 thread.join()
         assert (len(server.asked), server.connections) == (3, 3)
 
-    def test_that_finds_its_connection_closed_is_sent_on_another(self, asking: CurlHttpClient) -> None:
-        """Which whoever writes must know: had the server read the first before it closed, it has been asked twice."""
+    def test_is_sent_again_on_a_new_connection_if_the_kept_one_was_closed(self, client: CurlHttpClient) -> None:
+        """The server may receive it twice: here it reads the first one before it closes the connection."""
 
         def script(conversation: Conversation) -> None:
             conversation.receive()
@@ -110,69 +110,69 @@ class TestARequest:
         with scripted_server(script) as server:
             route = Route(url=server.url)
             for _ in range(2):
-                asking.request(route, "POST", "/", within(5), body=b"{}")
+                client.request(route, "POST", "/", within(5), body=b"{}")
         assert [each.method for each in server.asked] == ["POST", "POST", "POST"]
         assert server.connections == 2
 
     @pytest.mark.parametrize("broken", ["a\r\nX-Evil: b", "a\nb", "a\0b", "é"])
-    def test_with_a_header_that_would_be_two_is_not_sent_and_the_value_not_quoted(
-        self, asking: CurlHttpClient, broken: str
+    def test_with_an_injected_header_is_not_sent_and_the_error_does_not_quote_the_value(
+        self, client: CurlHttpClient, broken: str
     ) -> None:
         with scripted_server() as server:
             headers = [f"Authorization: Bearer {SECRET}{broken}"]
             with pytest.raises(Unavailable, match="Authorization") as caught:
-                asking.request(Route(url=server.url), "GET", "/", within(5), headers=headers)
+                client.request(Route(url=server.url), "GET", "/", within(5), headers=headers)
         assert SECRET not in str(caught.value)
         assert not server.asked
 
-    def test_takes_nothing_from_the_environment(
-        self, asking: CurlHttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    def test_ignores_the_environment(
+        self, client: CurlHttpClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
             monkeypatch.setenv(name, "http://127.0.0.1:1")
         monkeypatch.setenv("HOME", str(tmp_path))
         (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login somebody password {SECRET}\n")
         with scripted_server() as server:
-            ask(asking, server.url)
+            send(client, server.url)
         assert "authorization" not in server.asked[0].headers
 
-    def test_speaks_nothing_but_http(self, asking: CurlHttpClient, tmp_path: Path) -> None:
+    def test_uses_no_protocol_other_than_http(self, client: CurlHttpClient, tmp_path: Path) -> None:
         (tmp_path / "v1").write_text("a file")
         with pytest.raises(Unavailable):
-            asking.request(Route(url=f"file://{tmp_path}"), "GET", "/v1", within(5))
+            client.request(Route(url=f"file://{tmp_path}"), "GET", "/v1", within(5))
 
 
-class TestAnAnswer:
+class TestResponse:
     @pytest.mark.parametrize("status", [200, 201, 404, 409, 422, 500, 503])
-    def test_is_given_whatever_its_status(self, asking: CurlHttpClient, status: int) -> None:
+    def test_is_returned_for_any_status(self, client: CurlHttpClient, status: int) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
-            conversation.answer(status, b"its own words")
+            conversation.answer(status, b"the body")
 
         with scripted_server(script) as server:
-            assert ask(asking, server.url) == HttpResponse(status, b"its own words")
+            assert send(client, server.url) == HttpResponse(status, b"the body")
 
-    def test_that_redirects_is_not_followed(self, asking: CurlHttpClient) -> None:
+    def test_with_a_redirect_is_not_followed(self, client: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             conversation.answer(307, b"", {"Location": f"http://127.0.0.1:{conversation.number}/elsewhere"})
 
         with scripted_server(script) as server:
-            assert ask(asking, server.url).status == 307
+            assert send(client, server.url).status == 307
         assert len(server.asked) == 1
 
     @pytest.mark.parametrize(
         ("value", "seconds"), [("7", 7), ("0", None), ("999999999", 3600), ("soon", None), ("-3", None)]
     )
-    def test_says_when_to_come_again(self, asking: CurlHttpClient, value: str, seconds: int | None) -> None:
+    def test_has_the_seconds_of_retry_after(self, client: CurlHttpClient, value: str, seconds: int | None) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             conversation.answer(429, b"", {"Retry-After": value})
 
         with scripted_server(script) as server:
-            assert ask(asking, server.url).retry_after == seconds
+            assert send(client, server.url).retry_after == seconds
 
-    def test_has_those_headers_that_were_asked_for(self, asking: CurlHttpClient) -> None:
+    def test_has_only_the_requested_headers(self, client: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             while True:
                 conversation.receive()
@@ -180,12 +180,12 @@ class TestAnAnswer:
 
         with scripted_server(script) as server:
             route = Route(url=server.url)
-            asked = asking.request(route, "GET", "/", within(5), wanted=("date", "x-nomad-nexttoken"))
-            unasked = asking.request(route, "GET", "/", within(5))
+            asked = client.request(route, "GET", "/", within(5), wanted=("date", "x-nomad-nexttoken"))
+            unasked = client.request(route, "GET", "/", within(5))
         assert asked.headers == {"x-nomad-nexttoken": "a:b", "date": "then"}
         assert unasked.headers == {}
 
-    def test_may_come_in_chunks_and_pieces(self, asking: CurlHttpClient) -> None:
+    def test_may_arrive_in_chunks_and_several_packets(self, client: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             conversation.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
@@ -193,39 +193,39 @@ class TestAnAnswer:
             conversation.send(b"2\r\nde\r\n0\r\n\r\n")
 
         with scripted_server(script) as server:
-            assert ask(asking, server.url).body == b"abcde"
+            assert send(client, server.url).body == b"abcde"
 
-    def test_over_its_bound_is_none(self, asking: CurlHttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(curl, "MAX_ANSWER", 1000)
+    def test_over_the_size_limit_is_an_error(self, client: CurlHttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(curl, "MAX_RESPONSE_BYTES", 1000)
 
         def script(conversation: Conversation) -> None:
             conversation.receive()
             conversation.answer(200, b"x" * 1001)
 
         with scripted_server(script) as server, pytest.raises(Unsettled, match=r"(?i)size|large|exceed"):
-            ask(asking, server.url)
+            send(client, server.url)
 
 
-class TestSilence:
-    def test_a_deadline_that_has_passed_sends_nothing(self, asking: CurlHttpClient) -> None:
+class TestNoResponse:
+    def test_a_deadline_that_has_passed_sends_nothing(self, client: CurlHttpClient) -> None:
         with scripted_server() as server, pytest.raises(Timeout, match="GET /v1/jobs"):
-            ask(asking, server.url, seconds=-1)
+            send(client, server.url, seconds=-1)
         assert server.connections == 0
 
-    def test_nobody_there_is_known_to_have_applied_nothing(self, asking: CurlHttpClient) -> None:
+    def test_a_refused_connection_is_unavailable_and_not_unsettled(self, client: CurlHttpClient) -> None:
         with scripted_server() as server:
             url = server.url
         with pytest.raises(Unavailable, match="cannot be reached") as caught:
-            ask(asking, url)
+            send(client, url)
         assert not isinstance(caught.value, Unsettled)
 
-    def test_a_name_that_does_not_resolve_is_the_same(self, asking: CurlHttpClient) -> None:
+    def test_an_unresolvable_name_is_unavailable_and_not_unsettled(self, client: CurlHttpClient) -> None:
         with pytest.raises(Unavailable, match="cannot be reached") as caught:
-            ask(asking, "http://nowhere.invalid:80")
+            send(client, "http://nowhere.invalid:80")
         assert not isinstance(caught.value, Unsettled)
 
     @pytest.mark.parametrize("how", ["nothing", "half a head", "a byte at a time"])
-    def test_no_whole_answer_by_the_deadline_leaves_it_open(self, asking: CurlHttpClient, how: str) -> None:
+    def test_an_incomplete_response_at_the_deadline_is_unsettled(self, client: CurlHttpClient, how: str) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             if how == "half a head":
@@ -239,21 +239,23 @@ class TestSilence:
 
         began = time.monotonic()
         with scripted_server(script) as server, pytest.raises(Unsettled, match="did not answer"):
-            ask(asking, server.url, seconds=0.5)
+            send(client, server.url, seconds=0.5)
         assert 0.4 < time.monotonic() - began < 3
 
-    def test_silence_is_given_up_long_before_a_late_deadline(self, asking: CurlHttpClient) -> None:
+    def test_a_silent_server_is_unsettled_long_before_a_late_deadline(self, client: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             conversation.wait(20)
 
         began = time.monotonic()
         with scripted_server(script) as server, pytest.raises(Unsettled):
-            ask(asking, server.url, seconds=60, silence_seconds=1)
+            send(client, server.url, seconds=60, silence_seconds=1)
         assert time.monotonic() - began < 10
 
     @pytest.mark.parametrize("how", ["reset", "end", "half an answer"])
-    def test_a_connection_that_ends_instead_leaves_it_open(self, asking: CurlHttpClient, how: str) -> None:
+    def test_a_connection_that_closes_before_the_whole_response_is_unsettled(
+        self, client: CurlHttpClient, how: str
+    ) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             if how == "half an answer":
@@ -262,11 +264,11 @@ class TestSilence:
                 conversation.reset()
 
         with scripted_server(script) as server, pytest.raises(Unsettled):
-            ask(asking, server.url)
+            send(client, server.url)
         assert len(server.asked) == 1
 
-    def test_what_failed_leaves_nothing_behind_for_the_next(self, asking: CurlHttpClient) -> None:
-        """A late answer to a request that was given up must never be taken for the answer to the one after it."""
+    def test_a_late_response_is_never_used_for_the_next_request(self, client: CurlHttpClient) -> None:
+        """The first request times out. Its response arrives later and must not become the second request's response."""
 
         def script(conversation: Conversation) -> None:
             conversation.receive()
@@ -276,9 +278,9 @@ class TestSilence:
 
         with scripted_server(script) as server:
             with pytest.raises(Unsettled):
-                ask(asking, server.url, seconds=0.3)
+                send(client, server.url, seconds=0.3)
             time.sleep(0.5)
-            assert ask(asking, server.url).body == b"answer 2"
+            assert send(client, server.url).body == b"answer 2"
 
 
 @pytest.fixture(scope="module")
@@ -289,13 +291,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    made = Authority(tmp_path_factory.mktemp("stranger"), "somebody else")
+def other_authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    made = Authority(tmp_path_factory.mktemp("other"), "other authority")
     made.create()
     return made
 
 
-def presenting(pair: Pair, *, clients_of: Authority | None = None) -> ssl.SSLContext:
+def tls_context(pair: Pair, *, clients_of: Authority | None = None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pair.certificate, pair.key)
     if clients_of:
@@ -305,94 +307,96 @@ def presenting(pair: Pair, *, clients_of: Authority | None = None) -> ssl.SSLCon
 
 
 @pytest.fixture
-def here(authority: Authority) -> Iterator[ScriptedServer]:
-    """A server with a certificate for this very address."""
-    with scripted_server(context=presenting(authority.issue("here", hosts=("127.0.0.1",)))) as server:
+def local_server(authority: Authority) -> Iterator[ScriptedServer]:
+    """A server with a certificate for its own address."""
+    with scripted_server(context=tls_context(authority.issue("here", hosts=("127.0.0.1",)))) as server:
         yield server
 
 
 class TestTLS:
-    def test_a_server_of_the_named_authority_is_asked(
-        self, asking: CurlHttpClient, here: ScriptedServer, authority: Authority
+    def test_a_server_with_a_certificate_of_the_named_ca_is_accepted(
+        self, client: CurlHttpClient, local_server: ScriptedServer, authority: Authority
     ) -> None:
-        assert ask(asking, here.url, ca_file=str(authority.pair.certificate)).status == 200
+        assert send(client, local_server.url, ca_file=str(authority.pair.certificate)).status == 200
 
-    @pytest.mark.parametrize("ca", ["the system's", "a stranger's", "no file"])
-    def test_any_other_is_not(self, asking: CurlHttpClient, here: ScriptedServer, stranger: Authority, ca: str) -> None:
-        path = {"the system's": "", "a stranger's": str(stranger.pair.certificate), "no file": "/nowhere/ca.pem"}[ca]
+    @pytest.mark.parametrize("ca", ["the system's", "another", "no file"])
+    def test_any_other_ca_is_rejected(
+        self, client: CurlHttpClient, local_server: ScriptedServer, other_authority: Authority, ca: str
+    ) -> None:
+        path = {"the system's": "", "another": str(other_authority.pair.certificate), "no file": "/nowhere/ca.pem"}[ca]
         with pytest.raises(Unavailable, match=r"TLS .* check server\.caFile") as caught:
-            ask(asking, here.url, ca_file=path)
+            send(client, local_server.url, ca_file=path)
         assert not isinstance(caught.value, Unsettled)
-        assert not here.asked
+        assert not local_server.asked
 
-    def test_nor_one_whose_certificate_is_for_another_name(self, asking: CurlHttpClient, authority: Authority) -> None:
+    def test_a_certificate_for_another_name_is_rejected(self, client: CurlHttpClient, authority: Authority) -> None:
         ca = str(authority.pair.certificate)
-        elsewhere = presenting(authority.issue("elsewhere", hosts=("cluster.internal",)))
+        elsewhere = tls_context(authority.issue("elsewhere", hosts=("cluster.internal",)))
         with scripted_server(context=elsewhere) as server:
             with pytest.raises(Unavailable, match="TLS"):
-                ask(asking, server.url, ca_file=ca)
+                send(client, server.url, ca_file=ca)
             assert not server.asked
-            assert ask(asking, server.url, ca_file=ca, server_name="cluster.internal").status == 200
+            assert send(client, server.url, ca_file=ca, server_name="cluster.internal").status == 200
 
-    def test_verification_can_be_switched_off_by_a_kubeconfig(
-        self, asking: CurlHttpClient, here: ScriptedServer
+    def test_a_kubeconfig_can_switch_verification_off(
+        self, client: CurlHttpClient, local_server: ScriptedServer
     ) -> None:
-        assert ask(asking, here.url, verify=False).status == 200
+        assert send(client, local_server.url, verify=False).status == 200
 
-    def test_our_own_certificate_is_shown(
-        self, asking: CurlHttpClient, authority: Authority, stranger: Authority
+    def test_the_client_certificate_is_sent(
+        self, client: CurlHttpClient, authority: Authority, other_authority: Authority
     ) -> None:
         server_pair, ca = authority.issue("here", hosts=("127.0.0.1",)), str(authority.pair.certificate)
-        ours, foreign = authority.issue("orchestrator"), stranger.issue("orchestrator")
-        with scripted_server(context=presenting(server_pair, clients_of=authority)) as server:
+        ours, foreign = authority.issue("orchestrator"), other_authority.issue("orchestrator")
+        with scripted_server(context=tls_context(server_pair, clients_of=authority)) as server:
             for pair in (None, foreign):
                 files = {"cert_file": str(pair.certificate), "key_file": str(pair.key)} if pair else {}
                 with pytest.raises(Unavailable):
-                    ask(CurlHttpClient(SystemClock()), server.url, ca_file=ca, **files)
+                    send(CurlHttpClient(SystemClock()), server.url, ca_file=ca, **files)
             assert not server.asked
-            reply = ask(asking, server.url, ca_file=ca, cert_file=str(ours.certificate), key_file=str(ours.key))
-        assert reply.status == 200
+            response = send(client, server.url, ca_file=ca, cert_file=str(ours.certificate), key_file=str(ours.key))
+        assert response.status == 200
 
-    def test_files_that_were_written_anew_are_read_anew(
+    def test_changed_certificate_files_are_read_again(
         self,
-        asking: CurlHttpClient,
-        here: ScriptedServer,
+        client: CurlHttpClient,
+        local_server: ScriptedServer,
         authority: Authority,
-        stranger: Authority,
+        other_authority: Authority,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         monkeypatch.setattr(curl, "FILES_SECONDS", 0.0)
         ca = tmp_path / "ca.pem"
         ca.write_bytes(authority.pair.certificate.read_bytes())
-        assert ask(asking, here.url, ca_file=str(ca)).status == 200
-        ca.write_bytes(stranger.pair.certificate.read_bytes())
+        assert send(client, local_server.url, ca_file=str(ca)).status == 200
+        ca.write_bytes(other_authority.pair.certificate.read_bytes())
         os.utime(ca, (1, 1))
         with pytest.raises(Unavailable, match="TLS"):
-            ask(asking, here.url, ca_file=str(ca))
+            send(client, local_server.url, ca_file=str(ca))
 
 
-class TestAProxy:
-    def test_leads_to_the_server_which_is_verified_all_the_same(
-        self, asking: CurlHttpClient, here: ScriptedServer, authority: Authority
+class TestProxy:
+    def test_tunnels_to_the_server_whose_certificate_is_still_verified(
+        self, client: CurlHttpClient, local_server: ScriptedServer, authority: Authority
     ) -> None:
         with scripted_server(Conversation.tunnel) as proxy:
             route = Route(
-                url=here.url,
+                url=local_server.url,
                 ca_file=str(authority.pair.certificate),
                 proxy=proxy.url,
                 proxy_headers=("Proxy-Authorization: Basic abc",),
             )
             headers = [f"Authorization: Bearer {SECRET}"]
-            assert asking.request(route, "GET", "/", within(5), headers=headers).status == 200
+            assert client.request(route, "GET", "/", within(5), headers=headers).status == 200
         (connect,) = proxy.asked
-        assert (connect.method, connect.path) == ("CONNECT", f"127.0.0.1:{here.port}")
+        assert (connect.method, connect.path) == ("CONNECT", f"127.0.0.1:{local_server.port}")
         assert connect.headers["proxy-authorization"] == "Basic abc"
         assert "authorization" not in connect.headers, "the token is for the server alone"
-        assert here.asked[0].headers["authorization"] == f"Bearer {SECRET}"
-        assert "proxy-authorization" not in here.asked[0].headers
+        assert local_server.asked[0].headers["authorization"] == f"Bearer {SECRET}"
+        assert "proxy-authorization" not in local_server.asked[0].headers
 
-    def test_that_refuses_is_named_and_its_password_is_not(self, asking: CurlHttpClient) -> None:
+    def test_that_refuses_is_reported_without_its_password(self, client: CurlHttpClient) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             conversation.answer(407)
@@ -400,13 +404,13 @@ class TestAProxy:
         with scripted_server(script) as proxy:
             url = proxy.url.replace("http://", f"http://somebody:{SECRET}@")
             with pytest.raises(Unavailable, match="407") as caught:
-                ask(asking, "https://cluster.internal:6443", proxy=url)
+                send(client, "https://cluster.internal:6443", proxy=url)
             assert SECRET not in str(caught.value) + repr(Route(url="https://x", proxy=url))
 
 
 @pytest.mark.usefixtures("cooperating")
 class TestGreenlets:
-    def test_ask_at_once_each_over_a_connection_that_the_next_may_have(self) -> None:
+    def test_send_requests_concurrently_and_reuse_the_connections(self) -> None:
         together = threading.Barrier(16)
 
         def script(conversation: Conversation) -> None:
@@ -416,35 +420,35 @@ class TestGreenlets:
                     together.wait(5)
                 conversation.answer(body=asked.path.encode())
 
-        asking = CurlHttpClient(SystemClock())
+        client = CurlHttpClient(SystemClock())
         with scripted_server(script) as server:
-            for turn in ("first", "second"):
-                asked = [gevent.spawn(_path, asking, server.url, f"/{turn}/{number}") for number in range(16)]
+            for batch in ("first", "second"):
+                asked = [gevent.spawn(_path, client, server.url, f"/{batch}/{number}") for number in range(16)]
                 gevent.joinall(asked)
-                assert [each.value for each in asked] == [f"/{turn}/{number}".encode() for number in range(16)]
-                assert gevent.spawn(_path, asking, server.url, f"/alone/{turn}").get() == f"/alone/{turn}".encode()
+                assert [each.value for each in asked] == [f"/{batch}/{number}".encode() for number in range(16)]
+                assert gevent.spawn(_path, client, server.url, f"/alone/{batch}").get() == f"/alone/{batch}".encode()
             assert server.connections == 16
 
-    def test_have_each_their_own_deadline(self) -> None:
+    def test_each_have_their_own_deadline(self) -> None:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             conversation.wait(20)
 
-        asking = CurlHttpClient(SystemClock())
+        client = CurlHttpClient(SystemClock())
         with scripted_server(script) as server:
-            patient = [gevent.spawn(_waited, asking, server.url, 20)]
-            hasty = [gevent.spawn(_waited, asking, server.url, seconds) for seconds in (0.6, 0.3)]
-            patient.append(gevent.spawn(_waited, asking, server.url, 20))
+            patient = [gevent.spawn(_waited, client, server.url, 20)]
+            hasty = [gevent.spawn(_waited, client, server.url, seconds) for seconds in (0.6, 0.3)]
+            patient.append(gevent.spawn(_waited, client, server.url, 20))
             gevent.joinall(hasty)
             waited = [each.value + 0.01 for each in hasty]  # libcurl counts whole milliseconds
             assert [each >= seconds for each, seconds in zip(waited, (0.6, 0.3), strict=True)] == [True, True]
             assert not any(each.ready() for each in patient)
         gevent.joinall(patient)
 
-    def test_that_wait_for_an_answer_get_it_over_a_route_that_is_none_any_more(
-        self, here: ScriptedServer, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_that_wait_get_their_response_although_the_connections_were_retired(
+        self, local_server: ScriptedServer, authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Whoever has begun ends in peace; the connections end with the last of them."""
+        """Retired connections are closed after the last running request has ended."""
         monkeypatch.setattr(curl, "FILES_SECONDS", 0.0)
         ca = tmp_path / "ca.pem"
         ca.write_bytes(authority.pair.certificate.read_bytes())
@@ -453,7 +457,7 @@ class TestGreenlets:
         def script(conversation: Conversation) -> None:
             conversation.receive()
             if conversation.number == 1:
-                conversation.wait(20)  # and is given up
+                conversation.wait(20)  # the client is killed meanwhile
             if conversation.number == 2:
                 conversation.wait(0.5)
             conversation.answer()
@@ -462,20 +466,20 @@ class TestGreenlets:
                     conversation.receive()
                 ended.set()
 
-        asking = CurlHttpClient(SystemClock())
+        client = CurlHttpClient(SystemClock())
         with scripted_server(script) as server:
-            given_up = gevent.spawn(ask, asking, server.url, ca_file=str(ca))
+            given_up = gevent.spawn(send, client, server.url, ca_file=str(ca))
             gevent.sleep(0.1)
             given_up.kill()
-            slow = gevent.spawn(ask, asking, server.url, ca_file=str(ca))
+            slow = gevent.spawn(send, client, server.url, ca_file=str(ca))
             gevent.sleep(0.1)
             os.utime(ca, (1, 1))
-            assert gevent.spawn(ask, asking, server.url, ca_file=str(ca)).get().status == 200
+            assert gevent.spawn(send, client, server.url, ca_file=str(ca)).get().status == 200
             assert not slow.ready()
             assert slow.get().status == 200
             assert ended.wait(5), "the old connection was closed"
 
-    def test_let_each_other_go_on_while_they_pause_or_wait_for_what_blocks(self) -> None:
+    def test_run_while_others_sleep_or_wait_for_a_thread(self) -> None:
         done: list[str] = []
 
         def wait(how: Callable[[float], None], seconds: float) -> None:
@@ -489,18 +493,18 @@ class TestGreenlets:
         gevent.joinall([gevent.spawn(wait, how, seconds) for how, seconds in plans])
         assert done == ["pause 0.1", "block 0.2", "pause 0.3", "block 0.4"]
 
-    def test_are_told_what_went_wrong_in_what_blocks(self) -> None:
+    def test_receive_the_exception_of_a_function_run_in_a_thread(self) -> None:
         with pytest.raises(KeyError, match="why"):
             gevent.spawn(concurrency.run_in_thread, {}.__getitem__, "why").get()
 
 
-def _path(asking: CurlHttpClient, url: str, path: str) -> bytes:
-    return asking.request(Route(url=url), "GET", path, within(5)).body
+def _path(client: CurlHttpClient, url: str, path: str) -> bytes:
+    return client.request(Route(url=url), "GET", path, within(5)).body
 
 
-def _waited(asking: CurlHttpClient, url: str, seconds: float) -> float:
-    """How long for an answer that never came."""
+def _waited(client: CurlHttpClient, url: str, seconds: float) -> float:
+    """Send a request that gets no response. Returns the seconds until it failed."""
     began = time.monotonic()
     with pytest.raises(Unsettled):
-        ask(asking, url, seconds=seconds)
+        send(client, url, seconds=seconds)
     return time.monotonic() - began

@@ -1,4 +1,4 @@
-"""runner.drivers.kubernetes.api: whose credentials are sent, and who waits while a plugin takes its time."""
+"""runner.drivers.kubernetes.api: which credentials are sent, and which requests wait for a slow credential plugin."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ printf '{{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredenti
 
 
 class Cluster:
-    """An API server that takes one token, and a plugin that takes its time to give one."""
+    """An API server that accepts certain tokens, and a credential plugin that a test can block."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.valid = {"first"}
         self.renewed = threading.Event()
-        self.known("first")
+        self.set_token("first")
         self.release()
         plugin = directory / "plugin"
         plugin.write_text(PLUGIN.format(directory=directory))
@@ -75,12 +75,12 @@ class Cluster:
         path.write_text(document if isinstance(document, str) else yaml.safe_dump(document))
         return KubernetesSection(kubeconfig=str(path))
 
-    def known(self, token: str) -> None:
-        """What the plugin gives."""
+    def set_token(self, token: str) -> None:
+        """Set the token that the plugin returns."""
         (self.directory / "token").write_text(token)
 
     def hold(self) -> None:
-        """Let the plugin hang."""
+        """Block the plugin until `release`."""
         (self.directory / "released").unlink()
 
     def release(self) -> None:
@@ -111,14 +111,14 @@ def api(cluster: Cluster) -> ApiServerClient:
 
 @pytest.fixture
 def cooperating() -> Iterator[None]:
-    """In this thread greenlets wait, as in a worker of the sidecar's pool."""
+    """Waiting in this thread yields to other greenlets, as in a worker of the sidecar's pool."""
     concurrency.cooperate(threads=1)
     yield
     del concurrency._here.hub
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def always_refresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials are read again for every request."""
     monkeypatch.setattr(kubernetes_api, "CREDENTIAL_SECONDS", 0.0)
 
@@ -128,7 +128,9 @@ def ask(api: ApiServerClient, seconds: float = 10.0, path: str = "/version") -> 
 
 
 @pytest.mark.usefixtures("cooperating")
-def test_a_slow_plugin_runs_once_for_all_who_wait_and_the_others_go_on(cluster: Cluster, api: ApiServerClient) -> None:
+def test_a_slow_plugin_runs_once_for_all_waiting_requests_and_blocks_no_other_greenlet(
+    cluster: Cluster, api: ApiServerClient
+) -> None:
     cluster.hold()
     waiters = [gevent.spawn(ask, api) for _ in range(10)]
     gevent.spawn(cluster.release)
@@ -138,7 +140,7 @@ def test_a_slow_plugin_runs_once_for_all_who_wait_and_the_others_go_on(cluster: 
 
 
 @pytest.mark.parametrize("waiting_by", ["thread", "greenlet"])
-def test_a_plugin_that_hangs_costs_no_more_than_the_deadline(
+def test_a_request_waits_for_a_blocked_plugin_no_longer_than_its_deadline(
     cluster: Cluster, api: ApiServerClient, waiting_by: str, request: pytest.FixtureRequest
 ) -> None:
     if waiting_by == "greenlet":
@@ -151,11 +153,11 @@ def test_a_plugin_that_hangs_costs_no_more_than_the_deadline(
     assert cluster.runs == 1
 
 
-@pytest.mark.usefixtures("impatient")
-def test_nobody_waits_for_credentials_as_long_as_there_are_some(cluster: Cluster, api: ApiServerClient) -> None:
+@pytest.mark.usefixtures("always_refresh")
+def test_no_request_waits_while_accepted_credentials_are_being_renewed(cluster: Cluster, api: ApiServerClient) -> None:
     ask(api)
     cluster.hold()
-    cluster.known("second")
+    cluster.set_token("second")
     for _ in range(3):
         assert ask(api).status == 200
     cluster.valid = {"second"}
@@ -163,25 +165,25 @@ def test_nobody_waits_for_credentials_as_long_as_there_are_some(cluster: Cluster
     assert ask(api).status == 200
 
 
-@pytest.mark.usefixtures("impatient")
-def test_credentials_that_cannot_be_read_again_are_used_on_and_that_is_said(
+@pytest.mark.usefixtures("always_refresh")
+def test_credentials_that_cannot_be_read_again_stay_in_use_with_a_warning(
     cluster: Cluster, api: ApiServerClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     ask(api)
     cluster.write("{")
 
-    def is_said() -> bool:
+    def is_logged() -> bool:
         assert ask(api).status == 200
-        return "those read before are used" in caplog.text
+        return "the previous credentials are used" in caplog.text
 
-    eventually(is_said)
+    eventually(is_logged)
 
 
-@pytest.mark.usefixtures("impatient")
-def test_new_credentials_are_read_without_a_refusal(cluster: Cluster, api: ApiServerClient) -> None:
+@pytest.mark.usefixtures("always_refresh")
+def test_new_credentials_are_read_before_the_old_ones_are_rejected(cluster: Cluster, api: ApiServerClient) -> None:
     cluster.valid = {"first", "second"}
     ask(api)
-    cluster.known("second")
+    cluster.set_token("second")
 
     def is_sent() -> bool:
         assert ask(api).status == 200
@@ -190,21 +192,23 @@ def test_new_credentials_are_read_without_a_refusal(cluster: Cluster, api: ApiSe
     eventually(is_sent)
 
 
-def test_refused_credentials_are_read_anew_once(cluster: Cluster, api: ApiServerClient) -> None:
+def test_rejected_credentials_are_read_again_once(cluster: Cluster, api: ApiServerClient) -> None:
     ask(api)
     cluster.valid = {"second"}
     assert ask(api).status == 401
     assert cluster.runs == 2
-    cluster.known("second")
+    cluster.set_token("second")
     assert ask(api).status == 200
     assert ask(api).status == 200
     assert cluster.runs == 3
 
 
-def test_whoever_is_refused_after_that_has_no_need_to(cluster: Cluster, api: ApiServerClient) -> None:
+def test_a_late_rejection_of_old_credentials_uses_those_that_were_read_since(
+    cluster: Cluster, api: ApiServerClient
+) -> None:
     ask(api)
     cluster.valid = {"second"}
-    cluster.known("second")
+    cluster.set_token("second")
     with ThreadPoolExecutor() as pool:
         late = pool.submit(ask, api, path="/late")
         eventually(lambda: cluster.server.asked[-1].path == "/late")
@@ -217,26 +221,26 @@ def test_whoever_is_refused_after_that_has_no_need_to(cluster: Cluster, api: Api
 @pytest.mark.parametrize(
     "document", ["{", "", "[]", "- a", "a: b", "\x00", {"clusters": 1}, {"current-context": "x", "contexts": [1]}]
 )
-def test_a_kubeconfig_that_is_none_is_said(cluster: Cluster, document: Any) -> None:
+def test_an_invalid_kubeconfig_is_reported(cluster: Cluster, document: Any) -> None:
     with pytest.raises(Unavailable, match=r"no usable credentials for Kubernetes .*; in a pod"):
         ask(client(cluster.write(document)))
 
 
-def test_a_plugin_that_fails_is_said_and_nobody_is_asked_without_credentials(
+def test_a_failing_plugin_is_reported_and_no_request_is_sent_without_credentials(
     cluster: Cluster, api: ApiServerClient
 ) -> None:
     token = cluster.directory / "token"
     token.unlink()
-    with pytest.raises(Unavailable, match="credential plugin of the kubeconfig's user u gave neither"):
+    with pytest.raises(Unavailable, match="credential plugin of the kubeconfig's user u returned neither"):
         ask(api)
     assert cluster.server.asked == []
-    cluster.known("first")
+    cluster.set_token("first")
     assert ask(api).status == 200
 
 
 @pytest.mark.parametrize("user", [{}, {"user": "u"}], ids=["nobody", "a user"])
-def test_a_kubeconfig_without_credentials_is_one(cluster: Cluster, user: dict[str, str]) -> None:
-    """As for `kubectl proxy`."""
+def test_a_kubeconfig_without_credentials_is_valid(cluster: Cluster, user: dict[str, str]) -> None:
+    """`kubectl proxy` needs none."""
     cluster.valid = {""}
     document = {
         "clusters": [{"name": "c", "cluster": {"server": cluster.server.url}}],
@@ -247,7 +251,7 @@ def test_a_kubeconfig_without_credentials_is_one(cluster: Cluster, user: dict[st
     assert ask(api).status == 200
 
 
-def test_no_token_is_shown(cluster: Cluster, api: ApiServerClient) -> None:
+def test_no_repr_contains_a_token(cluster: Cluster, api: ApiServerClient) -> None:
     ask(api)
     assert cluster.server.url in repr(api)
     assert "first" not in repr(api) + repr(api._access)

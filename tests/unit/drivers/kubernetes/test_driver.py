@@ -1,4 +1,4 @@
-"""The Kubernetes driver, where it takes an API server that a real one is not, or is at one moment only."""
+"""The Kubernetes driver against responses that a real API server never gives, or gives only at certain moments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.clock import ManualClock
 
 
 class Api:
-    """Answers from a table of namespace and kind; a status alone stands for a refusal."""
+    """Responds from a table by namespace and kind. An integer instead of a list is an error status."""
 
     def __init__(self, **listed: dict[str, Any]) -> None:
         self.listed = listed
@@ -41,7 +41,7 @@ def job(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def listing(make_config: Callable[..., Config]) -> Callable[[Api], tuple[list[str], str]]:
-    """The names that a driver of two namespaces lists, and its error."""
+    """The names that a driver with two namespaces lists, and the text of its error."""
 
     def listed(api: Api) -> tuple[list[str], str]:
         config = make_config(
@@ -64,15 +64,16 @@ def listing(make_config: Callable[..., Config]) -> Callable[[Api], tuple[list[st
     return listed
 
 
-def test_whatever_has_no_jobs_at_all_is_no_api_server(listing: Callable[[Api], tuple[list[str], str]]) -> None:
-    """Or all of them would be taken for deleted. A real one lists nothing even where there is no such namespace."""
+def test_a_404_for_the_list_of_jobs_is_an_error(listing: Callable[[Api], tuple[list[str], str]]) -> None:
+    """Otherwise all jobs would count as deleted. A real API server returns an empty list even for no namespace."""
     seen, said = listing(Api(one={"jobs": 404}, two={"jobs": [job("b")]}))
     assert seen == ["b"]
     assert "no jobs in one" in said
+    assert "check the address in the kubeconfig" in said
 
 
 @pytest.mark.parametrize("kind", ["jobs", "pods"])
-def test_a_namespace_that_cannot_be_seen_does_not_hide_the_others(
+def test_an_error_in_one_namespace_does_not_hide_the_others(
     listing: Callable[[Api], tuple[list[str], str]], kind: str
 ) -> None:
     seen, said = listing(Api(one={"jobs": [job("a")], kind: 403}, two={"jobs": [job("b")]}))
@@ -80,8 +81,8 @@ def test_a_namespace_that_cannot_be_seen_does_not_hide_the_others(
     assert f"not allowed to list {kind} in namespace one" in said
 
 
-def test_a_job_is_never_shown_with_what_its_pod_was_before(listing: Callable[[Api], tuple[list[str], str]]) -> None:
-    """A Job ends after its pod: seen in this order, one that has failed has a pod that says why."""
+def test_jobs_are_listed_before_pods(listing: Callable[[Api], tuple[list[str], str]]) -> None:
+    """A Job ends after its pod. In this order a failed Job has its pod's final state, with the reason."""
     api = Api(one={"jobs": [job("a")]}, two={})
     listing(api)
     assert api.asked == ["one jobs", "one pods", "two jobs", "two pods"]

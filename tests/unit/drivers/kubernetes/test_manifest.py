@@ -1,4 +1,4 @@
-"""runner.drivers.kubernetes.manifest: a job as Kubernetes objects, in which every value arrives as written."""
+"""runner.drivers.kubernetes.manifest: a job as Kubernetes objects. Every value reaches the container unchanged."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def values(job: JobSpec) -> dict[str, str]:
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Kubernetes' rule, from the API reference of `args`, `command` and `env`.
+    """Kubernetes' expansion rule, from the API reference of `args`, `command` and `env`.
 
     "Variable references $(VAR_NAME) are expanded using the container's environment. If a variable cannot be resolved,
     the reference in the input string will be unchanged. Double $$ are reduced to a single $, which allows for escaping
@@ -98,8 +98,8 @@ def started(container: Mapping[str, Any], secrets: Mapping[str, str]) -> tuple[l
     return [expand(part, variables) for part in (*container["command"], *container["args"])], variables
 
 
-def meant(container: Container, secrets: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-    """What the command says that it is to be started with."""
+def specified(container: Container, secrets: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """The command line and the environment that the job specifies."""
 
     def plain(text: Any) -> str:
         return secrets[text.name] if isinstance(text, SecretRef) else text
@@ -107,8 +107,8 @@ def meant(container: Container, secrets: Mapping[str, str]) -> tuple[list[str], 
     return [*container.command, *map(plain, container.args)], {name: plain(value) for name, value in container.env}
 
 
-class TestTheModel:
-    """The rule above, in the corners that Kubernetes' own code settles (third_party/forked/golang/expansion)."""
+class TestExpansionModel:
+    """`expand` in the edge cases that Kubernetes' code defines (third_party/forked/golang/expansion)."""
 
     @pytest.mark.parametrize(
         ("text", "result"),
@@ -130,7 +130,7 @@ class TestTheModel:
         assert expand(text, {"ONE": "1", "TWO": "2"}) == result
 
 
-class TestValuesArriveAsWritten:
+class TestValuesArriveUnchanged:
     @given(st.text() | st.text("$(){}AB"), st.dictionaries(st.text("AB"), st.text()))
     @example("$(A)", {"A": "1"})
     @example("$$(A)", {"A": "1"})
@@ -141,26 +141,26 @@ class TestValuesArriveAsWritten:
         assert expand(literal(text), variables) == text
 
     @pytest.mark.parametrize("kind", RUNS)
-    def test_every_container_is_started_as_its_command_says(self, kind: str, cluster: Config) -> None:
+    def test_every_container_is_started_with_the_specified_command(self, kind: str, cluster: Config) -> None:
         job = jobs(kind, cluster)
         pod = manifest(job, cluster)["spec"]["template"]["spec"]
         for container, made in zip(job.containers, pod.get("initContainers", []) + pod["containers"], strict=True):
             (command, variables) = started(made, values(job))
-            (meant_command, meant_variables) = meant(container, values(job))
-            assert command == meant_command
-            assert meant_variables.items() <= variables.items()
-            # What its arguments alone refer to is there besides, and nothing else.
-            assert set(variables) == set(meant_variables) | set(container.secret_names())
+            (specified_command, specified_variables) = specified(container, values(job))
+            assert command == specified_command
+            assert specified_variables.items() <= variables.items()
+            # The only other variables are the secrets that its arguments refer to.
+            assert set(variables) == set(specified_variables) | set(container.secret_names())
 
     @given(
         branch=st.text("$(){}RESULT_HTTP_TOKEN", min_size=1, max_size=40),
         message=st.text("$(){}\n\"'\\ RESULT_HTTP_TOKEN", max_size=60),
     )
-    def test_hostile_values_stay_inert(self, branch: str, message: str, cluster: Config) -> None:
+    def test_hostile_values_are_not_expanded(self, branch: str, message: str, cluster: Config) -> None:
         job = jobs("transformer_run", cluster, __vcs_meta__base_branch=branch, __patch_commit__commit__message=message)
         pod = manifest(job, cluster)["spec"]["template"]["spec"]
         for container, made in zip(job.containers, pod["initContainers"] + pod["containers"], strict=True):
-            assert started(made, values(job))[0] == meant(container, values(job))[0]
+            assert started(made, values(job))[0] == specified(container, values(job))[0]
 
     def test_a_secret_with_a_dollar_is_not_expanded_again(self, cluster: Config) -> None:
         url = "https://user:$(SENTRY_DSN)$$@git.example/x"
@@ -171,14 +171,14 @@ class TestValuesArriveAsWritten:
 
 class TestSecrets:
     @pytest.mark.parametrize("kind", RUNS)
-    def test_no_value_is_anywhere_in_the_job(self, kind: str, cluster: Config) -> None:
+    def test_no_secret_value_is_in_the_job(self, kind: str, cluster: Config) -> None:
         job = jobs(kind, cluster)
         written = json.dumps(manifest(job, cluster))
         for value in values(job).values():
             assert value not in written
             assert json.dumps(value)[1:-1] not in written
 
-    def test_the_secret_has_them_and_goes_when_its_job_goes(self, cluster: Config) -> None:
+    def test_the_secret_has_the_values_and_is_deleted_with_its_job(self, cluster: Config) -> None:
         job = jobs("analysis_run", cluster)
         made = manifest(job, cluster)
         name = made["metadata"]["annotations"][SECRET]
@@ -205,7 +205,7 @@ class TestSecrets:
             "stringData": values(job),
         }
 
-    def test_every_reference_leads_to_that_secret(self, cluster: Config) -> None:
+    def test_every_reference_names_that_secret(self, cluster: Config) -> None:
         job = jobs("analysis_run", cluster)
         pod = manifest(job, cluster)["spec"]["template"]["spec"]
         referred = {
@@ -218,7 +218,7 @@ class TestSecrets:
 
 
 class TestJob:
-    def test_name_labels_and_what_tells_it_apart(self, cluster: Config) -> None:
+    def test_name_labels_and_annotations(self, cluster: Config) -> None:
         job = jobs("analysis_run", cluster)
         assert manifest(job, cluster)["metadata"] == {
             "name": "analysis-s7-r-1-3",
@@ -237,7 +237,9 @@ class TestJob:
         kept = manifest(job, cluster)["metadata"]["annotations"][REPORT]
         assert msgspec.json.decode(kept, type=Report) == job.report
 
-    def test_it_runs_once_and_within_its_deadline_and_a_lost_node_is_not_its_fault(self, cluster: Config) -> None:
+    def test_it_runs_once_within_its_deadline_and_a_lost_node_does_not_count_as_a_failure(
+        self, cluster: Config
+    ) -> None:
         spec = manifest(jobs("analysis_run", cluster), cluster)["spec"]
         assert {name: value for name, value in spec.items() if name != "template"} == {
             "parallelism": 1,
@@ -251,7 +253,7 @@ class TestJob:
         assert "ttlSecondsAfterFinished" not in json.dumps(manifest(jobs("analysis_run", cluster), cluster))
 
     @pytest.mark.parametrize("kind", RUNS)
-    def test_pods_fit_the_restricted_standard(self, kind: str, cluster: Config) -> None:
+    def test_pods_comply_with_the_restricted_standard(self, kind: str, cluster: Config) -> None:
         pod = manifest(jobs(kind, cluster), cluster)["spec"]["template"]["spec"]
         assert pod["restartPolicy"] == "Never"
         assert pod["automountServiceAccountToken"] is False
@@ -301,13 +303,13 @@ class TestJob:
         pod = manifest(jobs("analysis_run", config), config)["spec"]["template"]["spec"]
         assert pod["volumes"][-1] == {"name": "credentialsdir", "emptyDir": {}}
 
-    def test_without_a_pool_the_clusters_section_says_where(self, cluster: Config) -> None:
+    def test_without_a_pool_the_settings_of_the_kubernetes_section_apply(self, cluster: Config) -> None:
         pod = manifest(jobs("analysis_run", cluster), cluster)["spec"]["template"]["spec"]
         assert pod["nodeSelector"] == {"disk": "ssd"}
         assert pod["imagePullSecrets"] == [{"name": "pull"}]
         assert not {"tolerations", "priorityClassName"} & set(pod)
 
-    def test_a_pool_may_say_otherwise(self, cluster: Config) -> None:
+    def test_the_settings_of_a_pool_take_precedence(self, cluster: Config) -> None:
         job = jobs("analysis_run", cluster, ___meta={"resource_pool": "plan-pf"})
         made = manifest(job, cluster)
         pod = made["spec"]["template"]["spec"]
@@ -322,12 +324,12 @@ class TestJob:
         ]
         assert pod["priorityClassName"] == "high"
 
-    def test_optional_members_are_left_out_where_nothing_is_set(self, config: Config) -> None:
+    def test_optional_members_without_a_value_are_omitted(self, config: Config) -> None:
         pod = manifest(jobs("patcher_run", config), config)["spec"]["template"]["spec"]
         assert not {"nodeSelector", "tolerations", "priorityClassName", "imagePullSecrets", "initContainers"} & set(pod)
 
 
-def test_a_tombstone_takes_the_name_makes_no_pod_and_ends_by_itself(cluster: Config) -> None:
+def test_a_tombstone_has_the_name_creates_no_pod_and_ends_by_itself(cluster: Config) -> None:
     (cancellation,) = plan(read("cancel_check_run", whole("cancel_check_run")), cluster)
     assert isinstance(cancellation, Cancellation)
     made = tombstone_manifest(cancellation, cluster, "plan-pf")

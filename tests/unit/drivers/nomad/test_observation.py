@@ -1,4 +1,4 @@
-"""What Nomad shows, in the words that all drivers share."""
+"""Nomad jobs and allocations as Observations."""
 
 from __future__ import annotations
 
@@ -8,23 +8,18 @@ import msgspec
 import pytest
 
 from runner.config.types import Config
-from runner.drivers.nomad import record as nomad_record
+from runner.drivers.nomad.objects import Allocation, Counts, Evaluation, JobStub, Summary
 from runner.drivers.nomad.observation import (
-    Allocation,
-    Counts,
-    Evaluation,
     Evidence,
-    JobStub,
-    Summary,
     failed_task,
+    log_task,
     observation,
     overdue,
     shortage,
-    talking_task,
     without_job,
 )
-from runner.drivers.nomad.record import Ended, Record
 from runner.drivers.nomad.specification import specification
+from runner.drivers.nomad.variable import Ended, JobVariable, with_cancellation
 from runner.tracker.outcomes import classify
 from tests.conformance.jobs import Program, cancellation, job
 
@@ -59,11 +54,11 @@ def allocation(status: str, coat: list[dict[str, Any]], marvin: list[dict[str, A
 
 
 CLONED = [event("Started"), terminated(0)]
-RECORD = Record(fingerprint="f1", open=True, modified=SUBMITTED)
+VARIABLE = JobVariable(fingerprint="f1", open=True, modified=SUBMITTED)
 PULL = "Failed to pull `no/such:image`: connection refused"
 LAUNCH = "failed to launch command: no such file"
 
-# What Nomad shows, by the reason that it is told as.
+# The allocation that Nomad returns, by the reason of the outcome.
 ENDS: dict[str, Allocation] = {
     "succeeded": allocation("complete", CLONED, [event("Started"), terminated(0)]),
     "clone_failed": allocation("failed", [event("Started"), terminated(4)], []),
@@ -76,8 +71,8 @@ ENDS: dict[str, Allocation] = {
 
 
 @pytest.mark.parametrize(("reason", "last"), ENDS.items())
-def test_every_end_is_told_by_its_reason(reason: str, last: Allocation) -> None:
-    outcome = classify(observation(Evidence(stub(), RECORD, [last]), "nomad"))
+def test_every_end_has_its_reason(reason: str, last: Allocation) -> None:
+    outcome = classify(observation(Evidence(stub(), VARIABLE, [last]), "nomad"))
     assert outcome is not None
     assert outcome.reason == reason
 
@@ -85,51 +80,51 @@ def test_every_end_is_told_by_its_reason(reason: str, last: Allocation) -> None:
 @pytest.mark.parametrize("how", [{"DesiredTransition": {"Migrate": True}}, {"PreemptedByAllocation": "other"}])
 def test_a_drained_node_and_a_more_important_job_are_disruptions(how: dict[str, Any]) -> None:
     last = allocation("complete", CLONED, [event("Started"), terminated(143)], **how)
-    outcome = classify(observation(Evidence(stub(), RECORD, [last]), "nomad"))
+    outcome = classify(observation(Evidence(stub(), VARIABLE, [last]), "nomad"))
     assert outcome is not None
     assert outcome.reason == "disrupted"
 
 
 def test_a_template_that_could_not_be_rendered_is_a_configuration_error() -> None:
     failed = event("Killing", "Template failed: map has no entry for key", fails_task="true")
-    seen = observation(Evidence(stub(), RECORD, [allocation("failed", [failed], [])]), "nomad")
+    seen = observation(Evidence(stub(), VARIABLE, [allocation("failed", [failed], [])]), "nomad")
     assert seen.configuration_error.startswith("Template failed")
 
 
 def test_an_end_without_any_allocation_left_is_a_failure() -> None:
-    assert observation(Evidence(stub(), RECORD), "nomad").phase == "failed"
+    assert observation(Evidence(stub(), VARIABLE), "nomad").phase == "failed"
 
 
 @pytest.mark.parametrize(
-    ("record", "reason"),
+    ("variable", "reason"),
     [
-        (nomad_record.cancelled(RECORD, cancellation("a")), "cancelled"),
-        (msgspec.structs.replace(RECORD, ended=Ended(timed_out=True)), "timed_out"),
-        (msgspec.structs.replace(RECORD, ended=Ended(unschedulable="no room")), "unschedulable"),
-        (RECORD, "deleted"),
+        (with_cancellation(VARIABLE, cancellation("a")), "cancelled"),
+        (msgspec.structs.replace(VARIABLE, ended=Ended(timed_out=True)), "timed_out"),
+        (msgspec.structs.replace(VARIABLE, ended=Ended(unschedulable="no capacity")), "unschedulable"),
+        (VARIABLE, "deleted"),
     ],
 )
-def test_what_was_stopped_is_told_by_who_stopped_it(record: Record, reason: str) -> None:
+def test_the_reason_of_a_stopped_job_depends_on_what_stopped_it(variable: JobVariable, reason: str) -> None:
     killed = allocation("complete", CLONED, [event("Started"), event("Killing"), terminated(143)])
-    outcome = classify(observation(Evidence(stub(stop=True), record, [killed]), "nomad"))
+    outcome = classify(observation(Evidence(stub(stop=True), variable, [killed]), "nomad"))
     assert outcome is not None
     assert outcome.reason == reason
 
 
-def test_what_is_stopped_and_still_runs_has_not_ended() -> None:
+def test_a_stopped_job_that_still_runs_has_not_ended() -> None:
     running = allocation("running", CLONED, [event("Started")])
-    record = nomad_record.cancelled(RECORD, cancellation("a"))
-    seen = observation(Evidence(stub(stop=True), record, [running]), "nomad")
+    variable = with_cancellation(VARIABLE, cancellation("a"))
+    seen = observation(Evidence(stub(stop=True), variable, [running]), "nomad")
     assert (seen.phase, seen.ended, seen.cancelled) == ("running", None, True)
 
 
 @pytest.mark.parametrize(("running", "phase"), [(0, "waiting"), (1, "running")])
 def test_a_live_job_waits_or_runs(running: int, phase: str) -> None:
-    assert observation(Evidence(stub("running", running=running), RECORD), "nomad").phase == phase
+    assert observation(Evidence(stub("running", running=running), VARIABLE), "nomad").phase == phase
 
 
-def test_of_several_tries_the_last_counts() -> None:
-    seen = observation(Evidence(stub(), RECORD, [ENDS["disrupted"], ENDS["succeeded"]]), "nomad")
+def test_of_several_allocations_the_latest_counts() -> None:
+    seen = observation(Evidence(stub(), VARIABLE, [ENDS["disrupted"], ENDS["succeeded"]]), "nomad")
     assert seen.phase == "succeeded"
 
 
@@ -147,39 +142,42 @@ def test_of_several_tries_the_last_counts() -> None:
 )
 def test_a_job_is_overdue_by_its_own_deadlines(age: int, running: int, starting: int, expected: str | None) -> None:
     ended = overdue(stub("running", running=running, starting=starting), SUBMITTED + age)
-    told = None if ended is None else "timed_out" if ended.timed_out else "unschedulable"
-    assert told == expected
+    text = None if ended is None else "timed_out" if ended.timed_out else "unschedulable"
+    assert text == expected
 
 
 def test_a_job_whose_node_was_lost_may_wait_for_another_until_its_whole_time_is_up() -> None:
     shown = msgspec.structs.replace(stub("pending"), job_summary=Summary({"job": Counts(lost=1)}))
     assert overdue(shown, SUBMITTED + 61) is None
     assert overdue(shown, SUBMITTED + 181) == Ended(timed_out=True)
-    record = msgspec.structs.replace(RECORD, ended=Ended(timed_out=True))
-    outcome = classify(observation(Evidence(stub(stop=True), record, [ENDS["disrupted"]]), "nomad"))
+    variable = msgspec.structs.replace(VARIABLE, ended=Ended(timed_out=True))
+    outcome = classify(observation(Evidence(stub(stop=True), variable, [ENDS["disrupted"]]), "nomad"))
     assert outcome is not None
     assert outcome.reason == "disrupted"
 
 
-def test_what_has_ended_is_never_overdue() -> None:
+def test_an_ended_job_is_never_overdue() -> None:
     assert overdue(stub("dead"), SUBMITTED + 10_000) is None
 
 
-def test_a_shortage_is_said_in_a_sentence() -> None:
+def test_shortage_is_a_sentence_with_the_counts() -> None:
     metric = {"NodesEvaluated": 2, "DimensionExhausted": {"memory": 2}, "ConstraintFiltered": {"${attr.x} = y": 1}}
-    told = shortage([msgspec.convert({"FailedTGAllocs": {"job": metric}}, Evaluation)])
-    assert told == "no node had room: 2 nodes evaluated, constraint ${attr.x} = y filtered 1, memory exhausted on 2"
+    text = shortage([msgspec.convert({"FailedTGAllocs": {"job": metric}}, Evaluation)])
+    assert (
+        text
+        == "no node had enough capacity: 2 nodes evaluated, constraint ${attr.x} = y filtered 1, memory exhausted on 2"
+    )
     assert shortage([Evaluation()]) == ""
 
 
 def test_a_removed_job_is_gone_and_a_cancelled_name_is_cancelled() -> None:
-    assert without_job("a", RECORD, "nomad").phase == "gone"
-    assert without_job("a", nomad_record.cancelled(None, cancellation("a")), "nomad").cancelled
+    assert without_job("a", VARIABLE, "nomad").phase == "gone"
+    assert without_job("a", with_cancellation(None, cancellation("a")), "nomad").cancelled
 
 
-def test_the_log_that_tells_most() -> None:
+def test_failed_task_and_log_task() -> None:
     meta = stub().meta or {}
-    assert failed_task(Evidence(stub(), RECORD, [ENDS["clone_failed"]])) == "coat"
-    assert failed_task(Evidence(stub(), RECORD, [ENDS["succeeded"]])) == ""
-    assert talking_task(meta, ENDS["clone_failed"]) == "coat"
-    assert talking_task(meta, ENDS["analyzer_failed"]) == "marvin"
+    assert failed_task(Evidence(stub(), VARIABLE, [ENDS["clone_failed"]])) == "coat"
+    assert failed_task(Evidence(stub(), VARIABLE, [ENDS["succeeded"]])) == ""
+    assert log_task(meta, ENDS["clone_failed"]) == "coat"
+    assert log_task(meta, ENDS["analyzer_failed"]) == "marvin"

@@ -1,4 +1,4 @@
-"""The `nomad` section of the configuration: what of it is wrong, and what it says of where jobs run."""
+"""The `nomad` section of the configuration: errors in it, and the commands that show where jobs run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MakeConfig = Callable[..., Config]
         ({"tokenfile": "x"}, "/nomad/tokenfile"),
     ],
 )
-def test_what_is_wrong_is_named(make_config: MakeConfig, section: dict[str, Any], pointer: str) -> None:
+def test_errors_have_the_pointer_of_the_setting(make_config: MakeConfig, section: dict[str, Any], pointer: str) -> None:
     with pytest.raises(Invalid) as caught:
         make_config(nomad=section)
     assert [problem.pointer for problem in caught.value.problems] == [pointer]
@@ -42,7 +42,7 @@ def test_the_section_does_not_choose_the_driver(make_config: MakeConfig) -> None
     assert make_config(nomad={}, driver=None).default_driver == "local"
 
 
-def test_check_config_says_where_jobs_run(write_config: Callable[..., Path], tmp_path: Path) -> None:
+def test_check_config_shows_where_jobs_run(write_config: Callable[..., Path], tmp_path: Path) -> None:
     path = write_config(
         tmp_path, driver="nomad", pools={"plan-pf": {"namespace": "paid"}}, nomad={"taskDriver": "exec"}
     )
@@ -55,14 +55,14 @@ def test_check_config_says_where_jobs_run(write_config: Callable[..., Path], tmp
 @pytest.mark.parametrize(
     ("arguments", "expected"), [(["--driver", "nomad"], '"TaskGroups"'), ([], "activeDeadlineSeconds")]
 )
-def test_render_shows_jobs_in_the_words_that_are_asked_for(arguments: list[str], expected: str) -> None:
+def test_render_uses_the_driver_of_the_option(arguments: list[str], expected: str) -> None:
     sample = str(ROOT / "examples" / "analysis.json")
     shown = CliRunner().invoke(main, ["render", "analysis", sample, *arguments])
     assert shown.exit_code == 0, shown.output
     assert expected in shown.stdout
 
 
-def test_render_follows_the_pool_where_nothing_is_asked_for(write_config: Callable[..., Path], tmp_path: Path) -> None:
+def test_render_uses_the_driver_of_the_pool_by_default(write_config: Callable[..., Path], tmp_path: Path) -> None:
     path = write_config(tmp_path, driver="nomad")
     sample = str(ROOT / "examples" / "analysis.json")
     shown = CliRunner().invoke(main, ["render", "analysis", sample, "--config", str(path)])

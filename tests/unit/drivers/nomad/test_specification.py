@@ -1,4 +1,4 @@
-"""A job in Nomad's words. Pure: what a real Nomad makes of it is in tests/nomad."""
+"""runner.drivers.nomad.specification: a job as a Nomad job. tests/nomad submits such jobs to a real Nomad."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from runner.commands import plan
 from runner.config.types import Config
-from runner.drivers.nomad import rendering as nomad_rendering
-from runner.drivers.nomad.specification import argument, image_on_node, specification, variable
+from runner.drivers.nomad.rendering import render
+from runner.drivers.nomad.specification import escape_argument, escape_env, image_on_node, specification
 from runner.jobs import JobSpec, Resources, Secret, SecretRef
 from runner.payloads import RequestPolicy, decode
 from runner.payloads.analysis_run import AnalysisRun
@@ -38,7 +38,7 @@ def tasks(wanted: JobSpec, config: Config) -> list[dict[str, Any]]:
     return found
 
 
-def test_it_is_one_try_without_restart_or_reschedule(analysis: JobSpec, config: Config) -> None:
+def test_it_runs_once_without_restart_or_reschedule(analysis: JobSpec, config: Config) -> None:
     made = specification(analysis, config)
     (group,) = made["TaskGroups"]
     assert (made["ID"], made["Type"], group["Count"]) == (analysis.name, "batch", 1)
@@ -52,14 +52,14 @@ def test_the_init_container_is_a_prestart_task(analysis: JobSpec, config: Config
     assert marvin["Lifecycle"] is None
 
 
-def test_cpu_is_what_is_asked_for_in_mhz_and_memory_what_is_allowed(analysis: JobSpec, make_config: MakeConfig) -> None:
+def test_cpu_is_the_request_in_mhz_and_memory_is_the_limit(analysis: JobSpec, make_config: MakeConfig) -> None:
     coat, marvin = tasks(analysis, make_config(nomad={"coreMhz": 3000}))
     assert coat["Resources"] == {"CPU": 900, "MemoryMB": 4000}  # 300 millicores; 4000 MiB
     limits = analysis.main.limits
     assert marvin["Resources"] == {"CPU": limits.cpu * 3, "MemoryMB": limits.memory}
 
 
-def test_nothing_is_too_small_for_nomad(config: Config) -> None:
+def test_resources_are_at_least_nomads_minimum(config: Config) -> None:
     wanted = job("shell")
     tiny = msgspec.structs.replace(wanted.main, requests=Resources(cpu=0, memory=0), limits=Resources(cpu=0, memory=1))
     assert tasks(msgspec.structs.replace(wanted, main=tiny), config)[0]["Resources"] == {"CPU": 1, "MemoryMB": 10}
@@ -79,7 +79,7 @@ def test_all_containers_share_the_same_directories(analysis: JobSpec, config: Co
     assert len({each.split(":")[0] for each in coat}) == len(coat)
 
 
-def test_no_secret_is_in_it(analysis: JobSpec, config: Config) -> None:
+def test_it_contains_no_secret(analysis: JobSpec, config: Config) -> None:
     secrets = {name: Secret(f"hunter2-{name}") for name in analysis.secrets}
     made = specification(msgspec.structs.replace(analysis, secrets=secrets), config)
     assert "hunter2" not in json.dumps(made)
@@ -92,8 +92,8 @@ def test_a_task_can_be_rendered_only_with_an_open_variable_and_its_own_secrets(
         (template,) = task["Templates"]
         assert f'nomadVar "nomad/jobs/{analysis.name}"' in template["EmbeddedTmpl"]
         assert ".orchestrator_open.Value" in template["EmbeddedTmpl"]
-        named = [line.split("=")[0] for line in template["EmbeddedTmpl"].splitlines() if "=" in line]
-        assert named == list(container.secret_names())
+        stubs_by_name = [line.split("=")[0] for line in template["EmbeddedTmpl"].splitlines() if "=" in line]
+        assert stubs_by_name == list(container.secret_names())
         assert template["ErrMissingKey"]
         assert template["Envvars"]
 
@@ -114,12 +114,12 @@ def test_no_text_of_a_request_is_part_of_a_template(config: Config) -> None:
         ("$ {x}", "$ {x}"),
     ],
 )
-def test_what_hcl_would_interpolate_is_made_by_an_interpolation(text: str, escaped: str) -> None:
-    assert argument(text) == escaped
+def test_what_hcl_would_interpolate_is_escaped_by_an_interpolation(text: str, escaped: str) -> None:
+    assert escape_argument(text) == escaped
 
 
 def hcl(text: str) -> str:
-    """As HCL reads a template that has no interpolations but those of a constant (hclsyntax, "Template Literals")."""
+    """Evaluate an HCL template whose only interpolations are constants (hclsyntax, "Template Literals")."""
     read, at = "", 0
     while at < len(text):
         if text[at : at + 3] in ("$${", "%%{"):
@@ -133,21 +133,21 @@ def hcl(text: str) -> str:
 
 
 @given(st.text(alphabet='${}%"x', max_size=30))
-def test_an_escaped_argument_is_the_same_text_again(text: str) -> None:
-    assert hcl(argument(text)) == text
+def test_an_escaped_argument_evaluates_to_the_same_text(text: str) -> None:
+    assert hcl(escape_argument(text)) == text
 
 
 @given(st.text(alphabet="${}NOMAD_x.", max_size=30))
-def test_an_escaped_variable_is_the_same_text_again(text: str) -> None:
+def test_an_escaped_variable_evaluates_to_the_same_text(text: str) -> None:
     environment = {"NOMAD_META_orchestrator_dollar": "$", "NOMAD": "replaced", "x": "replaced"}
     replaced = re.sub(
-        r"\$\{[a-zA-Z0-9_\-.]+\}", lambda found: environment.get(found[0][2:-1], found[0]), variable(text)
+        r"\$\{[a-zA-Z0-9_\-.]+\}", lambda found: environment.get(found[0][2:-1], found[0]), escape_env(text)
     )  # nomad/helper/args/args.go
     assert replaced == text
 
 
-def test_words_that_hcl_would_compose_go_by_the_environment(config: Config) -> None:
-    """cty.StringVal brings every string into Unicode's form C, and a branch may be named in form D."""
+def test_arguments_that_hcl_would_normalize_are_passed_through_the_environment(config: Config) -> None:
+    """cty.StringVal normalizes every string to NFC, and the name of a branch may be in NFD."""
     decomposed = "cafe\u0301"
     (task,) = tasks(job("shell", "true", args=["plain", decomposed]), config)
     assert decomposed not in json.dumps(task["Config"]["entrypoint"], ensure_ascii=False)
@@ -155,7 +155,7 @@ def test_words_that_hcl_would_compose_go_by_the_environment(config: Config) -> N
     assert task["Env"] == {"ORCHESTRATOR_WORD_5": decomposed}
 
 
-def test_a_pool_chooses_where_and_how_urgently(make_config: MakeConfig) -> None:
+def test_a_pool_sets_placement_and_priority(make_config: MakeConfig) -> None:
     pool = {
         "namespace": "paid",
         "nodePool": "fast",
@@ -178,7 +178,9 @@ def test_a_pool_chooses_where_and_how_urgently(make_config: MakeConfig) -> None:
     ("how", "words"),
     [("reference", ["/opt/coat", "$(REMOTE_URL)"]), ("expand", ["/opt/coat", "${REMOTE_URL}"])],
 )
-def test_on_a_node_an_image_is_what_the_configuration_says(make_config: MakeConfig, how: str, words: list[str]) -> None:
+def test_without_images_the_configured_command_replaces_the_image(
+    make_config: MakeConfig, how: str, words: list[str]
+) -> None:
     images = {"coat*": {"command": ["/opt/coat"], "secretArguments": how}}
     config = make_config(nomad={"taskDriver": "raw_exec", "images": images})
     wanted = job("registry:5000/coat:1", args=[SecretRef(name="REMOTE_URL")], secrets={"REMOTE_URL": Secret("u")})
@@ -188,14 +190,14 @@ def test_on_a_node_an_image_is_what_the_configuration_says(make_config: MakeConf
     assert image_on_node(config, "x/marvin:1").command == ()
 
 
-def test_paths_of_the_contract_lie_below_the_root_on_a_node(make_config: MakeConfig, analysis: JobSpec) -> None:
+def test_without_images_paths_of_the_contract_are_below_the_root(make_config: MakeConfig, analysis: JobSpec) -> None:
     _, marvin = tasks(analysis, make_config(nomad={"taskDriver": "exec", "user": "runner"}))
     assert marvin["User"] == "runner"
     assert marvin["Env"]["TOOLBOX_PATH"] == "${NOMAD_ALLOC_DIR}/data/toolbox"
     assert marvin["Env"]["TIME_LIMIT"] == "1500"
 
 
-def test_render_masks_secrets_and_is_what_would_be_registered(analysis: JobSpec, config: Config) -> None:
-    shown = json.loads(nomad_rendering.render(analysis, config))
+def test_render_masks_secrets_and_shows_the_job_that_would_be_registered(analysis: JobSpec, config: Config) -> None:
+    shown = json.loads(render(analysis, config))
     assert shown["Job"] == json.loads(json.dumps(specification(analysis, config)))
     assert {shown["Variable"]["Items"][name] for name in analysis.secrets} == {"***"}

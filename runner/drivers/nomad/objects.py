@@ -1,0 +1,151 @@
+"""The objects of Nomad's API that the driver reads, as structs with only the fields that the driver uses.
+
+Fields and events: Nomad's documentation, "Jobs API" and "Allocations API"; nomad/structs/structs.go for the events'
+types.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from runner.drivers.nomad.specification import deadlines
+from runner.drivers.nomad.variable import FINGERPRINT, NONCE
+from runner.jobs import Deadlines
+
+
+class _PascalCase(msgspec.Struct, frozen=True, rename="pascal"):
+    """Base of the structs: fields have Nomad's names, in Pascal case."""
+
+
+class Counts(_PascalCase, frozen=True):
+    """How many allocations of a group are in each state."""
+
+    running: int = 0
+    starting: int = 0
+    lost: int = 0
+    unknown: int = 0
+
+
+class Summary(_PascalCase, frozen=True):
+    """The counts of a job, by task group."""
+
+    summary: dict[str, Counts] = {}
+
+
+class JobStub(_PascalCase, frozen=True):
+    """A job, as Nomad lists it."""
+
+    id: str = msgspec.field(name="ID")
+    meta: dict[str, str] | None = None
+    status: str = ""
+    status_description: str = ""
+    stop: bool = False
+    submit_time: int = 0
+    modify_index: int = 0
+    job_summary: Summary | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of its request; empty if the job is not the Orchestrator's."""
+        return (self.meta or {}).get(FINGERPRINT, "")
+
+    @property
+    def nonce(self) -> str:
+        """The nonce of the submit that registered it."""
+        return (self.meta or {}).get(NONCE, "")
+
+    @property
+    def ended(self) -> bool:
+        """Whether Nomad will start no task of it again. After a stop, tasks may still be ending."""
+        return self.status == "dead"
+
+    @property
+    def created(self) -> float:
+        """Seconds since the epoch, by the cluster's clock."""
+        return self.submit_time / 1e9
+
+    @property
+    def running(self) -> bool:
+        """Whether an allocation of it is running."""
+        counts = self.job_summary.summary.values() if self.job_summary else ()
+        return any(each.running for each in counts)
+
+    @property
+    def deadlines(self) -> Deadlines | None:
+        """Its deadlines, from its Meta; None if the job is not the Orchestrator's."""
+        return deadlines(self.meta or {})
+
+
+class Event(_PascalCase, frozen=True):
+    """An event of a task. `time` is in nanoseconds since the epoch."""
+
+    type: str = ""
+    display_message: str = ""
+    details: dict[str, str] | None = None
+    time: int = 0
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the event made the task fail."""
+        return (self.details or {}).get("fails_task") == "true"
+
+
+class TaskState(_PascalCase, frozen=True):
+    """The state of a task in an allocation."""
+
+    state: str = ""
+    failed: bool = False
+    events: list[Event] | None = None
+
+    def last(self, kind: str) -> Event | None:
+        """The latest event of that type."""
+        return next((event for event in reversed(self.events or []) if event.type == kind), None)
+
+
+class Transition(_PascalCase, frozen=True):
+    """What the scheduler plans to do with an allocation."""
+
+    migrate: bool | None = None
+
+
+class Allocation(_PascalCase, frozen=True):
+    """One execution of a job on one node."""
+
+    id: str = msgspec.field(name="ID")
+    client_status: str = ""
+    client_description: str = ""
+    desired_status: str = ""
+    desired_description: str = ""
+    task_states: dict[str, TaskState] | None = None
+    desired_transition: Transition = Transition()
+    preempted_by_allocation: str = ""
+    create_index: int = 0
+    modify_time: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether all its tasks have ended."""
+        return self.client_status in ("complete", "failed", "lost")
+
+    def task(self, name: str) -> TaskState | None:
+        """The task's state; None if the task has none."""
+        return (self.task_states or {}).get(name)
+
+
+class Metric(_PascalCase, frozen=True):
+    """Why the scheduler placed an allocation on no node."""
+
+    nodes_evaluated: int = 0
+    nodes_filtered: int = 0
+    constraint_filtered: dict[str, int] | None = None
+    dimension_exhausted: dict[str, int] | None = None
+    quota_exhausted: list[str] | None = None
+
+
+class Evaluation(_PascalCase, frozen=True):
+    """A decision of the scheduler."""
+
+    status: str = ""
+    status_description: str = ""
+    create_index: int = 0
+    failed_tg_allocs: dict[str, Metric] | None = msgspec.field(name="FailedTGAllocs", default=None)

@@ -1,0 +1,177 @@
+"""The content of a job's Nomad Variable: fingerprint, report and, while the job may run, its secrets. Pure.
+
+The Variable at `nomad/jobs/{name}` is the lock of the name. Nomad's own lock on a job's name, EnforceIndex, is checked
+before the write and not with it: two registers at once can both succeed as the first (nomad/job_endpoint.go in 1.11). A
+Variable's check-and-set is decided by Nomad's state machine.
+
+The Variable also decides whether a task may start: the job's template reads the item OPEN, and Nomad starts no task
+whose template cannot be rendered. A Variable with that item is open; without it, closed. Closing the Variable stops a
+job from starting, even if its registration arrives later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+import msgspec
+
+from runner.errors import Rejected
+from runner.jobs import Cancellation, JobSpec, Report, Value
+from runner.observation import Outcome
+
+OPEN = "orchestrator_open"
+FINGERPRINT = "orchestrator_fingerprint"
+POOL = "orchestrator_pool"
+REPORT = "orchestrator_report"
+CANCELLED = "orchestrator_cancelled"
+ENDED = "orchestrator_ended"
+REPORTED = "orchestrator_reported"
+NONCE = "orchestrator_nonce"
+
+MAX_BYTES = 65536
+"""The limit for a Variable's keys and values together (nomad/structs/variables.go), our own items included."""
+
+_LINE = 256
+"""An upper bound for the bytes of a template's line without the value."""
+
+_LONGEST = 6
+"""The largest number of bytes of one character in JSON (``\\u003c``). In UTF-8 it has fewer."""
+
+PREFIX = "nomad/jobs/"
+
+
+class Ended(Value, frozen=True):
+    """Why the driver ended a job, and the evidence at that time."""
+
+    timed_out: bool = False
+    unschedulable: str = ""
+
+
+class JobVariable(Value, frozen=True):
+    """The decoded Variable of a job. A check-and-set must pass `index`. Times are from Nomad's clock, in seconds."""
+
+    fingerprint: str = ""
+    pool: str = ""
+    report: Report | None = None
+    cancelled: Report | None = None
+    ended: Ended | None = None
+    reported: str = ""
+    open: bool = False
+    nonce: str = ""
+    index: int = 0
+    modified: float = 0.0
+    age: float = 0.0
+
+    def __repr__(self) -> str:
+        words = ("open" if self.open else "closed", "cancelled" if self.cancelled else "", self.reported)
+        return f"JobVariable({', '.join(word for word in words if word)}, index={self.index})"
+
+
+class VariableStub(msgspec.Struct, frozen=True, rename="pascal"):
+    """A Variable as Nomad returns it. In a list it has no items."""
+
+    path: str
+    items: dict[str, str] = {}
+    create_index: int = 0
+    modify_index: int = 0
+    modify_time: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of the job."""
+        return self.path.removeprefix(PREFIX)
+
+    @property
+    def changed(self) -> bool:
+        """Whether it was written again after it was created. Most are not before the end of their job."""
+        return self.modify_index != self.create_index
+
+
+def variable_path(name: str) -> str:
+    """The path of a job's Variable. Nomad allows a job to read the Variable at this path."""
+    return f"{PREFIX}{name}"
+
+
+def open_items(job: JobSpec, secrets: Mapping[str, str], nonce: str = "") -> dict[str, str]:
+    """The items of a job that may run. `nonce` identifies the submit that writes them."""
+    ours = {
+        OPEN: "yes",
+        NONCE: nonce,
+        FINGERPRINT: job.fingerprint,
+        POOL: job.pool,
+        REPORT: encode(job.report),
+    }
+    return {**ours, **secrets}
+
+
+def closed_items(variable: JobVariable) -> dict[str, str]:
+    """The items of a job that must not start, or not again. They contain no secret."""
+    items = {
+        FINGERPRINT: variable.fingerprint,
+        POOL: variable.pool,
+        REPORT: encode(variable.report) if variable.report else "",
+        CANCELLED: encode(variable.cancelled) if variable.cancelled else "",
+        ENDED: encode(variable.ended) if variable.ended else "",
+        REPORTED: variable.reported,
+    }
+    return {name: value for name, value in items.items() if value}
+
+
+def check_size(name: str, items: Mapping[str, str]) -> None:
+    """Raises Rejected if the items exceed Nomad's limit for a Variable, or for a line of a template (also 64 KiB)."""
+    if _LONGEST * sum(map(len, (*items, *items.values()))) + _LINE <= MAX_BYTES:  # the usual case
+        return
+    size = sum(len(key.encode()) + len(value.encode()) for key, value in items.items())
+    line = max(len(msgspec.json.encode(value)) + 5 * sum(map(value.count, "<>&")) for value in items.values())
+    if max(size, line + _LINE) > MAX_BYTES:
+        raise Rejected(
+            f"the secrets of {name} have {max(size, line)} bytes, and a Nomad Variable holds at most {MAX_BYTES};"
+            " shorten them"
+        )
+
+
+def with_cancellation(variable: JobVariable | None, cancellation: Cancellation) -> JobVariable:
+    """The same Variable, cancelled; without one, the tombstone that a late submit finds."""
+    return msgspec.structs.replace(variable or JobVariable(), cancelled=cancellation.report)
+
+
+def with_outcome(variable: JobVariable, outcome: Outcome) -> JobVariable:
+    """The same Variable after atlas has received the outcome."""
+    return msgspec.structs.replace(variable, reported=outcome.reason)
+
+
+def read_variable(stub: VariableStub, now: float) -> JobVariable | None:
+    """Decode the Variable; `now` is Nomad's clock. None if it is not the Orchestrator's."""
+    items = stub.items
+    if not any(name in items for name in (FINGERPRINT, CANCELLED)):
+        return None
+    return JobVariable(
+        fingerprint=items.get(FINGERPRINT, ""),
+        pool=items.get(POOL, ""),
+        report=decode(items.get(REPORT), Report),
+        cancelled=decode(items.get(CANCELLED), Report),
+        ended=decode(items.get(ENDED), Ended),
+        reported=items.get(REPORTED, ""),
+        open=OPEN in items,
+        nonce=items.get(NONCE, ""),
+        index=stub.modify_index,
+        modified=stub.modify_time / 1e9,
+        age=now - stub.modify_time / 1e9,
+    )
+
+
+def encode(value: Value) -> str:
+    """Encode as JSON without a dollar sign, so that Nomad interpolates nothing."""
+    return msgspec.json.encode(value).decode().replace("$", "\\u0024")
+
+
+_Kept = TypeVar("_Kept", bound=Value)
+
+
+def decode(text: str | None, kind: type[_Kept]) -> _Kept | None:
+    """Decode the value. None if there is none, or if it was edited and is invalid."""
+    try:
+        return msgspec.json.decode(text, type=kind) if text else None
+    except msgspec.MsgspecError:
+        return None
