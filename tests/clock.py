@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class ManualClock:
-    """Stands still until somebody sleeps by it or advances it; remembers how long was slept."""
+    """Moves only when a test advances it or the code under test sleeps; records the seconds of each sleep."""
 
     def __init__(self, wall: float = 1_700_000_000.0, monotonic: float = 1000.0) -> None:
         self._wall = wall
@@ -25,10 +25,10 @@ class ManualClock:
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move both clocks forward."""
         self._wall += seconds
         self._monotonic += seconds
 
     def set_wall(self, wall: float) -> None:
-        """Set the host's clock, which moves no monotonic one."""
+        """Set the wall clock; the monotonic clock does not change."""
         self._wall = wall

@@ -1,4 +1,4 @@
-"""Deadlines on the host's clock, for tests that act on the real thing."""
+"""Deadlines on the host's clock, for tests with real processes and servers."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ _SYSTEM = SystemClock()
 
 
 def within(seconds: float, clock: Clock = _SYSTEM) -> Deadline:
-    """`seconds` from now."""
+    """The deadline that is `seconds` from now."""
     return Deadline.after(seconds, clock)
