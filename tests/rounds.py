@@ -1,4 +1,4 @@
-"""One round of a tracker over a driver, without the publishing: reconcile, then list."""
+"""A tracker's round over one driver, without publishing: reconcile, then list."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from runner.observation import Observation
 
 
 def observed(driver: Driver) -> list[Observation]:
-    """What the driver lists once it has done what its jobs call for."""
+    """What the driver lists after a reconcile."""
     driver.reconcile()
     return list(driver.list())

@@ -1,4 +1,4 @@
-"""A directory as it stands, for tests that nothing in it changes."""
+"""A directory's state as a value, for tests that a call changes nothing in it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def snapshot(directory: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Mode, time of the last change and content of everything below the directory."""
+    """By path: mode, time of the last change and content of the directory and everything below it."""
     found = {}
     for path in [directory, *sorted(directory.rglob("*"))]:
         status = path.lstat()

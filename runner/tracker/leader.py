@@ -1,4 +1,4 @@
-"""One active tracker on a host: the others wait for the lock."""
+"""At most one tracker is active on a host: the others wait for the lock."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 RETRY_SECONDS = 1.0
+"""Seconds between two attempts to lock."""
 
 
 @contextmanager
 def only_one(path: Path, stop: threading.Event) -> Iterator[None]:
-    """Hold the lock in `path`. Wait while another process holds it, or until `stop` is set.
+    """Hold the lock of the file `path`. Waits while another process holds it, but no longer once `stop` is set.
 
-    The kernel releases the lock when its holder ends, in whatever way (flock(2)).
+    The kernel releases the lock when its holder ends, for any reason (flock(2)).
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with path.open("w") as file:

@@ -1,8 +1,7 @@
-"""The ledger: what the tracker remembers of one driver's jobs that are not reported yet.
+"""The ledger: the tracker's memory of one driver's jobs that are not reported yet.
 
-It is pure but for the clock. Everything in it can be rebuilt from a listing, apart from two things that only make
-reports better: what was last seen of a job that waits (a cluster may remove that evidence together with the pod), and
-that a job was there at all before somebody deleted it.
+It is pure but for the clock. It can be rebuilt from a listing, except for two facts that only improve reports: the last
+observation of a waiting job (a cluster may remove that evidence with the pod), and that a deleted job had existed.
 """
 
 from __future__ import annotations
@@ -18,18 +17,18 @@ from runner.tracker.outcomes import classify
 
 
 class PendingResult(msgspec.Struct):
-    """An end that atlas has not accepted yet: as it was seen, and when it is due (on the monotonic clock)."""
+    """A result that atlas has not accepted yet, and when it is due (on the monotonic clock)."""
 
     seen: Observation
     outcome: Outcome
     due: float
     backoff: Backoff
     missing: bool = False
-    """Whether the job is gone from the cluster."""
+    """Whether the job is no longer listed."""
 
 
 class Ledger:
-    """Jobs that are not reported: what was last seen of them, and the results that are pending."""
+    """The jobs that are not reported: the last observation of each, and the pending results."""
 
     def __init__(self, retention: float, clock: Clock, make_backoff: Callable[[], Backoff]) -> None:
         self._retention = retention
@@ -44,10 +43,10 @@ class Ledger:
         return len(self._pending)
 
     def update(self, listed: Iterable[Observation]) -> None:
-        """Take in a complete listing. A job that was there, is not reported and is gone was deleted by somebody.
+        """Record a complete listing. A job that was listed before, is not reported and is missing now was deleted.
 
-        After a pause as long as the retention that cannot be concluded: another tracker may have reported the job, and
-        the cluster may have removed it since.
+        That does not follow if the last listing is as old as the retention: another tracker may have reported the job,
+        and the cluster may have removed it since.
         """
         if self._clock.monotonic() - self._updated >= self._retention:
             self._last_seen.clear()
@@ -58,28 +57,28 @@ class Ledger:
             else:
                 others.add(seen.name)
                 self._note(seen)
-        for name in reported - others:  # by another tracker
+        for name in reported - others:  # another tracker may have reported them
             self.forget(name)
         for name in {*self._last_seen, *self._pending} - others:
             self._note_missing(name)
         self._updated = self._clock.monotonic()
 
     def due(self) -> Iterator[tuple[str, PendingResult]]:
-        """The results that are due now, the one that has waited longest first."""
+        """The results that are due now, the longest waiting first."""
         now = self._clock.monotonic()
         names = sorted((pending.due, name) for name, pending in self._pending.items() if pending.due <= now)
         for _, name in names:
             yield name, self._pending[name]
 
     def postpone(self, name: str) -> float:
-        """The seconds until the result is due again."""
+        """Postpone a result. Gives the seconds until it is due again."""
         pending = self._pending[name]
         pause = pending.backoff.next()
         pending.due = self._clock.monotonic() + pause
         return pause
 
     def forget(self, name: str) -> None:
-        """Drop everything about the job."""
+        """Remove the job from the ledger."""
         self._pending.pop(name, None)
         self._last_seen.pop(name, None)
 
@@ -87,8 +86,8 @@ class Ledger:
         outcome = classify(self._with_last_seen(seen))
         if pending := self._pending.get(seen.name):
             if outcome and seen.cancelled == pending.seen.cancelled and not pending.missing:
-                return  # the same end, seen again: evidence disappears with time, and none is added
-            self.forget(seen.name)  # a new job under the old name, or its cancellation
+                return  # the same end again: the first observation has the most evidence, so it is kept
+            self.forget(seen.name)  # a new job of the same name, or its cancellation
             outcome = classify(seen)
         if outcome:
             self._pending[seen.name] = self._pending_now(seen, outcome)
@@ -96,7 +95,7 @@ class Ledger:
             self._last_seen[seen.name] = seen
 
     def _shows_less(self, seen: Observation) -> bool:
-        """Whether the job still waits, but what keeps it waiting is no longer visible: its pod may be being deleted."""
+        """Whether the job still waits, but the reason is no longer listed: its pod may be being deleted."""
         last = self._last_seen.get(seen.name)
         explained = seen.image_error or seen.configuration_error or seen.unschedulable
         return bool(last and last.phase == seen.phase == "waiting" and not explained)
@@ -110,7 +109,7 @@ class Ledger:
         self._pending[name].missing = True
 
     def _with_last_seen(self, seen: Observation) -> Observation:
-        """A cluster may remove the evidence with the pod when time runs out: add what was seen while the job waited."""
+        """Add the evidence seen while the job waited: at a timeout a cluster may remove it together with the pod."""
         last = self._last_seen.get(seen.name)
         if last is None or not seen.timed_out or seen.main_exit is not None:
             return seen

@@ -1,8 +1,8 @@
-"""How a job ended, decided from evidence alone.
+"""Decides how a job ended, from its Observation alone.
 
-A driver describes what it saw as an `Observation`, in words that all clusters share; `classify` turns it into an
-`Outcome`, or None while the job may still go on. The order of the table is the order of certainty: what we did
-ourselves first, then what explains a failure best. Reasons and codes are fixed: atlas shows them.
+`classify` turns an `Observation`, the type that all drivers share, into an `Outcome`, or None while the job may go on.
+The first row of the table that holds decides. A cancellation comes first, then the best explanation of a failure.
+Reasons and codes are fixed: atlas shows them.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ RULES: tuple[Rule, ...] = (
 
 
 def classify(seen: Observation) -> Outcome | None:
-    """How the job ended, or None while it has not.
+    """How the job ended, or None if it has not ended.
 
-    A waiting job with a refused image or configuration has ended only once its driver says so by `phase`; a cluster
-    may still recover from either within its grace time.
+    A waiting job whose image or configuration was refused has not ended until its driver sets `phase`: a cluster may
+    still recover from both within its grace time.
     """
     if seen.phase in ("waiting", "running"):
         return None

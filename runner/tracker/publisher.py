@@ -1,6 +1,6 @@
-"""Publishing to atlas: one POST, a fresh token, any 2xx is taken.
+"""Publishes results to atlas: one POST with a new token. Any 2xx means that atlas has accepted the result.
 
-A redirect is not followed: it would carry the token to somebody else.
+A redirect is not followed: it would send the token to another server.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from runner.runtime.clock import Clock, Deadline
 from runner.tracker.results import Result
 
 SILENCE_SECONDS = 10
-"""Without a byte of atlas's, after which its answer is no longer waited for."""
+"""Seconds without a byte from atlas after which the request fails."""
 
 PUBLISH_SECONDS = 13.0
-"""For the whole of one try: the connection (3 s) and the answer."""
+"""Seconds for one attempt: the connection (3 s) and the answer."""
 
 TOKEN_SECONDS = 300
-"""A token of ours lives as long as one try could take, and the clocks' difference."""
+"""Lifetime of a token, in seconds: longer than one attempt, to allow for a difference of the clocks."""
 
 
 class HttpPublisher:
-    """POSTs results to `url`, signing each try anew."""
+    """POSTs results to `url`. Each attempt gets a new token."""
 
     def __init__(self, url: str, sign: Callable[[TokenClaims], str], *, http: HttpClient, clock: Clock) -> None:
         self._route = Route(
@@ -40,7 +40,7 @@ class HttpPublisher:
         return f"HttpPublisher({self._route.url!r})"
 
     def publish(self, name: str, result: Result) -> None:
-        """Returns once atlas has taken it. Raises Unavailable, saying what it answered, where it has not."""
+        """See Publisher.publish. Raises Unavailable with atlas's status if that is not 2xx."""
         claims = TokenClaims(scope=result.scope, run_id=result.run_id, job=name, lifetime=TOKEN_SECONDS)
         headers = [f"Authorization: Bearer {self._sign(claims)}", "Content-Type: application/json"]
         url = f"{self._route.url}{result.path}"

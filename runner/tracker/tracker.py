@@ -1,13 +1,13 @@
-"""The tracker: makes sure that atlas hears of every job's end, and lets jobs go once it has.
+"""The tracker: publishes the end of every job to atlas, and removes old jobs once atlas has accepted the result.
 
     every driver ─▶ reconcile ─▶ list ─▶ ledger: classify ─▶ publish ─▶ mark as reported
 
-It lists everything again and again and keeps no state that matters: what is pending is what has ended and is not
-marked. So it may be killed at any moment and started anywhere; at worst a result is sent twice, under the same id. A
-result that atlas does not accept is sent again for ever, with growing pauses. A driver that fails does not stop the
-others. Listing comes before publishing, and publishing is bounded, so a slow atlas does not delay the next listing.
+It lists all jobs in every round and keeps no state that it needs: a result is pending if its job has ended and is not
+marked. So the tracker may be killed at any moment and started on another host. At worst a result is sent twice, under
+the same id. A result that atlas does not accept is sent again without limit, with growing pauses. A driver that fails
+does not stop the others. Publishing is bounded in each round, so a slow atlas does not delay the next listing.
 
-A job that was listed and is gone, unreported, was deleted by somebody: that is reported as well.
+A job that was listed before, is not listed any more and was not reported has been deleted. That is reported too.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ FIRST_PAUSE, LONGEST_PAUSE = 4.0, 300.0
 """Seconds before a result that atlas did not accept is sent again: doubled each time, with jitter (see Backoff)."""
 
 CLEANUP_SECONDS = 60.0
-"""Between two removals of old jobs."""
+"""Seconds between two removals of old jobs."""
 
 ROUND_SECONDS = 30.0
-"""For publishing, before the next listing: an atlas that hangs takes ten of these for each result."""
+"""How long a round publishes before the next listing. A hanging atlas takes up to PUBLISH_SECONDS for each result."""
 
 LOG_LINES = 20
-"""Of a failed job's log, as evidence."""
+"""How many lines of a failed job's log become evidence."""
 
 
 class Publisher(Protocol):
-    """Sends a result to atlas; raises one of our errors where it was not accepted."""
+    """Sends results to atlas."""
 
     def publish(self, name: str, result: Result) -> None:
-        """Returns once it has been accepted."""
+        """Returns once atlas has accepted the result. Raises OrchestratorError if it has not."""
 
 
 class Tracker:
-    """One round after another over all drivers."""
+    """Follows the jobs of all drivers, round after round."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class DriverTracker:
         self._ledger.update(self._driver.list())
 
     def publish_due(self) -> None:
-        """Publish what is due, the result that has waited longest first, until the round is over."""
+        """Publish the results that are due, the longest waiting first, until the round is over."""
         began = self._clock.monotonic()
         for name, pending in self._ledger.due():
             if self._clock.monotonic() - began > ROUND_SECONDS:
@@ -142,10 +142,10 @@ class DriverTracker:
         try:
             self._report(name, pending)
         except OrchestratorError as error:
-            log.warning("%s: %s; next attempt in %.0f s", name, error.detail, self._ledger.postpone(name))
+            log.warning("%s: not reported: %s; next attempt in %.0f s", name, error.detail, self._ledger.postpone(name))
         except Exception:
             pause = self._ledger.postpone(name)
-            log.exception("%s could not be reported: internal error; next attempt in %.0f s", name, pause)
+            log.exception("%s: not reported: internal error; next attempt in %.0f s", name, pause)
         else:
             self._ledger.forget(name)
 
@@ -153,13 +153,13 @@ class DriverTracker:
         body = result(pending.seen, self._with_log(pending))
         if body is not None:
             self._publisher.publish(name, body)
-        if not pending.missing:  # else there is nothing to mark, and a new job of that name must not be marked
+        if not pending.missing:  # a missing job cannot be marked, and a new job of that name must not be marked
             self._driver.mark_reported(name, pending.outcome)
-        publisher = "published by us" if body else "published by the job"
+        publisher = "published by the tracker" if body else "published by the job"
         logs.log_command("ended", job=name, reason=pending.outcome.reason, code=pending.outcome.code, result=publisher)
 
     def _with_log(self, pending: PendingResult) -> Outcome:
-        """The outcome with the last lines that a failed job printed, masked, as evidence."""
+        """The outcome, with the last lines of a failed job's log added to its evidence, masked."""
         err = pending.outcome.err
         if pending.outcome.code not in (0, 5000) and not pending.seen.log_tail and not pending.missing:
             with suppress(OrchestratorError):

@@ -1,6 +1,5 @@
-"""What every driver promises, as tests: one suite, each test once for every driver that can show it.
+"""The guarantees of every driver as one test suite. Each test runs for every driver that has the abilities it needs.
 
-A new driver gets a module in `clusters/` that opens its `Cluster`, and a line in the table of `clusters/__init__.py`
-that says what it can show. Nothing else changes. `pytest tests/conformance -k kubernetes` runs
-one driver's part.
+A new driver needs a module in `clusters/` that opens its `Cluster`, and a line with its abilities in
+`clusters/__init__.py`. Nothing else changes. `pytest tests/conformance -k kubernetes` runs one driver's tests.
 """

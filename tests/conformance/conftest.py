@@ -1,4 +1,4 @@
-"""Gives each test every cluster that can show it."""
+"""Runs each test on every cluster that has the abilities it needs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from tests.conformance.clusters import ABILITIES, Cluster
 
 REAL_SECONDS = 400
-"""For one test on a real cluster."""
+"""Seconds for one test on a real cluster."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(ability, ...): what a cluster must be able to show for this test")
+    config.addinivalue_line("markers", "needs(ability, ...): the abilities that a cluster must have for this test")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -26,13 +26,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _parameter(name: str) -> Any:
-    """On a real cluster of two cores, jobs come and go one after the other."""
+    """A real cluster gets more time: on two cores its jobs run almost one by one."""
     marks = [pytest.mark.timeout(REAL_SECONDS)] if name in ("kubernetes", "nomad") else []
     return pytest.param(name, marks=marks)
 
 
 @pytest.fixture
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    # Imported only now: the suite of one driver needs no other driver's library.
+    # Imported here, so the suite of one driver needs no other driver's library.
     with import_module(f"tests.conformance.clusters.{request.param}").opened(request) as opened:
         yield opened

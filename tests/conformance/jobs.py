@@ -1,4 +1,4 @@
-"""The jobs that the suite has made: small programs for /bin/sh, and what is to be expected of each."""
+"""The jobs of the suite: small programs for /bin/sh."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _numbers = itertools.count(1)
 
 
 class Program(msgspec.Struct, frozen=True, kw_only=True):
-    """What a container does: print something, then end with a code, or go on until it is ended."""
+    """What a container does: print a text, then exit with a code, or run until it is stopped."""
 
     prints: str = ""
     exit_code: int = 0
@@ -39,12 +39,12 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def script(self) -> str:
-        said = f"printf %s {shlex.quote(self.prints)}; " if self.prints else ""
-        return said + ("while :; do sleep 1; done" if self.endless else f"exit {self.exit_code}")
+        output = f"printf %s {shlex.quote(self.prints)}; " if self.prints else ""
+        return output + ("while :; do sleep 1; done" if self.endless else f"exit {self.exit_code}")
 
 
 class SecretResolver:
-    """The source of secrets' values: counts how often it was asked for each job, and may fail on order."""
+    """Resolves secrets. `asked` counts the calls for each job; the next `failures` calls raise RuntimeError."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -55,7 +55,7 @@ class SecretResolver:
         with self._lock:
             if self.failures:
                 self.failures -= 1
-                raise RuntimeError("the key is out of reach")
+                raise RuntimeError("the key cannot be read")
             self.asked[job.name] += 1
         return {name: _value(name, secret) for name, secret in job.secrets.items()}
 
@@ -65,7 +65,7 @@ def _value(name: str, secret: Secret | TokenClaims) -> str:
 
 
 def new_name() -> str:
-    """A name that no other test uses, on a cluster that may be shared by all."""
+    """A name that no other test uses: the cluster may be shared by all tests."""
     return f"analysis-s{next(_numbers)}-{uuid.uuid4()}-1"
 
 

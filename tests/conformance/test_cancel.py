@@ -1,4 +1,4 @@
-"""cancel: a cancelled check stays cancelled, whether that comes before, during or after it, once or five times."""
+"""cancel: a cancelled check stays cancelled, whether the cancel comes before, during or after it, once or often."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from tests.deadlines import within
 ENDLESS = Program(endless=True)
 
 
-def test_before_the_job_comes_the_name_is_taken_for_good(cluster: Cluster) -> None:
+def test_a_cancel_before_the_submit_takes_the_name_for_good(cluster: Cluster) -> None:
     job = cluster.job()
     assert cluster.cancel(job.name) == "cancelled"
     assert cluster.submit(job) == "cancelled"
     assert cluster.submit(job, cluster.another()) == "cancelled"
 
 
-def test_before_the_job_comes_any_request_for_the_name_finds_it_cancelled(cluster: Cluster) -> None:
+def test_after_a_cancel_before_the_submit_any_request_of_that_name_is_cancelled(cluster: Cluster) -> None:
     name = new_name()
     cluster.cancel(name)
     assert [cluster.submit(cluster.job(name=name, fingerprint=each)) for each in ("one", "two")] == ["cancelled"] * 2
 
 
-def test_before_the_job_comes_nothing_is_ever_run(cluster: Cluster) -> None:
+def test_a_job_cancelled_before_its_submit_never_runs(cluster: Cluster) -> None:
     job = cluster.job(Program(prints="it ran"))
     cluster.cancel(job.name)
     cluster.submit(job)
@@ -41,7 +41,7 @@ def test_before_the_job_comes_nothing_is_ever_run(cluster: Cluster) -> None:
     assert "it ran" not in seen.log_tail
 
 
-def test_a_tombstone_is_listed_with_the_confirmation_that_atlas_waits_for(cluster: Cluster) -> None:
+def test_a_tombstone_is_listed_with_the_report_of_its_cancellation(cluster: Cluster) -> None:
     name, began = new_name(), time.time()
     cluster.cancel(name, run_id="cancel-7")
     seen = _ended(cluster, name)
@@ -54,14 +54,14 @@ def test_a_tombstone_is_listed_with_the_confirmation_that_atlas_waits_for(cluste
     assert outcome.reason == "cancelled"
 
 
-def test_without_a_tombstone_nothing_is_done_where_nothing_is(cluster: Cluster) -> None:
+def test_a_cancel_without_tombstone_does_nothing_if_there_is_no_job(cluster: Cluster) -> None:
     job = cluster.job()
     assert cluster.cancel(job.name, tombstone=False) is None
     assert cluster.seen(job.name) is None
     assert cluster.submit(job) == "created"
 
 
-def test_a_job_that_waits_or_runs_is_stopped_and_ends_as_cancelled(cluster: Cluster) -> None:
+def test_a_waiting_or_running_job_is_stopped_and_ends_as_cancelled(cluster: Cluster) -> None:
     job = cluster.job(ENDLESS)
     cluster.submit(job)
     assert cluster.cancel(job.name, tombstone=False, run_id="cancel-8") == "cancelled"
@@ -70,8 +70,8 @@ def test_a_job_that_waits_or_runs_is_stopped_and_ends_as_cancelled(cluster: Clus
     assert seen.report == job.report
 
 
-def test_the_mark_of_a_cancelled_name_is_not_taken_for_its_job(cluster: Cluster) -> None:
-    """Or a cancel that could not lay its marks everywhere would not be completed by the next."""
+def test_a_tombstone_does_not_count_as_a_job(cluster: Cluster) -> None:
+    """If it did, a repeat would not complete a cancel that could write only some of its tombstones."""
     name = new_name()
     cluster.cancel(name)
     assert cluster.cancel(name, tombstone=False) is None
@@ -89,7 +89,7 @@ def test_a_running_job_is_stopped_and_ends_as_cancelled(cluster: Cluster) -> Non
 
 
 @pytest.mark.needs("ends")
-def test_a_stopped_job_stays_cancelled_whatever_is_asked_of_it(cluster: Cluster) -> None:
+def test_a_stopped_job_stays_cancelled_whatever_is_submitted(cluster: Cluster) -> None:
     job = cluster.job(ENDLESS)
     cluster.submit(job)
     cluster.running(job)
@@ -115,15 +115,15 @@ def test_a_job_that_has_ended_keeps_its_outcome(cluster: Cluster, exit_code: int
 
 
 @pytest.mark.parametrize("times", [2, 5])
-def test_again_and_again_it_is_one_cancelled_job(cluster: Cluster, times: int) -> None:
-    submitted, never_came = cluster.job(ENDLESS), cluster.job()
+def test_repeated_cancels_leave_one_cancelled_job(cluster: Cluster, times: int) -> None:
+    submitted, never_submitted = cluster.job(ENDLESS), cluster.job()
     cluster.submit(submitted)
-    for job in (submitted, never_came):
+    for job in (submitted, never_submitted):
         assert [cluster.cancel(job.name, run_id=f"cancel-{number}") for number in range(times)] == ["cancelled"] * times
         assert _ended(cluster, job.name).cancelled
 
 
-def test_a_deadline_already_past_is_a_timeout_and_cancels_nothing(cluster: Cluster) -> None:
+def test_a_cancel_with_a_past_deadline_is_a_timeout_and_cancels_nothing(cluster: Cluster) -> None:
     job = cluster.job()
     for name in (job.name, new_name()):
         with pytest.raises(Timeout):
@@ -132,7 +132,7 @@ def test_a_deadline_already_past_is_a_timeout_and_cancels_nothing(cluster: Clust
     assert cluster.submit(job) == "created"
 
 
-def test_an_instance_that_is_new_knows_of_the_cancellation(cluster: Cluster) -> None:
+def test_a_new_instance_knows_of_the_cancellation(cluster: Cluster) -> None:
     name = new_name()
     cluster.cancel(name)
     other = cluster.another()
@@ -141,7 +141,7 @@ def test_an_instance_that_is_new_knows_of_the_cancellation(cluster: Cluster) -> 
 
 
 def _ended(cluster: Cluster, name: str) -> Observation:
-    """A cancelled job comes to a true end, and says that it was cancelled."""
+    """The job of that name, once it has ended; it must be cancelled."""
     seen = cluster.ended(name)
     assert seen.cancelled
     assert seen.phase == "failed"

@@ -1,4 +1,4 @@
-"""Many at once, through several instances."""
+"""Many concurrent calls, through several instances."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ THREADS = 24
 def test_a_thousand_submits_of_a_hundred_names_make_a_hundred_jobs(cluster: Cluster) -> None:
     wanted = [cluster.job() for _ in range(100)]
     drivers = [cluster.driver, *(cluster.another() for _ in range(3))]
-    asked = [(job, drivers[index % 4]) for index, job in enumerate(wanted * 10)]
-    random.Random(7).shuffle(asked)
+    submits = [(job, drivers[index % 4]) for index, job in enumerate(wanted * 10)]
+    random.Random(7).shuffle(submits)
     with ThreadPoolExecutor(THREADS) as pool:
-        states = list(pool.map(lambda each: each[1].submit(each[0], within(PATIENCE)), asked))
+        states = list(pool.map(lambda each: each[1].submit(each[0], within(PATIENCE)), submits))
     assert Counter(states) == {"created": 100, "exists": 900}
     names = [seen.name for seen in observed(cluster.driver)]
     assert sorted(name for name in names if name in {job.name for job in wanted}) == sorted(job.name for job in wanted)
-    # Of two that find nothing at the same instant, both may sign; what one of them has signed is used.
+    # Two submits that find no job at the same instant may both resolve secrets; those of one of them are used.
     assert cluster.resolver.asked.keys() == {job.name for job in wanted}
 
 
 def test_a_cancel_and_a_submit_at_the_same_time_leave_one_cancelled_job(cluster: Cluster) -> None:
-    """Whoever comes first: the check has been cancelled, and nothing of it goes on."""
+    """Whichever comes first, the job is cancelled in the end."""
     wanted = [cluster.job(Program(endless=True)) for _ in range(15)]
     drivers = [cluster.driver, cluster.another()]
 
@@ -57,7 +57,7 @@ def test_a_cancel_and_a_submit_at_the_same_time_leave_one_cancelled_job(cluster:
 
 
 @pytest.mark.needs("runs", "ends", "bounds")
-def test_no_more_jobs_run_at_once_than_may_and_all_come_to_their_turn(cluster: Cluster) -> None:
+def test_exactly_parallelism_jobs_run_at_once_and_all_jobs_run(cluster: Cluster) -> None:
     wanted = [cluster.job("sleep 0.5") for _ in range(3 * cluster.parallelism)]
     drivers = [cluster.driver, cluster.another()]
     for index, job in enumerate(wanted):
@@ -65,6 +65,6 @@ def test_no_more_jobs_run_at_once_than_may_and_all_come_to_their_turn(cluster: C
     until, most = time.monotonic() + cluster.end_seconds, 0
     while waiting := [seen for seen in observed(cluster.driver) if classify(seen) is None]:
         most = max(most, sum(seen.phase == "running" for seen in waiting))
-        assert time.monotonic() < until, f"{len(waiting)} never had their turn"
+        assert time.monotonic() < until, f"{len(waiting)} jobs have not ended"
     assert most == cluster.parallelism
     assert {cluster.end(job).reason for job in wanted} == {"succeeded"}

@@ -1,4 +1,4 @@
-"""What holds when the driver's own process is killed: the cluster has the only copy, and it is whole."""
+"""The driver's process is killed: the state on the cluster is consistent, and another process continues from it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.deadlines import within
 pytestmark = pytest.mark.needs("runs", "ends", "shares")
 
 MOMENTS = [step / 1000 for step in range(0, 24, 2)]
-"""Seconds after the beginning, from before to after the end of a call."""
+"""Seconds after the start of a call, from its beginning to after its end."""
 
 
-def test_killed_at_any_moment_of_a_submit_the_repeat_leaves_one_job_that_runs_once(cluster: Cluster) -> None:
+def test_after_a_kill_at_any_moment_of_a_submit_a_repeat_leaves_one_job_that_runs_once(cluster: Cluster) -> None:
     wanted = [cluster.job(Program(prints="ran\n")) for _ in MOMENTS]
     for job, moment in zip(wanted, MOMENTS, strict=True):
         _killed(lambda job=job: cluster.another().submit(job, within(PATIENCE)), moment)
@@ -31,7 +31,7 @@ def test_killed_at_any_moment_of_a_submit_the_repeat_leaves_one_job_that_runs_on
         assert cluster.driver.logs(job.name) == "ran\n"
 
 
-def test_killed_at_any_moment_of_a_cancel_the_repeat_leaves_it_cancelled(cluster: Cluster) -> None:
+def test_after_a_kill_at_any_moment_of_a_cancel_a_repeat_leaves_the_job_cancelled(cluster: Cluster) -> None:
     wanted = [cluster.job(Program(endless=True)) for _ in MOMENTS]
     for index, (job, moment) in enumerate(zip(wanted, MOMENTS, strict=True)):
         if index % 2:
@@ -44,7 +44,7 @@ def test_killed_at_any_moment_of_a_cancel_the_repeat_leaves_it_cancelled(cluster
         assert cluster.submit(job) == "cancelled"
 
 
-def test_a_job_runs_on_when_whoever_submitted_it_is_gone(cluster: Cluster) -> None:
+def test_a_job_continues_after_its_submitter_is_killed(cluster: Cluster) -> None:
     job = cluster.job("sleep 0.5; echo done")
     _killed(lambda: cluster.another().submit(job, within(PATIENCE)), None)
     assert cluster.end(job).reason == "succeeded"
@@ -52,10 +52,10 @@ def test_a_job_runs_on_when_whoever_submitted_it_is_gone(cluster: Cluster) -> No
 
 
 def _killed(call: Callable[[], object], moment: float | None) -> None:
-    """Have a process of its own call, and kill it after so many seconds; None: once the call has returned."""
+    """Call in a child process, and kill it after `moment` seconds; None means once the call has returned."""
     began, begin = os.pipe()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the child uses none of our threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # the child uses no thread of this process
         child = os.fork()
     if child == 0:
         try:

@@ -1,4 +1,4 @@
-"""list, logs and mark_reported: every end that is not reported yet can be found again, with its evidence."""
+"""list, logs and mark_reported: every end that is not reported yet is listed, with its evidence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.rounds import observed
 DONE = Outcome(reason="succeeded", code=0, hmessage="The run finished.")
 
 
-def test_a_job_is_listed_with_all_that_a_report_needs(cluster: Cluster) -> None:
+def test_a_job_is_listed_with_all_fields_that_a_report_needs(cluster: Cluster) -> None:
     began, job = time.time(), cluster.job(fingerprint="f-17")
     cluster.submit(job)
     seen = cluster.seen(job.name)
@@ -38,7 +38,7 @@ def test_another_instance_lists_the_same(cluster: Cluster) -> None:
     assert (seen.fingerprint, seen.report) == (job.fingerprint, job.report)
 
 
-def test_no_secret_is_in_what_is_listed(cluster: Cluster) -> None:
+def test_no_secret_is_listed(cluster: Cluster) -> None:
     job = cluster.job(secrets={"PASSWORD": Secret("hunter2-hunter2")})
     cluster.submit(job)
     assert "hunter2" not in repr(cluster.seen(job.name))
@@ -54,7 +54,7 @@ def test_a_job_that_runs_has_not_ended(cluster: Cluster) -> None:
 
 
 @pytest.mark.needs("ends")
-def test_a_job_that_ended_well_has_succeeded(cluster: Cluster) -> None:
+def test_a_job_with_exit_code_0_has_succeeded(cluster: Cluster) -> None:
     began, job = time.time(), cluster.job()
     cluster.submit(job)
     assert cluster.end(job).reason == "succeeded"
@@ -67,7 +67,7 @@ def test_a_job_that_ended_well_has_succeeded(cluster: Cluster) -> None:
 
 @pytest.mark.needs("ends")
 @pytest.mark.parametrize("code", [1, 3, 125])
-def test_a_main_container_that_failed_is_the_analyzer_s_failure_with_its_exit_code(cluster: Cluster, code: int) -> None:
+def test_a_failed_main_container_is_analyzer_failed_with_its_exit_code(cluster: Cluster, code: int) -> None:
     job = cluster.job(Program(exit_code=code, prints="no such rule\n"))
     cluster.submit(job)
     outcome = cluster.end(job)
@@ -77,7 +77,7 @@ def test_a_main_container_that_failed_is_the_analyzer_s_failure_with_its_exit_co
 
 
 @pytest.mark.needs("ends")
-def test_logs_are_the_last_lines_of_the_main_container(cluster: Cluster) -> None:
+def test_logs_gives_the_last_lines_of_the_main_container(cluster: Cluster) -> None:
     job = cluster.job(Program(prints="one\ntwo\nthree\n"))
     cluster.submit(job)
     cluster.end(job)
@@ -86,10 +86,10 @@ def test_logs_are_the_last_lines_of_the_main_container(cluster: Cluster) -> None
     assert cluster.another().logs(job.name, lines=1) == "three\n"
 
 
-def test_logs_of_what_is_not_there_are_refused_by_name(cluster: Cluster) -> None:
+def test_logs_of_an_unknown_job_or_container_is_rejected_with_its_name(cluster: Cluster) -> None:
     job, unknown = cluster.job(Program(endless=True)), new_name()
     cluster.submit(job)
-    cluster.running(job)  # before that, nothing is there of which something could be missing
+    cluster.running(job)  # before that, a cluster may have no containers to compare the name with
     with pytest.raises(Rejected, match=unknown):
         cluster.driver.logs(unknown)
     with pytest.raises(Rejected, match="sidecar"):
@@ -99,14 +99,14 @@ def test_logs_of_what_is_not_there_are_refused_by_name(cluster: Cluster) -> None
 def test_logs_of_a_tombstone_are_empty_or_refused(cluster: Cluster) -> None:
     name = new_name()
     cluster.cancel(name)
-    said = ""
+    text = ""
     with suppress(Rejected):
-        said = cluster.driver.logs(name)
-    assert said == ""
+        text = cluster.driver.logs(name)
+    assert text == ""
 
 
 @pytest.mark.needs("ends")
-def test_what_was_reported_is_marked_for_every_instance(cluster: Cluster) -> None:
+def test_a_reported_job_is_marked_for_every_instance(cluster: Cluster) -> None:
     job = cluster.job()
     cluster.submit(job)
     cluster.end(job)
@@ -117,7 +117,7 @@ def test_what_was_reported_is_marked_for_every_instance(cluster: Cluster) -> Non
 
 
 @pytest.mark.needs("ends")
-def test_what_was_reported_still_keeps_its_name(cluster: Cluster) -> None:
+def test_a_reported_job_keeps_its_name(cluster: Cluster) -> None:
     job, cancelled = cluster.job(), new_name()
     cluster.submit(job)
     cluster.end(job)
@@ -129,11 +129,11 @@ def test_what_was_reported_still_keeps_its_name(cluster: Cluster) -> None:
     assert cluster.submit(cluster.job(name=cancelled)) == "cancelled"
 
 
-def test_to_mark_what_nobody_knows_is_no_error(cluster: Cluster) -> None:
+def test_marking_an_unknown_job_is_no_error(cluster: Cluster) -> None:
     cluster.driver.mark_reported(new_name(), DONE)
 
 
-def test_nothing_is_collected_before_its_time(cluster: Cluster) -> None:
+def test_no_job_is_removed_before_its_retention(cluster: Cluster) -> None:
     waiting, tombstone = cluster.job(Program(endless=True)), new_name()
     cluster.submit(waiting)
     cluster.cancel(tombstone)
@@ -142,7 +142,7 @@ def test_nothing_is_collected_before_its_time(cluster: Cluster) -> None:
     assert cluster.submit(cluster.job(name=tombstone)) == "cancelled"
 
 
-def test_what_waits_or_runs_is_never_collected(cluster: Cluster) -> None:
+def test_a_waiting_or_running_job_is_never_removed(cluster: Cluster) -> None:
     job = cluster.job(Program(endless=True))
     cluster.submit(job)
     assert cluster.driver.reconcile(Retention(reported=0, orphaned=0)) == 0
@@ -150,28 +150,28 @@ def test_what_waits_or_runs_is_never_collected(cluster: Cluster) -> None:
 
 
 @pytest.mark.needs("collects")
-def test_what_was_reported_goes_after_the_retention_and_what_was_not_stays(cluster: Cluster) -> None:
-    told, owed = cluster.job(), cluster.job()
-    for job in (told, owed):
+def test_a_reported_job_is_removed_after_the_retention_and_an_unreported_one_is_kept(cluster: Cluster) -> None:
+    reported, pending = cluster.job(), cluster.job()
+    for job in (reported, pending):
         cluster.submit(job)
         cluster.end(job)
-    cluster.driver.mark_reported(told.name, DONE)
-    assert _collected(cluster, retention=0, orphan_age=3600) == 1
-    assert cluster.seen(told.name) is None
-    assert cluster.seen(owed.name) is not None
-    assert cluster.submit(told) == "created"
+    cluster.driver.mark_reported(reported.name, DONE)
+    assert _removed(cluster, retention=0, orphan_age=3600) == 1
+    assert cluster.seen(reported.name) is None
+    assert cluster.seen(pending.name) is not None
+    assert cluster.submit(reported) == "created"
 
 
 @pytest.mark.needs("collects")
-def test_what_nobody_ever_reported_goes_after_the_age_of_orphans(cluster: Cluster) -> None:
+def test_an_unreported_job_is_removed_after_orphan_age(cluster: Cluster) -> None:
     job = cluster.job()
     cluster.submit(job)
     cluster.end(job)
-    assert _collected(cluster, retention=3600, orphan_age=0) == 1
+    assert _removed(cluster, retention=3600, orphan_age=0) == 1
     assert cluster.seen(job.name) is None
 
 
-def _collected(cluster: Cluster, *, retention: float, orphan_age: float) -> int:
-    """How many jobs go, once some do: who has just ended a job may still have it in hand."""
+def _removed(cluster: Cluster, *, retention: float, orphan_age: float) -> int:
+    """How many jobs the first reconcile that removes any removes: a shim may still hold the lock of an ended job."""
     driver = cluster.another()
-    return eventually(lambda: driver.reconcile(Retention(retention, orphan_age)), "something is collected")
+    return eventually(lambda: driver.reconcile(Retention(retention, orphan_age)), "a job is removed")

@@ -1,4 +1,4 @@
-"""What a job's programs see and how their ends are told apart, on drivers that really run them."""
+"""What a job's programs see, and how their ends are classified, on drivers that run programs."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ HOSTILE = [
 ECHO_ARGUMENTS = 'for each in "$@"; do printf "[%s]" "$each"; done'
 
 
-def test_hostile_arguments_arrive_as_those_characters(cluster: Cluster) -> None:
+def test_hostile_arguments_arrive_unchanged(cluster: Cluster) -> None:
     job = cluster.job(ECHO_ARGUMENTS, args=HOSTILE, secrets={"PASSWORD": Secret("hunter2-hunter2")})
     cluster.submit(job)
     assert cluster.end(job).reason == "succeeded"
     assert cluster.driver.logs(job.name) == "".join(f"[{each}]" for each in HOSTILE)
 
 
-def test_hostile_environment_arrives_as_those_characters(cluster: Cluster) -> None:
+def test_hostile_variables_arrive_unchanged(cluster: Cluster) -> None:
     named = {f"V{number}": value for number, value in enumerate(HOSTILE)}
     job = cluster.job("; ".join(f'printf "[%s]" "${name}"' for name in named), env=named)
     cluster.submit(job)
@@ -52,8 +52,8 @@ def test_hostile_environment_arrives_as_those_characters(cluster: Cluster) -> No
     assert cluster.driver.logs(job.name) == "".join(f"[{each}]" for each in HOSTILE)
 
 
-# The log has no secret in it, so the program says by its exit code whether it was given the right one.
-def test_secrets_reach_the_environment_and_stay_out_of_sight(cluster: Cluster) -> None:
+# The log contains no secrets, so the program reports by its exit code whether it got the right value.
+def test_secrets_reach_the_environment_and_are_not_listed(cluster: Cluster) -> None:
     secret = "hunter2'$(X)\"\nsecond line"
     job = cluster.job(
         '[ "$PASSWORD" = "$(printf "hunter2\\047\\044(X)\\042\\nsecond line")" ] || exit 3; printf "%s" "$PASSWORD"',
@@ -66,7 +66,7 @@ def test_secrets_reach_the_environment_and_stay_out_of_sight(cluster: Cluster) -
 
 
 def test_a_secret_argument_reaches_the_program(cluster: Cluster) -> None:
-    """As the value, or as `$(NAME)` with the value in the environment, by which an installation's images find it."""
+    """As the value; or as `$(NAME)` with the value in the environment, which an installation's images expand."""
     job = cluster.job(
         "case $1 in hunter2-x) ;; '$(PASSWORD)') [ \"$PASSWORD\" = hunter2-x ] ;; *) exit 3 ;; esac",
         args=[secret_ref("PASSWORD")],
@@ -82,7 +82,7 @@ def test_the_init_container_runs_first_and_shares_the_volumes(cluster: Cluster) 
     assert cluster.end(job).reason == "succeeded"
 
 
-def test_an_init_container_that_failed_is_a_failed_clone_and_the_main_one_never_runs(cluster: Cluster) -> None:
+def test_a_failed_init_container_is_clone_failed_and_the_main_container_never_runs(cluster: Cluster) -> None:
     job = cluster.job(Program(prints="it ran"), init=Program(exit_code=4, prints="no such branch\n"))
     cluster.submit(job)
     outcome = cluster.end(job)
@@ -95,7 +95,7 @@ def test_an_init_container_that_failed_is_a_failed_clone_and_the_main_one_never_
     assert seen.main_exit is None
 
 
-def test_the_log_of_either_container_can_be_asked_for(cluster: Cluster) -> None:
+def test_logs_gives_the_log_of_either_container(cluster: Cluster) -> None:
     job = cluster.job(Program(prints="analysed\n"), init=Program(prints="cloned\n"))
     cluster.submit(job)
     cluster.end(job)
@@ -103,13 +103,13 @@ def test_the_log_of_either_container_can_be_asked_for(cluster: Cluster) -> None:
     assert cluster.driver.logs(job.name) == cluster.driver.logs(job.name, "marvin") == "analysed\n"
 
 
-def test_a_job_past_its_deadline_is_ended_and_has_timed_out(cluster: Cluster) -> None:
+def test_a_job_past_its_deadline_is_ended_as_timed_out(cluster: Cluster) -> None:
     job = cluster.job(Program(endless=True), deadlines=Deadlines(queue=1, clone=1, run=1))
     cluster.submit(job)
     assert cluster.end(job).reason == "timed_out"
 
 
-def test_a_job_that_ignores_being_told_to_stop_is_ended_all_the_same(cluster: Cluster) -> None:
+def test_a_cancelled_job_that_ignores_sigterm_is_killed(cluster: Cluster) -> None:
     job = cluster.job("trap '' TERM INT; while :; do sleep 1; done")
     cluster.submit(job)
     cluster.running(job)
@@ -117,8 +117,8 @@ def test_a_job_that_ignores_being_told_to_stop_is_ended_all_the_same(cluster: Cl
     assert cluster.end(job).reason == "cancelled"
 
 
-def said(cluster: Cluster, job: JobSpec) -> str | None:
-    """The job's log. Kubernetes removes the pods of a job that was ended, and their logs with them."""
+def log_of(cluster: Cluster, job: JobSpec) -> str | None:
+    """The job's log, or None if it was removed: Kubernetes removes the pods of a stopped job, and so their logs."""
     try:
         return cluster.driver.logs(job.name)
     except Rejected as error:
@@ -127,14 +127,14 @@ def said(cluster: Cluster, job: JobSpec) -> str | None:
         return None
 
 
-def test_a_cancelled_job_s_programs_are_gone_and_never_begin_again(cluster: Cluster) -> None:
+def test_a_cancelled_job_s_programs_have_ended_and_never_start_again(cluster: Cluster) -> None:
     job = cluster.job("while :; do echo again; sleep 0.1; done")
     cluster.submit(job)
     cluster.running(job)
     cluster.cancel(job.name)
     cluster.end(job)
     cluster.submit(job)
-    before = said(cluster, job)
+    before = log_of(cluster, job)
     observed(cluster.another())
     assert cluster.end(job).reason == "cancelled"
-    assert said(cluster, job) in (before, None)
+    assert log_of(cluster, job) in (before, None)

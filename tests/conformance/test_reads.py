@@ -1,4 +1,4 @@
-"""list reads and changes nothing, whatever state the jobs are in; reconcile is what acts."""
+"""list reads and changes nothing, whatever state the jobs are in; only reconcile acts."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_listing_changes_nothing(cluster: Cluster) -> None:
 
 
 def _at_rest(cluster: Cluster) -> object:
-    """The state, once nothing but a driver changes it any more: a shim may still remove a finished job's files."""
+    """The state, if it did not change for half a second; else None. A shim may still remove a finished job's files."""
     before = cluster.state()
     time.sleep(0.5)
     return before if cluster.state() == before else None
 
 
 @pytest.mark.needs("ends")
-def test_the_evidence_of_an_end_is_listed_again_and_again(cluster: Cluster) -> None:
+def test_two_listings_give_the_same_evidence_of_an_end(cluster: Cluster) -> None:
     job = cluster.job(Program(prints="no such rule\n", exit_code=3))
     cluster.submit(job)
     cluster.end(job)
@@ -50,7 +50,7 @@ def test_the_evidence_of_an_end_is_listed_again_and_again(cluster: Cluster) -> N
 
 
 @pytest.mark.needs("ends")
-def test_reconciling_leaves_alone_what_calls_for_nothing(cluster: Cluster) -> None:
+def test_reconcile_does_not_change_a_running_job(cluster: Cluster) -> None:
     job = cluster.job(Program(endless=True))
     cluster.submit(job)
     before = cluster.running(job)

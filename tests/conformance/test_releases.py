@@ -1,4 +1,4 @@
-"""What a release before has left behind is read and finished: jobs, annotations, Variables and directories.
+"""The current code reads and finishes the state that an earlier release has written to clusters and directories.
 
 Each test runs for every release in `tests/releases` and every driver whose state outlives its process.
 """
@@ -42,7 +42,7 @@ KEPT = (
     *("phase", "pool", "report", "fingerprint", "cancelled", "cancellation", "reported"),
     *("timed_out", "out_of_memory", "disrupted", "init_exit", "main_exit"),
 )
-"""Of an observation: what every release sees in the same state. The rest is times and words."""
+"""The fields of an observation that every release lists alike for the same state. The others are times and texts."""
 
 CHANGES = {
     "analysis_run": "/vcs_meta/checkout_oid",
@@ -51,10 +51,10 @@ CHANGES = {
     "ssh_verify_run": "/ssh_meta/user",
     "patcher_run": "/vcs_meta/checkout_oid",
 }
-"""By request type: a place in the request, another value of which makes it a different task of the same name."""
+"""By request type: a place in the request. Another value there makes a different job of the same name."""
 
 
-# The driver's interface, as far as these tests use it.
+# The part of the driver's interface that these tests use.
 
 
 def listed(driver: Driver) -> dict[str, Observation]:
@@ -62,7 +62,7 @@ def listed(driver: Driver) -> dict[str, Observation]:
 
 
 def reconcile(driver: Driver) -> None:
-    """Have the driver do whatever is to be done about its jobs."""
+    """Call the driver's reconcile, then list."""
     observed(driver)
 
 
@@ -81,20 +81,20 @@ def tracker(driver: Driver, publisher: Publisher) -> Tracker:
 
 
 def action(request_type: str, document: Mapping[str, Any], config: Config) -> Any:
-    """What the current code makes of a recorded request."""
+    """The one action that the current code plans for a recorded request."""
     policy = RequestPolicy(runner_id="runner-1", public_key="")
     (planned,) = plan(decode(json.dumps(document).encode(), REQUEST_TYPES[request_type].payload, policy), config)
     return planned
 
 
 class Publisher:
-    """An atlas that takes every result."""
+    """A publisher whose results are all accepted, and kept."""
 
     def __init__(self) -> None:
-        self.taken: list[tuple[str, Any]] = []
+        self.accepted: list[tuple[str, Any]] = []
 
     def publish(self, name: str, result: Result) -> None:
-        self.taken.append((name, msgspec.to_builtins(result)))
+        self.accepted.append((name, msgspec.to_builtins(result)))
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def place(release: str, cluster: Cluster, request: pytest.FixtureRequest) -> Ite
 
 
 def planned(state: State, config: Config, *, changed: bool = False) -> JobSpec:
-    """The job that the current code makes of the request of a recorded one, or of a changed request of that name."""
+    """The job that the current code plans for the recorded request, or for a changed request of the same name."""
     request_type, document = state["request"]["request_type"], state["request"]["document"]
     if changed:
         documents.put(document, CHANGES[request_type], "0123abc")
@@ -127,7 +127,7 @@ def kept(seen: Observation | None) -> dict[str, Any]:
 
 
 def await_as_recorded(driver: Driver, place: Place) -> None:
-    """Wait until every whole state is listed as the release before listed it."""
+    """Wait until every complete state is listed as the earlier release listed it."""
     wanted = {
         place.states[state]["job"]: {name: place.states[state]["observation"][name] for name in KEPT}
         for state in place.whole
@@ -141,27 +141,27 @@ def await_as_recorded(driver: Driver, place: Place) -> None:
         return not differing
 
     try:
-        eventually(same, "all is listed as it was", 60)
+        eventually(same, "all states are listed as recorded", 60)
     except AssertionError as error:
         expected = {name: wanted[name] for name in differing}
-        raise AssertionError(f"listed {differing}, and was {expected}") from error
+        raise AssertionError(f"listed {differing}, recorded {expected}") from error
 
 
-def without_words(result: Mapping[str, Any]) -> Any:
-    """A result less its evidence, in which a cluster's own words and a log are."""
+def without_evidence(result: Mapping[str, Any]) -> Any:
+    """A result without its evidence, which contains texts of the cluster and the log."""
     bare = json.loads(json.dumps(result))
     if isinstance(status := bare["body"]["kwargs"]["status"], dict):
         status.pop("err")
     return bare
 
 
-def test_every_state_is_listed_as_it_was(cluster: Cluster, place: Place) -> None:
+def test_every_state_is_listed_as_recorded(cluster: Cluster, place: Place) -> None:
     place.put(*place.whole)
     await_as_recorded(cluster.driver, place)
     assert set(listed(cluster.another())) == {place.states[state]["job"] for state in place.whole}
 
 
-def test_a_repeat_of_its_request_finds_the_job_and_another_request_is_refused(
+def test_a_repeat_of_its_request_finds_the_job_and_a_changed_request_is_a_conflict(
     cluster: Cluster, place: Place, config: Config
 ) -> None:
     place.put(*place.whole)
@@ -176,14 +176,14 @@ def test_a_repeat_of_its_request_finds_the_job_and_another_request_is_refused(
                 submit(cluster.driver, planned(state, config, changed=True))
 
 
-def test_a_cancel_stops_what_waits_and_what_runs(cluster: Cluster, place: Place, config: Config) -> None:
+def test_a_cancel_stops_waiting_and_running_jobs(cluster: Cluster, place: Place, config: Config) -> None:
     stopped = ("waiting-analysis", "running")
     place.put(*stopped)
     cluster.running(planned(place.states["running"], config))
     for name in stopped:
         assert cancel(cluster.driver, cancellation(place.states[name], config)) == "cancelled"
     if isinstance(place, LocalPlace):
-        _play_the_shim(place, cancellation(place.states["running"], config))
+        _end_as_the_shim_would(place, cancellation(place.states["running"], config))
     for name in stopped:
         state = place.states[name]
         seen = cluster.ended(state["job"])
@@ -194,14 +194,14 @@ def test_a_cancel_stops_what_waits_and_what_runs(cluster: Cluster, place: Place,
         assert submit(cluster.driver, planned(state, config)) == "cancelled"
 
 
-def _play_the_shim(place: LocalPlace, cancelled: Cancellation) -> None:
-    """A shim of the release before waits for this file, and ends its job then."""
+def _end_as_the_shim_would(place: LocalPlace, cancelled: Cancellation) -> None:
+    """A shim of the earlier release waits for verdict.json and then ends its job."""
     verdict = json.loads(place.path(f"{cancelled.name}/verdict.json").read_bytes())
     assert verdict == {"cancellation": msgspec.to_builtins(cancelled.report)}
     place.end_as("running", "cancelled-running")
 
 
-def test_a_tombstone_refuses_the_late_job_and_is_cancelled_again_for_good(
+def test_a_tombstone_refuses_a_later_submit_and_accepts_another_cancel(
     cluster: Cluster, place: Place, config: Config
 ) -> None:
     tombstones = ("tombstone", "reported-tombstone")
@@ -213,8 +213,8 @@ def test_a_tombstone_refuses_the_late_job_and_is_cancelled_again_for_good(
         assert listed(cluster.driver)[state["job"]].main_exit is None
 
 
-def test_what_is_pending_is_published_once_as_it_would_have_been(cluster: Cluster, place: Place) -> None:
-    """Under the same id as well, for the release before may have published it and died before it could mark it."""
+def test_each_pending_result_is_published_once_as_the_earlier_release_would(cluster: Cluster, place: Place) -> None:
+    """The id is the same too: the earlier release may have published the result and died before it marked the job."""
     place.put(*place.whole)
     await_as_recorded(cluster.driver, place)
     publisher = Publisher()
@@ -224,21 +224,21 @@ def test_what_is_pending_is_published_once_as_it_would_have_been(cluster: Cluste
     tracker(cluster.another(), publisher).round()
 
     pending = {state["job"]: state["result"] for state in place.states.values() if state["result"]}
-    assert sorted(name for name, _ in publisher.taken) == sorted(pending)
-    for name, result in publisher.taken:
-        assert without_words(result) == without_words(pending[name])
+    assert sorted(name for name, _ in publisher.accepted) == sorted(pending)
+    for name, result in publisher.accepted:
+        assert without_evidence(result) == without_evidence(pending[name])
     seen = listed(cluster.driver)
     for name in place.whole:
         state = place.states[name]
         assert seen[state["job"]].reported == (state["observation"]["phase"] in ("succeeded", "failed"))
 
 
-def test_a_half_made_job_is_made_by_the_repeat_and_comes_to_its_end(
+def test_an_incomplete_job_is_completed_by_a_repeat_and_runs_to_its_end(
     cluster: Cluster, place: Place, config: Config
 ) -> None:
     place.put("half-made")
     place.free()
-    # What is made anew is a program that the cluster has; a job that was made already runs its own.
+    # A job that is created now gets a program that the cluster has; a job that exists runs its own.
     job = msgspec.structs.replace(planned(place.states["half-made"], config), init=None, main=cluster.job().main)
     assert submit(cluster.driver, job) == ("exists" if cluster.driver.name == "kubernetes" else "created")
     assert classify(cluster.ended(job.name)) is not None
@@ -247,19 +247,19 @@ def test_a_half_made_job_is_made_by_the_repeat_and_comes_to_its_end(
 
 
 LATER = re.compile(r'\A\{"(?=[a-z])')
-"""The beginning of an object in JSON."""
+"""The beginning of a JSON object."""
 OPTIONAL = re.compile(r',?"(analyzer|check_seq)":"[^"]*"')
 BROKEN = re.compile(r'"request_type":"[^"]*"')
 
 
-def test_what_a_later_release_adds_is_skipped(cluster: Cluster, place: Place) -> None:
+def test_members_that_a_later_release_adds_are_ignored(cluster: Cluster, place: Place) -> None:
     place.alter(lambda text: LATER.sub('{"x_later": {"of": ["the", "next"]}, "', text))
     assert "x_later" in json.dumps(place.states | place.recorded)
     place.put(*place.whole)
     await_as_recorded(cluster.driver, place)
 
 
-def test_what_an_earlier_release_had_not_is_left_open(cluster: Cluster, place: Place) -> None:
+def test_members_that_an_earlier_release_did_not_write_are_empty(cluster: Cluster, place: Place) -> None:
     names = ("waiting-autofix", "tombstone")
     place.alter(lambda text: OPTIONAL.sub("", text))
     place.put(*names)
@@ -273,7 +273,7 @@ def test_what_an_earlier_release_had_not_is_left_open(cluster: Cluster, place: P
         assert (found.fingerprint, found.cancelled) == (before["fingerprint"], before["cancelled"])
 
 
-def test_what_cannot_be_read_hides_nothing_else(cluster: Cluster, place: Place) -> None:
+def test_state_that_cannot_be_read_does_not_hide_other_jobs(cluster: Cluster, place: Place) -> None:
     place.put("waiting-autofix")
     place.alter(lambda text: BROKEN.sub('"request_type":7', text))
     place.put("waiting-patcher", "cancelled-waiting", "tombstone")
@@ -286,11 +286,11 @@ def test_what_cannot_be_read_hides_nothing_else(cluster: Cluster, place: Place) 
 
 
 class TestLocal:
-    """What only a directory can be left as."""
+    """States that only the local driver's directory can have."""
 
     pytestmark = pytest.mark.needs("bounds")
 
-    def test_a_job_that_was_just_made_is_run(self, cluster: Cluster, place: LocalPlace) -> None:
+    def test_a_job_that_was_just_created_is_run(self, cluster: Cluster, place: LocalPlace) -> None:
         place.put("half-made")
         place.complete("half-made")
         place.free()
@@ -300,16 +300,16 @@ class TestLocal:
             reconcile(cluster.driver)
             return listed(cluster.driver)[name].phase == "succeeded"
 
-        eventually(succeeded, "the job of the release before is run by this one")
+        eventually(succeeded, "the current release has run the earlier release's job")
 
     def test_a_job_whose_shim_is_dead_is_disrupted_and_published(self, cluster: Cluster, place: LocalPlace) -> None:
         place.put("running")
         name, publisher = place.states["running"]["job"], Publisher()
         tracker(cluster.driver, publisher).round()
-        assert publisher.taken == []
+        assert publisher.accepted == []
         place.unlock(f"{name}/lock")
         tracker(cluster.driver, publisher).round()
-        ((published, result),) = publisher.taken
+        ((published, result),) = publisher.accepted
         assert (published, result["body"]["kwargs"]["status"]["code"]) == (name, 5106)
         assert listed(cluster.driver)[name].reported
         assert not place.path(f"{name}/root").exists()
@@ -321,7 +321,7 @@ class TestLocal:
         (seen,) = listed(cluster.driver).values()
         assert (seen.phase, seen.unschedulable != "") == ("failed", True)
 
-    def test_what_a_killed_submitter_left_is_no_job_and_is_removed_with_time(
+    def test_files_that_a_killed_submitter_left_are_no_job_and_are_removed_when_old(
         self, cluster: Cluster, place: LocalPlace
     ) -> None:
         place.age = HOUR
@@ -333,7 +333,7 @@ class TestLocal:
         cluster.driver.reconcile(Retention(reported=HOUR, orphaned=HOUR))
         assert list(place.directory.rglob("*half-made*")) == []
 
-    def test_what_was_reported_is_collected_with_time_and_what_was_not_is_kept_for_the_orphans_age(
+    def test_reported_jobs_are_removed_after_the_retention_and_others_after_orphan_age(
         self, cluster: Cluster, place: LocalPlace
     ) -> None:
         place.age = 2 * HOUR
@@ -344,20 +344,20 @@ class TestLocal:
 
 
 class TestNomad:
-    """What only a Variable beside a job, or without one, can be left as."""
+    """States that only a Variable, with or without a job, can have."""
 
     pytestmark = pytest.mark.needs("variables")
 
-    def test_a_variable_whose_job_never_came_is_published_as_deleted_and_the_name_is_free(
+    def test_a_variable_without_a_job_is_published_as_deleted_and_its_name_is_free(
         self, cluster: Cluster, place: Place, config: Config, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         place.put("half-made")
         name, publisher = place.states["half-made"]["job"], Publisher()
-        assert name not in listed(cluster.driver)  # it may be on its way
+        assert name not in listed(cluster.driver)  # its submitter may still be about to register the job
         monkeypatch.setattr("runner.drivers.nomad.listing.LEFT_SECONDS", 0.0)
-        eventually(lambda: name in listed(cluster.driver), "its age is told, in whole seconds")
+        eventually(lambda: name in listed(cluster.driver), "the Variable without a job is listed as deleted")
         tracker(cluster.driver, publisher).round()
-        ((published, result),) = publisher.taken
+        ((published, result),) = publisher.accepted
         assert (published, result["body"]["kwargs"]["status"]["code"]) == (name, 5109)
         assert submit(cluster.driver, planned(place.states["half-made"], config)) == "created"
 
@@ -365,7 +365,7 @@ class TestNomad:
         place.put("half-made-deleted")
         state, publisher = place.states["half-made-deleted"], Publisher()
         tracker(cluster.driver, publisher).round()
-        assert publisher.taken == []
+        assert publisher.accepted == []
         assert submit(cluster.driver, planned(state, config, changed=True)) == "created"
 
     def test_a_job_whose_canceller_died_is_stopped_and_confirmed(
@@ -376,5 +376,5 @@ class TestNomad:
         reconcile(cluster.driver)
         assert cluster.ended(state["job"]).cancelled
         tracker(cluster.driver, publisher).round()
-        ((_, result),) = publisher.taken
+        ((_, result),) = publisher.accepted
         assert result["run_id"] == cancellation(state, config).report.run_id

@@ -1,4 +1,4 @@
-"""submit: exactly one job of each name, whoever asks and however often."""
+"""submit: exactly one job of each name, however many instances submit it and however often."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_repeat_after_the_end_finds_the_job(cluster: Cluster) -> None:
     assert cluster.submit(job) == "exists"
 
 
-def test_a_different_request_under_the_same_name_is_a_conflict_and_says_what_to_do(cluster: Cluster) -> None:
+def test_a_different_request_of_the_same_name_is_a_conflict_that_asks_for_a_new_run_id(cluster: Cluster) -> None:
     job = cluster.job(fingerprint="one")
     cluster.submit(job)
     with pytest.raises(Conflict, match="new run_id") as caught:
@@ -48,7 +48,7 @@ def test_a_different_request_under_the_same_name_is_a_conflict_and_says_what_to_
     assert seen.fingerprint == "one"
 
 
-def test_a_deadline_already_past_is_a_timeout_and_makes_no_job(cluster: Cluster) -> None:
+def test_a_submit_with_a_past_deadline_is_a_timeout_and_creates_no_job(cluster: Cluster) -> None:
     job = cluster.job()
     with pytest.raises(Timeout):
         cluster.driver.submit(job, within(-1))
@@ -63,7 +63,7 @@ SECRETS = {
 
 
 @pytest.mark.needs("remembers")
-def test_secrets_are_resolved_once_for_the_job_that_is_made(cluster: Cluster) -> None:
+def test_secrets_are_resolved_once_for_a_job_that_is_submitted_again(cluster: Cluster) -> None:
     job = cluster.job(secrets=SECRETS)
     cluster.submit(job)
     cluster.submit(job)
@@ -71,8 +71,8 @@ def test_secrets_are_resolved_once_for_the_job_that_is_made(cluster: Cluster) ->
     assert cluster.resolver.asked == {job.name: 1}
 
 
-@pytest.mark.needs("looks")
-def test_secrets_are_not_resolved_where_no_job_is_made(cluster: Cluster) -> None:
+@pytest.mark.needs("reads first")
+def test_secrets_are_not_resolved_if_no_job_is_created(cluster: Cluster) -> None:
     known, cancelled = cluster.job(fingerprint="one"), cluster.job(secrets=SECRETS)
     cluster.submit(known)
     cluster.cancel(cancelled.name)
@@ -82,7 +82,7 @@ def test_secrets_are_not_resolved_where_no_job_is_made(cluster: Cluster) -> None
     assert cluster.resolver.asked == {known.name: 1}
 
 
-def test_a_job_whose_secrets_could_not_be_resolved_is_mended_by_the_repeat(cluster: Cluster) -> None:
+def test_after_secrets_could_not_be_resolved_a_repeat_completes_the_job(cluster: Cluster) -> None:
     job = cluster.job(secrets=SECRETS)
     cluster.resolver.failures = 1
     with pytest.raises(RuntimeError):
@@ -91,7 +91,7 @@ def test_a_job_whose_secrets_could_not_be_resolved_is_mended_by_the_repeat(clust
     assert cluster.resolver.asked == {job.name: 1}
 
 
-def test_a_name_that_a_path_would_read_differently_stays_a_name(cluster: Cluster) -> None:
+def test_logs_rejects_a_name_that_is_a_path(cluster: Cluster) -> None:
     job = cluster.job()
     cluster.submit(job)
     for name in (f"../{job.name}", f"./{job.name}", f"{job.name}/", "..", ".", "", "/"):
@@ -99,11 +99,11 @@ def test_a_name_that_a_path_would_read_differently_stays_a_name(cluster: Cluster
             cluster.driver.logs(name)
 
 
-def test_the_driver_says_that_it_is_ready(cluster: Cluster) -> None:
+def test_check_succeeds(cluster: Cluster) -> None:
     cluster.driver.check()
 
 
-def test_its_repr_names_it_and_no_secret(cluster: Cluster) -> None:
+def test_the_repr_has_the_driver_s_name_and_no_secret(cluster: Cluster) -> None:
     job = cluster.job(secrets=SECRETS)
     cluster.driver.submit(job, within(PATIENCE))
     assert cluster.driver.name in repr(cluster.driver).lower()

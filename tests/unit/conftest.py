@@ -1,4 +1,4 @@
-"""What the unit tests share besides: how long hypothesis searches, and the six request types."""
+"""Hypothesis' profiles, and a fixture for the six request types."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 
 from runner.request_types import REQUEST_TYPES
 
-# No deadline for a single example: on a loaded machine it would only measure the machine.
+# No deadline for a single example: on a loaded machine it would fail for the load alone.
 settings.register_profile("quick", deadline=None, max_examples=25, print_blob=True)
 settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
@@ -17,6 +17,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.fixture(params=sorted(REQUEST_TYPES))
 def request_type(request: pytest.FixtureRequest) -> str:
-    """Each request type in turn."""
+    """Each request type, one per run of the test."""
     name: str = request.param
     return name

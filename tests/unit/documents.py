@@ -1,6 +1,6 @@
-"""The six requests as JSON documents, to be taken apart by tests: whole ones with every field of the wire contract.
+"""The six requests as JSON documents, with every field of the wire contract, and functions to change them in tests.
 
-A place in a document is a JSON pointer (RFC 6901), as in our errors.
+A place in a document is a JSON pointer (RFC 6901), as in the project's errors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from runner.payloads import RequestPolicy, decode
 from runner.request_types import REQUEST_TYPES
 
 OPEN = RequestPolicy(runner_id="runner-1", public_key="")
-"""RequestPolicy on which every good request is taken."""
+"""A RequestPolicy that accepts every valid request."""
 
 _CONFIG = {
     "version": 1,
@@ -159,12 +159,12 @@ _WHOLE: dict[str, dict[str, Any]] = {
 
 
 def whole(request_type: str) -> dict[str, Any]:
-    """A fresh document with every field of the contract, none of them zero."""
+    """A new document with every field of the contract, none of them a zero value."""
     return copy.deepcopy(_WHOLE[request_type])
 
 
 def places(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
-    """Every place below `value` with what is there, parents first."""
+    """Every place below `value`, with its value, parents first."""
     members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, member in members:
         pointer = f"{at}/{str(name).replace('~', '~0').replace('/', '~1')}"
@@ -172,22 +172,22 @@ def places(value: Any, at: str = "") -> Iterator[tuple[str, Any]]:
         yield from places(member, pointer)
 
 
-def look(document: Any, pointer: str) -> Any:
-    """What is at a place."""
+def value_at(document: Any, pointer: str) -> Any:
+    """The value at a place."""
     for name in _steps(pointer):
         document = document[int(name) if isinstance(document, list) else name]
     return document
 
 
 def put(document: Any, pointer: str, value: Any) -> Any:
-    """The same document, with another value at a place."""
+    """Set the value at a place. Gives the same document."""
     parent, last = _parent(document, pointer)
     parent[last] = value
     return document
 
 
 def drop(document: Any, pointer: str) -> Any:
-    """The same document without what is at a place."""
+    """Remove the value at a place. Gives the same document."""
     parent, last = _parent(document, pointer)
     del parent[last]
     return document
@@ -195,7 +195,7 @@ def drop(document: Any, pointer: str) -> Any:
 
 def _parent(document: Any, pointer: str) -> tuple[Any, Any]:
     above, _, _ = pointer.rpartition("/")
-    parent = look(document, above)
+    parent = value_at(document, above)
     last = _steps(pointer)[-1]
     return parent, int(last) if isinstance(parent, list) else last
 
@@ -205,12 +205,12 @@ def _steps(pointer: str) -> list[str]:
 
 
 def read(request_type: str, document: Any, policy: RequestPolicy = OPEN) -> Any:
-    """The request, through the same door as atlas's."""
+    """The request, decoded and checked as a request from atlas is."""
     return decode(json.dumps(document).encode(), REQUEST_TYPES[request_type].payload, policy)
 
 
 def changed(request_type: str, pointer: str, value: Any) -> Any:
-    """The whole request with another value at one place."""
+    """The request with every field, and another value at one place."""
     document = whole(request_type)
     put(document, pointer, value)
     return read(request_type, document)

@@ -1,4 +1,4 @@
-"""What the composition root puts together, run as the configuration says."""
+"""The parts that the composition root builds, run with a configuration."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.deadlines import within
 from tests.rounds import observed
 
 
-def test_a_key_is_tried_by_this_host_s_own_programs(make_config: Callable[..., Config], tmp_path: Path) -> None:
-    """Nobody listens there: exit code 12 says that the server cannot be reached, so git and ssh have really run."""
+def test_ssh_verify_runs_this_host_s_own_programs(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    """No server listens on that port. Exit code 12 means that it cannot be reached, so git and ssh have run."""
     local = {"directory": str(tmp_path), "images": {"coat": {"command": ["/bin/false"]}}}
     config = make_config(driver="local", sidecar={}, local=local)
     document = {"run_id": "v-1", "ssh_meta": {"remote_url": "ssh://git@127.0.0.1:1/a/b.git"}, "keys": {}}

@@ -1,7 +1,7 @@
-"""Time, chance and connections are passed in: no module below the roots reads a clock, draws or connects by itself.
+"""Clock, randomness and connections are arguments: only the roots of processes create them.
 
-What waits on the event loop (asyncio.sleep, asyncio.timeout, gevent's timers) goes by the loop, which is passed to
-nobody and which a simulation runs itself.
+Waiting on the event loop (asyncio.sleep, asyncio.timeout, gevent's timers) is allowed everywhere: a simulation runs its
+own loop.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ CONNECTIONS = {
     "socket.create_connection", "urllib.request.build_opener", "urllib.request.urlopen", "urllib3.PoolManager",
     "runner.drivers.http.curl.CurlHttpClient",
 }  # fmt: skip
-CLOCKS_OF_OURS = {"runner.runtime.clock.SystemClock"}
+PROJECT_CLOCKS = {"runner.runtime.clock.SystemClock"}
 RANDOM = "random."
 
-# By module, then by what it may use; the reason is for whoever wants to add a line.
+# By module: the names that it may use, and why. A new line needs a reason as good.
 ALLOWED: dict[str, dict[str, str]] = {
     "functions/amqp/server.py": {
         "random.SystemRandom": "the root of its process",
@@ -38,7 +38,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "runner/cli/processes.py": {"runner.runtime.clock.SystemClock": "the root of its process"},
     "runner/cli/requests.py": {
         "runner.runtime.clock.SystemClock": "the root of its process",
-        "urllib.request.build_opener": "`submit` is a client of ours, not a part that asks clusters",
+        "urllib.request.build_opener": "`submit` is a client of the servers, and calls no cluster",
     },
     "runner/composition.py": {
         "random.SystemRandom": "the composition root",
@@ -50,7 +50,7 @@ ALLOWED: dict[str, dict[str, str]] = {
     "runner/drivers/local/container.py": {"time.monotonic": "the shim: a process of its own, standard library only"},
     "runner/drivers/local/files.py": {
         "time.monotonic": "the shim's side: standard library only",
-        "time.time": "the shim's side; and compared with the file system's clock",
+        "time.time": "the shim's side: standard library only; and compared with the file system's clock",
     },
     "runner/drivers/local/shim.py": {
         "time.sleep": "a process of its own, standard library only",
@@ -61,40 +61,40 @@ ALLOWED: dict[str, dict[str, str]] = {
         "time.monotonic": "the clock itself",
         "time.time": "the clock itself",
     },
-    "runner/runtime/concurrency.py": {"time.sleep": "what SystemClock.sleep is made of"},
+    "runner/runtime/concurrency.py": {"time.sleep": "the implementation of SystemClock.sleep"},
     "runner/runtime/logs.py": {"time.time": "the time of a line in the log"},
 }
 
 
 def used(source: str) -> Iterator[tuple[int, str]]:
-    """Where source refers to what must be passed in: lines, and full names whatever they were imported as."""
+    """The line and full name of each use of a clock, randomness or connection, also under another imported name."""
     tree = ast.parse(source)
     names = dict(_imported(tree))
     for node in ast.walk(tree):
         name = _full_name(node, names)
-        if name and (name in CLOCK | CONNECTIONS | CLOCKS_OF_OURS or _is_drawn(name)):
+        if name and (name in CLOCK | CONNECTIONS | PROJECT_CLOCKS or _is_random(name)):
             yield node.lineno, name  # type: ignore[attr-defined]
         if isinstance(node, ast.Call) and _reads_the_clock(node, _full_name(node.func, names)):
             yield node.lineno, _full_name(node.func, names)
 
 
-def _is_drawn(name: str) -> bool:
-    """Of `random`; its type alone is what gets passed in."""
+def _is_random(name: str) -> bool:
+    """Whether it is a name of `random`, other than the type of the argument."""
     return name.startswith(RANDOM) and name != "random.Random"
 
 
 def _reads_the_clock(call: ast.Call, name: str) -> bool:
-    """What formats a given moment does not, but takes the present one where none is given."""
+    """Whether a call takes the present time because no time is given, or creates a source of randomness."""
     given = len(call.args)
     if name in ("time.localtime", "time.gmtime", "time.ctime"):
         return given == 0
     if name == "time.strftime":
         return given == 1
-    return name == "random.Random"  # a source of its own, unseen by a simulation
+    return name == "random.Random"  # a simulation could not control it
 
 
 def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """Local names, and what they stand for."""
+    """Local names, with the full names that they are imported from."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -106,7 +106,7 @@ def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
 
 
 def _full_name(node: ast.AST, names: dict[str, str]) -> str:
-    """`time.monotonic` for the use of it; empty for anything that no import stands for."""
+    """The full name of a use, such as `time.monotonic`; empty for a name that is not imported."""
     if isinstance(node, ast.Name):
         return names.get(node.id, "") if isinstance(node.ctx, ast.Load) else ""
     if isinstance(node, ast.Attribute):
@@ -121,7 +121,7 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_a_module_takes_clock_chance_and_connections_from_its_caller(module: str) -> None:
+def test_a_module_takes_clock_randomness_and_connections_from_its_caller(module: str) -> None:
     allowed = ALLOWED.get(module, {})
     found = [(line, name) for line, name in used((ROOT / module).read_text()) if name not in allowed]
     assert not found, "\n".join(
@@ -159,7 +159,7 @@ def test_every_exception_is_needed() -> None:
         "from runner.drivers.http.curl import CurlHttpClient\nCurlHttpClient",
     ],
 )
-def test_what_must_be_passed_in_is_found(source: str) -> None:
+def test_a_forbidden_use_is_found(source: str) -> None:
     assert list(used(source))
 
 
@@ -173,10 +173,10 @@ def test_what_must_be_passed_in_is_found(source: str) -> None:
         "import asyncio\nasyncio.sleep(1)",
     ],
 )
-def test_what_may_be_used_is_not(source: str) -> None:
+def test_an_allowed_use_is_not_found(source: str) -> None:
     assert not list(used(source))
 
 
-def test_both_packages_are_read() -> None:
+def test_the_modules_of_both_packages_are_checked() -> None:
     assert {Path(module).parts[0] for module in MODULES} == {"functions", "runner"}
     assert len(MODULES) > 80

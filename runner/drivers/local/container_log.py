@@ -1,4 +1,4 @@
-"""The log of one of the local driver's containers: bounded, and without secrets. Standard library only."""
+"""The log of a container of the local driver: bounded, and without secrets. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 LOG_LIMIT, LOG_HEAD, LOG_TAIL = 16 << 20, 4 << 20, 4 << 20
-"""Bytes. A log that grows over the limit is cut down to its head and its tail, which say most, and grows on."""
+"""Bytes. A log that exceeds the limit is cut down to its head and its tail. Output goes on being appended."""
 
 SHORTEST, SHORTEST_PART = 4, 8
-"""Characters of a secret, and of a line or password within one, that is masked in logs. Masking shorter ones would
-hide half of a log and tell what they are by doing so."""
+"""Characters that a secret, or a line or password in a secret, must have to be masked in logs. Masking shorter ones
+would hide much of the log, and the gaps would reveal the secret."""
 
 _MASK = b"***"
 
 
 class ContainerLog:
-    """A file that takes a program's output, keeps it bounded and lets no secret through."""
+    """A file for a program's output. Its size is bounded, and secrets are masked."""
 
     def __init__(self, path: str, secrets: Iterable[str]) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._size = 0
-        self._taken = 0
+        self._received = 0
         self._secrets = secret_patterns(secrets)
         self._pattern = re.compile(b"|".join(map(re.escape, self._secrets)) or rb"(?!)")
-        self._rest = b""
+        self._held_back = b""
 
     def write(self, data: bytes) -> None:
-        """Take output. What may be the beginning of a secret is held back until it is known to be none."""
-        data = self._rest + data
+        """Append output. Bytes that may be the beginning of a secret are held back until the following bytes come."""
+        data = self._held_back + data
         undecided = self._undecided(data)
         parts, start = [], 0
         for match in self._pattern.finditer(data):
@@ -41,16 +41,16 @@ class ContainerLog:
                 break
             parts += [data[start : match.start()], _MASK]
             start = match.end()
-        self._rest = data[max(start, undecided) :]
+        self._held_back = data[max(start, undecided) :]
         self._put(b"".join([*parts, data[start:undecided]]))
 
     def close(self) -> None:
-        """Write what was held back."""
-        self._put(self._pattern.sub(_MASK, self._rest))
+        """Write the bytes that were held back, and close the file."""
+        self._put(self._pattern.sub(_MASK, self._held_back))
         os.close(self._file)
 
     def _undecided(self, data: bytes) -> int:
-        """Where a secret may begin that `data` has only the first part of."""
+        """The offset from which `data` may be the first part of a secret; the length of `data` if it is none."""
         first = len(data)
         for secret in self._secrets:
             at = data.find(secret[:1], max(0, len(data) - len(secret) + 1), first)
@@ -60,22 +60,22 @@ class ContainerLog:
         return first
 
     def _put(self, data: bytes) -> None:
-        with suppress(OSError):  # where the disk is full, the job goes on without its log
+        with suppress(OSError):  # if the disk is full, the job continues without its log
             written = os.write(self._file, data)
             self._size += written
-            self._taken += written
+            self._received += written
             if self._size > LOG_LIMIT:
                 self._shorten()
 
     def _shorten(self) -> None:
         tail = os.pread(self._file, LOG_TAIL, self._size - LOG_TAIL)
-        note = b"\n[%d bytes were left out here]\n" % (self._taken - LOG_HEAD - len(tail))
+        note = b"\n[%d bytes were left out here]\n" % (self._received - LOG_HEAD - len(tail))
         os.ftruncate(self._file, LOG_HEAD)
         self._size = LOG_HEAD + os.write(self._file, note + tail)
 
 
 def secret_patterns(secrets: Iterable[str]) -> list[bytes]:
-    """What must not be in a log: the secrets, their lines, and the logins and passwords of URLs; the longest first."""
+    """The byte strings to mask: the secrets, their lines, and logins and passwords in URLs. The longest comes first."""
     found = set()
     for secret in secrets:
         login = re.match(r"[a-z+]+://((?:[^/@\s]*:)?([^/@\s]+))@", secret)

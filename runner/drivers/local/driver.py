@@ -1,11 +1,11 @@
-"""The local driver: jobs run on this host, without any cluster, and outlive the process that asked for them.
+"""The local driver: jobs run on this host, without a cluster, and outlive the process that submits them.
 
     submit ──▶ a directory for each job ──▶ shim ──▶ keeper ──▶ program
                         ▲                     │
-    cancel, list, reconcile ◀────────────── end.json     (files, locks: what is on the disk; record: what it means)
+    cancel, list, reconcile ◀────────────── end.json     (files, locks: write the disk; record: reads it)
 
-The configuration maps an image to a command of this host; a volume is a directory. Programs are isolated neither from
-the host nor from each other, and run as the driver's user; limits on CPU and memory are not enforced.
+The configuration maps an image to a command of this host; a volume is a directory. Programs run as the driver's user.
+They are isolated neither from the host nor from each other, and limits on CPU and memory are not enforced.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runner.config.drivers import LocalImage
 from runner.drivers.driver import Retention
 from runner.drivers.local import files, locks, programs, record
 from runner.drivers.local.reconciler import Reconciler
-from runner.drivers.local.record import End, Entry, JobFile, Records, VerdictFile, is_name
+from runner.drivers.local.record import EndFile, JobFile, Records, StoredJob, VerdictFile, is_name
 from runner.drivers.local.shims import Shims, environment
 from runner.errors import Busy, Conflict, Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
@@ -36,10 +36,10 @@ from runner.runtime.clock import Clock, Deadline
 log = logging.getLogger("orchestrator.local")
 
 TAIL_LINES, TAIL_BYTES = 50, 4096
-"""How much of a failed container's log is evidence."""
+"""How much of a failed container's log becomes evidence: at most so many lines, and characters."""
 
 PAUSE = 0.005
-"""Seconds until the next read of a job that another process is making."""
+"""Seconds until the next read of a job that another process is creating."""
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
@@ -73,20 +73,20 @@ class LocalDriver:
         return f"LocalDriver({self._directory!r}, parallelism={self._parallelism})"
 
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
-        """See Driver.submit. Raises Rejected for an image that nothing on this host stands for."""
+        """See Driver.submit. Raises Rejected for an image that no entry of local.images matches."""
         return concurrency.run_in_thread(self._submit, job, deadline)
 
     def _submit(self, job: JobSpec, deadline: Deadline) -> State:
-        _refuse_path(job.name)
+        _check_name(job.name)
         with self._errors(f"creating {job.name}"):
             while True:
                 deadline.check(f"creating {job.name}")
-                if entry := self._records.read(job.name):
-                    return self._repeat(entry, job)
+                if stored := self._records.read(job.name):
+                    return self._repeat(stored, job)
                 if self._make(job):
                     self._shims.start()
                     return "created"
-                self._clock.sleep(PAUSE)  # somebody else is making it
+                self._clock.sleep(PAUSE)  # another process is creating it
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
@@ -94,12 +94,12 @@ class LocalDriver:
 
     def _cancel(self, cancellation: Cancellation, deadline: Deadline, tombstone: bool) -> State | None:
         name = cancellation.name
-        _refuse_path(name)
+        _check_name(name)
         with self._errors(f"cancelling {name}"):
             while True:
                 deadline.check(f"cancelling {name}")
-                entry = self._records.read(name)
-                if entry and (entry.job.containers or tombstone):
+                stored = self._records.read(name)
+                if stored and (stored.job.containers or tombstone):
                     return self._stop(cancellation)
                 if not tombstone:
                     return None
@@ -107,10 +107,10 @@ class LocalDriver:
                     return "cancelled"
 
     def list(self) -> Sequence[Observation]:
-        """See Driver.list. A directory that is no job is logged once and left alone."""
+        """See Driver.list. A directory that is no job is logged once and ignored."""
         with self._errors("listing the jobs"):
-            entries = [entry for name in self._records.names() if (entry := self._records.readable(name))]
-            return [record.observation(entry, self.name, self._evidence(entry)) for entry in entries]
+            stored_jobs = [stored for name in self._records.names() if (stored := self._records.readable(name))]
+            return [record.observation(stored, self.name, self._evidence(stored)) for stored in stored_jobs]
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile."""
@@ -118,7 +118,7 @@ class LocalDriver:
             return self._reconciler.run(expired)
 
     def mark_reported(self, name: str, outcome: Outcome) -> None:
-        """See Driver.mark_reported. The first mark counts."""
+        """See Driver.mark_reported. A later mark changes nothing."""
         with self._errors(f"marking {name} as reported"), suppress(FileNotFoundError):
             if is_name(name) and self._records.read(name):
                 report = {"at": self._clock.wall(), "outcome": msgspec.to_builtins(outcome)}
@@ -126,15 +126,15 @@ class LocalDriver:
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
-        _refuse_path(name)
+        _check_name(name)
         with self._errors(f"reading the log of {name}"):
-            entry = self._records.read(name)
-            if entry is None:
-                raise Rejected(f"there is no job {name}")
-            roles = {each.name: each.role for each in entry.job.containers}
+            stored = self._records.read(name)
+            if stored is None:
+                raise Rejected(f"there is no job {name} in {self._directory}; check the name")
+            roles = {each.name: each.role for each in stored.job.containers}
             if container and container not in roles:
                 raise Rejected(f"{name} has no container {container!r}; it has {', '.join(roles) or 'none'}")
-            return self._records.log(name, roles.get(container, ""), lines)
+            return self._records.log_tail(name, roles.get(container, ""), lines)
 
     def check(self) -> None:
         """See Driver.check."""
@@ -142,25 +142,25 @@ class LocalDriver:
 
     def _check(self) -> None:
         if not self._images:
-            raise Rejected("nothing on this host stands for any image; set local.images")
+            raise Rejected("local.images has no entries, so no job can run; set local.images")
         if shutil.which(self._python) is None:
-            raise Unavailable(f"{self._python} cannot be run, and the jobs' shims are started by it")
-        with self._errors("trying to write a job"):
+            raise Unavailable(f"{self._python} cannot be run, so no job can start; install Python there")
+        with self._errors("creating a job as a test"):
             files.prepare(self._directory)
             files.probe(self._directory)
 
-    def _repeat(self, entry: Entry, job: JobSpec) -> State:
-        """What a second submit finds."""
-        if entry.cancellation:
+    def _repeat(self, stored: StoredJob, job: JobSpec) -> State:
+        """The state that a repeated submit gives."""
+        if stored.cancellation:
             return "cancelled"
-        if entry.job.fingerprint != job.fingerprint:
+        if stored.job.fingerprint != job.fingerprint:
             raise Conflict(f"{job.name} exists and was made from a different request; a new run needs a new run_id")
-        if entry.phase == "waiting":
-            self._shims.restart([entry.job])
+        if stored.phase == "waiting":
+            self._shims.restart([stored.job])
         return "exists"
 
     def _make(self, job: JobSpec) -> bool:
-        """Make the job, unless somebody else is just making it, or has made it."""
+        """Create the job. False if another process is creating it, or has created it."""
         files.prepare(self._directory)
         making = self._records.path(files.MAKING, job.name)
         with locks.locked(making, make=True) as alone:
@@ -169,11 +169,12 @@ class LocalDriver:
             try:
                 return self._write(job)
             finally:
-                files.forget(making)
+                files.unlink(making)
 
     def _write(self, job: JobSpec) -> bool:
+        """Write the job's files. False if the name is taken."""
         root = self._records.path(job.name, files.ROOT)
-        stamp = files.stamp(self._clock.wall())
+        stamp = files.timestamps(self._clock.wall())
         file = JobFile(
             name=job.name,
             pool=job.pool,
@@ -190,11 +191,11 @@ class LocalDriver:
         return self._put(job.name, {files.JOB: file, files.SECRETS: secrets})
 
     def _write_tombstone(self, cancellation: Cancellation) -> bool:
-        """Make a job that was cancelled before it came, and has ended. False where a submit was faster."""
+        """Create a job that has ended: cancelled before it was submitted. False if a submit was faster."""
         files.prepare(self._directory)
-        stamp = files.stamp(self._clock.wall())
+        stamp = files.timestamps(self._clock.wall())
         file = JobFile(name=cancellation.name, labels=cancellation.labels, queue_seconds=0, **stamp)
-        end = End(phase="failed", ended=file.created, message="cancelled before it came")
+        end = EndFile(phase="failed", ended=file.created, message="cancelled before it was submitted")
         verdict = VerdictFile(cancellation.report)
         return self._put(cancellation.name, {files.JOB: file, files.VERDICT: verdict, files.END: end})
 
@@ -202,11 +203,11 @@ class LocalDriver:
         encoded = {file: msgspec.json.encode(content) for file, content in contents.items()}
         made = files.make(self._directory, name, encoded)
         if not made and self._records.read(name) is None:
-            raise Unavailable(f"{self._records.path(name)} is there and is no job; move it away")
+            raise Unavailable(f"{self._records.path(name)} exists and is no job; move it away")
         return made
 
     def _stop(self, cancellation: Cancellation) -> State:
-        """Cancel a job that is there. Its shim sees the verdict and ends it; where it has none, it is ended here."""
+        """Cancel a job that exists. Its shim reads verdict.json and ends it; without a shim it is ended here."""
         path = self._records.path(cancellation.name)
         with locks.locked(os.path.join(path, files.LOCK)) as idle:
             if idle:
@@ -215,28 +216,30 @@ class LocalDriver:
             files.write_once(os.path.join(path, files.VERDICT), verdict)
             if idle:
                 files.end_if_over(path, self._clock.wall())
-        entry = self._records.read(cancellation.name)
-        return "cancelled" if entry is None or entry.cancellation else "exists"
+        stored = self._records.read(cancellation.name)
+        return "cancelled" if stored is None or stored.cancellation else "exists"
 
-    def _evidence(self, entry: Entry) -> str:
-        """The end of a failed job's log."""
-        if entry.phase != "failed":
+    def _evidence(self, stored: StoredJob) -> str:
+        """The last lines of a failed job's log."""
+        if stored.phase != "failed":
             return ""
-        return self._records.log(entry.job.name, "", TAIL_LINES)[-TAIL_BYTES:]
+        return self._records.log_tail(stored.job.name, "", TAIL_LINES)[-TAIL_BYTES:]
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
-        """The host's errors as ours."""
+        """Raises the host's errors as OrchestratorErrors."""
         try:
             yield
         except OSError as error:
             kind = Busy if error.errno in _FULL else Unavailable
-            raise kind(f"{doing} in {self._directory} failed: {error.strerror or error}") from error
+            advice = "free resources of the host" if kind is Busy else "check the directory and its disk"
+            raise kind(f"{doing} in {self._directory} failed: {error.strerror or error}; {advice}") from error
         except msgspec.MsgspecError as error:
-            raise Unavailable(f"{doing} in {self._directory} failed: a file there cannot be read: {error}") from error
+            problem = f"a job's file cannot be decoded: {error}; move that job's directory away"
+            raise Unavailable(f"{doing} in {self._directory} failed: {problem}") from error
 
 
-def _refuse_path(name: str) -> None:
-    """Names come from people as well; none may lead out of the directory."""
+def _check_name(name: str) -> None:
+    """Users type names too, and none may refer to a path outside the directory."""
     if not is_name(name):
-        raise Rejected(f"there is no job {name!r}, and there can be none of that name")
+        raise Rejected(f"there is no job {name!r}, since that is not a valid name; correct it")

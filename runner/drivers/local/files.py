@@ -1,28 +1,29 @@
-"""The local driver's directory: what lies where, which lock guards it, and who writes it when. Standard library only.
+"""The local driver's directory: its files, the lock that guards each, and when each is written. Standard library only.
 
-    {directory}/.slots/{n}                 flock: a shim works, or is just being started
-               /.queue/{created}.{name}    empty; says that this job may be waiting
-               /.making/{name}             flock: the holder makes that job; nobody else resolves its secrets
-               /.new-…, .gone-…            a job that is being made, or removed
-               /{name}/lock                flock: somebody runs, ends or removes this job
-                      /job.json            what to run and what to tell of it; never changes
+    {directory}/.slots/{n}                 flock: held by a shim that runs jobs, or by a process that starts one
+               /.queue/{created}.{name}    empty file: this job may be waiting
+               /.making/{name}             flock: the holder creates that job; no other process resolves its secrets
+               /.new-…, .gone-…            a job that is being created, or removed
+               /{name}/lock                flock: a process runs, ends or removes this job
+                      /job.json            what to run and what to report; never changes
                       /secrets.json        the secrets' values, until the job has begun or ended
-                      /begun.json          made before the first container is started
-                      /verdict.json        made once: was the end decided by a cancellation (its report) or not (null)
+                      /begun.json          written before the first container is started
+                      /verdict.json        written once: the report of the cancellation that ended the job, or null
                       /end.json            how it ended
-                      /reported.json       atlas has been told
+                      /reported.json       atlas has accepted the result
                       /init.log, main.log  what the containers printed, without secrets
-                      /root/               what the containers take for /, until the end
+                      /root/               the containers' file system, until the end
 
-A job's directory is made whole under a dot-name and then renamed, so the name is the lock between submitters. Every
-file in it appears whole. A job waits until `begun.json` is there, and is running for as long as `lock` is held after
-that. Begun, not ended and the lock free means that its shim is dead and everything it ran as well (the keeper of a
-container holds the lock too): such a job is disrupted and never run again, since it may have published already.
+A job's directory is filled under a dot-name and then renamed, so the name is the lock between submitters. Every file
+in it appears complete. A job waits until `begun.json` exists, and is running for as long as `lock` is held after that.
+A job that has begun and not ended, and whose lock is free, has lost its shim and every process that the shim started,
+since the keeper of a container holds the lock too. Such a job is disrupted. It never runs again, since it may have
+published its result already.
 
-`verdict.json` settles the race between a cancellation and the end of the job: link(2) lets only one of them make it.
-Whoever takes the lock of a job that waits runs it or ends it, so nobody need look again because a lock was held.
+`verdict.json` settles the race between a cancellation and the end of the job: link(2) lets only one of them create it.
+A process that takes the lock of a waiting job runs or ends it, so a process that finds the lock held need not retry.
 
-The shim imports this without site-packages and in a hurry, hence plain strings for paths and no `typing`.
+The shim imports this module without site-packages and must start fast, hence plain strings for paths and no `typing`.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ VERDICT, END, REPORTED, ROOT = "verdict.json", "end.json", "reported.json", "roo
 
 
 def prepare(directory: str) -> None:
-    """Make the directory itself, with what all jobs share."""
+    """Create the directory itself and the subdirectories that all jobs share."""
     with suppress(FileExistsError):
         os.makedirs(os.path.dirname(directory))
     for part in ("", SLOTS, QUEUE, MAKING):
@@ -56,7 +57,7 @@ def prepare(directory: str) -> None:
 
 
 def probe(directory: str) -> None:
-    """Raises OSError unless a job could be made here."""
+    """Raises OSError unless a job can be created here."""
     temporary = os.path.join(directory, f"{NEW}{_token()}")
     _mkdir(temporary)
     try:
@@ -68,7 +69,7 @@ def probe(directory: str) -> None:
 
 
 def make(directory: str, name: str, files: Mapping[str, bytes]) -> bool:
-    """Make a job's directory with these files, all at once and durably. False where the name is taken."""
+    """Create a job's directory with these files, atomically and durably. False if the name is taken."""
     temporary = os.path.join(directory, f"{NEW}{name}-{_token()}")
     _mkdir(temporary)
     try:
@@ -87,15 +88,15 @@ def make(directory: str, name: str, files: Mapping[str, bytes]) -> bool:
 
 
 def remove(path: str) -> None:
-    """Remove a tree, or a file. Directories may be unwritable, and deeper than a path can name.
+    """Remove a tree or a file. Directories may be unwritable, or nested deeper than the longest possible path.
 
-    That is why every directory is moved up to the top before it is looked into. What is gone already is no error.
+    So each directory is moved up to the top before it is read. A path that does not exist is no error.
     """
     if os.path.islink(path) or not os.path.isdir(path):
-        forget(path)
+        unlink(path)
         return
     directories = [path]
-    for directory in directories:  # grows on the way
+    for directory in directories:  # the loop appends to this list
         os.chmod(directory, 0o700)
         with os.scandir(directory) as found:
             entries = list(found)
@@ -103,24 +104,24 @@ def remove(path: str) -> None:
             if not entry.is_dir(follow_symlinks=False):
                 os.unlink(entry.path)
                 continue
-            os.chmod(entry.path, 0o700)  # to move a directory is to write to it
+            os.chmod(entry.path, 0o700)  # renaming a directory needs write permission for it
             directories.append(os.path.join(path, _token()))
             os.rename(entry.path, directories[-1])
     for directory in reversed(directories):
         os.rmdir(directory)
 
 
-def discard(directory: str, name: str) -> None:
-    """Remove a job whose lock is held. The name is free at once; raises OSError where the rest can't be removed."""
-    doomed = os.path.join(directory, f"{GONE}{name}-{_token()}")
-    os.rename(os.path.join(directory, name), doomed)
-    remove(doomed)
+def remove_job(directory: str, name: str) -> None:
+    """Remove a job whose lock is held. The name is free at once; raises OSError if the files cannot be removed."""
+    renamed = os.path.join(directory, f"{GONE}{name}-{_token()}")
+    os.rename(os.path.join(directory, name), renamed)
+    remove(renamed)
 
 
 def leftovers(directory: str, age: float) -> Iterator[str]:
-    """What a crash has left: not finished for so many seconds, half removed, or of use to no job.
+    """Paths that a crash left: unfinished for `age` seconds, partly removed, or without a job.
 
-    The file system's clock says how old a file is, so it is compared with the host's and with no other.
+    Ages come from the file system, which uses the host's clock, so they are compared with that clock alone.
     """
     before = time.time() - age
     for name in os.listdir(directory):
@@ -140,7 +141,7 @@ def leftovers(directory: str, age: float) -> Iterator[str]:
 
 
 def read(path: str) -> Any:
-    """The JSON in a file, or None where there is no such file."""
+    """The JSON in a file, or None if there is no such file."""
     try:
         with open(path, "rb") as file:
             return json.load(file)
@@ -149,7 +150,7 @@ def read(path: str) -> Any:
 
 
 def write(path: str, content: Any) -> None:
-    """Put JSON into a file, whole and durably, in place of what was there."""
+    """Replace a file by this JSON, atomically and durably."""
     temporary = f"{path}.{_token()}"
     _put(temporary, json.dumps(content).encode())
     os.rename(temporary, path)
@@ -157,7 +158,7 @@ def write(path: str, content: Any) -> None:
 
 
 def write_once(path: str, content: Any) -> bool:
-    """Put JSON into a file that is not there yet, whole and durably. False where it is: who is first decides."""
+    """Create a file with this JSON, atomically and durably. False if it exists: the first writer decides."""
     temporary = f"{path}.{_token()}"
     _put(temporary, json.dumps(content).encode())
     try:
@@ -171,7 +172,7 @@ def write_once(path: str, content: Any) -> bool:
 
 
 def take_slot(directory: str, parallelism: int) -> int | None:
-    """The descriptor of a slot that was free, or None."""
+    """The locked descriptor of a free slot, or None if all slots are taken."""
     for number in range(parallelism):
         slot = locks.lock(os.path.join(directory, SLOTS, str(number)), make=True)
         if slot is not None:
@@ -180,46 +181,46 @@ def take_slot(directory: str, parallelism: int) -> int | None:
 
 
 def enqueue(directory: str, name: str, created: float) -> None:
-    """Let shims find a job that waits. Called before the job is there, so that no crash comes between."""
+    """Add a job to the queue, where shims find it. Called before the job is created, so a crash leaves no job out."""
     entry = os.path.join(directory, QUEUE, f"{int(created * 1e6):020d}.{name}")
     os.close(os.open(entry, os.O_WRONLY | os.O_CREAT, 0o600))
 
 
 def queued(directory: str) -> list[str]:
-    """The queue's entries, the oldest first."""
+    """The queue's entries, oldest first."""
     return sorted(os.listdir(os.path.join(directory, QUEUE)))
 
 
 def dequeue(directory: str, entry: str) -> None:
-    """Take away the entry of a job that waits no more."""
-    forget(os.path.join(directory, QUEUE, entry))
+    """Remove the entry of a job that no longer waits."""
+    unlink(os.path.join(directory, QUEUE, entry))
 
 
 def name_of(entry: str) -> str:
-    """The job that an entry of the queue stands for."""
+    """The name of the job of a queue entry."""
     return entry.partition(".")[2]
 
 
-def waits(path: str) -> bool:
-    """Whether the job in that directory is there and has neither begun nor ended."""
-    there, begun, ended = (os.path.exists(os.path.join(path, file)) for file in (LOCK, BEGUN, END))
-    return there and not begun and not ended
+def is_waiting(path: str) -> bool:
+    """Whether the job in that directory exists and has neither begun nor ended."""
+    exists, begun, ended = (os.path.exists(os.path.join(path, file)) for file in (LOCK, BEGUN, END))
+    return exists and not begun and not ended
 
 
 def end_if_over(path: str, now: float) -> bool:
-    """End a job that has ended without anybody having said so. Its lock is held; `now` is in seconds since the epoch.
+    """Write the end of a job that is over but has no end.json. Its lock is held; `now` is in seconds since the epoch.
 
-    That is a job whose shim died, one that was cancelled while it waited, and one that waited too long. True once
-    the job has ended, for whatever reason.
+    A job is over if its shim died, if it was cancelled while it waited, or if it waited too long. True if the job has
+    ended, for any reason.
     """
     if os.path.exists(os.path.join(path, END)):
-        clear(path)
+        remove_working_tree(path)
         return True
     if os.path.exists(os.path.join(path, BEGUN)):
         end(path, now, disrupted=True, message="the process that ran the job was killed, or the host went down")
     elif os.path.exists(os.path.join(path, VERDICT)):
         end(path, now, message="cancelled before it began")
-    elif expired(job := read(os.path.join(path, JOB))):
+    elif waited_too_long(job := read(os.path.join(path, JOB))):
         end(path, now, unschedulable=f"no slot became free within {job['queue_seconds']} s; raise local.parallelism")
     else:
         return False
@@ -227,39 +228,39 @@ def end_if_over(path: str, now: float) -> bool:
 
 
 def end(path: str, now: float, **facts: Any) -> None:
-    """Write down how a job ended, for the first time, and drop what it needs no more. Its lock is held."""
+    """Write how a job ended, once, and remove its secrets and its working tree. Its lock is held."""
     write_once(os.path.join(path, VERDICT), {"cancellation": None})
-    forget(os.path.join(path, SECRETS))
+    unlink(os.path.join(path, SECRETS))
     write(os.path.join(path, END), {"phase": "failed", "ended": now, **facts})
-    clear(path)
+    remove_working_tree(path)
 
 
-def clear(path: str) -> None:
-    """Remove an ended job's working tree, which may be large and hold keys. What can't be removed goes with the job."""
+def remove_working_tree(path: str) -> None:
+    """Remove an ended job's working tree, which may be large and hold keys. Files left are removed with the job."""
     with suppress(OSError):
         remove(os.path.join(path, ROOT))
 
 
-def forget(path: str) -> None:
-    """Remove a file that may be gone already."""
+def unlink(path: str) -> None:
+    """Remove a file, if it exists."""
     with suppress(FileNotFoundError):
         os.unlink(path)
 
 
-def stamp(now: float) -> dict[str, Any]:
-    """When a job was made, so that its age can be told even if the clock is set meanwhile."""
+def timestamps(now: float) -> dict[str, Any]:
+    """When a job was created, by two clocks: its age stays known if the wall clock is set later."""
     return {"created": now, "boot": _boot(), "monotonic": time.monotonic()}
 
 
-def expired(job: Mapping[str, Any]) -> bool:
-    """Whether a job has waited longer than it may. The monotonic clock says so, or the other after a reboot."""
+def waited_too_long(job: Mapping[str, Any]) -> bool:
+    """Whether a job has waited longer than it may: by the monotonic clock, or by the wall clock after a reboot."""
     same_boot = job["boot"] == _boot()
     waited = time.monotonic() - job["monotonic"] if same_boot else time.time() - job["created"]
     return bool(waited > job["queue_seconds"])
 
 
 def _modified(path: str) -> float:
-    """Seconds since the epoch; the end of time for what is gone, so that it is nobody's leftover."""
+    """Seconds since the epoch; infinity for a file that is gone, so that it never counts as old."""
     try:
         return os.stat(path).st_mtime
     except FileNotFoundError:
@@ -276,7 +277,7 @@ def _token() -> str:
 
 
 def _mkdir(path: str) -> None:
-    """Make a directory for us alone, whatever the umask."""
+    """Create a directory that only this user can access, whatever the umask."""
     os.mkdir(path, 0o700)
     os.chmod(path, 0o700)
 

@@ -1,13 +1,13 @@
-"""The keeper: the process between the shim and a program, which leaves nothing of the program behind.
+"""The keeper: the process between the shim and a program. It kills every process that the program leaves.
 
-    shim ──fork──▶ keeper ──fork, exec──▶ program ──▶ whatever it starts
+    shim ──fork──▶ keeper ──fork, exec──▶ program ──▶ its children
 
-The keeper is what `tini` is in an image, and a little more. It adopts what the program leaves behind
-(PR_SET_CHILD_SUBREAPER, see prctl(2)) and kills all of it once the program has ended. STOP and KILL tell it to end the
-program before that; the kernel sends it KILL when the shim dies (PR_SET_PDEATHSIG). The program dies with the keeper in
-the same way, and the shim adopts and kills what a killed keeper leaves behind. Until then the keeper holds all locks of
-the shim, so a free lock means that nothing of the job runs any more. Only kill -9 of both at once can leave children of
-the program behind. Standard library only.
+The keeper does what `tini` does in an image, and more. It becomes the parent of the program's orphans
+(PR_SET_CHILD_SUBREAPER, see prctl(2)) and kills them once the program has ended. The signals STOP and KILL make it end
+the program before that. The kernel sends it KILL when the shim dies, and kills the program when the keeper dies
+(PR_SET_PDEATHSIG). The shim becomes the parent of a killed keeper's orphans and kills them. Until then the keeper holds
+all locks of the shim, so a free lock means that no process of the job is left. Only kill -9 of shim and keeper at once
+can leave children of the program. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 STOP, KILL, ENDED = signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD
-"""What a keeper waits for: the order to stop the program, the order to kill it, and the end of a child."""
+"""The signals that a keeper waits for: stop the program, kill the program, a child has ended."""
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-def adopt() -> None:
-    """Become the parent of whatever loses its own below this process."""
+def become_subreaper() -> None:
+    """Become the parent of every descendant whose own parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def keep(become_program: Callable[[], NoReturn], shim: int, output: int, status: int) -> NoReturn:
-    """The keeper's life."""
+def run(become_program: Callable[[], NoReturn], shim: int, output: int, status: int) -> NoReturn:
+    """Run the keeper in this process, a child of `shim`, and exit. `output` and `status` are its ends of the pipes."""
     try:
         os.setsid()
-        adopt()
-        _die_with(shim, KILL)
+        become_subreaper()
+        _signal_on_parent_death(shim, KILL)
         keeper, program = os.getpid(), os.fork()
         if program == 0:
-            _die_with(keeper, signal.SIGKILL)
+            _signal_on_parent_death(keeper, signal.SIGKILL)
             become_program()
         os.close(output)
         os.write(status, b"exit %d\n" % _wait(program))
@@ -53,7 +53,7 @@ def keep(become_program: Callable[[], NoReturn], shim: int, output: int, status:
 
 
 def _wait(program: int) -> int:
-    """Wait for the program to end, or for the order to end it. Gives its wait status."""
+    """Wait until the program ends, or KILL arrives. Gives the program's wait status."""
     while True:
         received = signal.sigwait((STOP, KILL, ENDED))
         if received == KILL:
@@ -66,14 +66,14 @@ def _wait(program: int) -> int:
 
 
 def _stop(program: int) -> None:
-    """SIGTERM to the program's group, which may not have been made yet."""
-    with suppress(PermissionError):  # it has, and the program is started
+    """Send SIGTERM to the program's process group. Creates the group first, in case the child has not done so yet."""
+    with suppress(PermissionError):  # the child has called exec, so it has created the group
         os.setpgid(program, program)
     os.killpg(program, signal.SIGTERM)
 
 
-def become(argv: Sequence[str], env: Mapping[str, str], directory: str, output: int, status: int) -> NoReturn:
-    """Turn this process into the program. What Python ignores is the program's to decide upon again."""
+def exec_program(argv: Sequence[str], env: Mapping[str, str], directory: str, output: int, status: int) -> NoReturn:
+    """Replace this process by the program. Signals that Python ignores or blocks are reset to their defaults."""
     try:
         os.setpgid(0, 0)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -94,7 +94,7 @@ def become(argv: Sequence[str], env: Mapping[str, str], directory: str, output: 
 
 
 def end_descendants() -> None:
-    """Kill and reap every child, and theirs as they are handed to us, until there is none."""
+    """Kill and reap every child, and the orphans that become children on the way, until there is none."""
     with suppress(ChildProcessError):
         while True:
             if os.waitpid(-1, os.WNOHANG)[0] == 0:
@@ -104,22 +104,22 @@ def end_descendants() -> None:
 
 
 def _kill(process: int) -> None:
-    with suppress(PermissionError):  # it has become another user's, and has to be waited for
+    with suppress(PermissionError):  # it has changed its user, and has to be waited for
         os.kill(process, signal.SIGKILL)
 
 
 def _children() -> list[int]:
-    """The processes whose parent is this one; those that have ended and are not reaped are still among them."""
+    """The children of this process, zombies included."""
     found = []
     for process in filter(str.isdigit, os.listdir("/proc")):
-        with suppress(OSError), open(f"/proc/{process}/stat", "rb") as file:  # it may end meanwhile
+        with suppress(OSError), open(f"/proc/{process}/stat", "rb") as file:  # the process may have ended
             if int(file.read().rpartition(b")")[2].split()[1]) == os.getpid():
                 found.append(int(process))
     return found
 
 
-def _die_with(parent: int, number: int) -> None:
-    """Have the kernel send us that signal when the parent dies; at once where it has."""
+def _signal_on_parent_death(parent: int, number: int) -> None:
+    """Make the kernel send this process that signal when the parent dies; at once if it has died."""
     _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os.kill(os.getpid(), number)

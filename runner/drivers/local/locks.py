@@ -1,6 +1,6 @@
-"""The local driver's locks: files that flock(2) locks, for as long as their holder lives. Standard library only.
+"""The local driver's locks: files locked by flock(2) until the holder ends. Standard library only.
 
-What each lock guards is said where the files are (`files`).
+`files` lists what each lock guards.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def lock(path: str, *, make: bool = False) -> int | None:
-    """The descriptor of a file that is now locked by it, or None where it is gone or somebody else has it.
+    """Lock a file. Gives the descriptor that holds the lock, or None if the file is gone or locked by another process.
 
-    While a job's lock is held its directory stays. A lock that was waited for may be that of a directory which has
-    been removed since, hence the second look.
+    While a job's lock is held, its directory is not removed. The directory may have been removed between open(2) and
+    flock(2), so the inode is compared after locking.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | (os.O_CREAT if make else 0), 0o600)
@@ -34,7 +34,7 @@ def lock(path: str, *, make: bool = False) -> int | None:
 
 @contextmanager
 def locked(path: str, *, make: bool = False) -> Iterator[bool]:
-    """Hold a file's lock, if it can be had."""
+    """Hold a file's lock, if it is free. Gives whether it is held."""
     descriptor = lock(path, make=make)
     try:
         yield descriptor is not None

@@ -1,8 +1,8 @@
-"""What a job's containers are on this host: which program stands for an image, and what that program is given. Pure.
+"""Turns a job's containers into programs of this host: the command, its arguments and its environment. Pure.
 
-Volumes are directories below the job's own root, and so are /toolbox and /tmp, which images bring. A program on the
-host finds them by ORCHESTRATOR_ROOT, and by its variables: one that names such a path, or a path below it, is given
-the path on the host instead. Arguments stay as they are.
+Volumes are directories below the job's own root, and so are /toolbox and /tmp, which images contain. A program finds
+the root in ORCHESTRATOR_ROOT. A variable whose value is such a path, or a path below it, is rewritten to the path on
+the host. Arguments are not rewritten.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CODE, HOME, TOOLBOX, TEMPORARY = "/code", "/home/runner", "/toolbox", "/tmp"  # 
 
 
 class Program(Value, frozen=True, kw_only=True):
-    """A container as the shim runs it. Secrets are named, and looked up when the program is started."""
+    """A container as the shim runs it. It refers to secrets by name; the shim inserts the values at the start."""
 
     role: str
     name: str
@@ -31,11 +31,11 @@ class Program(Value, frozen=True, kw_only=True):
 
 
 def programs(job: JobSpec, root: str, images: Mapping[str, LocalImage], host: Mapping[str, str]) -> tuple[Program, ...]:
-    """The job's containers, init first. `host` is what programs see of this host's environment.
+    """The job's containers as programs, init first. `host` holds the host's variables that programs get.
 
-    An entry may be named after a container as well: ssh-verify runs a script of ours in coat's image.
+    A key of `images` may also be the name of a container: ssh-verify runs a script of this project in coat's image.
 
-    Raises Rejected for an image that nothing stands for.
+    Raises Rejected for an image that no entry matches.
     """
     seconds = {"init": job.deadlines.clone, "main": job.deadlines.run}
     roles = {"init": job.init, "main": job.main}
@@ -44,7 +44,7 @@ def programs(job: JobSpec, root: str, images: Mapping[str, LocalImage], host: Ma
             role=role,
             name=container.name,
             image=container.image,
-            argv=_argv(container, image := images.get(container.name) or stand_in(container.image, images)),
+            argv=_argv(container, image := images.get(container.name) or local_image(container.image, images)),
             env=_environment(job, container, image, root, host),
             directory=f"{root}{CODE}",
             seconds=seconds[role],
@@ -55,27 +55,27 @@ def programs(job: JobSpec, root: str, images: Mapping[str, LocalImage], host: Ma
 
 
 def directories(job: JobSpec, root: str) -> tuple[str, ...]:
-    """What is made before the programs start; a secret that a cluster would have is an empty directory here."""
+    """The directories to create before the programs start. A cluster's Secret volume is an empty directory here."""
     return tuple(dict.fromkeys(f"{root}{path}" for path in (CODE, HOME, *_mounts(job))))
 
 
-def stand_in(image: str, images: Mapping[str, LocalImage]) -> LocalImage:
-    """What stands for an image: the first whose glob fits the last part of its name, without tag and digest."""
+def local_image(image: str, images: Mapping[str, LocalImage]) -> LocalImage:
+    """The first entry whose glob matches the last part of the image's name, without tag and digest."""
     name = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
     for glob, found in images.items():
         if fnmatchcase(name, glob):
             return found
-    raise Rejected(f"nothing on this host stands for the image {image}; add {name!r} to local.images")
+    raise Rejected(f"no entry of local.images matches the image {image}; add {name!r} to local.images")
 
 
 def _argv(container: Container, image: LocalImage) -> tuple[Text, ...]:
-    shown = _expands(image)
-    args = [each if shown or isinstance(each, str) else f"$({each.name})" for each in container.args]
+    expands = _expands(image)
+    args = [each if expands or isinstance(each, str) else f"$({each.name})" for each in container.args]
     return (*(_absolute(image.command) or container.command), *args)
 
 
 def _absolute(command: tuple[str, ...]) -> tuple[str, ...]:
-    """A relative path is meant from where we were started; where the program is, the code under analysis lies."""
+    """A relative path is resolved here, since the program starts in the directory of the code under analysis."""
     if command and "/" in command[0]:
         return (os.path.abspath(command[0]), *command[1:])
     return command
@@ -84,23 +84,24 @@ def _absolute(command: tuple[str, ...]) -> tuple[str, ...]:
 def _environment(
     job: JobSpec, container: Container, image: LocalImage, root: str, host: Mapping[str, str]
 ) -> dict[str, Text]:
-    """The host's, ours, the secrets that arguments refer to, and the container's own, which come first.
+    """The program's variables: the host's, the driver's, the secrets in arguments, the container's. The last one wins.
 
-    CODE_PATH is there even for containers that are not told it, since it is no fixed path here.
+    CODE_PATH is set even if the container does not define it, since the path differs from job to job.
     """
-    places = {"ORCHESTRATOR_ROOT": "", "HOME": HOME, "TMPDIR": TEMPORARY, "CODE_PATH": CODE}
-    ours = {name: f"{root}{place}" for name, place in places.items()}
+    paths = {"ORCHESTRATOR_ROOT": "", "HOME": HOME, "TMPDIR": TEMPORARY, "CODE_PATH": CODE}
+    from_driver = {name: f"{root}{path}" for name, path in paths.items()}
     referred = {each.name: each for each in container.args if isinstance(each, SecretRef) and not _expands(image)}
-    own = {name: _inside(value, root, _mounts(job)) for name, value in container.env}
-    return {**host, **ours, **referred, **own}
+    own = {name: _on_host(value, root, _mounts(job)) for name, value in container.env}
+    return {**host, **from_driver, **referred, **own}
 
 
 def _expands(image: LocalImage) -> bool:
+    """Whether arguments contain the secrets' values."""
     return image.secret_arguments == "expand"  # noqa: S105  (no password)
 
 
-def _inside(value: Text, root: str, mounts: tuple[str, ...]) -> Text:
-    """A path within the job's file system as a path on the host."""
+def _on_host(value: Text, root: str, mounts: tuple[str, ...]) -> Text:
+    """The path on the host, if the value is a path in the job's file system; else the value."""
     if isinstance(value, str) and any(value == mount or value.startswith(f"{mount}/") for mount in mounts):
         return f"{root}{value}"
     return value

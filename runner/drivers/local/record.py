@@ -1,4 +1,4 @@
-"""What the local driver's files say of a job: read, and put in the words that all drivers share."""
+"""Reads a job from the local driver's files, and turns it into an Observation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _File = TypeVar("_File", bound=Value)
 
 
 class JobFile(Value, frozen=True, kw_only=True):
-    """`job.json`. Without containers it stands for a job that was cancelled before it came."""
+    """`job.json`. Without containers it is a tombstone: the job was cancelled before it was submitted."""
 
     name: str
     created: float
@@ -46,13 +46,13 @@ class JobFile(Value, frozen=True, kw_only=True):
 
 
 class VerdictFile(Value, frozen=True):
-    """`verdict.json`."""
+    """`verdict.json`: the report of the cancellation that ended the job, or None if it ended otherwise."""
 
     cancellation: Report | None
 
 
-class End(Value, frozen=True):
-    """`end.json`: what becomes part of the observation as it is."""
+class EndFile(Value, frozen=True):
+    """`end.json`. Its fields are those of Observation."""
 
     phase: Phase
     ended: float
@@ -66,40 +66,41 @@ class End(Value, frozen=True):
     message: str = ""
 
 
-class Reported(Value, frozen=True):
-    """`reported.json`, as far as it is read. Seconds since the epoch."""
+class ReportedFile(Value, frozen=True):
+    """`reported.json`, less the outcome, which is not read."""
 
     at: float
+    """Seconds since the epoch."""
 
 
-class Entry(Value, frozen=True):
-    """A job as it was found on the disk."""
+class StoredJob(Value, frozen=True):
+    """A job as read from the disk."""
 
     job: JobFile
     begun: bool
-    end: End | None
+    end: EndFile | None
     verdict: VerdictFile | None
-    reported: Reported | None
+    reported: ReportedFile | None
 
     @property
     def phase(self) -> Phase:
-        """A cancelled job has failed even where its program had just succeeded: the cancellation was first."""
+        """A cancelled job has failed even if its program succeeded: the cancellation was decided first."""
         if self.end:
             return "failed" if self.cancellation else self.end.phase
         return "running" if self.begun else "waiting"
 
     @property
     def cancellation(self) -> Report | None:
-        """What the cancellation has to report, where there was one."""
+        """The report of the job's cancellation, or None if it was not cancelled."""
         return self.verdict.cancellation if self.verdict else None
 
     def __repr__(self) -> str:
         words = (self.phase, "cancelled" if self.cancellation else "", "reported" if self.reported else "")
-        return f"Entry({self.job.name!r}, {', '.join(word for word in words if word)})"
+        return f"StoredJob({self.job.name!r}, {', '.join(word for word in words if word)})"
 
 
 class Records:
-    """The jobs of one directory, read."""
+    """Reads the jobs of one directory."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -113,54 +114,54 @@ class Records:
         return os.path.join(self._directory, *parts)
 
     def names(self) -> list[str]:
-        """What may be jobs."""
+        """The names in the directory that may be jobs, sorted."""
         try:
             return sorted(filter(is_name, os.listdir(self._directory)))
         except FileNotFoundError:
             return []
 
-    def read(self, name: str) -> Entry | None:
-        """The job as it stands, or None where there is none.
+    def read(self, name: str) -> StoredJob | None:
+        """The job, or None if there is none.
 
-        The end is read before what is written before it, or it might be seen without that. The last look makes sure
-        that nothing was missing only because the job was just being removed.
+        The end is read before the files that are written before it, so it is never seen without them. The check at the
+        end rules out that a file was missing only because the job was being removed.
         """
         job = self._load(name, files.JOB, JobFile)
         if job is None:
             return None
         if job.name != name:
             raise msgspec.ValidationError(f"it is a copy of {job.name}")
-        entry = Entry(
+        stored = StoredJob(
             job=job,
-            end=self._load(name, files.END, End),
+            end=self._load(name, files.END, EndFile),
             begun=os.path.exists(self.path(name, files.BEGUN)),
             verdict=self._load(name, files.VERDICT, VerdictFile),
-            reported=self._load(name, files.REPORTED, Reported),
+            reported=self._load(name, files.REPORTED, ReportedFile),
         )
-        return entry if os.path.exists(self.path(name, files.JOB)) else None
+        return stored if os.path.exists(self.path(name, files.JOB)) else None
 
-    def readable(self, name: str) -> Entry | None:
-        """The job, or None for what is no job, which is logged once.
+    def readable(self, name: str) -> StoredJob | None:
+        """The job, or None for a directory that is no job; that is logged once.
 
-        A failure of the host is raised: it must not make a job disappear.
+        An error of the host is raised, since a job that is not listed counts as deleted.
         """
         try:
-            entry = self.read(name)
+            stored = self.read(name)
         except (OSError, ValueError) as error:  # msgspec's errors are ValueErrors
             if isinstance(error, OSError) and error.errno in _HOST_FAILS:
                 raise
-            self._log_once(name, error)
+            self._warn_once(name, error)
             return None
-        if entry is None and os.path.exists(self.path(name)):
-            self._log_once(name, "it has no job.json")
-        return entry
+        if stored is None and os.path.exists(self.path(name)):
+            self._warn_once(name, "it has no job.json")
+        return stored
 
     def has_working_tree(self, name: str) -> bool:
-        """Whether the job's volumes are still on the disk."""
+        """Whether the job's volumes are on the disk."""
         return os.path.exists(self.path(name, files.ROOT))
 
-    def log(self, name: str, role: str, lines: int) -> str:
-        """The last lines of a container's log; without a role, of the last container that has begun."""
+    def log_tail(self, name: str, role: str, lines: int) -> str:
+        """The last lines of a container's log. An empty role means the last container that has begun."""
         for each in [role] if role else ["main", "init"]:
             with suppress(FileNotFoundError):
                 return mask(_tail(self.path(name, f"{each}.log"), lines))
@@ -173,44 +174,44 @@ class Records:
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def _log_once(self, name: str, problem: object) -> None:
+    def _warn_once(self, name: str, problem: object) -> None:
         if name not in self._logged:
             self._logged.add(name)
-            log.warning("%s is left alone, since it cannot be read as a job: %s", self.path(name), problem)
+            log.warning("%s cannot be read as a job: %s; ignored, remove it by hand", self.path(name), problem)
 
 
 def is_name(name: str) -> bool:
-    """Whether a job may be called so. Names come from people as well; none may lead out of the directory."""
+    """Whether this can be a job's name. Users type names too, and none may refer to a path outside the directory."""
     return _NAME.match(name) is not None
 
 
-def observation(entry: Entry, driver: str, log_tail: str) -> Observation:
-    """The entry in the words that all drivers share."""
-    end = msgspec.structs.asdict(entry.end) if entry.end else {}
+def observation(stored: StoredJob, driver: str, log_tail: str) -> Observation:
+    """The job as an Observation, the type that all drivers share."""
+    end = msgspec.structs.asdict(stored.end) if stored.end else {}
     return Observation(
-        name=entry.job.name,
+        name=stored.job.name,
         driver=driver,
-        pool=entry.job.pool,
-        created=entry.job.created,
-        report=entry.job.report,
-        fingerprint=entry.job.fingerprint,
-        cancelled=entry.cancellation is not None,
-        cancellation=entry.cancellation,
-        reported=entry.reported is not None,
+        pool=stored.job.pool,
+        created=stored.job.created,
+        report=stored.job.report,
+        fingerprint=stored.job.fingerprint,
+        cancelled=stored.cancellation is not None,
+        cancellation=stored.cancellation,
+        reported=stored.reported is not None,
         log_tail=log_tail,
-        **{**end, "phase": entry.phase},
+        **{**end, "phase": stored.phase},
     )
 
 
-def is_due(entry: Entry, now: float, retention: float, orphan_age: float) -> bool:
-    """Whether an ended job has been kept long enough: since its end was reported, or since the end where nobody did."""
-    if entry.end is None:
+def is_due(stored: StoredJob, now: float, retention: float, orphan_age: float) -> bool:
+    """Whether an ended job is to be removed: `retention` seconds after its report, or `orphan_age` after its end."""
+    if stored.end is None:
         return False
-    return now >= (entry.reported.at + retention if entry.reported else entry.end.ended + orphan_age)
+    return now >= (stored.reported.at + retention if stored.reported else stored.end.ended + orphan_age)
 
 
 def _tail(path: str, lines: int) -> str:
-    """The last lines of a file. A line ends at a line feed and nowhere else."""
+    """The last lines of a file. Only a line feed ends a line."""
     with open(path, "rb") as file:
         size, span = file.seek(0, os.SEEK_END), _SPAN
         while True:

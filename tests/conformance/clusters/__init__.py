@@ -1,6 +1,6 @@
-"""Each driver's cluster as the suite sees it, and what can be shown on it.
+"""The cluster of each driver, as the suite uses it, and the table of the clusters' abilities.
 
-A module here is named after its driver and has `opened(request)`, a context manager that gives the cluster.
+A module here has the name of its driver, and a context manager `opened(request)` that gives the cluster.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from tests.conformance.jobs import Program, SecretResolver
 from tests.deadlines import within
 from tests.rounds import observed
 
-Ability = Literal["ends", "runs", "shares", "collects", "remembers", "looks", "bounds", "variables"]
+Ability = Literal["ends", "runs", "shares", "collects", "remembers", "reads first", "bounds", "variables"]
 
 ABILITIES: dict[str, frozenset[Ability]] = {
-    # ends: a job comes to its end, by itself or played.
-    # runs: its programs really run, see their arguments and environment, and are ended at the deadline.
-    # shares: what one process has made, another sees.
-    # remembers: knows without asking whether a job has its secrets. Elsewhere a repeat may bring them again, in vain.
-    # looks: knows whether a job is there before its secrets are resolved. Elsewhere they may be resolved in vain.
-    # bounds: runs no more jobs at once than it is told to (`parallelism`); elsewhere that is the cluster's business.
+    # ends: a job ends, by itself or by `carry_on`.
+    # runs: the job's programs run, with their arguments and environment, and are stopped at the deadline.
+    # shares: a job that one process has created is listed by another.
+    # remembers: knows without a request whether a job has its secrets. Without it, a repeat may resolve them again.
+    # reads first: knows whether a job exists before it resolves secrets. Without it, they may be resolved needlessly.
+    # bounds: runs at most `parallelism` jobs at once. Without it, the cluster decides that.
     # variables: keeps a name and its secrets in a Variable, beside the job.
-    # collects: ended jobs stay until the driver is told to remove them.
-    "memory": frozenset({"ends", "remembers", "looks"}),
-    "printer": frozenset({"ends", "remembers", "looks"}),
-    "local": frozenset({"ends", "runs", "shares", "collects", "remembers", "looks", "bounds"}),
-    "kubernetes": frozenset({"ends", "runs", "shares", "looks"}),
+    # collects: ended jobs are kept until `reconcile` removes them.
+    "memory": frozenset({"ends", "remembers", "reads first"}),
+    "printer": frozenset({"ends", "remembers", "reads first"}),
+    "local": frozenset({"ends", "runs", "shares", "collects", "remembers", "reads first", "bounds"}),
+    "kubernetes": frozenset({"ends", "runs", "shares", "reads first"}),
     "nomad": frozenset({"ends", "runs", "shares", "variables"}),
 }
 
 PATIENCE = 10.0
-"""Seconds that a driver is given for one call."""
+"""Seconds for one call of a driver."""
 
 
 class Cluster(ABC):
-    """One cluster of one kind. Tests share nothing but, perhaps, the cluster: every job has a name of its own."""
+    """One cluster of one kind. Tests may share the cluster and nothing else: every job has a name of its own."""
 
     image: ClassVar[str] = "shell"
-    """Holds /bin/sh."""
+    """An image with /bin/sh."""
     parallelism: ClassVar[int] = 0
     end_seconds: ClassVar[float] = 20.0
-    """Within which a short job ends."""
+    """Seconds within which a short job ends."""
 
     def __init__(self) -> None:
         self.resolver = SecretResolver()
@@ -56,14 +56,14 @@ class Cluster(ABC):
 
     @abstractmethod
     def another(self) -> Driver:
-        """One more driver on the same cluster, such as another process would have."""
+        """A new driver on the same cluster, as another process would create."""
 
     @abstractmethod
     def state(self) -> object:
         """Everything that a driver can change here, as a value: the cluster's state, or the writes that were sent."""
 
-    def carry_on(self, job: JobSpec) -> None:  # noqa: B027  (most clusters need no help)
-        """Play what a real cluster does by itself."""
+    def carry_on(self, job: JobSpec) -> None:  # noqa: B027  (most clusters run jobs by themselves)
+        """Run the job, where the cluster does not do so by itself."""
 
     def job(self, main: Program | str = Program(), **fields: Any) -> JobSpec:  # noqa: B008  (frozen)
         """A job for this cluster, see `jobs.job`."""
@@ -76,9 +76,9 @@ class Cluster(ABC):
         return self.driver.cancel(jobs.cancellation(name, run_id), within(PATIENCE), tombstone=tombstone)
 
     def seen(self, name: str) -> Observation | None:
-        """The one job of that name; more than one would be a broken promise."""
+        """The job of that name, or None. Fails if more than one is listed."""
         found = [each for each in observed(self.driver) if each.name == name]
-        assert len(found) <= 1, f"{name} is there {len(found)} times"
+        assert len(found) <= 1, f"{name} is listed {len(found)} times"
         return found[0] if found else None
 
     def running(self, job: JobSpec) -> Observation:
@@ -87,7 +87,7 @@ class Cluster(ABC):
         return self._await(job.name, lambda seen: seen.phase == "running", "ran")
 
     def end(self, job: JobSpec) -> Outcome:
-        """How it ended, once it has."""
+        """How the job ended, once it has."""
         self.carry_on(job)
         outcome = classify(self.ended(job.name))
         assert outcome is not None

@@ -1,4 +1,4 @@
-"""The Kubernetes driver: a real API server with its controllers, a real kubelet, and the account that we ship."""
+"""The Kubernetes driver: a real API server and its controllers, a real kubelet, and the ServiceAccount of `deploy`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.kubernetes.namespaces import Namespace
 class KubernetesCluster(Cluster):
     """Every instance has connections of its own, as another process would."""
 
-    end_seconds = 90.0  # pods start within seconds of each other, and one that ignores its end is killed after 30 s
+    end_seconds = 90.0  # pods start seconds apart, and one that ignores SIGTERM is killed after 30 s
 
     def __init__(self, config: Config, image: str) -> None:
         self.config = config
         self.writes: list[str] = []
-        self.image = image  # type: ignore[misc]  # known only once it is built
+        self.image = image  # type: ignore[misc]  # known only after the build
         super().__init__()
 
     def state(self) -> object:

@@ -1,4 +1,4 @@
-"""The local driver: one directory is the cluster, and every instance over it is another process' own."""
+"""The local driver: one directory is the cluster, and every instance uses it as another process would."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.snapshots import snapshot
 
 
 class LocalCluster(Cluster):
-    """Jobs run as this host's own processes."""
+    """Jobs run as processes of this host."""
 
     parallelism = 4
 
@@ -40,19 +40,19 @@ class LocalCluster(Cluster):
         return snapshot(self.directory), sorted(shims)
 
     def close(self) -> None:
-        """Kill whatever works below the directory; a job's processes outlive their driver on purpose."""
+        """Kill the processes of the directory: a job's processes outlive their driver on purpose."""
         while pids := self._processes():
             for pid in pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
     def _processes(self) -> list[int]:
-        """Those with the directory's name in their arguments, environment or working directory."""
-        needle, found = str(self.directory), []
+        """The processes with the directory's path in their arguments, environment or working directory."""
+        text, found = str(self.directory), []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]
-                if needle.encode() in b"".join(texts) or needle in str((process / "cwd").readlink()):
+                if text.encode() in b"".join(texts) or text in str((process / "cwd").readlink()):
                     found.append(int(process.name))
         return [pid for pid in found if pid != os.getpid()]
 

@@ -1,4 +1,4 @@
-"""The memory driver: one process, no programs; their ends are played."""
+"""The memory driver: one process and no programs; `carry_on` ends the jobs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conformance.jobs import Program
 
 
 class MemoryCluster(Cluster):
-    """Its driver is the cluster, so another is the same."""
+    """The driver is the cluster, so `another` gives the same driver."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The Nomad driver: a real Nomad, with jobs by raw_exec, which needs no images."""
+"""The Nomad driver: a real Nomad. Jobs run by raw_exec, which needs no images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.nomad.access import Nomad
 class NomadCluster(Cluster):
     """Every instance has connections of its own, as another process would."""
 
-    end_seconds = 60.0  # a program that ignores being told to stop is killed after 30 s
+    end_seconds = 60.0  # a program that ignores SIGTERM is killed after 30 s
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -1,4 +1,4 @@
-"""The printer driver: the memory driver, with what it would create on paper."""
+"""The printer driver: the memory driver, which also prints what it would create."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.conformance.clusters.memory import MemoryCluster
 
 
 class PrinterCluster(MemoryCluster):
-    """Keeps what was printed."""
+    """Keeps the printed text in `paper`."""
 
     def __init__(self, config: Config) -> None:
         self._config = config

@@ -20,7 +20,7 @@ from runner.jobs import JobSpec
 from runner.payloads import MAX_BODY, RequestPolicy, decode
 from runner.payloads.analysis_run import AnalysisRun
 from runner.request_types import REQUEST_TYPES, by_spelling
-from tests.unit.documents import OPEN, changed, drop, look, places, put, read, whole
+from tests.unit.documents import OPEN, changed, drop, places, put, read, value_at, whole
 
 REQUIRED = {
     "analysis_run": {
@@ -78,18 +78,18 @@ class TestFields:
         seen = _plain(request)
         for place, value in places(document):
             if not isinstance(value, dict | list):
-                assert look(seen, place) == value, place
+                assert value_at(seen, place) == value, place
 
     def test_what_is_missing_has_its_zero_value_or_is_required(self, request_type: str) -> None:
         for place in members(whole(request_type)):
             document = whole(request_type)
-            zero = _zero(look(document, place))
+            zero = _zero(value_at(document, place))
             drop(document, place)
             if place in REQUIRED[request_type]:
                 assert problems(request_type, document) == {place: "is required"}
             elif not isinstance(zero, dict) or place in ("/_meta", "/config") or "metadata" in place:
                 seen = _plain(read(request_type, document))
-                assert look(seen, place) == zero, place
+                assert value_at(seen, place) == zero, place
             else:
                 read(request_type, document)
 
@@ -275,7 +275,7 @@ class TestBounds:
     ) -> None:
         (good, bad) = values
         for value in good:
-            assert look(_plain(changed(kind, place, value)), place) == value
+            assert value_at(_plain(changed(kind, place, value)), place) == value
         for value in bad:
             assert list(problems(kind, put(whole(kind), place, value))) == [place], repr(value)[:80]
 

@@ -25,7 +25,7 @@ DESIGN = {
     "deleted": 5109,
     "unknown": 5199,
 }
-"""The table of the design: atlas shows these, so they never change."""
+"""The table of the design. atlas shows these, so they never change."""
 
 EVIDENCE: list[tuple[str, dict[str, Any]]] = [
     ("cancelled", {"phase": "failed", "cancelled": True}),
@@ -59,19 +59,19 @@ STRONGEST_FIRST: list[tuple[str, dict[str, Any]]] = [
     ("analyzer_failed", {"main_exit": 1}),
     ("unknown", {}),
 ]
-"""For a failed job: what was done to it explains its end better than what came of that."""
+"""For a failed job, the best explanation first: a cause explains the end better than its effects."""
 
 
 def seen(**evidence: Any) -> Observation:
     return Observation(**{"name": "analysis-s0-r-1", "driver": "memory", "pool": "default", "created": 0.0, **evidence})
 
 
-def test_reasons_and_codes_are_the_designs() -> None:
+def test_reasons_and_codes_are_those_of_the_design() -> None:
     assert {rule.reason: rule.code for rule in RULES} == DESIGN
     assert len(RULES) == len(DESIGN)
 
 
-def test_every_reason_is_shown_by_some_evidence() -> None:
+def test_every_reason_has_an_example() -> None:
     assert {reason for reason, _ in EVIDENCE} == set(DESIGN)
 
 
@@ -109,20 +109,20 @@ ANYTHING = st.fixed_dictionaries(
 
 
 @given(ANYTHING)
-def test_a_job_that_may_go_on_has_no_outcome_whatever_was_seen(evidence: dict[str, Any]) -> None:
+def test_a_waiting_or_running_job_has_no_outcome_whatever_the_evidence(evidence: dict[str, Any]) -> None:
     assert classify(seen(phase="waiting", **evidence)) is None
     assert classify(seen(phase="running", **evidence)) is None
 
 
 @given(st.sampled_from(["succeeded", "failed", "gone"]), ANYTHING)
-def test_a_job_that_ended_always_has_one(phase: str, evidence: dict[str, Any]) -> None:
+def test_a_job_that_ended_always_has_an_outcome(phase: str, evidence: dict[str, Any]) -> None:
     outcome = classify(seen(phase=phase, **evidence))
     assert outcome is not None
     assert DESIGN[outcome.reason] == outcome.code
     assert (outcome.reason == "succeeded") is (phase == "succeeded" and not evidence["cancelled"])
 
 
-def test_the_evidence_goes_with_it() -> None:
+def test_an_outcome_contains_all_the_evidence() -> None:
     outcome = classify(
         seen(
             phase="failed",
@@ -142,7 +142,7 @@ def test_the_evidence_goes_with_it() -> None:
     )
 
 
-def test_what_was_not_seen_is_not_mentioned() -> None:
+def test_an_outcome_without_evidence_has_an_empty_err() -> None:
     outcome = classify(seen(phase="failed", init_exit=0))
     assert outcome is not None
     assert outcome.err == ""

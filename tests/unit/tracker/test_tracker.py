@@ -1,4 +1,4 @@
-"""The tracker tells atlas of every end that a job cannot tell itself, once at least, and for as long as it takes."""
+"""The tracker publishes each end that a job cannot publish itself, at least once, and retries until atlas accepts."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ Sample = Callable[[str], dict[str, Any]]
 
 
 class Inbox:
-    """What atlas would have got; refuses while `refusing`."""
+    """A publisher that keeps the results; it raises while `refusing`."""
 
     def __init__(self) -> None:
-        self.taken: list[Result] = []
-        self.tries = 0
+        self.accepted: list[Result] = []
+        self.attempts = 0
         self.refusing = False
 
     def publish(self, name: str, result: Result) -> None:
-        self.tries += 1
+        self.attempts += 1
         if self.refusing:
             raise Unavailable("atlas answered 500")
-        self.taken.append(result)
+        self.accepted.append(result)
 
     def codes(self) -> list[int]:
-        """Of the failures, in the order in which they were taken."""
-        return [sent.body["kwargs"]["status"]["code"] for sent in self.taken]
+        """The status codes of the accepted results, in order."""
+        return [sent.body["kwargs"]["status"]["code"] for sent in self.accepted]
 
 
 class World:
@@ -69,7 +69,7 @@ class World:
         self.tracker = self.another()
 
     def another(self, drivers: Mapping[str, Driver] | None = None, publisher: Publisher | None = None) -> Tracker:
-        """A tracker that starts anew, by default over the same driver and to the same atlas."""
+        """A new tracker, by default with the same driver and the same inbox."""
         drivers, publisher = drivers or {"memory": self.driver}, publisher or self.inbox
         return Tracker(drivers, publisher, retention=1, orphan_age=1, clock=self.clock, random=Random(1))
 
@@ -90,21 +90,21 @@ def world(config: Config) -> World:
     return World(config)
 
 
-def test_a_running_job_is_let_be(world: World, sample: Sample) -> None:
+def test_a_running_job_is_not_reported(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.start(job.name)
     world.tracker.round()
 
-    assert world.inbox.tries == 0
+    assert world.inbox.attempts == 0
     assert not world.reported(job.name)
 
 
-def test_a_success_is_the_jobs_own_to_publish_and_is_marked(world: World, sample: Sample) -> None:
+def test_a_success_is_published_by_the_job_and_marked_by_the_tracker(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name)
     world.tracker.round()
 
-    assert world.inbox.taken == []
+    assert world.inbox.accepted == []
     assert world.reported(job.name)
 
 
@@ -113,7 +113,7 @@ def test_a_failure_is_published_with_its_reason_and_evidence(world: World, sampl
     world.driver.finish(job.name, main_exit=3, log_tail="cannot open https://u:secret@host/x\n")
     world.tracker.round()
 
-    (sent,) = world.inbox.taken
+    (sent,) = world.inbox.accepted
     kwargs = sent.body["kwargs"]
     assert sent.path == "/api/runner/analysis/results"
     assert sent.body["task"] == "contrib.atlas.tasks.store_analysis_run_result"
@@ -125,39 +125,39 @@ def test_a_failure_is_published_with_its_reason_and_evidence(world: World, sampl
     assert world.reported(job.name)
 
 
-def test_a_result_is_sent_again_until_atlas_takes_it_with_growing_pauses(world: World, sample: Sample) -> None:
+def test_a_result_is_sent_again_with_growing_pauses_until_atlas_accepts_it(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
     world.inbox.refusing = True
-    tried_at = []
-    while len(tried_at) < 12:
-        before = world.inbox.tries
+    attempted_at = []
+    while len(attempted_at) < 12:
+        before = world.inbox.attempts
         world.tracker.round()
-        if world.inbox.tries > before:
-            tried_at.append(world.clock.monotonic())
+        if world.inbox.attempts > before:
+            attempted_at.append(world.clock.monotonic())
         world.clock.advance(1)
-    pauses = [later - earlier for earlier, later in itertools.pairwise(tried_at)]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(attempted_at)]
     assert pauses[0] < 10 < pauses[-1] <= LONGEST_PAUSE + 1
     assert not world.reported(job.name)
 
     world.inbox.refusing = False
     world.clock.advance(LONGEST_PAUSE)
     world.tracker.round()
-    assert len(world.inbox.taken) == 1
+    assert len(world.inbox.accepted) == 1
     assert world.reported(job.name)
 
 
-def test_an_end_is_reported_once_while_nothing_crashes(world: World, sample: Sample) -> None:
+def test_an_end_is_reported_once_if_nothing_crashes(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
     for _ in range(5):
         world.clock.advance(1000)
         world.tracker.round()
 
-    assert world.inbox.tries == 1
+    assert world.inbox.attempts == 1
 
 
-def test_a_tracker_that_starts_anew_finds_what_is_owed(world: World, sample: Sample) -> None:
+def test_a_new_tracker_finds_the_pending_results(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
     world.inbox.refusing = True
@@ -166,24 +166,24 @@ def test_a_tracker_that_starts_anew_finds_what_is_owed(world: World, sample: Sam
     inbox = Inbox()
     world.another(publisher=inbox).round()
 
-    assert len(inbox.taken) == 1
+    assert len(inbox.accepted) == 1
 
 
 def test_a_result_sent_twice_has_one_id(world: World, sample: Sample) -> None:
-    """A crash between publishing and marking repeats the publishing: atlas must be able to tell."""
+    """A crash between publishing and marking repeats the publishing. atlas must be able to recognise the repeat."""
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
     ids = set()
     for _ in range(2):
         inbox = Inbox()
         world.another({"memory": Forgetful(world.driver)}, inbox).round()
-        ids.add(inbox.taken[0].body["id"])
+        ids.add(inbox.accepted[0].body["id"])
 
     assert len(ids) == 1
 
 
 class Forgetful:
-    """A driver whose mark is lost, as by a crash just before it."""
+    """A driver that never marks a job, as if the tracker crashed just before."""
 
     name = "memory"
 
@@ -210,7 +210,7 @@ def test_a_cancel_is_confirmed_under_its_own_run(world: World, sample: Sample) -
     world.driver.cancel(cancellation, within(5), tombstone=True)
     world.tracker.round()
 
-    (sent,) = world.inbox.taken
+    (sent,) = world.inbox.accepted
     assert sent.path == "/api/runner/cancel-check/results"
     assert sent.body["task"] == "contrib.atlas.tasks.confirm_check_cancellation"
     assert sent.body["kwargs"]["run_id"] == "cancel-1"
@@ -219,13 +219,13 @@ def test_a_cancel_is_confirmed_under_its_own_run(world: World, sample: Sample) -
 
 
 @pytest.mark.parametrize(("exit_code", "status"), [(0, 0), (10, 10), (13, 13), (137, 5107)])
-def test_what_ssh_verify_found_is_published_by_us(world: World, exit_code: int, status: int) -> None:
+def test_a_result_of_ssh_verify_is_published_by_the_tracker(world: World, exit_code: int, status: int) -> None:
     document = {"run_id": "v-1", "ssh_meta": {"remote_url": "git@example.org:a/b.git"}, "keys": {}}
     job = world.submit("ssh_verify_run", document)
     world.driver.finish(job.name, main_exit=exit_code)
     world.tracker.round()
 
-    (sent,) = world.inbox.taken
+    (sent,) = world.inbox.accepted
     assert sent.path == "/api/runner/ssh-verify/results"
     assert sent.body["kwargs"] == {"run_id": "v-1", "status": status}
 
@@ -237,7 +237,7 @@ def test_what_ssh_verify_found_is_published_by_us(world: World, exit_code: int, 
         ("patcher_run", None, {"run_id", "status", "commit_sha"}),
     ],
 )
-def test_a_failure_has_the_members_of_its_types_own_result(
+def test_a_failure_has_the_members_of_its_request_type_s_result(
     world: World, sample: Sample, request_type: str, payload: str | None, members: set[str]
 ) -> None:
     vcs = {"remote_url": "https://example.org/a.git", "checkout_oid": "a" * 40}
@@ -246,47 +246,47 @@ def test_a_failure_has_the_members_of_its_types_own_result(
     world.driver.finish(job.name, main_exit=1)
     world.tracker.round()
 
-    assert world.inbox.taken[0].body["kwargs"].keys() == members
+    assert world.inbox.accepted[0].body["kwargs"].keys() == members
 
 
-def test_a_driver_that_cannot_be_seen_does_not_stop_the_others(world: World, sample: Sample) -> None:
-    class Blind(MemoryDriver):
+def test_a_driver_that_cannot_list_does_not_stop_the_others(world: World, sample: Sample) -> None:
+    class Failing(MemoryDriver):
         def list(self) -> Sequence[Observation]:
             raise Unavailable("no answer")
 
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name)
-    drivers = {"blind": Blind(resolve_secrets=lambda _: {}, clock=world.clock), "memory": world.driver}
+    drivers = {"failing": Failing(resolve_secrets=lambda _: {}, clock=world.clock), "memory": world.driver}
     world.another(drivers).round()
 
     assert world.reported(job.name)
 
 
-def test_evidence_that_goes_with_the_pod_is_remembered(world: World) -> None:
-    """Kubernetes deletes the pod of a Job whose time is up, and with it why the pod never ran."""
+def test_evidence_that_is_removed_with_the_pod_is_remembered(world: World) -> None:
+    """At its deadline Kubernetes deletes a Job's pod, and with it the reason why the pod never ran."""
     waiting = Observation(name="j", driver="d", pool="p", phase="waiting", created=0, image_error="ErrImagePull: no")
-    out_of_sight = Observation(name="j", driver="d", pool="p", phase="waiting", created=0)
+    without_evidence = Observation(name="j", driver="d", pool="p", phase="waiting", created=0)
     ended = Observation(name="j", driver="d", pool="p", phase="failed", created=0, ended=1, timed_out=True)
-    told: list[Outcome] = []
+    marked: list[Outcome] = []
 
     class Scripted(MemoryDriver):
-        script = [[waiting], [out_of_sight], [ended]]
+        script = [[waiting], [without_evidence], [ended]]
 
         def list(self) -> Sequence[Observation]:
             return self.script.pop(0)
 
         def mark_reported(self, name: str, outcome: Outcome) -> None:
-            told.append(outcome)
+            marked.append(outcome)
 
     tracker = world.another({"d": Scripted(resolve_secrets=lambda _: {}, clock=world.clock)})
     for _ in range(3):
         tracker.round()
 
-    assert told[0].reason == "image_unavailable"
+    assert marked[0].reason == "image_unavailable"
 
 
 def deleted_while_atlas_refuses(world: World, sample: Sample) -> JobSpec:
-    """A job that was seen, and then missed."""
+    """A job that was listed, and then deleted."""
     job = world.submit("analysis_run", sample("analysis"))
     world.tracker.round()
     world.driver.lose(job.name)
@@ -295,19 +295,19 @@ def deleted_while_atlas_refuses(world: World, sample: Sample) -> JobSpec:
     return job
 
 
-def test_a_job_that_somebody_deletes_is_told_of(world: World, sample: Sample) -> None:
+def test_a_deleted_job_is_reported(world: World, sample: Sample) -> None:
     deleted_while_atlas_refuses(world, sample)
     world.inbox.refusing = False
     for _ in range(3):
         world.clock.advance(LONGEST_PAUSE)
         world.tracker.round()
 
-    (sent,) = world.inbox.taken
+    (sent,) = world.inbox.accepted
     assert sent.body["kwargs"]["run_id"] == sample("analysis")["run_id"]
     assert sent.body["kwargs"]["status"]["code"] == 5109
 
 
-def test_an_end_that_atlas_has_not_taken_is_kept_when_its_job_is_deleted(world: World, sample: Sample) -> None:
+def test_an_end_that_atlas_has_not_accepted_is_kept_when_its_job_is_deleted(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.tracker.round()
     world.driver.finish(job.name, main_exit=1)
@@ -322,14 +322,14 @@ def test_an_end_that_atlas_has_not_taken_is_kept_when_its_job_is_deleted(world: 
     assert world.inbox.codes() == [5107]
 
 
-def test_a_deleted_job_that_is_asked_for_again_is_followed_to_its_own_end(world: World, sample: Sample) -> None:
-    """What was owed of the first is not told, and does not pass for the second's end."""
+def test_a_deleted_job_that_is_submitted_again_is_followed_to_its_own_end(world: World, sample: Sample) -> None:
+    """The pending result of the first job is not published, and does not count as the end of the second."""
     job = deleted_while_atlas_refuses(world, sample)
     world.submit("analysis_run", sample("analysis"))
     world.inbox.refusing = False
     world.clock.advance(LONGEST_PAUSE)
     world.tracker.round()
-    assert world.inbox.taken == []
+    assert world.inbox.accepted == []
     assert not world.reported(job.name)
 
     world.driver.finish(job.name, main_exit=1)
@@ -338,15 +338,15 @@ def test_a_deleted_job_that_is_asked_for_again_is_followed_to_its_own_end(world:
     assert world.reported(job.name)
 
 
-def test_a_job_made_anew_while_the_deletion_is_told_is_not_marked(world: World, sample: Sample) -> None:
+def test_a_job_submitted_again_while_its_deletion_is_published_is_not_marked(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.tracker.round()
     world.driver.lose(job.name)
-    take = world.inbox.publish
+    accept = world.inbox.publish
 
     def publish(name: str, result: Result) -> None:
         world.submit("analysis_run", sample("analysis"))
-        take(name, result)
+        accept(name, result)
 
     world.inbox.publish = publish  # type: ignore[method-assign]
     world.tracker.round()
@@ -355,9 +355,7 @@ def test_a_job_made_anew_while_the_deletion_is_told_is_not_marked(world: World, 
     assert not world.reported(job.name)
 
 
-def test_a_deleted_job_s_successor_is_told_of_in_its_place_even_where_it_has_ended_already(
-    world: World, sample: Sample
-) -> None:
+def test_a_deleted_job_s_successor_that_has_ended_is_reported_instead(world: World, sample: Sample) -> None:
     job = deleted_while_atlas_refuses(world, sample)
     world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
@@ -371,8 +369,10 @@ def test_a_deleted_job_s_successor_is_told_of_in_its_place_even_where_it_has_end
 
 
 @pytest.mark.parametrize("again", ["running", "cancelled"])
-def test_what_is_owed_is_not_told_of_what_has_taken_its_place(world: World, sample: Sample, again: str) -> None:
-    """Deleted and asked for again between two looks; or cancelled, after it was told of as deleted."""
+def test_a_pending_result_is_not_published_for_the_job_that_replaced_its_own(
+    world: World, sample: Sample, again: str
+) -> None:
+    """The first job was deleted and submitted again between two listings; or the second was cancelled as well."""
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
     world.inbox.refusing = True
@@ -387,22 +387,24 @@ def test_what_is_owed_is_not_told_of_what_has_taken_its_place(world: World, samp
     world.clock.advance(LONGEST_PAUSE)
     world.tracker.round()
 
-    assert [sent.path for sent in world.inbox.taken] == (["/cancelled"] if again == "cancelled" else [])
+    assert [sent.path for sent in world.inbox.accepted] == (["/cancelled"] if again == "cancelled" else [])
     assert world.reported(job.name) == (again == "cancelled")
 
 
-def test_whoever_has_not_looked_for_as_long_as_ends_are_kept_does_not_say_deleted(world: World, sample: Sample) -> None:
-    """Another tracker may have told of them meanwhile."""
+def test_after_a_pause_as_long_as_the_retention_a_missing_job_is_not_reported_as_deleted(
+    world: World, sample: Sample
+) -> None:
+    """Another tracker may have reported it meanwhile."""
     job = world.submit("analysis_run", sample("analysis"))
     world.tracker.round()
     world.driver.lose(job.name)
     world.clock.advance(1)
     world.tracker.round()
 
-    assert world.inbox.tries == 0
+    assert world.inbox.attempts == 0
 
 
-def test_what_another_tracker_has_told_is_not_missed_when_it_goes(world: World, sample: Sample) -> None:
+def test_a_job_that_another_tracker_has_reported_is_not_reported_as_deleted(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.tracker.round()
     world.driver.finish(job.name, main_exit=1)
@@ -411,38 +413,38 @@ def test_what_another_tracker_has_told_is_not_missed_when_it_goes(world: World, 
     world.driver.lose(job.name)
     world.tracker.round()
 
-    assert world.inbox.tries == 0
+    assert world.inbox.attempts == 0
 
 
-def test_jobs_are_not_taken_for_deleted_where_not_all_could_be_seen(world: World, sample: Sample) -> None:
+def test_a_failed_listing_reports_no_job_as_deleted(world: World, sample: Sample) -> None:
     class Flaky(MemoryDriver):
-        blind = False
+        failing = False
 
         def list(self) -> Sequence[Observation]:
-            if self.blind:
+            if self.failing:
                 raise Unavailable("no answer")
             return super().list()
 
     world.driver = Flaky(resolve_secrets=lambda _: {}, clock=world.clock)
     world.submit("analysis_run", sample("analysis"))
     tracker = world.another()
-    for world.driver.blind in (False, True, False):
+    for world.driver.failing in (False, True, False):
         tracker.round()
 
-    assert world.inbox.tries == 0
+    assert world.inbox.attempts == 0
 
 
-def test_one_end_that_cannot_be_told_for_a_reason_of_ours_does_not_stop_the_others(
+def test_an_internal_error_for_one_result_does_not_stop_the_others(
     world: World, sample: Sample, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = world.submit("analysis_run", sample("analysis"))
     second = world.submit("analysis_run", {**sample("analysis"), "run_id": "z"})
-    take, broken = world.inbox.publish, first.name
+    accept, broken = world.inbox.publish, first.name
 
     def publish(name: str, result: Result) -> None:
         if name == broken:
             raise ZeroDivisionError
-        take(name, result)
+        accept(name, result)
 
     world.inbox.publish = publish  # type: ignore[method-assign]
     for job in (first, second):
@@ -454,16 +456,16 @@ def test_one_end_that_cannot_be_told_for_a_reason_of_ours_does_not_stop_the_othe
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_an_atlas_that_hangs_keeps_nobody_from_looking_or_from_being_told(world: World, sample: Sample) -> None:
-    """Each result takes as long as the round may; who has waited longest comes first, so everyone has their turn."""
+def test_a_hanging_atlas_does_not_stop_the_rounds_and_every_result_is_attempted(world: World, sample: Sample) -> None:
+    """Each attempt takes as long as a round may. The longest waiting comes first, so each result is attempted."""
     names = []
     for run_id in "abc":
         names.append(world.submit("analysis_run", {**sample("analysis"), "run_id": run_id}).name)
         world.driver.finish(names[-1], main_exit=1)
-    tried: list[str] = []
+    attempted: list[str] = []
 
     def publish(name: str, result: Result) -> None:
-        tried.append(name)
+        attempted.append(name)
         world.clock.advance(ROUND_SECONDS + 1)
         raise Unavailable("atlas did not answer")
 
@@ -471,7 +473,7 @@ def test_an_atlas_that_hangs_keeps_nobody_from_looking_or_from_being_told(world:
     for _ in names:
         world.tracker.round()
 
-    assert sorted(tried) == names
+    assert sorted(attempted) == names
 
 
 def test_a_second_tracker_on_the_host_waits_for_the_first(tmp_path: Any) -> None:
@@ -491,12 +493,12 @@ def test_a_second_tracker_on_the_host_waits_for_the_first(tmp_path: Any) -> None
 
 
 class Atlas(BaseHTTPRequestHandler):
-    """Answers with the status that the server holds; remembers what came."""
+    """Answers with the server's `status`, and records each request in its `received`."""
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         server: Any = self.server
-        server.came.append((self.path, self.headers["Authorization"], json.loads(body)))
+        server.received.append((self.path, self.headers["Authorization"], json.loads(body)))
         self.send_response(server.status)
         if server.status == 302:
             self.send_header("Location", "/elsewhere")
@@ -510,7 +512,7 @@ class Atlas(BaseHTTPRequestHandler):
 @pytest.fixture
 def atlas() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Atlas)
-    server.status, server.came = 200, []
+    server.status, server.received = 200, []
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
@@ -534,11 +536,11 @@ RESULT = Result(path="/api/runner/analysis/results", scope="analysis.*", run_id=
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_any_2xx_is_taken(atlas: Any, publisher: HttpPublisher, runner_keys: KeyPair, status: int) -> None:
+def test_any_2xx_is_success(atlas: Any, publisher: HttpPublisher, runner_keys: KeyPair, status: int) -> None:
     atlas.status = status
     publisher.publish("job-1", RESULT)
 
-    ((path, authorization, body),) = atlas.came
+    ((path, authorization, body),) = atlas.received
     assert (path, body) == (RESULT.path, {"id": "1"})
     claims = jwt.decode(
         authorization.removeprefix("Bearer "), runner_keys.public, algorithms=["RS256"], options={"verify_exp": False}
@@ -547,14 +549,14 @@ def test_any_2xx_is_taken(atlas: Any, publisher: HttpPublisher, runner_keys: Key
 
 
 @pytest.mark.parametrize("status", [302, 401, 404, 500, 503])
-def test_anything_else_is_not(atlas: Any, publisher: HttpPublisher, status: int) -> None:
+def test_any_other_status_is_unavailable(atlas: Any, publisher: HttpPublisher, status: int) -> None:
     atlas.status = status
     with pytest.raises(Unavailable, match=str(status)):
         publisher.publish("job-1", RESULT)
-    assert len(atlas.came) == 1, "a redirect was followed, with the token"
+    assert len(atlas.received) == 1, "a redirect was followed, with the token"
 
 
-def test_nobody_listening_is_not_taken(runner_keys: KeyPair) -> None:
+def test_a_refused_connection_is_unavailable(runner_keys: KeyPair) -> None:
     signer = Signer(runner_keys.private, "runner-1", lambda: 0)
     with pytest.raises(Unavailable, match="did not answer"):
         HttpPublisher(
@@ -562,13 +564,13 @@ def test_nobody_listening_is_not_taken(runner_keys: KeyPair) -> None:
         ).publish("job-1", RESULT)
 
 
-def test_a_try_is_bounded_as_a_whole_and_signed_anew(runner_keys: KeyPair) -> None:
-    """An atlas that sends a byte now and then would keep the tracker for ever."""
-    clock, tries = ManualClock(), []
+def test_an_attempt_has_one_deadline_and_a_new_token(runner_keys: KeyPair) -> None:
+    """An atlas that sends a byte now and then would otherwise block the tracker without limit."""
+    clock, attempts = ManualClock(), []
 
     class Silent:
         def request(self, route: Route, method: str, path: str, deadline: Deadline, **given: Any) -> HttpResponse:
-            tries.append((method, route.url + path, given["headers"][0]))
+            attempts.append((method, route.url + path, given["headers"][0]))
             assert (deadline.left, route.silence_seconds) == (PUBLISH_SECONDS, SILENCE_SECONDS)
             clock.advance(deadline.left)
             raise Unsettled("atlas did not answer")
@@ -578,12 +580,12 @@ def test_a_try_is_bounded_as_a_whole_and_signed_anew(runner_keys: KeyPair) -> No
     for _ in range(2):
         with pytest.raises(Unavailable, match=r"did not answer at https://atlas\.example/api"):
             publisher.publish("job-1", RESULT)
-    (first, second) = tries
+    (first, second) = attempts
     assert first[:2] == second[:2] == ("POST", f"https://atlas.example{RESULT.path}")
     assert first[2] != second[2]
 
 
-def test_a_job_without_a_report_owes_nothing() -> None:
+def test_a_job_without_a_report_has_no_result() -> None:
     seen = Observation(name="j", driver="d", pool="p", phase="failed", created=0, ended=1)
     assert result(seen, Outcome(reason="unknown", code=5199, hmessage="")) is None
 

@@ -1,4 +1,4 @@
-"""The log of a container of the local driver: bounded, and without secrets however they come."""
+"""The log of a container of the local driver: bounded, and without secrets, however the output is split."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ def logged(path: Path, secrets: list[str], chunks: list[bytes]) -> bytes:
     return path.read_bytes()
 
 
-@given(secrets=st.lists(SMALL, max_size=3), said=st.text("abc\n", max_size=60), seed=st.integers())
-def test_what_is_logged_does_not_depend_on_where_the_output_is_cut(
-    tmp_path_factory: pytest.TempPathFactory, secrets: list[str], said: str, seed: int
+@given(secrets=st.lists(SMALL, max_size=3), output=st.text("abc\n", max_size=60), seed=st.integers())
+def test_the_log_does_not_depend_on_how_the_output_is_split(
+    tmp_path_factory: pytest.TempPathFactory, secrets: list[str], output: str, seed: int
 ) -> None:
-    path, random, data, chunks = tmp_path_factory.getbasetemp() / "log", Random(seed), said.encode(), []
+    path, random, data, chunks = tmp_path_factory.getbasetemp() / "log", Random(seed), output.encode(), []
     while data:
         size = random.randint(1, 7)
         chunks.append(data[:size])
         data = data[size:]
-    masked = re.sub(b"|".join(map(re.escape, secret_patterns(secrets))) or b"(?!)", b"***", said.encode())
+    masked = re.sub(b"|".join(map(re.escape, secret_patterns(secrets))) or b"(?!)", b"***", output.encode())
     assert logged(path, secrets, chunks) == masked
 
 
-def test_a_secret_that_begins_like_another_is_masked_whole(tmp_path: Path) -> None:
-    said = [b"x pass", b"word", b"-long y"]
-    assert logged(tmp_path / "log", ["password", "password-long"], said) == b"x *** y"
+def test_a_secret_that_begins_like_another_is_masked_completely(tmp_path: Path) -> None:
+    chunks = [b"x pass", b"word", b"-long y"]
+    assert logged(tmp_path / "log", ["password", "password-long"], chunks) == b"x *** y"
 
 
-def test_what_is_no_secret_is_logged_at_once(tmp_path: Path) -> None:
+def test_output_without_secrets_is_logged_at_once(tmp_path: Path) -> None:
     log = ContainerLog(str(tmp_path / "log"), ["hunter2-hunter2"])
     log.write(b"working\nhunt")
     assert (tmp_path / "log").read_bytes() == b"working\n"
@@ -68,7 +68,7 @@ def test_what_is_no_secret_is_logged_at_once(tmp_path: Path) -> None:
         ("git@example.com:a.git", ["git@example.com:a.git"]),
     ],
 )
-def test_a_secret_is_masked_whole_and_by_its_telling_parts(secret: str, masked: list[str]) -> None:
+def test_a_secret_and_its_revealing_parts_are_masked(secret: str, masked: list[str]) -> None:
     assert [pattern.decode() for pattern in secret_patterns([secret])] == masked
 
 
@@ -85,7 +85,7 @@ def test_a_log_keeps_its_head_and_its_tail(tmp_path: Path, monkeypatch: pytest.M
     assert int(left_out) + len(content) - note == len(lines) * 10
 
 
-def test_a_disk_that_is_full_costs_the_log_and_not_the_job() -> None:
+def test_a_full_disk_loses_the_log_and_raises_nothing() -> None:
     log = ContainerLog("/dev/full", [])
     log.write(b"lost\n")
     log.close()

@@ -1,4 +1,4 @@
-"""kill -9 of everything, at every step, and crowds: each job runs once or not at all, and everybody hears its end."""
+"""kill -9 of every process at every step, and many submitters: each job runs at most once, and its end is recorded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.deadlines import within
 from tests.rounds import observed
 from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, parent, processes, start_python
 from tests.unit.drivers.local.test_secrets import SECRET, files_with
-from tests.unit.drivers.local.test_turns import most_at_once
+from tests.unit.drivers.local.test_slots import most_at_once
 
 PATIENCE = Deadlines(queue=600, clone=60, run=60)
 
@@ -38,7 +38,7 @@ def host(make_host: Callable[..., Host]) -> Host:
     return make_host()
 
 
-# These run in processes of their own, and import no more than they need: pytest alone takes longer than all they do.
+# These scripts run in processes of their own and do not import pytest, which would take longer than their work.
 DYING = """
 import os, signal, sys
 from tests.deadlines import within
@@ -64,7 +64,7 @@ else:
 
 
 def die(host: Host, name: str, at: str, *, doing: str = "submit") -> None:
-    """Have a process submit (or cancel) a job and be killed by kill -9 instead of taking the step `at`."""
+    """Start a process that submits (or cancels) a job and is killed by SIGKILL in place of the step `at`."""
     where, _, what = at.partition(".")
     with start_python(DYING, host.directory, name, where, what, doing) as process:
         assert process.wait(30) == -signal.SIGKILL
@@ -73,7 +73,7 @@ def die(host: Host, name: str, at: str, *, doing: str = "submit") -> None:
 @pytest.mark.parametrize(
     "at", ["files.enqueue", "files.make", "files._put", "os.rename", "shims.start", "shims._spawn"]
 )
-def test_a_submitter_killed_at_any_step_leaves_a_job_or_none_and_its_repeat_runs_it_once(host: Host, at: str) -> None:
+def test_after_a_submitter_is_killed_at_any_step_a_repeat_runs_the_job_once(host: Host, at: str) -> None:
     name = new_name()
     die(host, name, at)
     assert len(observed(host.driver)) == int(at.startswith("shims."))
@@ -83,14 +83,14 @@ def test_a_submitter_killed_at_any_step_leaves_a_job_or_none_and_its_repeat_runs
     host.driver.check()
 
 
-def test_a_submitter_killed_before_the_shim_was_started_is_made_good_by_the_next_look(host: Host) -> None:
+def test_reconcile_starts_a_job_whose_submitter_was_killed_before_it_started_the_shim(host: Host) -> None:
     name = new_name()
     die(host, name, "shims._spawn")
     assert host.reason(name) == "succeeded"
 
 
 @pytest.mark.parametrize("at", ["files.end_if_over", "files.end"])
-def test_a_canceller_killed_at_any_step_leaves_a_job_that_is_cancelled_by_the_repeat(host: Host, at: str) -> None:
+def test_after_a_canceller_is_killed_at_any_step_a_repeat_cancels_the_job(host: Host, at: str) -> None:
     job = jobs.job("shell", "echo it ran")
     host.make_driver(python="/bin/false").submit(job, within(15))
     die(host, job.name, at, doing="cancel")
@@ -100,7 +100,7 @@ def test_a_canceller_killed_at_any_step_leaves_a_job_that_is_cancelled_by_the_re
 
 
 @pytest.mark.parametrize("at", ["files.end", "files.write"])
-def test_a_canceller_killed_after_its_verdict_has_cancelled(host: Host, at: str) -> None:
+def test_a_canceller_killed_after_it_wrote_verdict_json_has_cancelled_the_job(host: Host, at: str) -> None:
     job = jobs.job("shell", "echo it ran", secrets={"PASSWORD": Secret(SECRET)})
     host.make_driver(python="/bin/false").submit(job, within(15))
     die(host, job.name, at, doing="cancel")
@@ -110,16 +110,16 @@ def test_a_canceller_killed_after_its_verdict_has_cancelled(host: Host, at: str)
     assert files_with(SECRET, host.directory) == []
 
 
-def test_a_job_whose_shim_is_killed_is_disrupted_and_nothing_of_it_goes_on(host: Host) -> None:
+def test_a_job_whose_shim_is_killed_is_disrupted_and_none_of_its_processes_is_left(host: Host) -> None:
     strays = "(setsid sh -c 'while :; do echo alive >> \"$CODE_PATH/../../strays\"; sleep 0.01; done' &)"
     script = f"{strays}; echo begun; echo once >> ../../runs; sleep 1000"
     job = jobs.job("shell", script, secrets={"PASSWORD": Secret(SECRET)})
     host.submit(job)
-    host.says(job.name, "begun")
+    host.await_log(job.name, "begun")
     eventually(host.file(job.name, "strays").exists)
     os.kill(host.shim_of(job.name), signal.SIGKILL)
     assert host.reason(job.name) == "disrupted"
-    # Ended means ended: by then nothing of it is left that could write.
+    # Once the job has ended, no process is left that could write.
     assert processes(str(host.file(job.name))) == []
     before = host.file(job.name, "strays").read_bytes()
     assert host.state(job) == "exists"
@@ -131,11 +131,13 @@ def test_a_job_whose_shim_is_killed_is_disrupted_and_nothing_of_it_goes_on(host:
     assert files_with(SECRET, host.directory) == []
 
 
-def test_a_job_whose_keeper_is_killed_is_disrupted_and_its_shim_goes_on(make_host: Callable[..., Host]) -> None:
+def test_a_job_whose_keeper_is_killed_is_disrupted_and_its_shim_runs_the_next_job(
+    make_host: Callable[..., Host],
+) -> None:
     host = make_host(parallelism=1)
     name = host.submit("(setsid sleep 1000 &); echo begun; sleep 1000")
     following = host.submit("true")
-    host.says(name, "begun")
+    host.await_log(name, "begun")
     shim = host.shim_of(name)
     (keeper,) = [process for process in host.shims() if parent(process) == shim]
     os.kill(keeper, signal.SIGKILL)
@@ -146,19 +148,19 @@ def test_a_job_whose_keeper_is_killed_is_disrupted_and_its_shim_goes_on(make_hos
     assert host.shim_of(following) == shim
 
 
-def test_a_program_dies_even_if_shim_and_keeper_are_killed_at_once(host: Host) -> None:
+def test_a_program_is_killed_even_if_shim_and_keeper_are_killed_at_once(host: Host) -> None:
     name = host.submit("echo begun; exec sleep 1000")
-    host.says(name, "begun")
+    host.await_log(name, "begun")
     for process in host.shims():
         os.kill(process, signal.SIGKILL)
     assert host.reason(name) == "disrupted"
     eventually(lambda: not processes(str(host.file(name))))
 
 
-def test_a_shim_that_is_told_to_stop_takes_its_job_with_it(host: Host) -> None:
-    """As when the host goes down."""
+def test_a_shim_that_gets_sigterm_ends_with_its_job(host: Host) -> None:
+    """A host that shuts down sends SIGTERM."""
     name = host.submit(f"echo begun; {ENDLESS}")
-    host.says(name, "begun")
+    host.await_log(name, "begun")
     os.kill(host.shim_of(name), signal.SIGTERM)
     assert host.reason(name) == "disrupted"
     assert processes(str(host.file(name))) == []
@@ -195,23 +197,23 @@ print(states["created"], states["exists"])
 
 
 def script(host: Host) -> str:
-    """A tiny job that keeps a diary of when it ran, and a list of who did."""
-    beside = host.directory.parent
-    return f'echo + >> {beside}/diary; echo "$NAME" >> {beside}/ran; echo - >> {beside}/diary'
+    """A short program that appends a `+` at its start and a `-` at its end to one file, and its name to another."""
+    folder = host.directory.parent
+    return f'echo + >> {folder}/starts_and_ends; echo "$NAME" >> {folder}/ran; echo - >> {folder}/starts_and_ends'
 
 
 def member(host: Host, name: str) -> JobSpec:
-    """One of a crowd's jobs."""
+    """One of the jobs that CROWD submits."""
     return jobs.job("shell", script(host), name=name, env={"NAME": name}, deadlines=PATIENCE)
 
 
 def crowd(host: Host, seed: int, count: int, times: int) -> subprocess.Popen[str]:
-    """A process that submits each of `count` jobs, so many times, by eight threads."""
+    """A process that submits each of `count` jobs `times` times, from eight threads."""
     return start_python(CROWD, host.directory, script(host), seed, count, times)
 
 
 def ran(host: Host) -> Counter[str]:
-    """How often each job has run."""
+    """How many times each job has run."""
     return Counter((host.directory.parent / "ran").read_text().split())
 
 
@@ -224,16 +226,16 @@ def test_a_thousand_submits_of_a_hundred_names_from_four_processes_run_each_job_
 ) -> None:
     host = make_host(parallelism=3)
     started = [crowd(host, seed, 100, times) for seed, times in enumerate((3, 3, 2, 2))]
-    said = [process.communicate(timeout=60)[0].split() for process in started]
-    assert sum(int(created) for _, created, _ in said) == 100
-    assert sum(int(exists) for _, _, exists in said) == 900
-    eventually(lambda: all_ended(host, 100), 60)  # nobody looks: the shims have to find them all
+    printed = [process.communicate(timeout=60)[0].split() for process in started]
+    assert sum(int(created) for _, created, _ in printed) == 100
+    assert sum(int(exists) for _, _, exists in printed) == 900
+    eventually(lambda: all_ended(host, 100), 60)  # reconcile is not called: the shims must find all jobs
     assert ran(host) == {f"job-{number}": 1 for number in range(100)}
     assert {seen.phase for seen in observed(host.driver)} == {"succeeded"}
-    assert most_at_once(host.directory.parent / "diary") <= 3
+    assert most_at_once(host.directory.parent / "starts_and_ends") <= 3
 
 
-def test_submitters_killed_at_any_moment_leave_jobs_that_run_once(make_host: Callable[..., Host]) -> None:
+def test_after_submitters_are_killed_at_any_moment_repeats_run_each_job_once(make_host: Callable[..., Host]) -> None:
     host, moments = make_host(parallelism=3), random.Random(7)
     for seed in range(5):
         with crowd(host, seed, 60, 1) as process:
@@ -245,10 +247,10 @@ def test_submitters_killed_at_any_moment_leave_jobs_that_run_once(make_host: Cal
         host.state(member(host, f"job-{number}"))
     eventually(lambda: all_ended(host, 60), 60)
     assert ran(host) == {f"job-{number}": 1 for number in range(60)}
-    assert most_at_once(host.directory.parent / "diary") <= 3
+    assert most_at_once(host.directory.parent / "starts_and_ends") <= 3
 
 
-def test_shims_and_keepers_killed_at_any_moment_leave_no_job_without_an_end_and_none_that_ran_twice(
+def test_with_shims_and_keepers_killed_at_any_moment_every_job_ends_and_none_runs_twice(
     make_host: Callable[..., Host],
 ) -> None:
     host, moments = make_host(parallelism=3), random.Random(11)
@@ -256,13 +258,13 @@ def test_shims_and_keepers_killed_at_any_moment_leave_no_job_without_an_end_and_
     with ThreadPoolExecutor(1) as pool:
         submitted = pool.submit(lambda: [host.submit(member(host, name)) for name in names])
         while not (submitted.done() and all_ended(host, 60)):
-            observed(host.driver)  # the tracker's look, which mends what a crash has left
+            observed(host.driver)  # reconcile, as the tracker calls it
             for process in host.shims():
                 if moments.random() < 0.1:
                     with suppress(ProcessLookupError):
                         os.kill(process, signal.SIGKILL)
         submitted.result()
-    # Who is hit as a child that has not become its program yet is a program that was killed.
+    # A keeper's child that is killed before it calls exec counts as a program that was killed: exit code 137.
     ends = {name: (host.reason(name), host.seen(name).main_exit) for name in names}
     assert set(ends.values()) > {("succeeded", 0)}
     assert set(ends.values()) <= {("succeeded", 0), ("disrupted", None), ("analyzer_failed", 137)}

@@ -1,4 +1,4 @@
-"""The local driver's directory: what else is in it, what if it fails us, and what goes when."""
+"""The local driver's directory: foreign files in it, errors of the host, and when jobs are removed."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ def host(make_host: Callable[..., Host]) -> Host:
     return make_host()
 
 
-def test_what_is_no_job_is_said_once_and_breaks_nothing(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_directory_that_is_no_job_is_logged_once_and_ignored(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     name = host.submit("true")
     (host.directory / "empty").mkdir()
-    for stranger, content in {"garbage": "{", "other": '{"name": 1}', "nothing": ""}.items():
-        (host.directory / stranger).mkdir()
-        (host.directory / stranger / "job.json").write_text(content)
+    for foreign, content in {"garbage": "{", "other": '{"name": 1}', "nothing": ""}.items():
+        (host.directory / foreign).mkdir()
+        (host.directory / foreign / "job.json").write_text(content)
     (host.directory / "file").write_text("")
     (host.directory / "dangling").symlink_to("/nowhere")
-    (host.directory / "round").mkdir()
-    (host.directory / "round" / "job.json").symlink_to("job.json")
+    (host.directory / "loop").mkdir()
+    (host.directory / "loop" / "job.json").symlink_to("job.json")
     with caplog.at_level(logging.WARNING, "orchestrator.local"):
         assert [host.reason(name), host.reason(name)] == ["succeeded"] * 2
     host.over(name)
-    said = [record.getMessage() for record in caplog.records]
-    assert len(said) == len(set(said)) == 6
+    logged = [record.getMessage() for record in caplog.records]
+    assert len(logged) == len(set(logged)) == 6
     assert host.driver.reconcile(Retention(0, 0)) == 1
 
 
-def test_a_copy_of_a_job_is_no_second_job(make_host: Callable[..., Host]) -> None:
+def test_a_copy_of_a_job_s_directory_is_not_listed_and_cannot_be_cancelled(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     host.submit(ENDLESS)
     name = host.submit("echo it ran")
@@ -61,7 +61,7 @@ def test_a_copy_of_a_job_is_no_second_job(make_host: Callable[..., Host]) -> Non
         host.cancel(f"{name}.copy")
 
 
-def test_a_name_that_is_taken_by_something_else_is_unavailable_and_says_so(host: Host) -> None:
+def test_a_submit_is_unavailable_where_a_directory_that_is_no_job_has_the_name(host: Host) -> None:
     (host.directory / "taken").mkdir(parents=True)
     (host.directory / "taken" / "file").touch()
     with pytest.raises(Unavailable, match="no job; move it away"):
@@ -78,41 +78,41 @@ def test_a_job_that_the_shims_cannot_read_does_not_stop_the_others(make_host: Ca
 
 
 @pytest.mark.parametrize("name", ["../up", "a/b", "..", ".", "", ".slots", "a\0b", "-x", "a\n", "x" * 200])
-def test_no_name_leads_out_of_the_directory(host: Host, name: str) -> None:
-    for ask in (
+def test_a_name_that_is_a_path_is_rejected(host: Host, name: str) -> None:
+    for call in (
         lambda: host.driver.logs(name),
         lambda: host.cancel(name, tombstone=True),
         lambda: host.state(jobs.job("shell", fingerprint="f", name=name or " ")),
     ):
         with pytest.raises(Rejected, match="no job"):
-            ask()
+            call()
     host.driver.mark_reported(name, DONE)
 
 
-def test_it_is_ready(host: Host) -> None:
+def test_check_succeeds_and_leaves_only_the_shared_directories(host: Host) -> None:
     host.driver.check()
     assert [path.name for path in host.directory.iterdir() if not path.is_dir()] == []
     assert sorted(path.name for path in host.directory.iterdir()) == [".making", ".queue", ".slots"]
 
 
-def test_a_directory_that_cannot_be_made_is_unavailable(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     host = Host(tmp_path / "file" / "jobs")
-    for ask in (host.driver.check, host.submit, lambda: host.cancel(new_name(), tombstone=True)):
+    for call in (host.driver.check, host.submit, lambda: host.cancel(new_name(), tombstone=True)):
         with pytest.raises(Unavailable, match="Not a directory") as caught:
-            ask()
+            call()
         assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_without_images_or_python_no_job_could_be_made(host: Host) -> None:
+def test_check_fails_without_images_or_python(host: Host) -> None:
     with pytest.raises(Rejected, match=r"local\.images"):
         host.make_driver(images={}).check()
     with pytest.raises(Unavailable, match="/nowhere/python"):
         host.make_driver(python="/nowhere/python").check()
 
 
-def test_a_job_that_cannot_be_written_leaves_nothing_half_made(host: Host) -> None:
-    """A limit on the size of files stands for a full disk: the write fails in the same place."""
+def test_a_job_that_cannot_be_written_leaves_no_files(host: Host) -> None:
+    """A limit on the size of files acts as a full disk: the write fails in the same place."""
     script = f"""
 import resource
 from pathlib import Path
@@ -126,13 +126,13 @@ except Unavailable as error:
     print(error.detail, "|", type(error.__cause__).__name__)
 """
     answer = run_python(script)
-    assert "File too large | OSError" in answer
+    assert "File too large; check the directory and its disk | OSError" in answer
     assert [path for path in host.directory.iterdir() if path.name[:5] not in (".slot", ".queu", ".maki")] == []
     assert list((host.directory / ".making").iterdir()) == []
 
 
-def test_a_host_that_fails_makes_no_job_disappear(host: Host) -> None:
-    """A job that is not listed would be taken for deleted. To read this process' memory at 0 is an I/O error."""
+def test_an_io_error_is_raised_and_drops_no_job_from_the_listing(host: Host) -> None:
+    """A job that is not listed counts as deleted. Reading /proc/self/mem at offset 0 is an I/O error."""
     name = host.submit("true")
     host.over(name)
     host.file(name, "end.json").unlink()
@@ -141,9 +141,10 @@ def test_a_host_that_fails_makes_no_job_disappear(host: Host) -> None:
         observed(host.driver)
 
 
-def test_an_end_that_cannot_be_written_down_yet_is_written_down_later(host: Host) -> None:
+def test_an_end_that_cannot_be_written_is_written_by_a_later_reconcile(host: Host) -> None:
+    """A limit on the size of files makes the write fail. It is lifted before the exit, which flushes stderr."""
     name = host.submit(f"echo begun; {ENDLESS}")
-    host.says(name, "begun")
+    host.await_log(name, "begun")
     os.kill(host.shim_of(name), signal.SIGKILL)
     eventually(lambda: host.is_free(name))
     script = f"""
@@ -151,20 +152,23 @@ import resource
 from pathlib import Path
 from tests.unit.drivers.local.test_driver import Host
 host = Host(Path({str(host.directory)!r}))
-resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
-print(host.seen({name!r}).phase)
+before = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+phase = host.seen({name!r}).phase
+resource.setrlimit(resource.RLIMIT_FSIZE, before)
+print(phase)
 """
     assert run_python(script) == "running\n"
     assert host.reason(name) == "disrupted"
 
 
-def test_a_conflict_says_what_to_do(host: Host) -> None:
+def test_a_conflict_asks_for_a_new_run_id(host: Host) -> None:
     name = host.submit("true", fingerprint="one")
     with pytest.raises(Conflict, match="new run_id"):
         host.state(jobs.job("shell", name=name, fingerprint="two"))
 
 
-def test_a_reported_job_goes_after_its_retention_and_its_name_is_free(host: Host) -> None:
+def test_a_reported_job_is_removed_after_its_retention_and_its_name_is_free(host: Host) -> None:
     clock = ManualClock()
     driver = host.make_driver(clock=clock)
     name = host.submit("true")
@@ -179,7 +183,7 @@ def test_a_reported_job_goes_after_its_retention_and_its_name_is_free(host: Host
     assert host.state(jobs.job("shell", name=name, fingerprint="another")) == "created"
 
 
-def test_an_end_that_nobody_reported_is_kept_until_it_is_very_old(host: Host) -> None:
+def test_an_unreported_job_is_removed_once_it_is_as_old_as_orphan_age(host: Host) -> None:
     name = host.submit("true")
     host.over(name)
     ended = host.seen(name).ended
@@ -188,14 +192,14 @@ def test_an_end_that_nobody_reported_is_kept_until_it_is_very_old(host: Host) ->
     assert host.make_driver(clock=ManualClock(ended + 101)).reconcile(Retention(0, 100)) == 1
 
 
-def test_a_tombstone_goes_like_every_other_job(host: Host) -> None:
+def test_a_tombstone_is_removed_like_any_other_job(host: Host) -> None:
     name = new_name()
     host.cancel(name, tombstone=True)
     host.driver.mark_reported(name, DONE)
     assert host.driver.reconcile(Retention(0, 10**9)) == 1
 
 
-def test_a_job_that_runs_or_waits_never_goes(make_host: Callable[..., Host]) -> None:
+def test_a_running_or_waiting_job_is_never_removed(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     for name in (host.submit(ENDLESS), host.submit("true")):
         host.driver.mark_reported(name, DONE)
@@ -203,10 +207,10 @@ def test_a_job_that_runs_or_waits_never_goes(make_host: Callable[..., Host]) -> 
     assert len(observed(host.driver)) == 2
 
 
-def test_what_a_crash_left_goes_once_it_is_old(host: Host) -> None:
+def test_files_that_a_crash_left_are_removed_once_they_are_old(host: Host) -> None:
     host.driver.check()
     old, young, gone = (host.directory / name for name in (".new-a-1", ".new-b-2", ".gone-c-3"))
-    entry, making = host.directory / ".queue" / "1.never-came", host.directory / ".making" / "never-came"
+    entry, making = host.directory / ".queue" / "1.never-created", host.directory / ".making" / "never-created"
     for path in (old, young, gone):
         path.mkdir()
         (path / "secrets.json").touch()

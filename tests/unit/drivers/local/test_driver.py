@@ -1,4 +1,4 @@
-"""What a job sees of its host, with real processes; and the host that the other tests of the local driver share."""
+"""What a job's program sees of its host, with real processes. Other tests of the local driver import Host from here."""
 
 from __future__ import annotations
 
@@ -32,33 +32,33 @@ from tests.rounds import observed
 T = TypeVar("T")
 ENDLESS = "sleep 1000"
 HELD = 'echo held; until [ -e "$CODE_PATH/released" ]; do sleep 0.01; done'
-"""A program that goes on until the test releases it."""
+"""A program that runs until the test calls `Host.release`."""
 
 LIBC_SIGNALS = 0b11 << 31
-"""Signals 32 and 33, which glibc keeps for its threads: where whoever started us ignored them, nobody can undo it."""
+"""Signals 32 and 33, which glibc reserves for its threads. If the test's parent ignores them, they stay ignored."""
 
 DONE = Outcome(reason="succeeded", code=0, hmessage="The run finished.")
 
 
-def eventually(look: Callable[[], T | None], seconds: float = 15.0) -> T:
-    """What `look` gives as soon as it is something.
+def eventually(read: Callable[[], T | None], seconds: float = 15.0) -> T:
+    """The first true value of `read`.
 
-    It is asked for that many seconds, and often enough that a machine which stood still meanwhile is no failure.
+    `read` is called for that many seconds, and at least 100 times, so a suspended machine causes no failure.
     """
     until, left = time.monotonic() + seconds, 100
-    while not (found := look()):
+    while not (found := read()):
         left -= 1
-        assert left > 0 or time.monotonic() < until, "it never came"
+        assert left > 0 or time.monotonic() < until, f"it gave nothing true in {seconds} s"
         time.sleep(0.01)
     return found
 
 
-def processes(needle: str) -> list[int]:
-    """The processes that have `needle` in their arguments or environment."""
+def processes(text: str) -> list[int]:
+    """The processes that have `text` in their arguments or environment."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if needle.encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
+            if text.encode() in (process / "cmdline").read_bytes() + (process / "environ").read_bytes():
                 found.append(int(process.name))
     return found
 
@@ -99,7 +99,7 @@ class Host:
         return LocalDriver(self.directory, **{**settings, **changes})
 
     def submit(self, main: str | JobSpec = "true", **fields: Any) -> str:
-        """Submit a job, new or given, and give its name."""
+        """Submit a job, given or made from a script, and give its name."""
         job = main if isinstance(main, JobSpec) else jobs.job("shell", main, **fields)
         assert self.state(job) == "created"
         return job.name
@@ -123,17 +123,17 @@ class Host:
         return outcome.reason
 
     def over(self, name: str) -> None:
-        """Wait until the job has ended, and its shim has cleared up and let go of it."""
+        """Wait until the job has ended, and its shim has removed its working tree and released its lock."""
         self.ended(name)
         eventually(lambda: self.is_free(name))
 
-    def says(self, name: str, text: str) -> str:
-        """The job's log, once it has that text in it."""
-        return eventually(lambda: said if text in (said := self.driver.logs(name)) else "")
+    def await_log(self, name: str, text: str) -> str:
+        """The job's log, once it contains that text."""
+        return eventually(lambda: found if text in (found := self.driver.logs(name)) else "")
 
     def release(self, name: str) -> None:
-        """Let a job whose program is HELD go on."""
-        self.says(name, "held")
+        """Let a job whose program is HELD end."""
+        self.await_log(name, "held")
         self.file(name, "root", "code", "released").touch()
 
     def file(self, name: str, *parts: str) -> Path:
@@ -144,16 +144,16 @@ class Host:
         return int(begun["shim"])
 
     def is_free(self, name: str) -> bool:
-        """Whether nothing of the job runs any more."""
+        """Whether no process of the job is left."""
         with locks.locked(str(self.file(name, files.LOCK))) as idle:
             return idle
 
     def shims(self) -> list[int]:
-        """The shims that work here, and their keepers."""
+        """The shims of this directory, and their keepers."""
         return [process for process in processes(str(self.directory)) if "shim.py" in arguments(process)]
 
     def close(self) -> None:
-        """Jobs outlive their driver on purpose, so whatever is left has to be ended here."""
+        """Kill the processes that are left: jobs outlive their driver on purpose."""
         while left := [process for process in processes(str(self.directory)) if process != os.getpid()]:
             for process in left:
                 with suppress(ProcessLookupError):
@@ -162,7 +162,7 @@ class Host:
 
 @contextmanager
 def hosts(directory: Path) -> Iterator[Callable[..., Host]]:
-    """Makes hosts, and ends what runs there."""
+    """Makes hosts, and kills their processes at the end."""
     made: list[Host] = []
 
     def make(**settings: Any) -> Host:
@@ -175,17 +175,17 @@ def hosts(directory: Path) -> Iterator[Callable[..., Host]]:
 
 
 def start_python(script: str, *arguments: object) -> subprocess.Popen[str]:
-    """A process of its own that runs a script, in the tree under test."""
+    """Start a process that runs a script in the tree under test."""
     command = [sys.executable, "-c", script, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def run_python(script: str, *arguments: object) -> str:
-    """The same, to its end: what it printed."""
+    """Run a script in the tree under test to its end. Gives what it printed."""
     with start_python(script, *arguments) as process:
-        said, _ = process.communicate(timeout=60)
+        printed, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    return said
+    return printed
 
 
 @pytest.fixture
@@ -199,16 +199,16 @@ def host(make_host: Callable[..., Host]) -> Host:
     return make_host()
 
 
-def test_volumes_are_directories_of_its_own_and_it_starts_in_its_code(host: Host) -> None:
+def test_a_job_has_directories_of_its_own_as_volumes_and_starts_in_its_code(host: Host) -> None:
     name = host.submit('pwd; ls -a "$ORCHESTRATOR_ROOT"; test -d "$HOME" && test -w "$TMPDIR" && echo fine')
     assert host.reason(name) == "succeeded"
     root = str(host.file(name, "root"))
-    said = host.driver.logs(name).splitlines()
-    assert said[0] == f"{root}/code"
-    assert {"code", "home", "tmp", "toolbox", "fine"} <= set(said)
+    printed = host.driver.logs(name).splitlines()
+    assert printed[0] == f"{root}/code"
+    assert {"code", "home", "tmp", "toolbox", "fine"} <= set(printed)
 
 
-def test_variables_that_name_its_paths_name_them_on_the_host(host: Host) -> None:
+def test_variables_with_a_path_of_the_job_get_the_path_on_the_host(host: Host) -> None:
     named = {"A": "/code", "B": "/toolbox/marvin", "C": "/codex", "D": "see /code", "E": "/tmp", "F": "/etc/passwd"}
     name = host.submit("; ".join(f'echo "${each}"' for each in named), env=named)
     host.ended(name)
@@ -218,8 +218,10 @@ def test_variables_that_name_its_paths_name_them_on_the_host(host: Host) -> None
     ]  # fmt: skip
 
 
-def test_nothing_of_our_environment_but_path_and_language(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "ours")
+def test_a_program_gets_only_path_and_lang_of_the_driver_s_environment(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the driver's own")
     name = host.submit("env", env={"OWN": "1"})
     host.ended(name)
     variables = {line.partition("=")[0] for line in host.driver.logs(name).splitlines()}
@@ -227,32 +229,32 @@ def test_nothing_of_our_environment_but_path_and_language(host: Host, monkeypatc
     assert variables - shell == {"PATH", "LANG", "HOME", "TMPDIR", "ORCHESTRATOR_ROOT", "CODE_PATH", "OWN"}
 
 
-def test_nothing_of_our_descriptors(host: Host) -> None:
+def test_a_program_inherits_no_descriptor_but_its_standard_streams(host: Host) -> None:
     with open(os.devnull) as leak:
         os.set_inheritable(leak.fileno(), True)
         name = host.submit("exec ls -l /proc/self/fd")
     host.ended(name)
     numbers = [line.split(" -> ")[0].split()[-1] for line in host.driver.logs(name).splitlines() if "->" in line]
-    assert numbers == ["0", "1", "2", "3"]  # the last is ls' own, of the directory it lists
+    assert numbers == ["0", "1", "2", "3"]  # the last is that of the directory that ls reads
 
 
-def test_signals_as_a_program_expects_them(make_host: Callable[..., Host]) -> None:
-    looking = LocalImage(command=("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"))  # a shell would mend them
-    host = make_host(images={"*": looking})
+def test_a_program_starts_with_no_signal_blocked_or_ignored(make_host: Callable[..., Host]) -> None:
+    status = LocalImage(command=("grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"))  # a shell would reset them
+    host = make_host(images={"*": status})
     name = host.submit()
     host.ended(name)
     masks = [int(line.split()[1], 16) for line in host.driver.logs(name).splitlines()]
     assert [mask & ~LIBC_SIGNALS for mask in masks] == [0, 0]
 
 
-def test_what_stands_for_its_image_is_run_with_the_container_s_arguments(make_host: Callable[..., Host]) -> None:
+def test_the_image_s_command_is_run_with_the_container_s_arguments(make_host: Callable[..., Host]) -> None:
     host = make_host(images={"sh*": LocalImage(command=("/bin/echo", "instead of"))})
     name = host.submit(ENDLESS, args=["--flag", "a b"])
     assert host.reason(name) == "succeeded"
     assert host.driver.logs(name) == "instead of --flag a b\n"
 
 
-def test_an_image_that_nothing_stands_for_is_rejected_and_resolves_nothing(make_host: Callable[..., Host]) -> None:
+def test_an_image_without_an_entry_is_rejected_before_secrets_are_resolved(make_host: Callable[..., Host]) -> None:
     host = make_host(images={"marvin-*": LocalImage()})
     job = jobs.job("registry:5000/team/bumblebee:3", "true")
     with pytest.raises(Rejected, match=r"registry:5000/team/bumblebee:3.*'bumblebee'.*local\.images"):
@@ -261,7 +263,7 @@ def test_an_image_that_nothing_stands_for_is_rejected_and_resolves_nothing(make_
     assert observed(host.driver) == []
 
 
-def test_the_working_directory_and_python_s_variables_do_not_matter(
+def test_the_shim_ignores_the_working_directory_and_python_s_variables(
     make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("json", "os", "ctypes", "sitecustomize", "files"):
@@ -273,7 +275,7 @@ def test_the_working_directory_and_python_s_variables_do_not_matter(
     assert host.reason(host.submit("true")) == "succeeded"
 
 
-def test_a_relative_directory_is_meant_from_where_the_driver_was_made(
+def test_a_relative_directory_is_resolved_where_the_driver_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""How jobs of the local driver end, by themselves and by a cancellation."""
+"""How jobs of the local driver end: by themselves, and by a cancellation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from runner.jobs import Deadlines
 from tests.conformance import jobs
 from tests.rounds import observed
 from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, processes, run_python
-from tests.unit.drivers.local.test_turns import waiting_shim
+from tests.unit.drivers.local.test_slots import waiting_shim
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def host(make_host: Callable[..., Host]) -> Host:
     return make_host()
 
 
-def test_a_program_that_is_not_there_is_misconfigured_and_says_where_to_look(make_host: Callable[..., Host]) -> None:
+def test_a_program_that_does_not_exist_is_misconfigured_and_names_the_setting(make_host: Callable[..., Host]) -> None:
     host = make_host(images={"*": LocalImage(command=("/nowhere/marvin",))})
     name = host.submit("true")
     assert host.reason(name) == "misconfigured"
@@ -39,7 +39,7 @@ def test_a_program_that_is_not_there_is_misconfigured_and_says_where_to_look(mak
     assert "local.images" in host.seen(name).configuration_error
 
 
-def test_a_program_killed_by_somebody_else_is_not_said_to_have_run_out_of_memory(host: Host) -> None:
+def test_a_program_killed_by_sigkill_is_not_reported_as_out_of_memory(host: Host) -> None:
     name = host.submit("kill -9 $$")
     assert host.reason(name) == "analyzer_failed"
     seen = host.seen(name)
@@ -47,11 +47,11 @@ def test_a_program_killed_by_somebody_else_is_not_said_to_have_run_out_of_memory
     assert "SIGKILL" in seen.message
 
 
-def test_a_signal_is_an_exit_code_as_a_shell_has_it(host: Host) -> None:
+def test_a_signal_becomes_the_exit_code_that_a_shell_reports(host: Host) -> None:
     assert host.ended(host.submit("kill -SEGV $$")).main_exit == 139
 
 
-def test_an_init_container_that_takes_too_long_is_ended_and_the_main_one_never_begins(host: Host) -> None:
+def test_an_init_container_that_takes_too_long_is_ended_and_the_main_container_never_starts(host: Host) -> None:
     name = host.submit("echo it ran", init=ENDLESS, deadlines=Deadlines(queue=60, clone=1, run=60))
     assert host.reason(name) == "timed_out"
     seen = host.seen(name)
@@ -60,15 +60,15 @@ def test_an_init_container_that_takes_too_long_is_ended_and_the_main_one_never_b
     assert not host.file(name, "main.log").exists()
 
 
-def test_a_program_is_told_to_stop_before_it_is_killed(host: Host) -> None:
+def test_a_cancelled_program_gets_sigterm_before_sigkill(host: Host) -> None:
     name = host.submit("trap 'echo goodbye; exit 0' TERM; echo begun; while :; do sleep 0.05; done")
-    host.says(name, "begun")
+    host.await_log(name, "begun")
     host.cancel(name)
     assert host.reason(name) == "cancelled"
     assert host.driver.logs(name).endswith("goodbye\n")
 
 
-def test_a_job_that_waits_too_long_ends_without_having_begun(make_host: Callable[..., Host]) -> None:
+def test_a_job_that_waits_too_long_is_unschedulable_and_never_starts(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     host.submit(ENDLESS)
     name = host.submit("true", deadlines=Deadlines(queue=1, clone=60, run=60))
@@ -77,13 +77,13 @@ def test_a_job_that_waits_too_long_ends_without_having_begun(make_host: Callable
     assert host.state(jobs.job("shell", name=name)) == "exists"
 
 
-def test_whatever_a_program_leaves_behind_ends_with_it(host: Host) -> None:
+def test_processes_that_a_program_leaves_are_killed(host: Host) -> None:
     name = host.submit("setsid sleep 1000 & (setsid setsid sleep 1000 &) ; nohup sleep 1000 & sleep 0.1")
     assert host.reason(name) == "succeeded"
     eventually(lambda: not processes(str(host.file(name))))
 
 
-def test_its_working_tree_is_gone_however_deep_and_its_log_is_not(host: Host) -> None:
+def test_the_working_tree_is_removed_however_deep_and_the_log_is_kept(host: Host) -> None:
     deep = "import os; [(os.mkdir(100 * 'd'), os.chdir(100 * 'd')) for _ in range(60)]; os.chmod('.', 0)"
     name = host.submit(f'{sys.executable} -S -c "{deep}" && echo done')
     assert host.reason(name) == "succeeded"
@@ -91,7 +91,7 @@ def test_its_working_tree_is_gone_however_deep_and_its_log_is_not(host: Host) ->
     assert host.driver.logs(name) == "done\n"
 
 
-def test_a_log_without_end_is_cut_down_to_its_head_and_tail(host: Host) -> None:
+def test_a_log_over_the_limit_is_cut_down_to_its_head_and_tail(host: Host) -> None:
     name = host.submit("echo the head; yes 0123456789abcdef | head -c 30000000; echo the tail")
     assert host.reason(name) == "succeeded"
     log = host.file(name, "main.log")
@@ -103,7 +103,7 @@ def test_a_log_without_end_is_cut_down_to_its_head_and_tail(host: Host) -> None:
 
 
 @pytest.mark.skipif(not os.access("/sys/fs/cgroup/memory", os.W_OK), reason="needs a cgroup of its own")
-def test_a_program_that_the_kernel_killed_for_memory_has_run_out_of_memory(host: Host) -> None:
+def test_a_program_killed_by_the_out_of_memory_killer_is_reported_as_out_of_memory(host: Host) -> None:
     group = Path("/sys/fs/cgroup/memory") / f"orchestrator-test-{os.getpid()}"
     group.mkdir()
     try:
@@ -113,7 +113,7 @@ def test_a_program_that_the_kernel_killed_for_memory_has_run_out_of_memory(host:
 import os, sys
 from pathlib import Path
 from tests.unit.drivers.local.test_driver import Host
-Path({str(group)!r}, "cgroup.procs").write_text(str(os.getpid()))  # the shim, and what it runs, go where we are
+Path({str(group)!r}, "cgroup.procs").write_text(str(os.getpid()))  # the shim and its children inherit the cgroup
 greedy = f"{{sys.executable}} -S -c 'x = bytearray(1 << 30)'"
 print(Host(Path({str(host.directory)!r})).submit(f"{{greedy}}; exit $?"), end="")
 """
@@ -125,7 +125,9 @@ print(Host(Path({str(host.directory)!r})).submit(f"{{greedy}}; exit $?"), end=""
         group.rmdir()
 
 
-def test_a_job_that_waits_ends_at_once_and_never_begins(make_host: Callable[..., Host], tmp_path: Path) -> None:
+def test_a_cancelled_job_that_waits_ends_at_once_and_never_starts(
+    make_host: Callable[..., Host], tmp_path: Path
+) -> None:
     host, ran = make_host(parallelism=1), tmp_path / "ran"
     blocker, name = host.submit(ENDLESS), host.submit(f'touch "{ran}"')
     assert host.cancel(name) == "cancelled"
@@ -136,26 +138,26 @@ def test_a_job_that_waits_ends_at_once_and_never_begins(make_host: Callable[...,
     assert not ran.exists()
 
 
-def test_a_running_job_is_told_within_half_a_second(host: Host) -> None:
+def test_a_cancelled_job_that_runs_ends_within_half_a_second(host: Host) -> None:
     name = host.submit("trap 'exit 0' TERM; echo begun; while :; do sleep 0.02; done")
-    host.says(name, "begun")
+    host.await_log(name, "begun")
     began = time.monotonic()
     host.cancel(name)
     eventually(host.file(name, "end.json").exists)
     assert time.monotonic() - began < 0.5
 
 
-def test_while_it_clones_the_main_container_never_begins(host: Host) -> None:
+def test_a_job_cancelled_during_its_init_container_never_starts_the_main_container(host: Host) -> None:
     name = host.submit("echo it ran", init="echo cloning; sleep 1000")
-    host.says(name, "cloning")
+    host.await_log(name, "cloning")
     host.cancel(name)
     assert host.reason(name) == "cancelled"
     assert not host.file(name, "main.log").exists()
 
 
-def test_a_job_whose_shim_was_killed_has_ended_by_itself(host: Host) -> None:
+def test_a_cancel_after_the_shim_was_killed_leaves_the_job_disrupted(host: Host) -> None:
     name = host.submit("echo begun; sleep 1000")
-    host.says(name, "begun")
+    host.await_log(name, "begun")
     os.kill(host.shim_of(name), signal.SIGKILL)
     eventually(lambda: host.is_free(name))
     assert host.cancel(name) == "exists"
@@ -170,7 +172,7 @@ AFTER_THE_VERDICT = '    write(os.path.join(path, END), {"phase": "failed", "end
     ("line", "answer", "reason"),
     [(BEFORE_THE_VERDICT, "cancelled", "cancelled"), (AFTER_THE_VERDICT, "exists", "succeeded")],
 )
-def test_a_cancellation_as_the_job_ends_is_first_or_not_and_everybody_says_the_same(
+def test_a_cancel_while_the_job_ends_wins_before_verdict_json_and_loses_after_it(
     make_host: Callable[..., Host],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -189,10 +191,10 @@ def test_a_cancellation_as_the_job_ends_is_first_or_not_and_everybody_says_the_s
     assert host.cancel(name) == answer
 
 
-def test_a_shim_killed_as_the_job_ends_has_not_said_how(
+def test_a_job_whose_shim_is_killed_before_it_writes_the_end_is_disrupted(
     make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have published its result, and that is not known: it is disrupted, and not run again."""
+    """Its program may have published its result, so the job is not run again."""
     monkeypatch.setattr(shims, "_SHIM", str(waiting_shim(tmp_path, "files.py", AFTER_THE_VERDICT)))
     host = make_host()
     name = host.submit("true")
@@ -202,7 +204,7 @@ def test_a_shim_killed_as_the_job_ends_has_not_said_how(
     assert host.cancel(name) == "exists"
 
 
-def test_a_shim_killed_before_it_has_cleared_up_leaves_that_to_the_next_look(
+def test_reconcile_removes_the_working_tree_if_the_shim_was_killed_before_that(
     make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shim = waiting_shim(tmp_path, "files.py", "        remove(os.path.join(path, ROOT))\n")
@@ -215,8 +217,8 @@ def test_a_shim_killed_before_it_has_cleared_up_leaves_that_to_the_next_look(
     eventually(lambda: not observed(host.driver) or not host.file(name, "root").exists())
 
 
-def test_either_the_end_or_the_cancellation_was_first_and_everybody_says_the_same(host: Host) -> None:
-    """The race itself, again and again: the answer to the cancel must be what is observed."""
+def test_the_answer_to_a_cancel_agrees_with_the_listed_end(host: Host) -> None:
+    """The real race between cancel and end, 25 times."""
     for _ in range(25):
         name = host.submit("true")
         eventually(host.file(name, "begun.json").exists)

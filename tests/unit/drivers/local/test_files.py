@@ -1,4 +1,4 @@
-"""The local driver's files: whole or not there, one maker, one holder; and what time does to a job that waits."""
+"""The local driver's files: atomic writes, one creator, one lock holder; and when a waiting job has waited too long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from runner.drivers.local import files, locks
 
 
-def test_who_writes_once_first_decides(tmp_path: Path) -> None:
+def test_the_first_of_many_writers_wins(tmp_path: Path) -> None:
     path = str(tmp_path / "verdict.json")
     with ThreadPoolExecutor(8) as pool:
         firsts = list(pool.map(lambda number: (files.write_once(path, number), number), range(100)))
@@ -23,7 +23,7 @@ def test_who_writes_once_first_decides(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["verdict.json"]
 
 
-def test_a_directory_is_made_by_one_only_and_whole(tmp_path: Path) -> None:
+def test_one_of_many_creators_makes_the_directory_with_all_its_files(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda number: _make(tmp_path, b"%d" % number), range(50)))
     assert sum(made) == 1
@@ -33,29 +33,29 @@ def test_a_directory_is_made_by_one_only_and_whole(tmp_path: Path) -> None:
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     path = str(tmp_path / "lock")
-    with locks.locked(path, make=True) as mine:
-        assert mine
+    with locks.locked(path, make=True) as held:
+        assert held
         assert locks.lock(path) is None
-    with locks.locked(path) as again:
-        assert again
+    with locks.locked(path) as held:
+        assert held
 
 
-def test_a_lock_that_is_gone_is_nobody_s(tmp_path: Path) -> None:
+def test_a_lock_file_that_does_not_exist_cannot_be_locked(tmp_path: Path) -> None:
     assert locks.lock(str(tmp_path / "gone" / "lock")) is None
     (tmp_path / "file").touch()
     assert locks.lock(str(tmp_path / "file" / "lock")) is None
 
 
-def test_a_lock_of_a_directory_that_was_replaced_meanwhile_is_none(
+def test_the_lock_of_a_directory_that_was_replaced_before_flock_is_not_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _make(tmp_path, b"old")
     before = os.fstat
 
     def fstat(descriptor: int) -> os.stat_result:
-        """The moment between getting the lock and looking whether it is still the right one."""
+        """Replaces the directory between flock and the comparison of inodes."""
         monkeypatch.setattr(os, "fstat", before)
-        files.discard(str(tmp_path), "job")
+        files.remove_job(str(tmp_path), "job")
         _make(tmp_path, b"new")
         return before(descriptor)
 
@@ -72,7 +72,7 @@ def test_slots_are_taken_up_to_their_number(tmp_path: Path) -> None:
         os.close(slot)
 
 
-def test_the_queue_has_the_oldest_first_whatever_its_name(tmp_path: Path) -> None:
+def test_the_queue_is_sorted_by_age_and_not_by_name(tmp_path: Path) -> None:
     files.prepare(str(tmp_path))
     for name, created in {"a.b": 1e9 + 0.2, "b": 1e9 + 0.1, "c": 999.0}.items():
         files.enqueue(str(tmp_path), name, created)
@@ -87,42 +87,42 @@ def test_the_queue_has_the_oldest_first_whatever_its_name(tmp_path: Path) -> Non
         ({"created": +1000}, False),  # or back
         ({"monotonic": -11}, True),
         ({"monotonic": -11, "created": +1000}, True),
-        ({"boot": "another", "monotonic": -11}, False),  # what was counted before a reboot says nothing
+        ({"boot": "another", "monotonic": -11}, False),  # the monotonic clock restarts at a reboot
         ({"boot": "another", "created": -11}, True),
     ],
 )
-def test_a_job_has_waited_as_long_as_it_has_whatever_the_clock_says(change: dict[str, Any], expired: bool) -> None:
-    job = {"queue_seconds": 10, **files.stamp(time.time())}
+def test_setting_the_clock_does_not_change_how_long_a_job_has_waited(change: dict[str, Any], expired: bool) -> None:
+    job = {"queue_seconds": 10, **files.timestamps(time.time())}
     for key, value in change.items():
         job[key] = value if isinstance(value, str) else job[key] + value
-    assert files.expired(job) == expired
+    assert files.waited_too_long(job) == expired
 
 
-def test_a_tree_is_removed_but_not_what_it_points_to(tmp_path: Path) -> None:
-    precious = tmp_path / "precious"
-    (precious / "kept").mkdir(parents=True)
+def test_removing_a_tree_follows_no_links(tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    (target / "kept").mkdir(parents=True)
     tree = tmp_path / "tree" / "a"
     tree.mkdir(parents=True)
-    (tree / "link").symlink_to(precious)
+    (tree / "link").symlink_to(target)
     (tree / "dangling").symlink_to("/nowhere")
     os.mkfifo(tree / "fifo")
     tree.chmod(0)
     files.remove(str(tmp_path / "tree"))
-    assert os.listdir(tmp_path) == ["precious"]
-    assert (precious / "kept").exists()
+    assert os.listdir(tmp_path) == ["target"]
+    assert (target / "kept").exists()
 
 
-def test_to_remove_a_link_is_not_to_remove_what_it_points_to(tmp_path: Path) -> None:
-    """A program can put a link where its tree was."""
-    (tmp_path / "precious" / "kept").mkdir(parents=True)
-    (tmp_path / "root").symlink_to(tmp_path / "precious")
+def test_removing_a_link_keeps_its_target(tmp_path: Path) -> None:
+    """A program can replace its tree by a link."""
+    (tmp_path / "target" / "kept").mkdir(parents=True)
+    (tmp_path / "root").symlink_to(tmp_path / "target")
     files.remove(str(tmp_path / "root"))
-    assert os.listdir(tmp_path) == ["precious"]
-    assert (tmp_path / "precious" / "kept").exists()
+    assert os.listdir(tmp_path) == ["target"]
+    assert (tmp_path / "target" / "kept").exists()
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.touch()])
-def test_to_remove_a_file_or_nothing_is_no_error(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_removing_a_file_or_a_missing_path_is_no_error(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "file")
     files.remove(str(tmp_path / "file"))
     assert os.listdir(tmp_path) == []

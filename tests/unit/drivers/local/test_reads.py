@@ -1,4 +1,4 @@
-"""list leaves everything as it is, whatever a crash left behind; reconcile acts on it."""
+"""list changes nothing, whatever state a crash has left; reconcile acts on it."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def waiting(host: Host) -> str:
 def crashed(host: Host) -> str:
     """A job whose shim was killed while it ran."""
     name = host.submit(f"echo begun; {ENDLESS}")
-    host.says(name, "begun")
+    host.await_log(name, "begun")
     os.kill(host.shim_of(name), signal.SIGKILL)
     eventually(lambda: host.is_free(name))
     eventually(lambda: not processes(str(host.directory)))
@@ -48,7 +48,7 @@ def crashed(host: Host) -> str:
 
 
 def listed(host: Host, name: str, **changes: object) -> str:
-    """The job's phase by three listings, in which nothing has changed on the disk and no process has been started."""
+    """The job's phase after three listings, which must change no file and start no process."""
     driver = host.make_driver(**changes)
     before = snapshot(host.directory), processes(str(host.directory))
     for _ in range(3):
@@ -57,7 +57,7 @@ def listed(host: Host, name: str, **changes: object) -> str:
     return seen.phase
 
 
-def test_a_job_that_waits_goes_on_waiting_until_reconcile_starts_it(host: Host) -> None:
+def test_a_job_without_a_shim_waits_until_reconcile_starts_it(host: Host) -> None:
     name = waiting(host)
     assert listed(host, name) == "waiting"
     host.driver.reconcile()
@@ -72,9 +72,9 @@ def test_a_job_whose_shim_died_is_listed_as_running_until_reconcile_ends_it(host
     assert host.reason(name) == "disrupted"
 
 
-def test_a_job_that_waited_too_long_is_ended_by_reconcile_alone(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_waited_too_long_is_ended_by_reconcile_only(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     name = waiting(host)
-    monkeypatch.setattr("runner.drivers.local.files.expired", lambda _: True)
+    monkeypatch.setattr("runner.drivers.local.files.waited_too_long", lambda _: True)
     assert listed(host, name) == "waiting"
     host.make_driver(python="/nonexistent/python").reconcile()
     assert listed(host, name) == "failed"
@@ -93,7 +93,7 @@ def test_an_old_job_is_listed_until_reconcile_removes_it(host: Host) -> None:
     assert list(driver.list()) == []
 
 
-def test_a_directory_that_is_not_there_is_not_made(host: Host) -> None:
+def test_a_missing_directory_is_not_created(host: Host) -> None:
     driver = host.make_driver()
     assert list(driver.list()) == []
     assert driver.reconcile(Retention(reported=0, orphaned=0)) == 0

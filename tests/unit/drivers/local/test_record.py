@@ -1,4 +1,4 @@
-"""The local driver's decisions that touch nothing: what stands for an image, what a program is given, what is due."""
+"""The local driver's pure decisions: the entry for an image, a program's arguments and variables, what is due."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 
 from runner.config.drivers import LocalImage
 from runner.drivers.local import programs, record
-from runner.drivers.local.record import End, Entry, JobFile, Reported, VerdictFile
+from runner.drivers.local.record import EndFile, JobFile, ReportedFile, StoredJob, VerdictFile
 from runner.errors import Rejected
 from runner.jobs import JobSpec, Secret, Volume
 from tests.conformance import jobs
@@ -18,7 +18,7 @@ NAMED = {name: LocalImage(command=(name,)) for name in ("coat", "marvin-py*", "m
 
 
 @pytest.mark.parametrize(
-    ("image", "stands"),
+    ("image", "entry"),
     [
         ("coat", "coat"),
         ("coat:latest", "coat"),
@@ -32,28 +32,28 @@ NAMED = {name: LocalImage(command=(name,)) for name in ("coat", "marvin-py*", "m
         ("bumblebee:v1", "[ab]umblebee"),
     ],
 )
-def test_an_image_is_known_by_the_last_part_of_its_name(image: str, stands: str) -> None:
-    assert programs.stand_in(image, NAMED).command == (stands,)
+def test_an_image_is_matched_by_the_last_part_of_its_name(image: str, entry: str) -> None:
+    assert programs.local_image(image, NAMED).command == (entry,)
 
 
 @pytest.mark.parametrize("image", ["coat/other", "r/COAT", "xcoat", "marvin", "r:5000/", ""])
-def test_an_image_that_no_glob_fits_is_rejected_with_the_key_to_set(image: str) -> None:
+def test_an_image_that_no_glob_matches_is_rejected_with_the_key_to_set(image: str) -> None:
     with pytest.raises(Rejected, match=r"local\.images") as caught:
-        programs.stand_in(image, NAMED)
+        programs.local_image(image, NAMED)
     assert image in caught.value.detail
 
 
-def test_a_secret_argument_is_named_or_shown() -> None:
+def test_a_secret_argument_is_a_reference_or_the_value() -> None:
     job = _job(args=["--url", secret_ref("URL"), "$(URL)"], secrets={"URL": Secret("hidden")})
-    named, shown = (_main(job, LocalImage(secret_arguments=each)) for each in ("reference", "expand"))
-    assert named.argv[-3:] == ("--url", "$(URL)", "$(URL)")
-    assert named.env["URL"] == secret_ref("URL")
-    assert shown.argv[-3:] == ("--url", secret_ref("URL"), "$(URL)")
-    assert "URL" not in shown.env
-    assert "hidden" not in repr([named, shown])
+    reference, expanded = (_main(job, LocalImage(secret_arguments=each)) for each in ("reference", "expand"))
+    assert reference.argv[-3:] == ("--url", "$(URL)", "$(URL)")
+    assert reference.env["URL"] == secret_ref("URL")
+    assert expanded.argv[-3:] == ("--url", secret_ref("URL"), "$(URL)")
+    assert "URL" not in expanded.env
+    assert "hidden" not in repr([reference, expanded])
 
 
-def test_a_stand_in_s_command_replaces_the_container_s_own_and_is_never_looked_up_in_the_code() -> None:
+def test_the_image_s_command_replaces_the_container_s_and_is_not_searched_in_the_code() -> None:
     assert _main(_job(), LocalImage()).argv[0] == "/bin/sh"
     assert _main(_job(args=["a"]), LocalImage(command=("python3", "x.py"))).argv == ("python3", "x.py", "a")
     assert str(_main(_job(), LocalImage(command=("./marvin",))).argv[0]).startswith("/")
@@ -74,18 +74,18 @@ def test_a_stand_in_s_command_replaces_the_container_s_own_and_is_never_looked_u
         ("", ""),
     ],
 )
-def test_a_variable_that_names_a_path_of_the_job_names_it_on_the_host(value: str, given: str) -> None:
+def test_a_variable_with_a_path_of_the_job_gets_the_path_on_the_host(value: str, given: str) -> None:
     volumes = (Volume(name="codedir", path="/code"), Volume(name="ssh", path="/home/runner/.ssh"))
     job = msgspec.structs.replace(_job(env={"VALUE": value}), volumes=volumes)
     assert _main(job, LocalImage()).env["VALUE"] == given
 
 
-def test_the_container_s_own_variables_come_before_ours() -> None:
+def test_the_container_s_variables_override_the_driver_s() -> None:
     program = _main(_job(env={"PATH": "/own", "HOME": "/code"}), LocalImage())
     assert (program.env["PATH"], program.env["HOME"], program.env["LANG"]) == ("/own", f"{ROOT}/code", "C")
 
 
-def test_every_path_of_the_job_is_a_directory_also_a_secret_s() -> None:
+def test_every_volume_is_a_directory_even_that_of_a_secret() -> None:
     volumes = (Volume(name="codedir", path="/code"), Volume(name="c", path="/credentials", existing_secret="s"))
     made = programs.directories(msgspec.structs.replace(_job(), volumes=volumes), ROOT)
     assert sorted(made) == [f"{ROOT}{path}" for path in ("/code", "/credentials", "/home/runner", "/tmp", "/toolbox")]
@@ -105,29 +105,29 @@ def test_every_path_of_the_job_is_a_directory_also_a_secret_s() -> None:
 def test_a_job_is_due_after_its_report_or_long_after_its_end(
     end: float | None, verdict: None, reported: float | None, now: float, due: bool
 ) -> None:
-    entry = _entry(
-        end=End(phase="succeeded", ended=end) if end is not None else None,
-        reported=Reported(reported) if reported is not None else None,
+    stored = _stored(
+        end=EndFile(phase="succeeded", ended=end) if end is not None else None,
+        reported=ReportedFile(reported) if reported is not None else None,
     )
-    assert record.is_due(entry, now, retention=10, orphan_age=1000) == due
+    assert record.is_due(stored, now, retention=10, orphan_age=1000) == due
 
 
-def test_a_cancellation_that_was_first_outdoes_a_success() -> None:
+def test_a_cancellation_that_was_decided_first_overrides_a_success() -> None:
     report = jobs.report("job")
     seen = record.observation(
-        _entry(end=End(phase="succeeded", ended=2.0, main_exit=0), verdict=VerdictFile(report)), "local", ""
+        _stored(end=EndFile(phase="succeeded", ended=2.0, main_exit=0), verdict=VerdictFile(report)), "local", ""
     )
     assert (seen.phase, seen.cancelled, seen.cancellation, seen.main_exit) == ("failed", True, report, 0)
 
 
-def test_an_entry_shows_what_it_is_about() -> None:
-    entry = _entry(end=End(phase="succeeded", ended=2.0), reported=Reported(3.0))
-    assert repr(entry) == "Entry('job', succeeded, reported)"
+def test_the_repr_of_a_stored_job_has_name_and_phase() -> None:
+    stored = _stored(end=EndFile(phase="succeeded", ended=2.0), reported=ReportedFile(3.0))
+    assert repr(stored) == "StoredJob('job', succeeded, reported)"
 
 
-def _entry(end: End | None, verdict: VerdictFile | None = None, reported: Reported | None = None) -> Entry:
+def _stored(end: EndFile | None, verdict: VerdictFile | None = None, reported: ReportedFile | None = None) -> StoredJob:
     job = JobFile(name="job", created=1.0, boot="", monotonic=1.0, queue_seconds=1)
-    return Entry(job=job, begun=True, end=end, verdict=verdict, reported=reported)
+    return StoredJob(job=job, begun=True, end=end, verdict=verdict, reported=reported)
 
 
 def _job(**fields: object) -> JobSpec:

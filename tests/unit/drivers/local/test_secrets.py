@@ -1,4 +1,4 @@
-"""The local driver's secrets: for the program that needs them, and for nobody else."""
+"""The local driver's secrets reach the program that needs them, and no other process or file."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ def host(make_host: Callable[..., Host]) -> Host:
 SECRET = "hunter2-and-nobody-knows"
 
 
-def test_none_is_in_any_process_arguments_or_file_while_the_job_runs_or_after(host: Host) -> None:
+def test_no_secret_is_in_a_process_s_arguments_or_a_file_during_or_after_the_run(host: Host) -> None:
     name = host.submit(
         'test "$PASSWORD" = "$(printf %s hunter2; printf %s -and-nobody-knows)" || exit 3'
         '; test "$1" = \'$(PASSWORD)\' || exit 4; echo "$PASSWORD"; ' + HELD,
         args=[secret_ref("PASSWORD")],
         secrets={"PASSWORD": Secret(SECRET)},
     )
-    host.says(name, "held")
-    shown = "".join(arguments(int(path.name)) for path in Path("/proc").glob("[0-9]*"))
-    assert str(host.directory) in shown
-    assert SECRET not in shown
+    host.await_log(name, "held")
+    all_arguments = "".join(arguments(int(path.name)) for path in Path("/proc").glob("[0-9]*"))
+    assert str(host.directory) in all_arguments
+    assert SECRET not in all_arguments
     assert files_with(SECRET, host.directory) == []
     host.release(name)
     assert host.reason(name) == "succeeded"
@@ -51,7 +51,7 @@ def test_none_is_in_any_process_arguments_or_file_while_the_job_runs_or_after(ho
     assert files_with(SECRET, host.directory) == []
 
 
-def test_they_are_on_the_disk_for_nobody_else_and_only_while_the_job_waits(make_host: Callable[..., Host]) -> None:
+def test_secrets_are_on_the_disk_for_this_user_only_while_the_job_waits(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     first = host.submit(ENDLESS)
     second = host.submit(f"echo begun; {ENDLESS}", secrets={"PASSWORD": Secret(SECRET)})
@@ -60,11 +60,11 @@ def test_they_are_on_the_disk_for_nobody_else_and_only_while_the_job_waits(make_
     directories = {path.stat().st_mode & 0o777 for path in [host.directory, *host.directory.glob("*/")]}
     assert (modes, directories) == ({0o600}, {0o700})
     host.cancel(first)
-    host.says(second, "begun")
+    host.await_log(second, "begun")
     assert files_with(SECRET, host.directory) == []
 
 
-def test_they_go_with_a_job_that_never_begins(make_host: Callable[..., Host]) -> None:
+def test_secrets_of_a_job_that_is_cancelled_while_it_waits_are_removed(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     host.submit(ENDLESS)
     waiting = host.submit("true", secrets={"PASSWORD": Secret(SECRET)})
@@ -72,13 +72,13 @@ def test_they_go_with_a_job_that_never_begins(make_host: Callable[..., Host]) ->
     assert files_with(SECRET, host.directory) == []
 
 
-def test_they_are_resolved_once_however_many_submit_the_job_at_once(host: Host) -> None:
+def test_secrets_are_resolved_once_if_many_submit_the_job_at_once(host: Host) -> None:
     job = jobs.job("shell", secrets={"PASSWORD": Secret(SECRET)})
     asked = []
 
     def resolve_secrets(job: JobSpec) -> dict[str, str]:
         asked.append(job.name)
-        time.sleep(0.05)  # so that all the others come meanwhile
+        time.sleep(0.05)  # all other submits arrive during this
         return {"PASSWORD": SECRET}
 
     drivers = [host.make_driver(resolve_secrets=resolve_secrets) for _ in range(8)]
@@ -98,7 +98,7 @@ def test_modes_do_not_depend_on_the_umask(host: Host) -> None:
     host.cancel(name)
 
 
-def test_the_value_is_an_argument_where_the_image_wants_it_so(make_host: Callable[..., Host]) -> None:
+def test_the_value_is_an_argument_if_the_image_expands_secrets(make_host: Callable[..., Host]) -> None:
     host = make_host(images={"*": LocalImage(secret_arguments="expand")})
     name = host.submit(
         'test "$1" = $(printf %s hunter2; printf %s -and-nobody-knows) && test -z "$PASSWORD"',
@@ -108,7 +108,7 @@ def test_the_value_is_an_argument_where_the_image_wants_it_so(make_host: Callabl
     assert host.reason(name) == "succeeded"
 
 
-def test_none_is_in_the_evidence_of_a_failure(host: Host) -> None:
+def test_no_secret_is_in_the_evidence_of_a_failure(host: Host) -> None:
     key = "-----BEGIN KEY-----\nline-one-of-the-key\nline-two-of-the-key\n-----END KEY-----\n"
     url = "https://x-access-token:ghp-0123456789@example.com/a.git"
     name = host.submit(
@@ -123,7 +123,7 @@ def test_none_is_in_the_evidence_of_a_failure(host: Host) -> None:
 
 
 def files_with(text: str, directory: Path) -> list[Path]:
-    """The files that have `text` in them; others may come and go meanwhile."""
+    """The files that contain `text`. Files may appear and disappear during the search."""
     found = []
     for at, _, names in os.walk(directory):
         for path in (Path(at, name) for name in names):

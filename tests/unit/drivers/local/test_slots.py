@@ -1,4 +1,4 @@
-"""Whose turn it is on this host: the oldest first, no more at once than allowed, and nobody forgotten."""
+"""The slots of a host: the oldest job first, at most `parallelism` at once, and no job left waiting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def host(make_host: Callable[..., Host]) -> Host:
     return make_host()
 
 
-def test_the_oldest_job_comes_first(make_host: Callable[..., Host], tmp_path: Path) -> None:
+def test_the_oldest_job_runs_first(make_host: Callable[..., Host], tmp_path: Path) -> None:
     host = make_host(parallelism=1)
     blocker = host.submit(HELD)
     order = tmp_path / "order"
@@ -38,29 +38,27 @@ def test_the_oldest_job_comes_first(make_host: Callable[..., Host], tmp_path: Pa
     assert order.read_text().split() == [str(number) for number in range(8)]
 
 
-def test_no_more_run_at_once_than_allowed_and_all_that_is_allowed(
-    make_host: Callable[..., Host], tmp_path: Path
-) -> None:
-    host, diary = make_host(parallelism=3), tmp_path / "diary"
-    three = f'until [ $(grep -c + "{diary}") -ge 3 ]; do sleep 0.01; done'
+def test_exactly_as_many_jobs_run_at_once_as_there_are_slots(make_host: Callable[..., Host], tmp_path: Path) -> None:
+    host, marks = make_host(parallelism=3), tmp_path / "marks"
+    three = f'until [ $(grep -c + "{marks}") -ge 3 ]; do sleep 0.01; done'
     for _ in range(20):
-        host.submit(f'echo + >> "{diary}"; {three}; sleep 0.01; echo - >> "{diary}"')
+        host.submit(f'echo + >> "{marks}"; {three}; sleep 0.01; echo - >> "{marks}"')
     for seen in observed(host.driver):
         host.ended(seen.name)
-    assert most_at_once(diary) == 3
+    assert most_at_once(marks) == 3
 
 
-def test_the_last_job_to_end_takes_the_last_process_with_it(host: Host) -> None:
+def test_no_process_is_left_after_the_last_job_has_ended(host: Host) -> None:
     for name in [host.submit("sleep 0.05") for _ in range(4)]:
         host.ended(name)
     eventually(lambda: not host.shims())
     assert {seen.phase for seen in observed(host.driver)} == {"succeeded"}
 
 
-def test_a_job_that_comes_as_the_last_shim_is_about_to_go_is_not_left_behind(
+def test_a_job_submitted_while_the_last_shim_is_about_to_end_is_run(
     make_host: Callable[..., Host], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shim has found nothing, and has its slot still; so the submitter starts none, and nobody looks later."""
+    """The shim has found no job and still holds the only slot, so the submitter starts none. No reconcile follows."""
     shim = waiting_shim(tmp_path, "shim.py", "        os.close(held)\n")
     monkeypatch.setattr(shims, "_SHIM", str(shim))
     host = make_host(parallelism=1)
@@ -72,7 +70,7 @@ def test_a_job_that_comes_as_the_last_shim_is_about_to_go_is_not_left_behind(
 
 
 def waiting_shim(directory: Path, file: str, line: str) -> Path:
-    """A shim that makes the file `waiting` when it comes to that line of its source, and stays there until `go` is."""
+    """A shim that creates the file `waiting` before that line of its source, and waits for the file `go` there."""
     for source in Path(shims.__file__).parent.glob("*.py"):
         shutil.copy(source, directory)
     text = (directory / file).read_text()
@@ -91,7 +89,7 @@ def """
     return directory / "shim.py"
 
 
-def test_a_job_whose_shim_never_came_is_started_by_the_next_look(host: Host) -> None:
+def test_a_job_whose_shim_did_not_start_is_started_by_reconcile(host: Host) -> None:
     job = jobs.job("shell", "true")
     without = host.make_driver(python="/bin/false")
     assert without.submit(job, within(15)) == "created"
@@ -99,21 +97,21 @@ def test_a_job_whose_shim_never_came_is_started_by_the_next_look(host: Host) -> 
     assert host.reason(job.name) == "succeeded"
 
 
-def test_a_job_whose_shim_never_came_is_started_by_its_repeat(host: Host) -> None:
+def test_a_job_whose_shim_did_not_start_is_started_by_a_repeated_submit(host: Host) -> None:
     job = jobs.job("shell", "true")
     host.make_driver(python="/bin/false").submit(job, within(15))
     assert host.state(job) == "exists"
     eventually(host.file(job.name, "end.json").exists)
 
 
-def test_a_job_whose_shim_never_came_is_started_by_another_job_s(host: Host) -> None:
+def test_a_job_whose_shim_did_not_start_is_started_by_the_submit_of_another_job(host: Host) -> None:
     job = jobs.job("shell", "true")
     host.make_driver(python="/bin/false").submit(job, within(15))
     host.submit("true")
     eventually(host.file(job.name, "end.json").exists)
 
 
-def test_a_queue_that_was_lost_is_made_again(make_host: Callable[..., Host]) -> None:
+def test_reconcile_restores_a_queue_that_was_lost(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     blocker, name = host.submit(ENDLESS), host.submit("true")
     for entry in (host.directory / ".queue").iterdir():
@@ -122,23 +120,23 @@ def test_a_queue_that_was_lost_is_made_again(make_host: Callable[..., Host]) -> 
     assert host.reason(name) == "succeeded"
 
 
-def test_our_own_process_is_left_without_children(host: Host) -> None:
-    before = our_children()
+def test_a_submit_leaves_its_process_no_children(host: Host) -> None:
+    before = own_children()
     for _ in range(3):
         host.submit("true")
-    assert our_children() <= before
+    assert own_children() <= before
 
 
-def most_at_once(diary: Path) -> int:
-    """From a file with a `+` for each beginning and a `-` for each end, in their order."""
+def most_at_once(marks: Path) -> int:
+    """How many ran at once, from a file with a `+` for each start and a `-` for each end, in that order."""
     running = most = 0
-    for mark in diary.read_text().split():
+    for mark in marks.read_text().split():
         running += 1 if mark == "+" else -1
         most = max(most, running)
     return most
 
 
-def our_children() -> set[int]:
-    """The zombies among them as well."""
+def own_children() -> set[int]:
+    """The children of this process, zombies included."""
     processes = (int(path.name) for path in Path("/proc").glob("[0-9]*"))
     return {process for process in processes if parent(process) == os.getpid()}
