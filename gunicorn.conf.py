@@ -14,10 +14,10 @@ from runner.errors import OrchestratorError
 from runner.runtime import exit_codes, logs
 
 
-class AskedForLogger(Logger):
-    """Writes an access log where one is asked for (--access-logfile).
+class OptionalAccessLogger(Logger):
+    """Writes an access log only if --access-logfile is given.
 
-    gunicorn's own takes `logconfig_dict` for such a wish, and puts together a line for each request, for nobody.
+    gunicorn's own logger also formats a line for each request if `logconfig_dict` is set, and then drops it.
     """
 
     def access(self, resp, req, environ, request_time):
@@ -25,25 +25,25 @@ class AskedForLogger(Logger):
             super().access(resp, req, environ, request_time)
 
 
-logger_class = AskedForLogger
+logger_class = OptionalAccessLogger
 
 try:
     section = HTTP.read(os.environ)
 except OrchestratorError as error:
-    print(f"the HTTP server cannot start: {error.detail}", file=sys.stderr)  # noqa: T201  (there is no log yet)
+    print(f"the HTTP server cannot start: {error.detail}", file=sys.stderr)  # noqa: T201  (the log is not configured yet)
     sys.exit(exit_codes.CONFIGURATION)
 
 bind = section.bind
-worker_class = "functions.http.worker.PatientWorker"
+worker_class = "functions.http.worker.GreenletWorker"
 workers = section.workers
 threads = section.threads
 
-# A request is answered within 10 s, so a worker that is silent for 60 is stuck. SIGTERM lets requests in flight end.
+# A request is answered within 10 s, so a worker that is silent for 60 is stuck. After SIGTERM, requests in flight end.
 timeout = 60
 graceful_timeout = 30
-keepalive = 75  # longer than the usual ingress' own, so that the ingress is the one to close
+keepalive = 75  # longer than an ingress' usual timeout, so that the ingress closes the connection first
 
-# With what else is open, fewer than the usual limit of 1,024 open files, over which a worker would die.
+# With the other open files, below the usual limit of 1,024, over which a worker fails.
 worker_connections = 900
 
 # Requests are short lines with few headers; the body is bounded by the functions.
@@ -51,12 +51,12 @@ limit_request_line = 2048
 limit_request_fields = 64
 limit_request_field_size = 16384
 
-# No header of a proxy's changes what a request means here, whoever sends it: not its scheme, not its path.
+# A proxy's headers change nothing about a request, neither its scheme nor its path, from any sender.
 forwarded_allow_ips = "*"
 secure_scheme_headers = {}
 forwarder_headers = ""
 
-# Two instances on one host would fight over gunicorn's default control socket, and nobody here uses it.
+# Two instances on one host would share gunicorn's default control socket, which is not used here.
 control_socket_disable = True
 proc_name = "orchestrator-functions"
 logconfig_dict = logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO"))
