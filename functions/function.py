@@ -1,4 +1,4 @@
-"""What all functions share, whichever protocol brings the request: check the caller, decode, hand over."""
+"""What all functions share, over every protocol: check the bearer token, decode the request, submit it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from runner.runtime.clock import Clock
 from runner.sidecar.client import Client
 
 DEADLINE_SECONDS = 10.0
-"""From the request's arrival to its answer. atlas gets an answer within 15 s whatever happens."""
+"""From the request's arrival to its answer. atlas waits for 15 s."""
 
 _REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{1,128}\Z")
 
 
 def request_id(given: str) -> str:
-    """The caller's own id of its request where it is a decent one, else a new one."""
+    """The request id that the caller gave if it is valid, else a new one."""
     return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
 
 
 class Function:
-    """One request type. Subclasses say which, what it is decoded into, and where HTTP clients find it."""
+    """One request type. Subclasses set its name, its payload type and its HTTP paths."""
 
     request_type: ClassVar[str]
     payload: ClassVar[type[payloads.Request]]
@@ -35,7 +35,7 @@ class Function:
         self._clock = clock
 
     def authenticate(self, authorization: str, deadline: float) -> None:
-        """Raises Unauthenticated or Forbidden unless the bearer token is atlas's, for this runner."""
+        """Raises Unauthenticated or Forbidden unless the bearer token is from atlas and for this runner."""
         bearer.verify(authorization, self._client.policy(deadline), self._clock.wall())
 
     @classmethod
@@ -45,6 +45,6 @@ class Function:
         return request
 
     def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
-        """Have the request in `body` carried out; every job it asks for exists once this returns."""
+        """Submit the request in `body`. When this returns, every job of the request exists."""
         request = self.decode(body, self._client.policy(deadline))
         return self._client.submit(self.request_type, request, deadline, trace_id)
