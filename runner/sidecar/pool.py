@@ -110,7 +110,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
             reply = frames.encode(self.sidecar.answer(body))
             concurrency.send(connection, reply, Deadline.after(EXCHANGE_SECONDS, self._clock))
         except (OSError, OrchestratorError) as error:
-            log.warning("a client was not answered; it has gone, is too slow, or is another user's: %s", error)
+            log.warning("a client was not answered; it disconnected, is too slow, or is another user's: %s", error)
         except Exception:
             log.exception("a command was not answered: internal error")
 
