@@ -15,9 +15,9 @@ from runner.runtime import exit_codes, logs
 
 
 class OptionalAccessLogger(Logger):
-    """Writes an access log only with --access-logfile.
+    """Writes an access log only if --access-logfile is given.
 
-    With `logconfig_dict`, gunicorn's own logger formats a line for each request, even if no file is set.
+    gunicorn's own logger also formats a line for each request if `logconfig_dict` is set, and then drops it.
     """
 
     def access(self, resp, req, environ, request_time):
@@ -34,7 +34,7 @@ except OrchestratorError as error:
     sys.exit(exit_codes.CONFIGURATION)
 
 bind = section.bind
-worker_class = "functions.http.worker.PatientWorker"
+worker_class = "functions.http.worker.GreenletWorker"
 workers = section.workers
 threads = section.threads
 

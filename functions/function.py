@@ -1,4 +1,4 @@
-"""What all functions share, whichever protocol brings the request: check the caller, decode, hand over."""
+"""What all functions share, over every protocol: check the bearer token, decode the request, submit it."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from runner.runtime.clock import Clock
 from runner.sidecar.client import Client
 
 DEADLINE_SECONDS = 10.0
-"""From the request's arrival to its answer. atlas gets an answer within 15 s whatever happens."""
+"""From the request's arrival to its answer. atlas waits for 15 s."""
 
 _REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{1,128}\Z")
 
 
 def request_id(given: str) -> str:
-    """The caller's own id of its request where it is a decent one, else a new one."""
+    """The request id that the caller gave if it is valid, else a new one."""
     return given if _REQUEST_ID.match(given) else uuid.uuid4().hex
 
 
@@ -35,11 +35,11 @@ class Function:
         return f"Function({self._type.name}, {self._client})"
 
     def authenticate(self, authorization: str, deadline: float) -> None:
-        """Raises Unauthenticated or Forbidden unless the bearer token is atlas's, for this runner."""
+        """Raises Unauthenticated or Forbidden unless the bearer token is from atlas and for this runner."""
         bearer.verify(authorization, self._client.policy(deadline), self._clock.wall())
 
     def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
-        """Have the request in `body` carried out; every job it asks for exists once this returns.
+        """Submit the request in `body`. When this returns, every job of the request exists.
 
         Raises TooLarge, Malformed, Invalid with all bad fields, or what the runner refuses it with.
         """

@@ -1,7 +1,7 @@
-"""Our errors: one hierarchy, one table to every protocol.
+"""The project's errors: one hierarchy, and one table for every protocol.
 
 A library's exception never leaves the module that called the library: it is chained as the cause of one of these.
-The table is the single source for what a client of each protocol sees.
+The table is the single source of what a client of each protocol gets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Requeue = Literal["dead-letter", "delay", "delay-then-dead-letter", "-"]
 
 
 class Row(msgspec.Struct, frozen=True):
-    """What one error code is on each protocol."""
+    """An error code in each protocol."""
 
     http: int
     title: str
@@ -33,7 +33,7 @@ TABLE: dict[str, Row] = {
     "invalid": Row(422, "The request has invalid fields", "INVALID_ARGUMENT", "dead-letter"),
     "rejected": Row(422, "The cluster will never take this job", "FAILED_PRECONDITION", "dead-letter"),
     "busy": Row(429, "No capacity at the moment", "RESOURCE_EXHAUSTED", "delay"),
-    "internal": Row(500, "An error of ours", "INTERNAL", "delay-then-dead-letter"),
+    "internal": Row(500, "Internal error", "INTERNAL", "delay-then-dead-letter"),
     "unavailable": Row(503, "The runner or its cluster is not reachable", "UNAVAILABLE", "delay"),
     "timeout": Row(504, "No answer within the deadline", "DEADLINE_EXCEEDED", "delay"),
 }
@@ -47,10 +47,10 @@ class Problem(msgspec.Struct, frozen=True, order=True):
 
 
 class OrchestratorError(Exception):
-    """Base of all our errors.
+    """Base of all errors.
 
-    `detail` says what happened and what to do next, without secrets. `retry_after` is in seconds, for the errors
-    that a repeat can cure. `problems` names fields, for `Invalid` only.
+    `detail` says what happened, to what, and what to do next, without secrets. `retry_after` is in seconds, for the
+    errors that a repeat can resolve. `problems` names fields, for `Invalid` only.
     """
 
     code: ClassVar[str] = "internal"
@@ -64,7 +64,7 @@ class OrchestratorError(Exception):
 
 
 class Malformed(OrchestratorError):
-    """The bytes are no JSON: not UTF-8, cut off, or nested too deeply."""
+    """The bytes are not JSON: not UTF-8, cut off, or nested too deeply."""
 
     code = "malformed"
 
@@ -76,7 +76,7 @@ class Unauthenticated(OrchestratorError):
 
 
 class Forbidden(OrchestratorError):
-    """A good token, but for another runner."""
+    """A valid token, but for another runner."""
 
     code = "forbidden"
 
@@ -94,7 +94,7 @@ class TooLarge(OrchestratorError):
 
 
 class UnsupportedMediaType(OrchestratorError):
-    """The body is declared to be something else than JSON."""
+    """The declared media type is not JSON."""
 
     code = "unsupported_media_type"
 
@@ -112,34 +112,34 @@ class Invalid(OrchestratorError):
 
 
 class Rejected(OrchestratorError):
-    """The cluster understood the job and will never take it."""
+    """The cluster will never accept this job."""
 
     code = "rejected"
 
 
 class Busy(OrchestratorError):
-    """Over quota, throttled, or every worker is occupied: the same request succeeds later."""
+    """Over quota, throttled, or every worker is busy: the same request succeeds later."""
 
     code = "busy"
     default_retry_after = 2
 
 
 class Unavailable(OrchestratorError):
-    """The sidecar or the cluster cannot be reached, or died while it had the request in hand."""
+    """The sidecar or the cluster cannot be reached, or ended with the request in flight."""
 
     code = "unavailable"
     default_retry_after = 2
 
 
 class Timeout(OrchestratorError):
-    """The deadline passed before there was an answer. Whether a job exists is settled by repeating the request."""
+    """The deadline passed before there was an answer. A repeat of the request finds out whether a job exists."""
 
     code = "timeout"
     default_retry_after = 5
 
 
 class Internal(OrchestratorError):
-    """A defect of ours."""
+    """Internal error: a fault of this program, or a configuration that it cannot use."""
 
     code = "internal"
     default_retry_after = 30
@@ -155,7 +155,7 @@ BY_CODE: dict[str, type[OrchestratorError]] = {
 
 
 def revive(code: str, detail: str, retry_after: int | None, problems: Iterable[Problem]) -> OrchestratorError:
-    """The error that another process described by these values; exceptions themselves never cross the socket."""
+    """The error with these values, which another process sent; exceptions themselves are never sent."""
     if code == Invalid.code:
         return Invalid(problems, detail)
     return BY_CODE.get(code, Internal)(detail, retry_after=retry_after)

@@ -1,7 +1,7 @@
-"""A job as every driver can render it: no cluster's words, no secret's value in anything that is printed.
+"""Jobs, independent of any cluster; printing one never shows a secret's value.
 
-Values that are secret are named in `env` and `args` by a SecretRef, and stand in `JobSpec.secrets` only, each as a
-Secret (known already) or a TokenClaims (signed when the job is really made, since signing costs and needs the clock).
+`env` and `args` name a secret by a SecretRef. The secret itself is only in `JobSpec.secrets`: a Secret, whose value is
+known, or a TokenClaims, which is signed only when the job is created, since signing is slow and needs the clock.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Secret:
-    """A string that shows itself only when asked by name. Its repr, str and serialisation are masked."""
+    """A string whose repr, str and serialisation are masked; `reveal` gives its value."""
 
     __slots__ = ("_value",)
 
@@ -25,7 +25,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The value itself. Every call site is a place to look at in a review."""
+        """The value itself. Review every call of this."""
         return self._value
 
     def __bool__(self) -> bool:
@@ -42,7 +42,7 @@ class Secret:
 
 
 class TokenClaims(Value, frozen=True):
-    """A result token to be signed: what it lets its holder do, for which run, and for how many seconds."""
+    """The claims of a result token that is to be signed. `lifetime` is in seconds."""
 
     scope: str
     run_id: str
@@ -67,7 +67,7 @@ class Resources(Value, frozen=True):
 
 
 class Container(Value, frozen=True):
-    """One program of a job. `command` starts it; `args` follow, and are all that a request has a say in."""
+    """One program of a job. `command` starts it; `args` follow, and only they are made from the request."""
 
     name: str
     image: str
@@ -78,7 +78,7 @@ class Container(Value, frozen=True):
     limits: Resources
 
     def secret_names(self) -> tuple[str, ...]:
-        """The secrets that this container sees, each once, in a stable order."""
+        """The names of the secrets that this container gets, each once, sorted."""
         refs = [value for _, value in self.env] + list(self.args)
         return tuple(sorted({ref.name for ref in refs if isinstance(ref, SecretRef)}))
 
@@ -92,7 +92,7 @@ class Volume(Value, frozen=True):
 
 
 class Report(Value, frozen=True):
-    """What is needed to tell atlas of the job's end. It is kept with the job on the cluster."""
+    """What is needed to report the job's end to atlas. It is stored with the job on the cluster."""
 
     request_type: str
     run_id: str
@@ -112,12 +112,12 @@ class Deadlines(Value, frozen=True):
 
     @property
     def total(self) -> int:
-        """Seconds from acceptance to the end at the latest; never less than the time the main container is promised."""
+        """The most seconds from a job's creation to its end."""
         return self.queue + self.clone + self.run
 
 
 class JobSpec(Value, frozen=True):
-    """One job. `name` is derived from the request alone; `fingerprint` tells two requests for one name apart."""
+    """One job. `name` is derived from the request alone; `fingerprint` distinguishes two requests with one name."""
 
     name: str
     fingerprint: str
@@ -133,12 +133,12 @@ class JobSpec(Value, frozen=True):
 
     @property
     def containers(self) -> tuple[Container, ...]:
-        """Init first, as they run."""
+        """In the order in which they run."""
         return (self.init, self.main) if self.init else (self.main,)
 
 
 class Cancellation(Value, frozen=True):
-    """Stop the job of that name, now or whenever it comes. `report` is the confirmation that atlas waits for."""
+    """Stop the job of that name, also one that is created later. `report` is the confirmation that atlas waits for."""
 
     name: str
     labels: Mapping[str, str]
@@ -150,7 +150,7 @@ State = Literal["created", "exists", "cancelled"]
 
 
 class JobResult(Value, frozen=True):
-    """What became of one job of a command: the answer's `jobs` entry."""
+    """The result for one job of a command: an entry of the answer's `jobs`."""
 
     name: str
     driver: str
@@ -158,4 +158,4 @@ class JobResult(Value, frozen=True):
 
 
 ResolveSecrets = Callable[[JobSpec], dict[str, str]]
-"""Gives the values of a job's secrets, signing its token with the current clock. Called once for each job made."""
+"""Gives the values of a job's secrets, and signs its token with the present time. Called once for each new job."""

@@ -1,9 +1,9 @@
-"""The supervisor behind `up`: starts the processes of one host or pod, restarts what dies, ends all in order.
+"""The supervisor behind `up`: starts the processes of one host or pod, restarts those that exit, stops all in order.
 
     sidecar ─▶ tracker ─▶ protocols (http, grpc, amqp)        started from left to right, stopped from right to left
 
-Signal handlers only enqueue. A child that finds the configuration wrong ends everything, since a restart would find
-the same; any other death is mended after a pause that grows with each death in a row.
+Signal handlers only enqueue. A child that exits because the configuration is wrong ends the supervisor, since a restart
+would fail in the same way. Any other child that exits is restarted, after a pause that grows with each exit in a row.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ STOP_SECONDS = 35.0
 """For a child to finish its requests in flight; gunicorn gives its own workers 30."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 4.0
-"""Seconds before a restart: doubled with each death in a row, so that everything is back within 5 s of a crash."""
+"""Seconds before a restart: doubled with each exit in a row, and short enough to be serving 5 s after a crash."""
 
 STEADY_SECONDS = 30.0
-"""A child that ran so long did not die in a row."""
+"""After a child has run for so long, its next exit is the first in a row again."""
 
 AMQP_PREFIX = "ORCHESTRATOR_AMQP_"
-"""Of the variables with the broker's URL and credentials, which only the RabbitMQ process gets."""
+"""Prefix of the variables with the broker's URL and credentials, which only the RabbitMQ process gets."""
 
 _PR_SET_PDEATHSIG = 1
 _SECRETS = ("ORCHESTRATOR_PRIVATE_KEY", "ORCHESTRATOR_SENTRY_DSN")
@@ -58,7 +58,7 @@ class Child(msgspec.Struct, frozen=True):
 
 
 def children(config: Config, path: Path, environ: Mapping[str, str]) -> tuple[Child, ...]:
-    """What the configuration names, in the order it is to start."""
+    """The processes that the configuration names, in the order of their start."""
     broker = {name: value for name, value in environ.items() if name.startswith(AMQP_PREFIX)}
     others = {name: value for name, value in environ.items() if name not in broker}
     shared = {**others, PATH_VARIABLE: str(path), "PYTHONPATH": _module_path(environ.get("PYTHONPATH", ""))}
@@ -66,14 +66,14 @@ def children(config: Config, path: Path, environ: Mapping[str, str]) -> tuple[Ch
     edge[SOCKET_VARIABLE] = config.sidecar.socket
     python = (sys.executable, "-m")
     gunicorn = (*python, "gunicorn", "-c", str(HOME / "gunicorn.conf.py"), "functions.bundle:app")
-    grpc = Child("grpc", (*python, "functions.grpc"), edge | _handed(GRPC, config))
+    grpc = Child("grpc", (*python, "functions.grpc"), edge | _section_variable(GRPC, config))
     protocols = {
-        "http": [Child("http", gunicorn, edge | _handed(HTTP, config))],
+        "http": [Child("http", gunicorn, edge | _section_variable(HTTP, config))],
         # These processes share the port: the kernel distributes connections among them.
         "grpc": [structs.replace(grpc, name=f"grpc {number}") for number in range(1, config.grpc.workers + 1)],
-        "amqp": [Child("amqp", (*python, "functions.amqp"), edge | broker | _handed(RABBITMQ, config))],
+        "amqp": [Child("amqp", (*python, "functions.amqp"), edge | broker | _section_variable(RABBITMQ, config))],
     }
-    # The memory and printer drivers' jobs live in the sidecar's own process, where no tracker can see them.
+    # Jobs of the memory and printer drivers exist only in the sidecar's process, where a tracker cannot list them.
     tracked = set(config.drivers()) - {"memory", "printer"}
     return (
         Child("sidecar", (*python, "runner", "serve"), shared),
@@ -83,16 +83,16 @@ def children(config: Config, path: Path, environ: Mapping[str, str]) -> tuple[Ch
 
 
 def _module_path(inherited: str) -> str:
-    """PYTHONPATH with this tree first. An empty one must add nothing: an empty entry is the working directory."""
+    """PYTHONPATH with this tree first. An empty one adds no entry: an empty entry means the working directory."""
     return os.pathsep.join([str(HOME), inherited] if inherited else [str(HOME)])
 
 
-def _handed(section: SectionVariable[Any], config: Config) -> dict[str, str]:
+def _section_variable(section: SectionVariable[Any], config: Config) -> dict[str, str]:
     return {section.variable: section.encode(config)}
 
 
 class Running:
-    """A child with its process and its history."""
+    """A child with its process and its exits."""
 
     def __init__(self, child: Child, clock: Clock) -> None:
         self.child = child
@@ -100,15 +100,15 @@ class Running:
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)  # no jitter: there is one supervisor
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
-        self.deaths = 0
+        self.exits = 0
         self.due = 0.0
 
     def __repr__(self) -> str:
         pid = self.process.pid if self.process else "-"
-        return f"Running({self.child.name}, pid={pid}, deaths={self.deaths})"
+        return f"Running({self.child.name}, pid={pid}, exits={self.exits})"
 
     def start(self) -> None:
-        """Start it in a session of its own, so that Ctrl-C reaches us alone, and tied to our life."""
+        """Start it in a session of its own, so that Ctrl-C reaches only the supervisor, whose end ends it."""
         self.process = subprocess.Popen(
             self.child.command,
             env=dict(self.child.environment),
@@ -118,11 +118,11 @@ class Running:
         self.started = self._clock.monotonic()
 
     def record_exit(self, code: int) -> None:
-        """Note that it ended, and when to start it again."""
+        """Record that it exited, and when to start it again."""
         if self._clock.monotonic() - self.started > STEADY_SECONDS:
-            self.deaths = 0
+            self.exits = 0
             self._backoff.reset()
-        self.deaths += 1
+        self.exits += 1
         pause = self._backoff.next()
         self.due = self._clock.monotonic() + pause
         self.process = None
@@ -141,7 +141,7 @@ class Supervisor:
         return f"Supervisor({self._running})"
 
     def run(self) -> int:
-        """The whole life of `up`."""
+        """Start all children, supervise them, stop them. Returns the exit code."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda received, _frame: self._signals.put(received))
         for running in self._running:
@@ -160,11 +160,11 @@ class Supervisor:
                 return 0
             if received == signal.SIGHUP:
                 self._reread()
-            if (code := self._mend()) is not None:
+            if (code := self._restart_children()) is not None:
                 return code
 
-    def _mend(self) -> int | None:
-        """Start what is due; the exit code to end with where a child cannot run with this configuration."""
+    def _restart_children(self) -> int | None:
+        """Start the children that are due. The exit code to end with if a child refuses the configuration."""
         for running in self._running:
             if running.process is None:
                 if self._clock.monotonic() >= running.due:
@@ -178,13 +178,13 @@ class Supervisor:
         return None
 
     def _reread(self) -> None:
-        """The functions get the new request policy from the sidecar, within seconds."""
+        """Have the sidecar reread the configuration; the functions get the new request policy from it in seconds."""
         for running in self._running:
             if running.child.name == "sidecar" and running.process:
                 running.process.send_signal(signal.SIGHUP)
 
     def _stop(self) -> None:
-        """From the protocols inwards, so that their requests in flight still reach the sidecar."""
+        """Stop the protocols first, so that their requests in flight still reach the sidecar."""
         log.info("stopping; requests in flight are finished first")
         for running in reversed(self._running):
             process = running.process
@@ -200,12 +200,12 @@ class Supervisor:
 
 
 def _die_with_parent(parent: int) -> Callable[[], None]:
-    """Have the kernel send SIGTERM to the child when we are killed (prctl(2)), so that nothing is orphaned."""
+    """Have the kernel send SIGTERM to the child when the supervisor is killed (prctl(2)), so that none is orphaned."""
     libc = ctypes.CDLL(None)
 
     def after_fork() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # we died before the kernel was told
+        if os.getppid() != parent:  # the supervisor was killed before the call above
             os._exit(1)
 
     return after_fork

@@ -1,6 +1,6 @@
-"""How to reach the broker: its URL, credentials and TLS files, from the environment only.
+"""Access to the broker: its URL, credentials and TLS files, from the environment only.
 
-They are no part of the configuration file, and `up` gives these variables to no other process.
+The configuration file does not have them, and `up` gives these variables to no other process.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class BrokerAccess(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str
     username: str = ""
-    """Replaces the URL's own, as `password` does."""
+    """Replaces the one in the URL, as `password` does."""
     password: str = ""
     ca_file: str = ""
     """The authorities that sign the broker's certificate; the system's where empty."""
@@ -72,7 +72,7 @@ def _problems(access: BrokerAccess) -> Iterator[str]:
         return
     try:
         scheme, host = URL(access.url).scheme, URL(access.url).host
-    except ValueError:  # whose words quote the URL, password and all
+    except ValueError:  # its text quotes the URL with the password
         yield f"{variable} is no URL; write amqp://user:password@host:port/vhost, or amqps://…"
         return
     if scheme not in ("amqp", "amqps") or not host:

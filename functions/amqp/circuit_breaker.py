@@ -1,9 +1,9 @@
 """A circuit breaker: holds messages back while the sidecar does not answer.
 
-Without it, a long outage would send every message of a backlog through the delay queues, again and again. So after an
-`unavailable` the sidecar is asked for its request policy, which touches no cluster. If it answers, the breaker closes:
-one cluster's failure is no reason to hold back another's messages. If not, the messages in flight wait until it
-answers, and the broker keeps the rest.
+Without it, a long outage would send every message of a backlog through the delay queues repeatedly. So after the error
+`unavailable`, the breaker requests the sidecar's request policy, which needs no cluster. If the sidecar answers, the
+breaker closes: one cluster's failure must not hold back another's messages. If not, the messages in flight wait until
+it answers, and the broker keeps the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runner.sidecar.client import Client
 log = logging.getLogger("orchestrator.amqp")
 
 HOLD_SECONDS = 300.0
-"""A message is held for so long at most; the broker's own limit is 30 min by default (`consumer_timeout`)."""
+"""A message is held for so long at most; the broker's limit is 30 min by default (`consumer_timeout`)."""
 
 ANSWER_SECONDS = 3.0
 LONGEST_PAUSE = 2.0
@@ -60,13 +60,13 @@ class CircuitBreaker:
         self._tripped.set()
 
     def abandon(self) -> None:
-        """End every wait with CancelledError; the messages go back to their queues, untried."""
+        """End every wait with CancelledError; the broker returns the messages to their queues."""
         if not self._closed.is_set():
             self._abandoned = True
             self._closed.set()
 
     async def run(self) -> None:
-        """After each trip, ask the sidecar until it answers. Runs until cancelled."""
+        """After each trip, request the policy until the sidecar answers. Runs until cancelled."""
         while True:
             await self._tripped.wait()
             self._tripped.clear()
@@ -77,9 +77,9 @@ class CircuitBreaker:
 
     def _answers(self) -> bool:
         try:
-            client = Client(self._path, self._clock)  # a fresh one remembers no answer
+            client = Client(self._path, self._clock)  # a new one, which has no policy cached
             client.policy(self._clock.monotonic() + ANSWER_SECONDS)
         except OrchestratorError as error:
-            log.warning("messages are held back: %s", error.detail)
+            log.warning("messages are held back until the sidecar answers: %s", error.detail)
             return False
         return True

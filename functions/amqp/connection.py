@@ -1,4 +1,4 @@
-"""A connection to the broker that is opened again whenever it is lost."""
+"""A connection to the broker that is opened again after it was lost."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ FAILURES = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, asyncio.
 
 CONNECT_SECONDS, CLOSE_SECONDS = 15.0, 5.0
 HEARTBEAT_SECONDS = 20
-"""The connection is given up after about three times as long without a byte from the broker (aiormq)."""
+"""aiormq closes the connection after about three times as long without a byte from the broker."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 """Seconds before the next attempt: doubled each time, with jitter (see Backoff)."""
 
 STEADY_SECONDS = 30.0
-"""A connection that lasted so long was no failed attempt: the backoff starts again."""
+"""After a connection has lasted so long, the backoff starts again."""
 
 Serve = Callable[[AbstractConnection], Awaitable[None]]
 
@@ -47,7 +47,7 @@ class BrokerConnection:
         return f"BrokerConnection({self._name}, {self._broker.loggable})"
 
     async def run(self) -> None:
-        """Connect and serve, again and again, until cancelled."""
+        """Connect and serve, and repeat both until cancelled."""
         clock = asyncio.get_running_loop().time
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)
         while True:
@@ -102,6 +102,6 @@ async def first_of(work: Awaitable[None], *ends: Awaitable[object]) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """One line, whatever it is."""
-    words = " ".join(str(error).split())
-    return f"{type(error).__name__}: {words[:300]}" if words else type(error).__name__
+    """The error's type and text, in one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__

@@ -1,4 +1,4 @@
-"""The consumer of one queue: whatever ends it, it is started again."""
+"""The consumer of one queue, which is started again whenever it ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Take = Callable[[Source, DeliveredMessage], None]
 
 
 class QueueConsumer:
-    """Consumes one queue on a channel of its own: what closes the channel affects no other queue."""
+    """Consumes one queue on a channel of its own, so that an error that closes the channel affects no other queue."""
 
     def __init__(self, source: Source, section: RabbitmqSection, take: Take, random: Random) -> None:
         self.source = source
@@ -81,7 +81,7 @@ class QueueConsumer:
                     await channel.close()
 
     async def _deliver(self, message: DeliveredMessage) -> None:
-        """Pass the message on. Handling it here would end with the channel, as all tasks of aiormq's do."""
+        """Pass the message on. A task of aiormq, as this is, would be cancelled when the channel closes."""
         self._take(self.source, message)
 
     async def _watch(self, channel: AbstractChannel, backoff: Backoff) -> None:

@@ -19,12 +19,12 @@ ANSWER_SECONDS = 3.0
 
 
 class HealthFile:
-    """Checks every INTERVAL_SECONDS. `trouble` says what is wrong on the broker's side; empty where nothing is."""
+    """Checks every INTERVAL_SECONDS. `broker_reason` says why the broker's side is not ready; empty if it is."""
 
-    def __init__(self, path: str, client: Client, trouble: Callable[[], str], clock: Clock) -> None:
+    def __init__(self, path: str, client: Client, broker_reason: Callable[[], str], clock: Clock) -> None:
         self._path = Path(path) if path else None
         self._client = client
-        self._trouble = trouble
+        self._broker_reason = broker_reason
         self._clock = clock
         self._last = "starting"
 
@@ -32,33 +32,33 @@ class HealthFile:
         """Check until cancelled, then remove the file."""
         try:
             while True:
-                self._note(self._trouble() or await asyncio.to_thread(self._ask))
+                self._log_change(self._broker_reason() or await asyncio.to_thread(self._sidecar_reason))
                 await asyncio.sleep(INTERVAL_SECONDS)
         finally:
             self._write("stopping")
 
-    def _ask(self) -> str:
+    def _sidecar_reason(self) -> str:
         try:
             self._client.ping(self._clock.monotonic() + ANSWER_SECONDS)
         except OrchestratorError as error:
             return error.detail
         return ""
 
-    def _note(self, trouble: str) -> None:
-        if trouble != self._last:
-            self._last = trouble
-            if trouble:
-                log.warning("not ready: %s", trouble)
+    def _log_change(self, reason: str) -> None:
+        if reason != self._last:
+            self._last = reason
+            if reason:
+                log.warning("not ready: %s", reason)
             else:
                 log.info("ready")
-        self._write(trouble)
+        self._write(reason)
 
-    def _write(self, trouble: str) -> None:
+    def _write(self, reason: str) -> None:
         """Write a temporary file and rename it, so that no probe reads half of it."""
         if self._path is None:
             return
         try:
-            if trouble:
+            if reason:
                 self._path.unlink(missing_ok=True)
                 return
             temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")

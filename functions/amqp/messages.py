@@ -1,7 +1,7 @@
-"""Messages as values: the request in a body, a message's history, and what is decided about one that was refused.
+"""Messages as values: the request in a body, a message's history, and what to do with one that was not accepted.
 
-No broker in here. A message's history is kept in its headers, for the process that gets it next. Headers and properties
-are set by the sender: none is trusted to have a sensible type.
+No broker in here. A message's history is kept in its headers, for the process that gets it next. The sender sets
+headers and properties, so any of them may have any type.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_RETURNS = 10
 _MAX_DETAIL, _MAX_PROBLEMS = 1000, 20
 _BROKERS = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count")
 _NOT_REPEATED = frozenset({"CC", "BCC", DELAY_HEADER})
-"""The broker would send copies to the keys of the first two once more; the last is a delay that is over."""
+"""The broker would send copies to the keys in the first two again; the last is a delay that is over."""
 
 _REQUEST_ID = re.compile(r"\A[A-Za-z0-9._-]{1,128}\Z")
 
@@ -47,7 +47,7 @@ class History(msgspec.Struct, frozen=True, kw_only=True):
     returns: int = 0
 
     def headers(self) -> dict[str, Any]:
-        """As `history` reads it when the message comes again."""
+        """The headers from which `history` reads this again."""
         return {PREFIX + name.replace("_", "-"): value for name, value in msgspec.structs.asdict(self).items()}
 
 
@@ -82,11 +82,11 @@ _outer = msgspec.json.Decoder(_Outer)
 def payload(body: bytes, content_encoding: str | None) -> bytes:
     """The request itself: the body, or what the envelope `{"id", "task", "kwargs", "retries"}` holds.
 
-    A body of neither shape is returned unchanged; decoding it will say what is wrong.
+    A body of neither shape is returned unchanged; decoding it fails with the right error.
     Raises TooLarge, UnsupportedMediaType.
     """
     if len(body) > MAX_BODY:
-        raise TooLarge(f"the message has {len(body)} bytes; {MAX_BODY} are taken")
+        raise TooLarge(f"the message has {len(body)} bytes; {MAX_BODY} are accepted; send a smaller one")
     if (content_encoding or "utf-8").lower() not in ("utf-8", "utf8", "identity", "us-ascii"):
         raise UnsupportedMediaType(f"the body is encoded as {content_encoding[:80]!r}; send plain JSON")  # type: ignore[index]
     try:
@@ -129,8 +129,8 @@ def on_return(
     return Delay(_pause(delays, known.returns - 1, 0, draw), known, error)
 
 
-def judge(error: OrchestratorError, known: History, delays: Sequence[int], draw: Draw) -> Verdict:
-    """What the error table says, given the history."""
+def on_error(error: OrchestratorError, known: History, delays: Sequence[int], draw: Draw) -> Verdict:
+    """What to do with a message that was not accepted: as the error table says, given the history."""
     row = TABLE[error.code].amqp
     later = msgspec.structs.replace(known, attempts=known.attempts + 1)
     if row == "delay-then-dead-letter":
@@ -153,27 +153,27 @@ def outgoing(verdict: Verdict, received: Basic.Properties, max_bytes: int) -> Ba
     """The properties for publishing the unchanged body again, persistent.
 
     Left out: an expiry, after which the broker would drop the message; the user id, which the broker compares with this
-    connection's user; and the headers that the broker itself added. Where the sender's headers and ours take more than
-    `max_bytes` (one frame), or the sender's cannot be encoded again, the sender's are left out too.
+    connection's user; and the headers that the broker itself added. If all headers take more
+    than `max_bytes` (one frame), or the sender's cannot be encoded again, the sender's are left out too.
     """
-    ours: dict[str, Any] = {**verdict.history.headers(), **_explanation(verdict)}
-    theirs = {name: value for name, value in (received.headers or {}).items() if _repeated(name)}
-    properties = _properties(received, {**theirs, **ours})
+    own: dict[str, Any] = {**verdict.history.headers(), **_explanation(verdict)}
+    senders = {name: value for name, value in (received.headers or {}).items() if _repeated(name)}
+    properties = _properties(received, {**senders, **own})
     if not _fits(properties, max_bytes):
-        properties = _properties(received, {**ours, f"{PREFIX}headers": "the sender's did not fit and were left out"})
+        properties = _properties(received, {**own, f"{PREFIX}headers": "the sender's did not fit and were left out"})
     return properties
 
 
 def _explanation(verdict: Verdict) -> dict[str, Any]:
     error = verdict.error
-    said = {f"{PREFIX}code": error.code, f"{PREFIX}detail": error.detail[:_MAX_DETAIL]}
+    headers = {f"{PREFIX}code": error.code, f"{PREFIX}detail": error.detail[:_MAX_DETAIL]}
     if isinstance(verdict, Delay):
-        return {**said, DELAY_HEADER: verdict.seconds}
+        return {**headers, DELAY_HEADER: verdict.seconds}
     errors = [
         {"pointer": problem.pointer[:_MAX_DETAIL], "message": problem.message[:_MAX_DETAIL]}
         for problem in error.problems[:_MAX_PROBLEMS]
     ]
-    return {**said, f"{PREFIX}errors": errors} if errors else said
+    return {**headers, f"{PREFIX}errors": errors} if errors else headers
 
 
 def _properties(received: Basic.Properties, headers: dict[str, Any]) -> Basic.Properties:

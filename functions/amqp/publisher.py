@@ -32,7 +32,7 @@ class MessagePublisher:
     def __init__(self, section: RabbitmqSection, broker: BrokerAccess, random: Random) -> None:
         self._section = section
         self._random = random
-        self._connection = BrokerConnection("sending on", broker, self._serve, random)
+        self._connection = BrokerConnection("publishing", broker, self._serve, random)
         self._channel: AbstractChannel | None = None
         self._opened = asyncio.Event()
         self._renew = asyncio.Event()
@@ -52,11 +52,11 @@ class MessagePublisher:
         await self._connection.run()
 
     async def opened(self) -> None:
-        """Wait until every exchange and queue exists that messages may be sent to."""
+        """Wait until every exchange and queue exists that `send` publishes to."""
         await self._opened.wait()
 
     async def send(self, verdict: Verdict, received: Basic.Properties, body: bytes) -> None:
-        """Publish as the verdict says, again and again until the broker has confirmed it."""
+        """Publish as the verdict says, and repeat that until the broker has confirmed it."""
         dead = isinstance(verdict, DeadLetter)
         exchange = dead_letter_exchange(self._section) if dead else delay_exchange(self._section)
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)
@@ -67,7 +67,7 @@ class MessagePublisher:
             except FAILURES as error:
                 pause = backoff.next()
                 log.warning(
-                    "a message of %s could not be sent on: %s; trying again in %.1f s",
+                    "a message of %s could not be published: %s; trying again in %.1f s",
                     verdict.history.queue, describe(error), pause,
                 )  # fmt: skip
                 self._renew.set()  # the exchange may have been deleted: check, and declare it again

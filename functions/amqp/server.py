@@ -69,7 +69,7 @@ class AmqpServer:
         self._consumers = [QueueConsumer(source, section, self._take, random) for source in sources(section)]
         self._connection = BrokerConnection("consuming", broker, self._consume, random)
         self._breaker = CircuitBreaker(socket_path, clock, random)
-        self._health = HealthFile(section.health_file, client, self._trouble, clock)
+        self._health = HealthFile(section.health_file, client, self._not_ready_reason, clock)
         self._in_flight: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -93,7 +93,7 @@ class AmqpServer:
             raise RuntimeError("a part of the RabbitMQ consumer has ended without being stopped")
 
     async def _consume(self, connection: AbstractConnection) -> None:
-        """Begins once messages that are not accepted can be published."""
+        """Consume, once the publisher can store the messages that are not accepted."""
         await self._publisher.opened()
         await asyncio.gather(*(consumer.run(connection) for consumer in self._consumers))
 
@@ -143,11 +143,11 @@ class AmqpServer:
         except OrchestratorError as error:
             if isinstance(error, Unavailable):
                 self._breaker.trip()
-            return amqp_messages.judge(error, history, self._section.delays, self._random.choice)
+            return amqp_messages.on_error(error, history, self._section.delays, self._random.choice)
         except Exception:
             log.exception("a message failed with an internal error", extra={"request_id": trace_id})
             defect = Internal(f"internal error; it is logged under request id {trace_id}")
-            return amqp_messages.judge(defect, history, self._section.delays, self._random.choice)
+            return amqp_messages.on_error(defect, history, self._section.delays, self._random.choice)
         return None
 
     def _accept(self, request_type: str, message: DeliveredMessage, trace_id: str) -> None:
@@ -155,8 +155,8 @@ class AmqpServer:
         body = amqp_messages.payload(message.body, message.header.properties.content_encoding)
         self._functions[request_type].accept(body, self._clock.monotonic() + DEADLINE_SECONDS, trace_id)
 
-    def _trouble(self) -> str:
-        """Why a message published now would not be consumed; empty where it would."""
+    def _not_ready_reason(self) -> str:
+        """Why a message published now would not be consumed; empty if it would."""
         if not self._publisher.open:
             return "there is no connection to the broker"
         idle = [consumer.source.queue for consumer in self._consumers if not consumer.consuming]

@@ -1,9 +1,9 @@
-"""What must exist on the broker: as values, and declaring or checking it.
+"""The exchanges and queues on the broker: as values, and declaring or checking them.
 
-    atlas ─▶ {exchange} ──key──▶ queue ─▶ us ─┬─▶ {exchange}.delay ──seconds──▶ {exchange}.delay.N ─┐ after N s
-                                   ▲          │                                                       │
-                                   └──────────┼────────────── {exchange}.return ◀─────────────────────┘
-                                              └─▶ {exchange}.dead-letter ─▶ {exchange}.dead-letter
+    atlas ─▶ {exchange} ──key──▶ queue ─▶ consumer ─┬─▶ {exchange}.delay ──seconds──▶ {exchange}.delay.N ─┐ after N s
+                                   ▲                │                                                     │
+                                   └────────────────┼───────────── {exchange}.return ◀────────────────────┘
+                                                    └─▶ {exchange}.dead-letter ─▶ {exchange}.dead-letter
 
 A delayed message keeps its queue's name as routing key, so all queues share the delay queues. If its queue no longer
 exists when the delay is over, the alternate exchange of `.return` makes it a dead letter.
@@ -24,7 +24,7 @@ RPC_SECONDS = 20.0
 """For the broker to answer. Quorum queues elect a leader first."""
 
 DELAY_HEADER = "orchestrator-delay"
-"""No name with x-: a headers exchange leaves those out of the comparison, so every queue would match."""
+"""Without the prefix x-: a headers exchange does not compare headers with it, so every queue would match."""
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +63,7 @@ Declaration = ExchangeDeclaration | QueueDeclaration
 
 
 def sources(section: RabbitmqSection) -> tuple[Source, ...]:
-    """Every queue, also that of the spelling in atlas's own list; one that two spellings share only once."""
+    """Every queue, also those of the aliases. A queue that two names share is listed once."""
     found: dict[str, Source] = {}
     for spelling, row in by_spelling().items():
         place = section.queues.get(spelling, RabbitmqQueue())
@@ -83,7 +83,7 @@ def dead_letter_exchange(section: RabbitmqSection) -> str:
 
 
 def retry_topology(section: RabbitmqSection) -> tuple[Declaration, ...]:
-    """For messages that were not accepted: the delay queues, the way back, the dead letters."""
+    """For messages that were not accepted: the delay queues, the return to the queues, the dead letters."""
     back, dead = f"{section.exchange}.return", dead_letter_exchange(section)
     delay = delay_exchange(section)
     return (

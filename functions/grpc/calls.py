@@ -1,8 +1,8 @@
 """Calls: from a stream's headers to its trailers.
 
 A unary call is bounded in time from its first header to its last trailer. Its message is bounded in size before it is
-read. Its answer is one write. Health and reflection are services of grpclib's kind, and are served by its Stream, with
-a bound on messages as well.
+read. Its answer is one write. Health and reflection are grpclib services, served by grpclib's Stream, with a bound on
+messages as well.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MAX_HELD = 128 * 1024 * 1024
 """Bytes of the messages that one process may be receiving at once, over all its connections."""
 
 ANSWERING_SECONDS = 3.0
-"""For a client to take the last bytes of its answer."""
+"""For a client to receive the last bytes of its answer."""
 
 _PREFIX = struct.Struct("!BI")  # compressed or not, and the message's length
 
@@ -47,7 +47,7 @@ Rpc = Callable[[Head, float, Receive], Awaitable[bytes]]
 
 
 class Service(msgspec.Struct):
-    """What all connections of a process share."""
+    """The state that all connections of a process share."""
 
     rpcs: Mapping[str, Rpc]
     others: Mapping[str, Handler]
@@ -86,7 +86,7 @@ class Calls(AbstractHandler):
             task.cancel()
 
     def close(self) -> None:
-        """The connection is gone."""
+        """The connection is lost."""
         for task in self._tasks.values():
             task.cancel()
 
@@ -102,7 +102,7 @@ class Calls(AbstractHandler):
                 raise CallRefused(200, Status.UNIMPLEMENTED, "Method not found")
         except CallRefused as refusal:
             await _end(stream, refusal.headers)
-        except ProtocolError:  # the client has closed the stream: there is nothing to answer
+        except ProtocolError:  # the client has closed the stream, so no answer can be sent
             pass
         except Exception:
             log.exception("a call failed with an internal error")
@@ -127,7 +127,10 @@ class Calls(AbstractHandler):
                     await _succeed(stream, head.request_id, message)
             self.answered += 1
         except TimeoutError:
-            log.info("a client did not take its answer; its stream is reset")
+            log.info(
+                "a client did not receive its answer within %.0f s; its stream is reset",
+                DEADLINE_SECONDS + ANSWERING_SECONDS,
+            )
             if stream.closable:
                 stream.reset_nowait()
         finally:
@@ -142,9 +145,13 @@ class Calls(AbstractHandler):
             if self._service.draining:
                 raise Unavailable("this server is stopping; repeat the call on a new connection")
             if deadline <= now:
-                raise Timeout("the call's deadline had passed when it arrived; nothing was done")
+                raise Timeout(
+                    "the call's deadline had passed when it arrived, so nothing was done; repeat it with a longer one"
+                )
             if header_bytes(headers) > MAX_HEADERS:
-                raise TooLarge(f"the headers have {header_bytes(headers)} bytes; {MAX_HEADERS} are accepted")
+                raise TooLarge(
+                    f"the headers have {header_bytes(headers)} bytes; {MAX_HEADERS} are accepted; send fewer"
+                )
             async with asyncio.timeout(deadline - now):
                 return await rpc(head, deadline, lambda: self._receive(stream))
         except TimeoutError:
@@ -159,14 +166,14 @@ class Calls(AbstractHandler):
         """The one message of a unary call, complete. Raises TooLarge before the message is read, Malformed, Busy."""
         size = await _size_of_message(stream, MAX_BODY)
         if size is None:
-            raise Malformed("the call ended without a message")
+            raise Malformed("the call ended without a message; send one message")
         if self._service.held + size > MAX_HELD:
             raise Busy("too many large messages are being received; repeat the call")
         self._service.held += size
         try:
             message = await _exactly(stream, size)
             if await _exactly(stream, 1):
-                raise Malformed("there is more than the one message of a unary call")
+                raise Malformed("the call has more than one message; send one message")
             return message
         finally:
             self._service.held -= size
@@ -182,20 +189,20 @@ async def _size_of_message(stream: Stream, limit: int) -> int | None:
         offer = ("grpc-accept-encoding", "identity")
         raise CallRefused(200, Status.UNIMPLEMENTED, "Compressed messages are not accepted", offer)
     if size > limit:
-        raise TooLarge(f"the message has {size} bytes; {limit} are accepted")
+        raise TooLarge(f"the message has {size} bytes; {limit} are accepted; send a smaller request")
     return int(size)
 
 
 async def _exactly(stream: Stream, size: int) -> bytes:
-    """So many bytes, or none at the end of the stream. Raises Malformed where it ends in between."""
+    """Read `size` bytes, or none at the end of the stream. Raises Malformed if it ends in between."""
     try:
         return await stream.recv_data(size)
     except AssertionError as error:  # grpclib's sign of an early end
-        raise Malformed("the message ended early") from error
+        raise Malformed("the message ended early; send it whole") from error
 
 
 async def _succeed(stream: Stream, request_id: str, message: bytes) -> None:
-    # Each id is new: indexing it would only push reusable headers out of the compression's table.
+    # Each id is new: indexing it would evict reusable headers from the compression table.
     named = NeverIndexedHeaderTuple("x-request-id", request_id)
     headers: list[Any] = [(":status", "200"), ("content-type", CONTENT_TYPE), named]
     data = _PREFIX.pack(0, len(message)) + message
@@ -247,7 +254,7 @@ async def _serve_other(stream: Stream, head: Head, other: Handler, now: float) -
 
 
 class _BoundedStream(ServiceStream[Any, Any]):
-    """grpclib's, with messages bounded before they are read."""
+    """grpclib's stream, with the size of a message checked before it is read."""
 
     async def recv_message(self) -> Any:
         size = await _size_of_message(self._stream, MAX_HEADERS)

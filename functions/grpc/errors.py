@@ -1,4 +1,4 @@
-"""Errors over gRPC: a status from the table, and google.rpc details that client libraries understand.
+"""Errors over gRPC: a status from the table, and google.rpc details, which client libraries can decode.
 
 `ErrorInfo` has the code and the request's id, `BadRequest` every bad field, `RetryInfo` when to repeat.
 """
@@ -68,7 +68,7 @@ def _details(error: OrchestratorError, request_id: str) -> Iterable[Message]:
 
 
 def _bad_request(problems: tuple[Problem, ...]) -> BadRequest:
-    """As many of them as a client takes; the last says how many are missing."""
+    """As many problems as fit MAX_DETAILS; the last entry says how many more there are."""
     bad = BadRequest()
     remaining = MAX_DETAILS
     for index, problem in enumerate(problems):

@@ -1,4 +1,4 @@
-"""A call's headers: what they say, and the calls that are refused by them alone."""
+"""A call's headers: decoding them, and refusing a call because of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
 
 class Head(msgspec.Struct, frozen=True):
-    """What a call's headers say. `deadline` is on the monotonic clock, None where the client has none."""
+    """A call's headers, decoded. `deadline` is on the monotonic clock; None if the client sent no timeout."""
 
     path: str
     deadline: float | None
@@ -26,7 +26,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class CallRefused(Exception):
-    """Refused for a reason that the table of errors does not have: wrong method, type, path or compression."""
+    """A refusal that the table of errors does not have: wrong method, content type, path or compression."""
 
     def __init__(self, http: int, status: Status, message: str, *more: tuple[str, str]) -> None:
         super().__init__(message)
@@ -38,7 +38,7 @@ class CallRefused(Exception):
 
 
 def read_head(headers: Headers, now: float) -> Head:
-    """What the headers say; `now` is on the monotonic clock, in seconds. Raises CallRefused."""
+    """Decode the headers; `now` is on the monotonic clock, in seconds. Raises CallRefused."""
     named = dict(headers)
     if named.get(":method") != "POST":
         raise CallRefused(405, Status.UNKNOWN, "gRPC calls are POST only", ("allow", "POST"))

@@ -1,4 +1,4 @@
-"""grpc.health.v1: SERVING only while the sidecar answers and can make jobs, as `/readyz` over HTTP."""
+"""grpc.health.v1: SERVING only while the sidecar answers and can create jobs, as `/readyz` over HTTP."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ READY_SECONDS = 3.0
 """For the sidecar to answer."""
 
 FRESH_SECONDS = 1.0
-"""How old an answer of the sidecar's may be, and how often watchers check."""
+"""How old the result of a ping may be, and the pause between two checks for watchers."""
 
 
 class GrpcHealth(HealthBase):
-    """`Check` and `Watch` for these services and for the server as a whole, whose name is empty."""
+    """`Check` and `Watch` for these services and for the whole server, whose name is empty."""
 
     def __init__(self, client: AsyncioClient, clock: Clock, *services: str) -> None:
         self._client = client
         self._clock = clock
         self._services = ("", *services)
         self._draining = asyncio.Event()
-        self._asking = asyncio.Lock()
-        self._known = (0.0, False)
+        self._pinging = asyncio.Lock()
+        self._last_ping = (0.0, False)
 
     def drain(self) -> None:
         """NOT_SERVING from now on; every watcher is notified at once."""
@@ -69,13 +69,13 @@ class GrpcHealth(HealthBase):
         return HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
 
     async def _ready(self) -> bool:
-        """Whether the sidecar is ready; checks at the same time share one question to it."""
-        async with self._asking:
-            if self._clock.monotonic() > self._known[0]:
-                self._known = (self._clock.monotonic() + FRESH_SECONDS, await self._ask())
-            return self._known[1]
+        """Whether the sidecar is ready; checks at the same time share one ping."""
+        async with self._pinging:
+            if self._clock.monotonic() > self._last_ping[0]:
+                self._last_ping = (self._clock.monotonic() + FRESH_SECONDS, await self._ping())
+            return self._last_ping[1]
 
-    async def _ask(self) -> bool:
+    async def _ping(self) -> bool:
         try:
             await self._client.ping(self._clock.monotonic() + READY_SECONDS)
         except OrchestratorError:

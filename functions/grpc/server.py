@@ -4,7 +4,7 @@
 
 One process with one thread. Several share the port (SO_REUSEPORT): `up` starts as many as `grpc.workers` says, and the
 kernel distributes connections among them. On SIGTERM the listener closes and calls in flight are finished; new calls
-get UNAVAILABLE, and watchers of the health NOT_SERVING.
+get UNAVAILABLE, and health watchers get NOT_SERVING.
 """
 
 from __future__ import annotations
@@ -143,7 +143,10 @@ class GrpcServer:
                     known = changed
                     log.info("the certificates were read again")
             except (OSError, OrchestratorError) as error:
-                log.error("the certificates could not be read again: %s", error)
+                log.error(
+                    "the certificates could not be read again, the previous ones stay in use: %s; correct the files",
+                    error,
+                )
 
     def _session(self) -> Session:
         calls = Calls(self._service)
@@ -198,7 +201,7 @@ def main() -> int:
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files to the hard limit: each connection takes one."""
+    """Raise the limit of open files to the hard limit: each connection needs one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

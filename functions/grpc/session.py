@@ -9,7 +9,7 @@ h2 itself bounds the header table, CONTINUATION frames and the streams open at o
 - Headers over `MAX_HEADERS` fail their call. Over four times as much they end the connection, since the state of their
   compression is lost with them (RFC 9113, 10.5.1).
 - A frame over the bound ends the connection when its length has arrived, not its last byte.
-- A dead peer is found by pings, and by the kernel where it leaves bytes unacknowledged.
+- A lost peer is detected by pings, and by the kernel if it does not acknowledge bytes.
 - The server's own GOAWAY at a drain is written without h2, which would serve nothing after sending one. A client built
   on h2 is as strict, so it gets one only while none of its calls is in flight.
 """
@@ -46,7 +46,7 @@ ALLOWANCE, ALLOWANCE_PER_SECOND = 1000.0, 100.0
 """Frames that are no part of a call: at once, and refilled."""
 
 ALLOWANCE_PER_CALL = 8.0
-"""Some clients ping with each answer, to measure bandwidth, and enlarge their window for the next one."""
+"""Added for each call, since some clients ping with each answer, and enlarge their window for the next one."""
 
 SLICE = 8192
 """Bytes that are processed before the allowance is checked: at most 910 frames, some 30 ms."""
@@ -58,7 +58,7 @@ CONFIGURATION = Configuration(
     # Windows bound what a connection may send before it is read. A message of 4 MiB is read piece by piece.
     http2_connection_window_size=1024 * 1024,
     http2_stream_window_size=256 * 1024,
-    # A peer that does not answer a ping is dead, whether or not it has a call in flight.
+    # A peer that does not answer a ping is lost, with or without a call in flight.
     _keepalive_time=60.0,
     _keepalive_timeout=20.0,
     _keepalive_permit_without_calls=True,
@@ -165,7 +165,7 @@ class Session(H2Protocol):
             self.connection.flush()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """The calls it carried are cancelled."""
+        """Cancel the connection's calls."""
         super().connection_lost(exc)
         self._ended(self)
 
@@ -176,11 +176,11 @@ class Session(H2Protocol):
             self._drained = True
 
     def close(self) -> None:
-        """End it now, with the calls that are still in flight."""
+        """Close the connection now; the calls that are still in flight are cancelled."""
         if not self.connection.is_closing():
             if not self._drained:
                 self._send_goaway(ErrorCodes.NO_ERROR)
-            self._end("the server stops")
+            self._end("the server is stopping")
 
     def _refuse_large_frames(self) -> None:
         """h2 checks a frame's length, up to 16 MiB, only after the whole frame has arrived."""
@@ -198,12 +198,12 @@ class Session(H2Protocol):
         log.debug("%r is ended: %s", self, reason)
         self.processor.close(reason)
         assert self._transport is not None
-        # Else a client that reads nothing would keep the closed connection's last bytes, and its file, for ever.
+        # Without this, a client that reads nothing would keep the socket open for ever, for its unsent bytes.
         asyncio.get_running_loop().call_later(UNREAD_SECONDS, self._transport.abort)
 
 
 class _Events(EventsProcessor):
-    """grpclib's, with the allowance; frames of unknown types are ignored (RFC 9113, 5.5)."""
+    """grpclib's event processor with the allowance. Frames of unknown types are ignored (RFC 9113, 5.5)."""
 
     def __init__(self, handler: AbstractHandler, connection: Any, calls: CallsOfConnection, clock: Clock) -> None:
         super().__init__(handler, connection)
@@ -216,7 +216,7 @@ class _Events(EventsProcessor):
     def process(self, event: Event) -> None:
         """One event. Raises TooManyFrames."""
         if isinstance(event, DataReceived) and not event.flow_controlled_length:
-            # grpclib would take empty data for the end of the message. The real end has an event of its own.
+            # grpclib treats empty data as the end of the message. The real end has an event of its own.
             return None if event.stream_ended else self._count()
         if not isinstance(event, _OF_A_CALL):
             self._count()

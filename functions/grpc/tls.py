@@ -9,7 +9,7 @@ from runner.config.protocols import GrpcTls
 from runner.errors import Invalid, Problem
 
 MINIMUM = ssl.TLSVersion.TLSv1_2
-"""RFC 9113, 9.2: HTTP/2 takes no older."""
+"""The oldest version that HTTP/2 allows (RFC 9113, 9.2)."""
 
 
 def written(files: GrpcTls) -> tuple[float, ...]:
@@ -18,7 +18,7 @@ def written(files: GrpcTls) -> tuple[float, ...]:
 
 
 def context(files: GrpcTls) -> ssl.SSLContext | None:
-    """None without a certificate: plain text. Raises Invalid where the files cannot be used, or not together."""
+    """None without a certificate: plain text. Raises Invalid if the files cannot be used, or not together."""
     if not files.certificate:
         return None
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,7 +1,7 @@
-"""The HTTP door: a Falcon resource around a function, its errors as problem+json (RFC 9457), and two health checks.
+"""The WSGI application: a Falcon resource for each function, errors as problem+json (RFC 9457), two health checks.
 
-What WSGI servers leave to the application is done here: bounding the body, reading a chunked one, and giving up on a
-client that sends it too slowly.
+A WSGI server leaves three things to the application, which are done here: to bound a body's size, to read a chunked
+body, and to refuse a body that arrives too slowly.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _PREFIX = "/apps/{app_id}"
 
 
 class TaskResource:
-    """POST: 201 where a job was made, 200 where all were there already."""
+    """POST: 201 if a job was created, 200 if all jobs existed already."""
 
     def __init__(self, function: Function, clock: Clock) -> None:
         self._function = function
         self._clock = clock
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
-        """One request, to its answer."""
+        """Answer one request."""
         arrived = req.env.get(ARRIVED, self._clock.monotonic())
         deadline = Deadline(arrived + DEADLINE_SECONDS, self._clock)
         if deadline.left < 0:
-            raise Busy(f"all who could answer it have been busy for {DEADLINE_SECONDS:.0f} s; repeat the request")
+            raise Busy(f"every worker has been busy for {DEADLINE_SECONDS:.0f} s; repeat the request")
         self._function.authenticate(req.get_header("Authorization", default=""), deadline.at)
         _refuse_other_media(req)
         jobs = self._function.accept(_body(req, deadline), deadline.at, req.context.request_id)
-        made = any(job.state == "created" for job in jobs)
-        resp.status = falcon.HTTP_201 if made else falcon.HTTP_200
+        created = any(job.state == "created" for job in jobs)
+        resp.status = falcon.HTTP_201 if created else falcon.HTTP_200
         resp.data = msgspec.json.encode({"jobs": jobs})
 
 
 class Liveness:
-    """GET: this process runs. Touches nothing else, so that a sidecar in trouble restarts no function."""
+    """GET: this process runs. Checks nothing else, so that a failing sidecar does not get the function restarted."""
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         """200."""
@@ -60,23 +60,23 @@ class Liveness:
 
 
 class Readiness:
-    """GET: a request sent now would be served."""
+    """GET: a request sent now can be served."""
 
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client = client
         self._clock = clock
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        """200 with the drivers that are ready, or the error that a request would get."""
+        """200 with the drivers that are ready, else the error that a request would get."""
         pong = self._client.ping(self._clock.monotonic() + READY_SECONDS)
         resp.data = msgspec.json.encode({"status": "ok", "drivers": pong.drivers})
 
 
 class RequestId:
-    """Gives each request an id: the caller's own where it is a decent one."""
+    """Gives each request an id: the caller's own if it is valid, else a new one."""
 
     def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
-        """Before anything else can fail."""
+        """Runs first, so that every answer has the id."""
         req.context.request_id = request_id(req.get_header("X-Request-ID", default=""))
         resp.set_header("X-Request-ID", req.context.request_id)
 
@@ -107,11 +107,11 @@ def _refuse_other_media(req: falcon.Request) -> None:
 
 
 def _body(req: falcon.Request, deadline: Deadline) -> bytes:
-    """The whole body, chunked or not. Raises TooLarge, Malformed where it ends early, Timeout where it is too slow."""
+    """The whole body, chunked or not. Raises TooLarge, Malformed if it ends early, Timeout if it is too slow."""
     length = req.content_length
     if length is not None and length > MAX_BODY:
-        raise TooLarge(f"the body has {length} bytes; {MAX_BODY} are taken")
-    # Falcon bounds a body without Content-Length to nothing; gunicorn ends a chunked one itself and says so.
+        raise TooLarge(f"the body has {length} bytes; {MAX_BODY} are accepted; send a smaller request")
+    # Falcon reads nothing of a body without Content-Length. gunicorn ends a chunked body and sets this flag.
     chunked = length is None and req.env.get("wsgi.input_terminated")
     body = _read(req, req.stream if chunked else req.bounded_stream, deadline)
     if length is not None and len(body) < length:
@@ -125,7 +125,7 @@ def _read(req: falcon.Request, stream: Any, deadline: Deadline) -> bytes:
     while chunk := _chunk(stream, connection, deadline):
         received += chunk
         if len(received) > MAX_BODY:
-            raise TooLarge(f"the body has more than {MAX_BODY} bytes")
+            raise TooLarge(f"the body has more than {MAX_BODY} bytes; send a smaller request")
     return bytes(received)
 
 
@@ -134,16 +134,16 @@ def _chunk(stream: Any, connection: Any, deadline: Deadline) -> bytes:
         connection.settimeout(max(deadline.left, 0.001))
     try:
         chunk: bytes = stream.read(65536)
-    except Exception as error:  # a timeout, a broken connection, or whatever gunicorn's parser says of broken chunks
+    except Exception as error:  # a timeout, a broken connection, or one of the errors of gunicorn's parser
         raise _cut_off("the body could not be read to its end", deadline) from error
     return chunk
 
 
 def _cut_off(detail: str, deadline: Deadline) -> OrchestratorError:
-    """What to say of half a body: who is too slow is cut off by the worker, see `functions.http.worker`."""
+    """The error for half a body. `functions.http.worker` ends a connection whose body is too slow."""
     if deadline.left > 0:
         return Malformed(detail)
-    return Timeout(f"the body did not arrive within {DEADLINE_SECONDS:.0f} s")
+    return Timeout(f"the body did not arrive within {DEADLINE_SECONDS:.0f} s; repeat the request")
 
 
 def _answer_error(req: falcon.Request, resp: falcon.Response, error: OrchestratorError, _params: Any) -> None:
@@ -157,13 +157,13 @@ def _answer_error(req: falcon.Request, resp: falcon.Response, error: Orchestrato
 
 
 def _answer_defect(req: falcon.Request, resp: falcon.Response, error: Exception, params: Any) -> None:
-    log.error("a request failed for a reason of ours", exc_info=error, extra={"request_id": req.context.request_id})
-    defect = Internal(f"an error of ours; it is logged under request id {req.context.request_id}")
+    log.error("a request failed with an internal error", exc_info=error, extra={"request_id": req.context.request_id})
+    defect = Internal(f"internal error; it is logged under request id {req.context.request_id}")
     _answer_error(req, resp, defect, params)
 
 
 def _serialize_http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
-    """Falcon's own errors (no such path, no such method) in the same shape."""
+    """Falcon's own errors (unknown path, wrong method) in the same format."""
     status = falcon.http_status_to_code(error.status)
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "malformed")
     detail = error.description or f"{req.method} {req.path} is not served; see docs/http.md"

@@ -11,7 +11,7 @@ class Backoff:
     """Pauses that double with each failure, from `first` to `longest` seconds.
 
     With a `random` (a function that gives a number in [0, 1), like `Random().random`) each pause is drawn evenly
-    between half of that and all of it, so that many processes that failed together do not come back together.
+    between half of that and all of it, so that processes which failed at the same time do not retry at the same time.
     """
 
     def __init__(self, first: float, longest: float, random: Callable[[], float] | None = None) -> None:
@@ -30,12 +30,12 @@ class Backoff:
         return pause if self._random is None else pause * (0.5 + self._random() / 2)
 
     def reset(self) -> None:
-        """An attempt succeeded: the next failure is the first again."""
+        """Call this after a success: the next pause is `first` again."""
         self._next = self._first
 
 
 def attempts(deadline: Deadline, backoff: Backoff) -> Iterator[None]:
-    """One attempt, then others after a pause each; none where the deadline would pass before it."""
+    """Yield for each attempt, with a pause between two. Ends when the next pause would reach the deadline."""
     while True:
         yield
         pause = backoff.next()

@@ -1,7 +1,7 @@
 """Time: one clock, and deadlines on it.
 
 A process builds its `SystemClock` where it starts (the composition root, or the `main` of a protocol) and passes it
-down. Nothing below reads the time or sleeps by itself, so a simulation can pass another clock.
+down. No other module reads the time or sleeps by itself, so a simulation can pass another clock.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from runner.runtime import concurrency
 
 
 class Clock(Protocol):
-    """What time it is, and waiting."""
+    """Reads the time, and waits."""
 
     def wall(self) -> float:
-        """Seconds since the epoch. May jump when somebody sets the host's clock."""
+        """Seconds since the epoch. May jump when the host's clock is set."""
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary moment. Never jumps, and all processes of a host share it."""
+        """Seconds since an arbitrary moment. Never jumps, and is the same in all processes of a host."""
 
     def sleep(self, seconds: float) -> None:
-        """Wait. In a worker of gevent's, the other greenlets go on meanwhile."""
+        """Wait. Where `concurrency.cooperate` was called, other greenlets run meanwhile."""
 
 
 class SystemClock:
     """The host's clock."""
 
-    # The functions themselves, so that a reading costs no call of ours.
+    # The functions themselves, so that reading the time costs no call in Python.
     wall = staticmethod(time.time)
     monotonic = staticmethod(time.monotonic)
     sleep = staticmethod(concurrency.pause)
@@ -41,7 +41,7 @@ class SystemClock:
 
 
 class Deadline(msgspec.Struct, frozen=True):
-    """A moment on a monotonic clock, which no clock step moves and all processes of a host share."""
+    """A moment on the monotonic clock, which is the same in all processes of a host."""
 
     at: float
     clock: Clock

@@ -1,14 +1,13 @@
-"""How we wait for an answer, for the next try, for work that blocks: by a thread, or by a greenlet.
+"""Waiting for sockets, time and blocking work, in a thread or in a greenlet.
 
-A thread has nothing else to do meanwhile. But where many of them share an interpreter, most of their switches only hand
-its lock to each other, from core to core: that took a tenth of what the sidecar spends on a job, and half of what a
-function does. So a worker of either has one thread, a greenlet for each command or connection, and gevent's loop, in
-which all that they wait for comes together.
+Many threads in one interpreter spend most of their switches on passing its lock from core to core. That took a tenth of
+the CPU of a job in the sidecar, and half of the CPU of a request in a function. So a worker of either has one thread
+with gevent's loop, and a greenlet for each command or connection. Other processes use plain threads.
 
-The code is the same for both, and calls what is here (and `runner.drivers.http.transfers`). Deadlines come with the
-clock that they are on, which is read only where something has to be waited for. A greenlet yields to the
-loop at these calls and at no others: what stands between two of them is never interrupted, no lock may be held across
-one, and whatever blocks without `run_in_thread` keeps every other greenlet waiting.
+Code that waits is the same for both, and waits only by the functions here and in `runner.drivers.http.transfers`. A
+deadline has its clock, which is read only if there is something to wait for. A greenlet yields to the loop in these
+functions and nowhere else. So code between two such calls is never interrupted, no lock may be held across a call, and
+work that blocks outside `run_in_thread` blocks every other greenlet.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from runner.runtime.clock import Deadline  # which is made of `pause`
+    from runner.runtime.clock import Deadline  # that module imports this one
 
 log = logging.getLogger("orchestrator.waiting")
 
@@ -34,13 +33,13 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 READ, WRITE = 1, 2
-"""What a socket is to be ready for, in the words of gevent's loop."""
+"""What a socket is to be ready for: the flags of gevent's loop."""
 
-_LOOK_SECONDS = 0.02
-"""How often a greenlet looks whether a thread is done."""
+_POLL_SECONDS = 0.02
+"""Between two checks of a greenlet whether a thread is done."""
 
 _NO_FILES_SECONDS = 0.25
-"""Until the next try to accept, where no more files can be opened."""
+"""Until the next attempt to accept, if no file descriptor is free."""
 
 _TIMEVAL = struct.Struct("ll")  # seconds, microseconds: struct timeval of SO_RCVTIMEO and SO_SNDTIMEO in socket(7)
 
@@ -48,7 +47,7 @@ _here = threading.local()
 
 
 def cooperate(threads: int) -> None:
-    """From now on, in this thread, greenlets wait and the thread goes on; `threads` more are for work that blocks."""
+    """Use greenlets in this thread from now on, with a pool of `threads` threads for work that blocks."""
     import gevent  # only workers need it
 
     _here.hub = gevent.get_hub()
@@ -57,12 +56,12 @@ def cooperate(threads: int) -> None:
 
 
 def hub() -> Any:
-    """gevent's hub, where greenlets wait; None where the thread does."""
+    """gevent's hub if this thread uses greenlets, else None."""
     return getattr(_here, "hub", None)
 
 
 def pause(seconds: float) -> None:
-    """Do nothing for so long: what `SystemClock.sleep` is."""
+    """Wait for so long. `SystemClock.sleep` is this function."""
     if hub() is None:
         time.sleep(seconds)
     else:
@@ -72,7 +71,7 @@ def pause(seconds: float) -> None:
 
 
 def run_in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """What `work` gives, which may block: by files, locks, other processes."""
+    """The result of `work`, which may block on files, locks or other processes."""
     if hub() is None:
         return work(*args, **kwargs)
     done: _T = hub().threadpool.apply(work, args, kwargs)
@@ -80,10 +79,10 @@ def run_in_thread(work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -
 
 
 def start_thread(work: Callable[[], _T]) -> Callable[[Deadline], _T]:
-    """Have a thread of its own do `work`, which may take any time, and even hang.
+    """Run `work` in a new thread. It may take any time, or never end.
 
-    What this gives waits for what `work` gives, in any thread or greenlet and as often as one likes. It raises
-    TimeoutError where there is nothing by the deadline; the work goes on all the same.
+    Returns a function that waits for the result of `work`. Any thread or greenlet may call it, and more than once. It
+    raises TimeoutError if there is no result by the deadline; the work goes on.
     """
     done: Future[_T] = Future()
 
@@ -95,7 +94,7 @@ def start_thread(work: Callable[[], _T]) -> Callable[[Deadline], _T]:
 
     def wait(deadline: Deadline) -> _T:
         while hub() is not None and not done.done() and deadline.left > 0:
-            pause(_LOOK_SECONDS)
+            pause(_POLL_SECONDS)
         return done.result(max(deadline.left, 0))
 
     threading.Thread(target=run, daemon=True).start()
@@ -103,7 +102,7 @@ def start_thread(work: Callable[[], _T]) -> Callable[[Deadline], _T]:
 
 
 def until_ready(number: int, event: int, seconds: float = math.inf) -> None:
-    """Until the socket of that number is ready, for greenlets alone. Raises TimeoutError where it is not in time."""
+    """Wait until the socket with this descriptor is ready. For greenlets only. Raises TimeoutError."""
     here = _here.hub
     wake = _here.current().switch
     watcher = here.loop.io(number, event)
@@ -112,7 +111,7 @@ def until_ready(number: int, event: int, seconds: float = math.inf) -> None:
     try:
         if seconds != math.inf:
             timer = here.loop.timer(max(seconds, 0))
-            timer.start(wake, False, update=True)  # else it would begin when the loop last looked at the clock
+            timer.start(wake, False, update=True)  # else it would start at the loop's cached time
         if not here.switch():
             raise TimeoutError
     finally:
@@ -124,18 +123,18 @@ def until_ready(number: int, event: int, seconds: float = math.inf) -> None:
 
 
 def yield_to_loop(number: int) -> None:
-    """Let the others go on, for a greenlet that finds the socket of that number ready again and again.
+    """Let other greenlets run; for a greenlet whose socket is always ready. `number` is the socket's descriptor.
 
-    A pause of no length would not do: gevent has such callbacks run before it looks at any socket.
+    A sleep of 0 s is not enough: gevent would resume the greenlet before it polls any socket.
     """
     with suppress(TimeoutError):
         until_ready(number, READ, 0)
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, Any] | None:
-    """Whoever is next at a listener that doesn't block, with their address; None where nobody is, or can be let in.
+    """The next connection of a non-blocking listener, and its address; None if none is waiting or can be accepted.
 
-    The latter is said, and followed by a pause: a listener stays ready for as long as no file can be opened.
+    A failure to accept is logged and followed by a pause, since the listener stays ready while no file can be opened.
     """
     try:
         return listener.accept()
@@ -149,15 +148,15 @@ def accept(listener: socket.socket) -> tuple[socket.socket, Any] | None:
 
 
 def receive(connection: socket.socket, size: int, deadline: Deadline) -> bytes:
-    """What comes next, at most so many bytes; empty at the end. Raises TimeoutError where nothing does in time.
+    """At most `size` bytes; empty at the connection's end. Raises TimeoutError if none arrive by the deadline.
 
-    Where the thread waits, the socket has to be one that blocks.
+    Without greenlets, the socket must be a blocking one.
     """
     if hub() is None:
         _bound(connection, socket.SO_RCVTIMEO, deadline)
         try:
             return connection.recv(size)
-        except BlockingIOError as error:  # what the kernel makes of a wait too long
+        except BlockingIOError as error:  # the kernel's error after SO_RCVTIMEO
             raise TimeoutError from error
     while True:
         try:
@@ -167,7 +166,7 @@ def receive(connection: socket.socket, size: int, deadline: Deadline) -> bytes:
 
 
 def send(connection: socket.socket, data: bytes, deadline: Deadline) -> None:
-    """All of `data`, most often in one piece. Raises TimeoutError where the other side has not taken it in time."""
+    """Send all of `data`. Raises TimeoutError if the peer has not received it by the deadline."""
     rest = memoryview(data)
     while rest:
         rest = rest[_send_some(connection, rest, deadline) :]
@@ -188,10 +187,10 @@ def _send_some(connection: socket.socket, data: memoryview, deadline: Deadline) 
 
 
 def _bound(connection: socket.socket, option: int, deadline: Deadline) -> None:
-    """Let no receive, or no send, wait longer than that.
+    """Bound the socket's next receive or send by the deadline.
 
-    Unlike `settimeout`, which sets the socket's mode as well and polls before each call, this never lets go of the
-    interpreter's lock, for which a dozen threads stand in line.
+    `settimeout` would also change the socket's mode and poll before each call. Each of these system calls releases the
+    interpreter's lock, for which a dozen threads may be waiting.
     """
     seconds = deadline.left
     if seconds <= 0:

@@ -1,4 +1,4 @@
-"""What the processes of the Orchestrator exit with; documented in `python -m runner --help`."""
+"""The exit codes of the Orchestrator's processes; `python -m runner --help` describes them."""
 
 DEFECT = 1
 USAGE = 2  # click's own

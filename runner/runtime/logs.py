@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line on standard error, with secrets masked whatever was passed in."""
+"""Logs: one JSON object a line on standard error, with secrets masked in every field."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _OWN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "t
 def log_command(message: str, **fields: Any) -> None:
     """One line for each command, written by one write(2).
 
-    It does not go through `logging`, whose locks and frames cost several times the line itself when a dozen threads
-    write at once; so it is for ids and figures of ours only, which need no mask.
+    It does not use `logging`, whose locks and calls cost several times as much as the line itself when a dozen threads
+    write at once. So the fields must be ids and numbers, which need no mask.
     """
     line = {"time": _timestamp(time.time()), "level": "info", "logger": "orchestrator.commands", "message": message}
-    with suppress(OSError):  # nobody reads standard error any more: no reason to fail a command
+    with suppress(OSError):  # standard error is closed, which must not fail a command
         os.write(2, _encoder.encode(line | fields) + b"\n")
 
 
@@ -51,7 +51,7 @@ def _encoded(fields: dict[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(fields, enc_hook=repr)
     except (TypeError, ValueError, OverflowError, RecursionError):
-        # A file name that is no UTF-8 (a lone surrogate here), a key that is no text: shown escaped rather than lost.
+        # A file name that is not UTF-8 (it has a lone surrogate), a key that is not a string: written escaped.
         return msgspec.json.encode({name: ascii(value) for name, value in fields.items()})
 
 
@@ -65,7 +65,7 @@ def _to_the_second(seconds: int) -> str:
 
 
 def settings(level: str = "INFO") -> dict[str, Any]:
-    """For logging.config.dictConfig, and for gunicorn's `logconfig_dict`."""
+    """The settings for logging.config.dictConfig, and for gunicorn's `logconfig_dict`."""
     return {
         "version": 1,
         "disable_existing_loggers": False,

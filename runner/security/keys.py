@@ -1,7 +1,8 @@
-"""The two RSA keys of the configuration: ours, which signs result tokens, and the control plane's, which verifies.
+"""The two RSA keys of the configuration: the runner's private key, which signs result tokens, and the control plane's
+public key, which verifies bearer tokens.
 
-Errors never quote what was given for a key. Importing this brings in the cryptography library, so whoever starts fast
-imports it late.
+Errors never quote a key. This module imports the cryptography library, which is slow to load: a process that must start
+fast imports this module late.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ MINIMUM_KEY_BITS = 2048
 
 
 def parse_private_key(pem: str) -> RSAPrivateKey:
-    """The key in `pem`. Raises Internal where it is no RSA key of `MINIMUM_KEY_BITS` or more."""
+    """The key in `pem`. Raises Internal if it is not an RSA key of at least `MINIMUM_KEY_BITS`."""
     try:
         key = load_pem_private_key(pem.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        # The library's message may quote what it was given; the cause is left out on purpose.
+        # The library's message may quote the key, so the cause is left out.
         raise Internal(f"runner.privateKey is not a private key in PEM ({type(error).__name__})") from None
     if not isinstance(key, RSAPrivateKey) or key.key_size < MINIMUM_KEY_BITS:
         raise Internal(f"runner.privateKey must be an RSA key of at least {MINIMUM_KEY_BITS} bits")
@@ -28,7 +29,7 @@ def parse_private_key(pem: str) -> RSAPrivateKey:
 
 
 def parse_public_key(pem: str) -> RSAPublicKey:
-    """The key in `pem`. Raises Internal where it is no RSA key."""
+    """The key in `pem`. Raises Internal if it is not an RSA key."""
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm) as error:

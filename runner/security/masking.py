@@ -1,15 +1,15 @@
-"""Masks over what looks like a credential, for text that others wrote: a library's message, a log's last lines.
+"""Masks for everything that looks like a credential, in text from elsewhere: a library's message, a log's last lines.
 
-They are a second fence. The first is that no code of ours passes a secret on.
+This is the second protection. The first is that no code logs or prints a secret.
 """
 
 from __future__ import annotations
 
 import re
 
-# None of them reaches over a double quote, so a masked line of JSON is still one.
+# No pattern matches across a double quote, so a masked line of JSON is still JSON.
 _MASKS = (
-    (re.compile(r"(?<=://)[^/\s\"]+(?=@)"), "***"),  # user and password in a URL, whichever of them has an @
+    (re.compile(r"(?<=://)[^/\s\"]+(?=@)"), "***"),  # user and password in a URL, also with an @ in either of them
     (re.compile(r"-----BEGIN [^-]*PRIVATE KEY-----[^\"]*?(?:-----END [^-]*-----|(?=\")|\Z)"), "***"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "***"),  # a JWT
     (
@@ -18,7 +18,7 @@ _MASKS = (
             re.IGNORECASE,
         ),
         r"\1***",
-    ),  # what signs a download
+    ),  # the signature of a download URL
 )
 
 

@@ -1,7 +1,7 @@
-"""Result tokens: what a job shows when it publishes. RS256, for one run, valid as long as the job can live.
+"""Result tokens, with which a job publishes its results. RS256, for one run, valid for as long as the job may last.
 
-They are put together here, since signing one is the dearest part of making a job, and PyJWT adds a third to it. What
-verifies them in the tests is PyJWT.
+They are encoded here and not by PyJWT: signing is the most expensive part of creating a job, and PyJWT takes a third
+longer. The tests verify them with PyJWT.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _HEADER = _base64url(b'{"typ":"JWT","alg":"RS256"}')
 
 
 class Signer:
-    """Holds the runner's key and signs. Thread-safe; the key is parsed once."""
+    """Signs with the runner's private key. Thread-safe; the key is parsed once."""
 
     def __init__(self, private_key: str, issuer: str, clock: Callable[[], float]) -> None:
         self._key = parse_private_key(private_key)
@@ -36,7 +36,7 @@ class Signer:
         self._clock = clock
 
     def sign(self, claims: TokenClaims) -> str:
-        """A JWT with the contract's claims, and with `sub` (the job), `run_id` and `jti`, which bind it to its run."""
+        """A JWT with the contract's claims, and with `sub` (the job), `run_id` and `jti`, which tie it to its run."""
         now = int(self._clock())
         signed_claims = {
             "iat": now,

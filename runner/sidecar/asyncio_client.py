@@ -1,7 +1,7 @@
 """The sidecar's client for servers that run on asyncio: the same frames, one connection for one command.
 
 It never blocks, so one thread can have many commands in flight: connecting to a Unix socket never waits
-(`runner.sidecar.client.connect`), and the event loop does the rest. An exchange takes 55 µs of CPU on this side. The
+(`runner.sidecar.client.connect`), and the event loop waits for the rest. An exchange costs 55 µs of CPU here. The
 blocking client in a pool of sixteen threads took 70 to 230 µs on the same two cores, most of it for switching threads.
 """
 
@@ -22,13 +22,13 @@ F = TypeVar("F")
 
 
 class AsyncioClient:
-    """Talks to the sidecar at `path`, from the event loop it is used in; holds no connection between calls."""
+    """A client of the sidecar at `path`, for one event loop. Holds no connection between calls."""
 
     def __init__(self, path: str, clock: Clock) -> None:
         self._path = path
         self._clock = clock
         self._policy: tuple[float, RequestPolicy] | None = None
-        self._asking = asyncio.Lock()
+        self._refreshing = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"AsyncioClient({self._path!r})"
@@ -36,7 +36,7 @@ class AsyncioClient:
     async def submit(
         self, request_type: str, request: Request, deadline: float, trace_id: str
     ) -> tuple[JobResult, ...]:
-        """Have the request carried out. `deadline` is on the monotonic clock. Raises our errors, never others."""
+        """Submit the request. `deadline` is on the monotonic clock. Raises OrchestratorError, nothing else."""
         frame = submission(request_type, request, deadline, trace_id)
         return (await self._call(frame, frames.Accepted, deadline)).jobs
 
@@ -48,11 +48,11 @@ class AsyncioClient:
         """The request policy, at most `POLICY_LIFETIME` seconds old."""
         known = self._policy
         if known is None or self._clock.monotonic() > known[0]:
-            async with self._asking:
+            async with self._refreshing:
                 known = self._policy
                 if known is None or self._clock.monotonic() > known[0]:
-                    asked = await self._call(frames.GetPolicy(), frames.Policy, deadline)
-                    known = self._policy = (self._clock.monotonic() + POLICY_LIFETIME, asked.policy)
+                    reply = await self._call(frames.GetPolicy(), frames.Policy, deadline)
+                    known = self._policy = (self._clock.monotonic() + POLICY_LIFETIME, reply.policy)
         return known[1]
 
     async def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
@@ -72,7 +72,7 @@ class AsyncioClient:
 
 
 async def _receive_frame(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bytes:
-    """The body of one frame; most arrive in one piece. Raises Unavailable where the other side ends early."""
+    """The body of one frame; most arrive in one piece. Raises Unavailable if the connection ends early."""
     received = await _receive(loop, connection)
     while len(received) < frames.HEADER.size:
         received += await _receive(loop, connection)
@@ -85,5 +85,5 @@ async def _receive_frame(loop: asyncio.AbstractEventLoop, connection: socket.soc
 async def _receive(loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bytearray:
     received = await loop.sock_recv(connection, 65536)
     if not received:
-        raise Unavailable("the runner went away while it had the request in hand; repeat the request")
+        raise Unavailable("the runner went away with the request in flight; repeat the request")
     return bytearray(received)

@@ -1,9 +1,9 @@
 """The sidecar's client: one command, one connection, one answer within the deadline.
 
-A connection for each command costs about 0.1 ms more than a kept one, and buys what a pool of kept ones cannot give:
-whichever worker runs first takes the next connection, so the load spreads evenly whoever connects, and a worker that
-dies takes along only the commands in its hands. The socket's own backlog is the bounded queue: when it is full,
-connecting fails at once, and that is `busy`.
+A connection for each command costs about 0.1 ms more than a kept one. In return, any worker with a free greenlet
+accepts the next connection, so the load spreads evenly over the workers, and a worker that dies loses only the commands
+that it has in flight. The socket's own backlog is the bounded queue: when it is full, connecting fails at once, and
+that is `busy`.
 """
 
 from __future__ import annotations
@@ -34,26 +34,27 @@ F = TypeVar("F")
 
 
 class Client:
-    """Talks to the sidecar at `path`. Thread-safe; holds no connection between calls."""
+    """A client of the sidecar at `path`. Thread-safe; holds no connection between calls."""
 
     def __init__(self, path: str, clock: Clock) -> None:
         self._path = path
         self._clock = clock
         self._policy: tuple[float, RequestPolicy] | None = None
-        self._lock = threading.Lock()  # never held while anything is waited for
+        self._lock = threading.Lock()  # never held during a wait
         self._pinging: Callable[[Deadline], frames.Pong] | None = None
 
     def __repr__(self) -> str:
         return f"Client({self._path!r})"
 
     def submit(self, request_type: str, request: Request, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
-        """Have the request carried out. `deadline` is on the monotonic clock. Raises our errors, never others."""
+        """Submit the request. `deadline` is on the monotonic clock. Raises OrchestratorError, nothing else."""
         return self._call(submission(request_type, request, deadline, trace_id), frames.Accepted, deadline).jobs
 
     def ping(self, deadline: float) -> frames.Pong:
         """Raises Unavailable unless the sidecar and its drivers are ready.
 
-        To say so they ask their clusters; so one at a time asks, and whoever comes meanwhile hears the same.
+        Each ping has the drivers send requests to their clusters. So there is one at a time, and callers that come
+        meanwhile share its result.
         """
         with self._lock:
             pinging = self._pinging = self._pinging or concurrency.start_thread(lambda: self._ping(deadline))
@@ -95,26 +96,26 @@ class Client:
 
 
 def submission(request_type: str, request: Request, deadline: float, trace_id: str) -> frames.Submit:
-    """The frame that has a request carried out."""
+    """The frame that submits a request."""
     encoded = msgspec.json.encode(request)
     return frames.Submit(request_type=request_type, request=encoded, deadline=deadline, trace_id=trace_id)
 
 
 def expect(reply: frames.Reply, expected: type[F]) -> F:
-    """The reply, where it is one of that type. Raises what the runner refused with, Internal for any other."""
+    """The reply, if it is of that type. Raises the error in a refusal, and Internal for a reply of another type."""
     if isinstance(reply, frames.Refused):
         raise reply.error()
     if not isinstance(reply, expected):
-        raise Internal(f"the runner answered {type(reply).__name__} where {expected.__name__} was due")
+        raise Internal(f"the runner answered {type(reply).__name__}, not {expected.__name__}; run one release of both")
     return reply
 
 
 def connect(path: str) -> socket.socket:
-    """A connection, made at once or not at all, that does not block.
+    """A non-blocking connection. Connecting succeeds or fails at once.
 
-    A full backlog is EAGAIN to a socket that does not block (connect(2)): that is Busy. Raises OSError otherwise.
+    Raises Busy if the backlog is full, which is EAGAIN for a non-blocking socket (connect(2)); else OSError.
     """
-    # Non-blocking from its birth: each change of mode later is a system call that lets go of the interpreter's lock.
+    # Created as non-blocking: changing the mode later is a system call, which releases the interpreter's lock.
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         connection.connect(path)
@@ -129,20 +130,20 @@ def connect(path: str) -> socket.socket:
 
 
 def explain(error: OSError, path: str) -> str:
-    """What a failed exchange means, and what to do about it."""
+    """The error text for a failed exchange: what happened, and what to do next."""
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return f"no runner listens at {path}; start one with `python -m runner serve`"
     if isinstance(error, PermissionError):
         return f"the socket {path} belongs to another user; run functions and runner as one user"
     if isinstance(error, ConnectionError):
-        return f"the runner went away while it had the request in hand ({error}); repeat the request"
+        return f"the runner went away with the request in flight ({error}); repeat the request"
     return f"the runner cannot be reached at the moment ({error}); repeat the request"
 
 
 def receive_frame(connection: socket.socket, deadline: Deadline) -> bytes:
     """The body of one frame; most arrive in one piece.
 
-    Raises Unavailable where the other side ends early, TimeoutError where the frame is not there in time.
+    Raises Unavailable if the connection ends early, TimeoutError if the frame is not complete by the deadline.
     """
     received = _some(connection, 65536, deadline)
     while len(received) < frames.HEADER.size:
@@ -159,19 +160,19 @@ def receive_frame(connection: socket.socket, deadline: Deadline) -> bytes:
 def _some(connection: socket.socket, size: int, deadline: Deadline) -> bytes:
     received = concurrency.receive(connection, size, deadline)
     if not received:
-        raise Unavailable("the runner went away while it had the request in hand; repeat the request")
+        raise Unavailable("the runner went away with the request in flight; repeat the request")
     return received
 
 
 def refuse_stranger(connection: socket.socket) -> None:
-    """Raises PermissionError unless the other side is our own user or root."""
+    """Raises PermissionError unless the peer is a process of this process's user or of root."""
     (_, uid) = peer(connection)
     if uid not in (os.geteuid(), 0):
-        raise PermissionError(f"the other side of the socket is user {uid}")
+        raise PermissionError(f"the peer of the socket is user {uid}, not user {os.geteuid()} or root")
 
 
 def peer(connection: socket.socket) -> tuple[int, int]:
-    """The other side's process and user; of a listener's, the process that began to listen (SO_PEERCRED, unix(7))."""
+    """The peer's process id and user id. The process of a listening peer is the one that called listen(2) (unix(7))."""
     credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
     (pid, uid, _) = _PEER.unpack(credentials)
     return pid, uid

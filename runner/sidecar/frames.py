@@ -1,8 +1,8 @@
-"""What functions and sidecar say to each other: values to bytes and back, and no I/O.
+"""The protocol between functions and sidecar: values to bytes and back, without I/O.
 
 One connection carries one request and one reply, each a frame: four bytes with the length of what follows (big-endian,
-at most `MAX_FRAME`), then a tagged struct in msgpack. The struct's `version` changes only with its meaning: fields may
-be added, since both sides skip what they don't know, so that two versions can run side by side during a rollout.
+at most `MAX_FRAME`), then a tagged struct in msgpack. The struct's `version` changes only when a
+field's meaning does. Fields may be added, since a decoder skips unknown ones, so two releases can run side by side.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Submit(Frame, frozen=True, tag="submit"):
 
 
 class Ping(Frame, frozen=True, tag="ping"):
-    """Are you there, and can jobs be made?"""
+    """Asks whether jobs can be created now."""
 
     deadline: float
 
@@ -53,7 +53,7 @@ class Accepted(Frame, frozen=True, tag="accepted"):
 
 
 class Refused(Frame, frozen=True, tag="refused"):
-    """An error of ours, as values."""
+    """An OrchestratorError, as values."""
 
     code: str
     detail: str
@@ -62,7 +62,7 @@ class Refused(Frame, frozen=True, tag="refused"):
 
     @classmethod
     def of(cls, error: OrchestratorError) -> Refused:
-        """What the other side needs to raise the same error."""
+        """The frame from which `error` makes the same error again."""
         return cls(code=error.code, detail=error.detail, retry_after=error.retry_after, problems=error.problems)
 
     def error(self) -> OrchestratorError:
@@ -71,7 +71,7 @@ class Refused(Frame, frozen=True, tag="refused"):
 
 
 class Pong(Frame, frozen=True, tag="pong"):
-    """The drivers that are ready, and which process says so."""
+    """The drivers that are ready, and the worker's process id."""
 
     drivers: tuple[str, ...]
     pid: int
@@ -92,10 +92,10 @@ _replies = msgspec.msgpack.Decoder[Reply](Reply)
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame with its length in front. Raises TooLarge over `MAX_FRAME`, which the other side would not read."""
+    """The frame with its length in front. Raises TooLarge over `MAX_FRAME`, which the receiver would refuse."""
     body = _encoder.encode(frame)
     if len(body) > MAX_FRAME:
-        raise TooLarge(f"the request has {len(body)} bytes with all its fields; {MAX_FRAME} are taken")
+        raise TooLarge(f"the request has {len(body)} bytes with all its fields; {MAX_FRAME} are accepted")
     return HEADER.pack(len(body)) + body
 
 
@@ -103,18 +103,18 @@ def length(header: bytes) -> int:
     """How many bytes follow the header. Raises Unavailable over `MAX_FRAME`."""
     size: int = HEADER.unpack(header)[0]
     if size > MAX_FRAME:
-        raise Unavailable(f"a frame of {size} bytes: the other side is not an Orchestrator of this version")
+        raise Unavailable(f"a frame of {size} bytes is over the bound; run the same release of functions and sidecar")
     return size
 
 
 def decode_request(body: bytes) -> Request:
-    """A frame from a function. Raises Unavailable for another version's, or none."""
+    """A frame from a function. Raises Unavailable if it is of another version, or not a frame."""
     request: Request = _decode(_requests, body)
     return request
 
 
 def decode_reply(body: bytes) -> Reply:
-    """A frame from the sidecar. Raises Unavailable for another version's, or none."""
+    """A frame from the sidecar. Raises Unavailable if it is of another version, or not a frame."""
     reply: Reply = _decode(_replies, body)
     return reply
 
@@ -123,7 +123,7 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], body: bytes) -> Any:
     try:
         frame = decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise Unavailable("functions and sidecar do not understand each other; run the same release of both") from error
+        raise Unavailable("a frame could not be decoded; run the same release of functions and sidecar") from error
     if frame.version != VERSION:
-        raise Unavailable(f"the other side speaks version {frame.version}, this one {VERSION}; finish the rollout")
+        raise Unavailable(f"a frame has version {frame.version}, this process needs {VERSION}; finish the rollout")
     return frame

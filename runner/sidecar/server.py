@@ -1,6 +1,6 @@
-"""The sidecar's answers: a frame in, a frame out. What it calls may block; what it decides is in `runner.commands`.
+"""The sidecar's server: a frame in, a frame out. Drivers may block; decisions are made in `runner.commands`.
 
-frame ─▶ decode ─▶ plan ─▶ each action ─▶ its pool's driver ─▶ what became of it
+frame ─▶ decode ─▶ plan ─▶ each action ─▶ its pool's driver ─▶ job results ─▶ frame
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger("orchestrator.sidecar")
 
 
 class Sidecar:
-    """Answers one frame at a time, from as many threads as it is asked by."""
+    """Answers frames. Thread-safe."""
 
     def __init__(self, config: Config, drivers: Mapping[str, Driver], clock: Clock) -> None:
         self._config = config
@@ -49,15 +49,15 @@ class Sidecar:
         except OrchestratorError as error:
             return frames.Refused.of(error)
         except Exception:
-            log.exception("a command failed for a reason of ours")
-            return frames.Refused.of(Internal("the runner failed on this request; its log has the reason"))
+            log.exception("a command failed with an internal error")
+            return frames.Refused.of(Internal("internal error; the runner's log has the reason"))
 
     def _answer(self, frame: frames.Request) -> frames.Reply:
         if isinstance(frame, frames.Submit):
             return self._submit(frame)
         if isinstance(frame, frames.Ping):
             for driver in self._drivers.values():
-                Deadline(frame.deadline, self._clock).check("asking the clusters")  # its caller has gone
+                Deadline(frame.deadline, self._clock).check("checking the drivers")  # the client has gone
                 driver.check()
             return frames.Pong(drivers=tuple(self._drivers), pid=os.getpid())
         return frames.Policy(policy=self._policy)
@@ -84,14 +84,14 @@ class Sidecar:
 
     def _carry_out(self, frame: frames.Submit) -> tuple[JobResult, ...]:
         deadline = Deadline(frame.deadline, self._clock)
-        if deadline.left <= 0:  # its caller has gone
+        if deadline.left <= 0:  # the client has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
         request = self._decoders[frame.request_type].decode(frame.request)
-        placed: list[JobResult] = []
+        results: list[JobResult] = []
         for action in plan(request, self._config):
-            deadline.check("placing the jobs")
-            placed.extend(self._act(action, deadline))
-        return tuple(placed)
+            deadline.check("creating the jobs")
+            results.extend(self._act(action, deadline))
+        return tuple(results)
 
     def _act(self, action: Action, deadline: Deadline) -> tuple[JobResult, ...]:
         if isinstance(action, JobSpec):
@@ -101,13 +101,13 @@ class Sidecar:
         return self._stop(action, deadline)
 
     def _stop(self, cancellation: Cancellation, deadline: Deadline) -> tuple[JobResult, ...]:
-        """A cancellation names no pool: look for the job everywhere, and only if it is nowhere, mark it everywhere."""
+        """Stop the job with every driver, since a cancellation names no pool. If no driver has it, write tombstones."""
         for tombstone in (False, True):
-            placed = tuple(
+            results = tuple(
                 JobResult(name=cancellation.name, driver=driver.name, state=state)
                 for driver in self._drivers.values()
                 if (state := driver.cancel(cancellation, deadline, tombstone=tombstone))
             )
-            if placed:
-                return placed
-        raise Internal(f"no driver took the cancellation of {cancellation.name}")
+            if results:
+                return results
+        raise Internal(f"no driver accepted the cancellation of {cancellation.name}; repeat the request")

@@ -1,4 +1,4 @@
-"""The servers, started once, and the requests to send to them."""
+"""The servers, which are started once for all tests, and the requests to send to them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def sidecar_socket(
 
 @pytest.fixture(scope="package")
 def servers(serve: Callable[..., Server], sidecar_socket: Path) -> dict[str, Server]:
-    """One function alone, and all of them; both wait for the same sidecar."""
+    """One function alone, and the bundle; both use the same sidecar."""
     started = {name: serve(f"functions.{name}:app", sidecar_socket) for name in ("analysis", "bundle")}
     for name, server in started.items():
         eventually(server.ready, f"{name} is ready", 30)
@@ -77,7 +77,7 @@ def servers(serve: Callable[..., Server], sidecar_socket: Path) -> dict[str, Ser
 def obedient_socket(
     processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
 ) -> Path:
-    """A sidecar that is slow or fails as it is told, see `tests.doubles.obedient_sidecar`."""
+    """A sidecar that is slow or fails as a request's run id says, see `tests.doubles.obedient_sidecar`."""
     directory = tmp_path_factory.mktemp("s")
     processes.sidecar(write_config(directory), "tests.doubles.obedient_sidecar")
     return directory / "runner.sock"
@@ -85,14 +85,14 @@ def obedient_socket(
 
 @pytest.fixture(scope="package")
 def obedient(serve: Callable[..., Server], obedient_socket: Path) -> Server:
-    """A function with that sidecar."""
+    """A function that uses the sidecar at `obedient_socket`."""
     server = serve("functions.analysis:app", obedient_socket)
     eventually(server.ready, "it is ready", 30)
     return server
 
 
 class Slow(msgspec.Struct, frozen=True):
-    """An answer, or the end without one, and how long it took."""
+    """The answer, None if the connection ended without one; and the seconds until then."""
 
     answer: Answer | None
     seconds: float
@@ -102,12 +102,12 @@ class Slow(msgspec.Struct, frozen=True):
 def slowly(
     obedient: Server, token: Callable[..., str], sample: Callable[[str], dict[str, Any]]
 ) -> Iterator[dict[str, Future[Slow]]]:
-    """Slow bodies and a slow runner, all under way at the same time, since each takes as long as patience does."""
+    """Slow bodies and a slow runner, all at the same time, since each lasts until a timeout."""
     path, known = "/tasks/analysis", {"Authorization": f"Bearer {token()}"}
     long = head("POST", path, known | {"Content-Length": "100000"})
     chunks = head("POST", path, known | {"Transfer-Encoding": "chunked"})
     slow_run = json.dumps(sample("analysis") | {"run_id": "wait-12000-x"}).encode()
-    ways = {
+    slow_requests = {
         "half a head": (long[:20], b""),
         "silence": (long, b""),
         "a byte now and then": (long, b" "),
@@ -115,16 +115,16 @@ def slowly(
         "a slow runner": (request("POST", path, slow_run, known), b""),
     }
     with ThreadPoolExecutor() as pool:
-        yield {name: pool.submit(send_slowly, obedient.port, *way) for name, way in ways.items()}
+        yield {name: pool.submit(send_slowly, obedient.port, *parts) for name, parts in slow_requests.items()}
 
 
 def send_slowly(port: int, first: bytes, again: bytes) -> Slow:
-    """Send `first`, and `again` now and then until there is an answer."""
+    """Send `first`, then `again` every 0.2 s until there is an answer."""
     began = time.monotonic()
     with Connection(port) as connection:
         connection.send(first)
         while not connection.hears(0.2):
-            assert time.monotonic() - began < 30, "it was never given up"
+            assert time.monotonic() - began < 30, "no timeout ended it"
             connection.send(again)
         answer = None
         with suppress(EOFError):
@@ -139,7 +139,7 @@ def bundle(servers: dict[str, Server]) -> Server:
 
 @pytest.fixture
 def payload(sample: Callable[[str], dict[str, Any]]) -> Callable[..., dict[str, Any]]:
-    """A request that nobody has sent before: `payload("analysis_run", checks=[])` with some fields replaced."""
+    """A request with a new run id, and with the given fields replaced: `payload("analysis_run", checks=[])`."""
 
     def make(request_type: str = "analysis_run", **fields: Any) -> dict[str, Any]:
         sizes = {"version": "dev", "cpu_limit": "100", "memory_limit": "64"}
@@ -159,7 +159,7 @@ def payload(sample: Callable[[str], dict[str, Any]]) -> Callable[..., dict[str, 
 
 @pytest.fixture
 def post(bundle: Server, token: Callable[..., str]) -> Callable[..., Answer]:
-    """The answer to one POST, with a good token unless other headers are given."""
+    """The answer to one POST, with a valid token unless `authorize` is False."""
 
     def send(
         body: Any, path: str = "/tasks/analysis", *, port: int = bundle.port, authorize: bool = True, **headers: str

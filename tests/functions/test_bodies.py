@@ -1,4 +1,4 @@
-"""Bodies of every sort: chunked, too large, untruthful about their length, broken off, and slow."""
+"""Bodies: chunked, too large, of another length than declared, cut off, and slow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runner.payloads import MAX_BODY
 from tests.functions.conftest import Server
 from tests.wire import Answer, Connection, chunked, head, request
 
-pytestmark = pytest.mark.usefixtures("slowly")  # begins here, so that `test_too_slow` need not wait for its end
+pytestmark = pytest.mark.usefixtures("slowly")  # starts the slow requests now, so that `test_too_slow` waits less
 
 PATH = "/tasks/analysis"
 Payload = Callable[..., dict[str, Any]]
@@ -35,7 +35,7 @@ def body(payload: Payload) -> bytes:
     return json.dumps(payload()).encode()
 
 
-def test_a_task_of_megabytes_is_carried_out(bundle: Server, headers: dict[str, str], payload: Payload) -> None:
+def test_a_request_of_two_megabytes_is_accepted(bundle: Server, headers: dict[str, str], payload: Payload) -> None:
     task = payload("autofix_run")
     occurrence = {"path": "src/a.py", "position": {"begin": {"line": 1, "column": 2}, "end": {"line": 3, "column": 4}}}
     task["autofixer"]["autofixes"] = [{"issue_code": "PYL-1", "occurrences": [occurrence] * 25_000}]
@@ -46,7 +46,7 @@ def test_a_task_of_megabytes_is_carried_out(bundle: Server, headers: dict[str, s
 
 
 @pytest.mark.parametrize("size", [1, 7, 1024, 100_000])
-def test_a_chunked_body_is_read_whatever_its_chunks(
+def test_a_chunked_body_is_read_with_chunks_of_any_size(
     bundle: Server, chunked_headers: dict[str, str], body: bytes, size: int
 ) -> None:
     chunks = [body[at : at + size] for at in range(0, len(body), size)]
@@ -54,7 +54,7 @@ def test_a_chunked_body_is_read_whatever_its_chunks(
         assert connection.ask(head("POST", PATH, chunked_headers) + chunked(*chunks)).status == 201
 
 
-def test_a_chunked_body_may_come_in_pieces_with_extensions_and_trailers(
+def test_a_chunked_body_may_arrive_in_pieces_with_extensions_and_trailers(
     bundle: Server, chunked_headers: dict[str, str], body: bytes
 ) -> None:
     with Connection(bundle.port) as connection:
@@ -120,19 +120,19 @@ def test_an_oversized_length_is_refused_before_anything_is_read(
     assert time.monotonic() - began < 5
 
 
-def test_an_oversized_body_that_is_sent_at_once_still_gets_its_answer(bundle: Server, headers: dict[str, str]) -> None:
+def test_an_oversized_body_sent_with_its_head_still_gets_its_answer(bundle: Server, headers: dict[str, str]) -> None:
     with Connection(bundle.port) as connection:
-        with suppress(ConnectionError):  # the answer is given, and the connection closed, while we still send
+        with suppress(ConnectionError):  # the server answers and closes before the whole body is sent
             connection.send(request("POST", PATH, b" " * (MAX_BODY + 1), headers))
         refused(connection.answer(), 413, "too_large")
 
 
-def test_the_bound_itself_is_still_read(bundle: Server, headers: dict[str, str]) -> None:
+def test_a_body_of_exactly_the_bound_is_read(bundle: Server, headers: dict[str, str]) -> None:
     with Connection(bundle.port) as connection:
         refused(connection.ask(request("POST", PATH, b" " * MAX_BODY, headers)), 400, "malformed")
 
 
-def test_a_body_shorter_than_its_length_is_malformed_once_the_client_has_ended_it(
+def test_a_body_shorter_than_its_length_is_malformed_once_the_client_has_half_closed(
     bundle: Server, headers: dict[str, str], body: bytes
 ) -> None:
     with Connection(bundle.port) as connection:
@@ -144,7 +144,7 @@ def test_a_body_shorter_than_its_length_is_malformed_once_the_client_has_ended_i
         assert connection.at_end()
 
 
-def test_what_follows_a_body_longer_than_its_length_is_no_part_of_it(
+def test_bytes_after_the_declared_length_are_not_part_of_the_body(
     bundle: Server, headers: dict[str, str], body: bytes
 ) -> None:
     with Connection(bundle.port) as connection:
@@ -156,7 +156,7 @@ def test_what_follows_a_body_longer_than_its_length_is_no_part_of_it(
         assert connection.at_end()
 
 
-def test_a_client_that_asks_first_is_told_to_go_on(bundle: Server, headers: dict[str, str], body: bytes) -> None:
+def test_expect_100_continue_is_answered_before_the_body(bundle: Server, headers: dict[str, str], body: bytes) -> None:
     expecting = headers | {"Content-Length": str(len(body)), "Expect": "100-continue"}
     with Connection(bundle.port) as connection:
         assert connection.ask(head("POST", PATH, expecting)).status == 100

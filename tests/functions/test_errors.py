@@ -1,4 +1,4 @@
-"""The error table over HTTP: every code, from whatever end it comes, as problem+json."""
+"""The error table over HTTP: every code, from the runner or from the function itself, as problem+json."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.wire import Answer
 Post = Callable[..., Answer]
 Payload = Callable[..., dict[str, Any]]
 
-HELPED_BY_A_REPEAT = {"busy", "unavailable", "timeout", "internal"}
+RETRYABLE = {"busy", "unavailable", "timeout", "internal"}
 
 
 @pytest.mark.parametrize("code", TABLE)
-def test_whatever_the_runner_says_is_answered_by_the_table(
+def test_every_error_of_the_runner_is_answered_as_the_table_says(
     obedient: Server, post: Post, payload: Payload, code: str
 ) -> None:
     answer = post(payload(run_id=f"raise-{code}-{'x' * 8}"), port=obedient.port)
@@ -28,21 +28,21 @@ def test_whatever_the_runner_says_is_answered_by_the_table(
         TABLE[code].title,
     )
     assert answer.problem["detail"] == "the run's id demands this error"
-    assert ("retry-after" in answer.headers) == (code in HELPED_BY_A_REPEAT)
+    assert ("retry-after" in answer.headers) == (code in RETRYABLE)
     assert ("www-authenticate" in answer.headers) == (code == "unauthenticated")
     assert answer.problem.get("errors") == (
         [{"pointer": "/run_id", "message": "is not wanted"}] if code == "invalid" else None
     )
 
 
-def test_a_defect_is_internal_and_says_nothing_of_itself(obedient: Server, post: Post, payload: Payload) -> None:
+def test_an_unexpected_exception_is_internal_and_not_described(obedient: Server, post: Post, payload: Payload) -> None:
     answer = post(payload(run_id="raise-defect-x"), port=obedient.port)
     assert (answer.status, answer.problem["code"]) == (500, "internal")
     assert "RuntimeError" not in answer.body.decode()
     assert "the run's id demands this error" not in answer.body.decode()
 
 
-def test_after_a_defect_the_next_request_is_served(obedient: Server, post: Post, payload: Payload) -> None:
+def test_after_an_internal_error_the_next_request_is_served(obedient: Server, post: Post, payload: Payload) -> None:
     post(payload(run_id="raise-defect-y"), port=obedient.port)
     assert post(payload(), port=obedient.port).status == 201
 
@@ -64,7 +64,7 @@ def test_a_body_that_is_no_request_is_refused(post: Post, body: bytes, status: i
     assert (answer.status, answer.problem["code"]) == (status, code)
 
 
-def test_all_bad_fields_are_named_not_the_first(post: Post, payload: Payload) -> None:
+def test_all_bad_fields_are_named_not_only_the_first(post: Post, payload: Payload) -> None:
     answer = post(payload(run_id="../x", run_serial="one", checks=[]))
     assert answer.status == 422
     assert {each["pointer"] for each in answer.problem["errors"]} == {"/run_id", "/run_serial", "/checks"}
@@ -79,7 +79,7 @@ def test_another_request_under_a_known_name_is_a_conflict(post: Post, payload: P
     assert f"analysis-s0-{first['run_id']}-1" in answer.problem["detail"]
 
 
-def test_an_argument_that_could_not_be_executed_is_too_large(post: Post, payload: Payload) -> None:
+def test_an_argument_over_the_kernel_s_limit_is_too_large(post: Post, payload: Payload) -> None:
     answer = post(payload(config={"version": 1, "exclude_patterns": ["x" * 200_000]}))
     assert (answer.status, answer.problem["code"]) == (413, "too_large")
 
@@ -91,7 +91,7 @@ def test_another_media_type_is_refused(post: Post, payload: Payload, media: str)
 
 
 @pytest.mark.parametrize("media", ["application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.atlas+json"])
-def test_json_by_any_of_its_names_is_taken(post: Post, payload: Payload, media: str) -> None:
+def test_every_media_type_of_json_is_accepted(post: Post, payload: Payload, media: str) -> None:
     assert post(payload(), Content_Type=media).status == 201
 
 
@@ -105,13 +105,13 @@ def test_no_error_repeats_a_secret_of_the_request(post: Post, payload: Payload) 
 
 
 @pytest.mark.parametrize("given", ["trace-1", "a" * 128, "A.b_c-9"])
-def test_a_decent_request_id_is_echoed(post: Post, payload: Payload, given: str) -> None:
+def test_a_valid_request_id_is_echoed(post: Post, payload: Payload, given: str) -> None:
     assert post(payload(), X_Request_ID=given).headers["x-request-id"] == given
     assert post(b"{", X_Request_ID=given).problem["request_id"] == given
 
 
 @pytest.mark.parametrize("given", ["", "a" * 129, "a b", "ü", '"><script>'])
-def test_another_request_id_is_replaced(post: Post, payload: Payload, given: str) -> None:
+def test_an_invalid_request_id_is_replaced(post: Post, payload: Payload, given: str) -> None:
     answers = [post(payload(), X_Request_ID=given) for _ in range(2)]
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert given not in ids

@@ -1,4 +1,4 @@
-"""What starting a function costs: it is scaled from zero."""
+"""What a function imports when it starts. It is scaled from zero, so it must start fast."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEAVY = (
 
 
 @pytest.mark.parametrize("function", ["analysis", "bundle"])
-def test_importing_a_function_brings_in_no_cluster_and_nothing_heavy(function: str) -> None:
+def test_importing_a_function_imports_no_driver_and_no_heavy_library(function: str) -> None:
     loaded = _loaded_by(f"functions.{function}")
     assert "falcon" in loaded
     assert [name for name in loaded if name.startswith(HEAVY)] == []

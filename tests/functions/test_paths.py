@@ -1,4 +1,4 @@
-"""Every path and spelling of the wire contract, each function alone or all in one."""
+"""Every path and spelling of the wire contract, for one function alone and for the bundle."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_every_request_type_has_a_function_that_serves_its_paths_alone(name: str
 
 @pytest.mark.parametrize("prefix", ["", "/apps/an-app"])
 @pytest.mark.parametrize("path", PATHS)
-def test_every_path_and_spelling_takes_its_request(post: Post, payload: Payload, path: str, prefix: str) -> None:
+def test_every_path_and_spelling_accepts_its_request(post: Post, payload: Payload, path: str, prefix: str) -> None:
     answer = post(payload(PATHS[path]), prefix + path, X_Installation_ID="17")
     status, state = STATES.get(PATHS[path], (201, "created"))
     assert (answer.status, answer.json["jobs"][0]["state"]) == (status, state)
 
 
-def test_made_is_201_and_a_repeat_is_200_of_the_same_jobs(post: Post, payload: Payload) -> None:
+def test_a_new_request_is_201_and_its_repeat_is_200_with_the_same_jobs(post: Post, payload: Payload) -> None:
     body = payload()
     first, second = post(body), post(body)
     name = f"analysis-s0-{body['run_id']}-1"
@@ -64,7 +64,7 @@ def test_made_is_201_and_a_repeat_is_200_of_the_same_jobs(post: Post, payload: P
     assert first.headers["content-type"] == "application/json"
 
 
-def test_a_repeat_with_one_check_more_makes_the_missing_job_only(post: Post, payload: Payload) -> None:
+def test_a_repeat_with_one_more_check_creates_only_the_missing_job(post: Post, payload: Payload) -> None:
     one = payload()
     two = one | {"checks": [one["checks"][0], one["checks"][0] | {"check_seq": "2"}]}
     post(one)
@@ -73,7 +73,9 @@ def test_a_repeat_with_one_check_more_makes_the_missing_job_only(post: Post, pay
     assert [job["state"] for job in answer.json["jobs"]] == ["exists", "created"]
 
 
-def test_a_check_cancelled_before_it_comes_is_answered_200_and_cancelled(post: Post, payload: Payload) -> None:
+def test_a_check_cancelled_before_its_request_arrives_is_answered_200_and_cancelled(
+    post: Post, payload: Payload
+) -> None:
     analysis = payload()
     meta = {"run_id": analysis["run_id"], "run_serial": "0", "check_seq": "1"}
     cancelled = post(payload("cancel_check_run", analysis_meta=meta), "/tasks/cancel-check")
@@ -112,18 +114,18 @@ def test_an_unknown_method_is_refused(bundle: Server) -> None:
     assert answer.problem["code"] in ("malformed", "method_not_allowed")
 
 
-def test_liveness_asks_nobody_and_readiness_asks_the_sidecar(bundle: Server) -> None:
+def test_liveness_checks_the_process_and_readiness_checks_the_sidecar(bundle: Server) -> None:
     assert bundle.get("/livez").json == {"status": "ok"}
     assert bundle.get("/readyz").json == {"status": "ok", "drivers": ["memory"]}
 
 
-def test_without_a_sidecar_the_function_lives_and_is_not_ready(
+def test_without_a_sidecar_the_function_is_live_and_not_ready(
     serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory, post: Post, payload: Payload
 ) -> None:
     from tests.processes import eventually
 
     alone = serve("functions.analysis:app", tmp_path_factory.mktemp("none") / "runner.sock")
-    eventually(lambda: _alive(alone), "it lives")
+    eventually(lambda: _alive(alone), "it is live")
     for answer in (alone.get("/readyz"), post(payload(), port=alone.port)):
         assert (answer.status, answer.problem["code"]) == (503, "unavailable")
         assert int(answer.headers["retry-after"]) >= 1

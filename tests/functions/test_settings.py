@@ -12,19 +12,19 @@ from tests.processes import Processes, eventually, free_port
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "messages"),
     [
         ({"ORCHESTRATOR_HTTP": '{"bind": "x", "workers": 0}'}, ("/http/bind must be", "/http/workers must be")),
         ({"ORCHESTRATOR_HTTP": ""}, ("ORCHESTRATOR_HTTP is empty", "python -m runner section http")),
         ({"ORCHESTRATOR_HTTP_WORKERS": "2"}, ("ORCHESTRATOR_HTTP_WORKERS is no longer read", "http.workers")),
     ],
 )
-def test_a_wrong_variable_ends_it_with_the_code_for_configurations(
-    processes: Processes, variables: dict[str, str], said: tuple[str, ...]
+def test_a_wrong_variable_ends_gunicorn_with_the_exit_code_for_configuration(
+    processes: Processes, variables: dict[str, str], messages: tuple[str, ...]
 ) -> None:
     process = processes.python("-m", "gunicorn", "-c", "gunicorn.conf.py", "functions.bundle:app", **variables)
     assert process.ended() == 3
-    assert [words for words in said if words not in process.said()] == []
+    assert [message for message in messages if message not in process.said()] == []
     assert "Traceback" not in process.said()
 
 

@@ -1,4 +1,4 @@
-"""Clients that keep us waiting: each costs a socket, and nobody else notices."""
+"""Slow clients: each costs one socket, and delays no other client."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import gevent
 import pytest
 
-from functions.http import worker as http_worker
+from functions.http import connection as http_connection
 from runner.runtime import concurrency
 from runner.runtime.clock import SystemClock
 from tests.functions.conftest import Server, send_slowly
@@ -26,17 +26,18 @@ from tests.processes import eventually, limit_open_files, listens, lowest_free_d
 from tests.wire import Answer, Connection, head, request
 
 MANY = 250
-"""More than have their turn at once, by far."""
+"""Connections; many more than there are slots."""
 
-TURNS = 8
-"""So many have it at once."""
+SLOTS = 8
+"""The slots of one worker: gunicorn's `threads` by default."""
 
 AT_ONCE = 2.0
+"""Seconds."""
 
 
 @pytest.fixture(scope="module")
 def beset(serve: Callable[..., Server], sidecar_socket: Path) -> Server:
-    """A function of its own, since not all of this would be over when the next test begins."""
+    """A server of its own, since some connections are still open when the next test begins."""
     server = serve("functions.analysis:app", sidecar_socket)
     eventually(server.ready, "it is ready")
     return server
@@ -44,7 +45,7 @@ def beset(serve: Callable[..., Server], sidecar_socket: Path) -> Server:
 
 @pytest.fixture
 def clients(beset: Server) -> Iterator[Callable[[bytes], list[Connection]]]:
-    """Many connections on which the same has been sent."""
+    """Many connections on which the same bytes have been sent."""
     with ExitStack() as stack:
 
         def connect(sent: bytes) -> list[Connection]:
@@ -68,7 +69,7 @@ def clients(beset: Server) -> Iterator[Callable[[bytes], list[Connection]]]:
     ],
     ids=["nothing", "one byte", "half a head", "no body", "half a chunk", "a last request"],
 )
-def test_many_clients_that_go_no_further_delay_nobody(
+def test_many_stalled_clients_delay_no_other_client(
     beset: Server, clients: Callable[[bytes], list[Connection]], sent: bytes
 ) -> None:
     clients(sent)
@@ -77,7 +78,7 @@ def test_many_clients_that_go_no_further_delay_nobody(
     assert time.monotonic() - began < AT_ONCE
 
 
-def test_a_head_that_comes_byte_by_byte_is_served_in_the_end(beset: Server) -> None:
+def test_a_head_that_arrives_byte_by_byte_is_served(beset: Server) -> None:
     with Connection(beset.port) as connection:
         for byte in head("GET", "/livez"):
             connection.send(bytes([byte]))
@@ -86,7 +87,7 @@ def test_a_head_that_comes_byte_by_byte_is_served_in_the_end(beset: Server) -> N
         assert connection.ask(head("GET", "/livez")).status == 200
 
 
-def test_a_kept_connection_may_pause(beset: Server) -> None:
+def test_a_kept_alive_connection_may_be_idle_and_pause_within_a_head(beset: Server) -> None:
     whole = head("GET", "/livez")
     with Connection(beset.port) as connection:
         refused = connection.ask(request("POST", "/tasks/analysis", b"{}"))
@@ -97,21 +98,21 @@ def test_a_kept_connection_may_pause(beset: Server) -> None:
         assert connection.ask(whole[10:]).status == 200
 
 
-def test_a_body_that_nobody_wants_is_not_waited_for(beset: Server) -> None:
+def test_an_unread_body_that_does_not_arrive_closes_the_connection(beset: Server) -> None:
     with Connection(beset.port) as connection:
         assert connection.ask(head("POST", "/tasks/analysis", {"Content-Length": 1000})).status == 401
         assert connection.hears(6)
         assert connection.at_end()
 
 
-def test_the_end_is_said_at_once_and_waited_for_by_nobody(beset: Server) -> None:
+def test_after_the_last_response_the_server_closes_without_waiting_for_the_client(beset: Server) -> None:
     with Connection(beset.port) as connection:
         assert connection.ask(head("GET", "/livez", {"Connection": "close"})).status == 200
         assert connection.hears(1.5)
         assert connection.at_end()
 
 
-def test_whoever_sends_on_and_on_after_the_last_answer_is_cut_off(beset: Server) -> None:
+def test_a_client_that_goes_on_sending_after_the_last_response_is_disconnected(beset: Server) -> None:
     with Connection(beset.port) as connection:
         endless = head("POST", "/tasks/analysis", {"Content-Length": 1 << 40, "Connection": "close"})
         assert connection.ask(endless).status == 401
@@ -119,7 +120,7 @@ def test_whoever_sends_on_and_on_after_the_last_answer_is_cut_off(beset: Server)
             connection.send(bytes(64 * 1024 * 1024))
 
 
-def test_half_a_head_and_then_the_end_is_the_end(beset: Server) -> None:
+def test_half_a_head_followed_by_the_end_closes_the_connection(beset: Server) -> None:
     with Connection(beset.port) as connection:
         connection.send(b"GET /livez HTTP/1.1\r\nHost")
         assert not connection.hears(0.1)
@@ -127,7 +128,7 @@ def test_half_a_head_and_then_the_end_is_the_end(beset: Server) -> None:
         assert connection.at_end()
 
 
-def test_whoever_comes_while_there_are_as_many_connections_as_may_be_waits_until_one_ends(
+def test_a_client_over_the_connection_limit_waits_until_another_connection_ends(
     serve: Callable[..., Server], sidecar_socket: Path
 ) -> None:
     server, whole = serve("functions.analysis:app", sidecar_socket, "--worker-connections", "10"), head("GET", "/livez")
@@ -151,17 +152,17 @@ def test_a_slow_runner_delays_no_health_check(
 ) -> None:
     known = {"Authorization": f"Bearer {token()}"}
     with ExitStack() as stack:
-        waiting = [stack.enter_context(Connection(obedient.port)) for _ in range(TURNS + 1)]
+        waiting = [stack.enter_context(Connection(obedient.port)) for _ in range(SLOTS + 1)]
         for each in waiting:
             run = sample("analysis") | {"run_id": f"wait-1500-{uuid.uuid4()}"}
             each.send(request("POST", "/tasks/analysis", json.dumps(run).encode(), known))
         assert not waiting[0].hears(0.5)
         assert (obedient.get("/livez").status, obedient.get("/readyz").status) == (200, 200)
         assert not any(each.hears(0) for each in waiting)
-        assert [each.answer().status for each in waiting] == [201] * (TURNS + 1)
+        assert [each.answer().status for each in waiting] == [201] * (SLOTS + 1)
 
 
-def test_a_client_that_sends_without_waiting_leaves_others_their_turn(beset: Server) -> None:
+def test_a_client_that_pipelines_many_requests_does_not_delay_another(beset: Server) -> None:
     whole, many = head("GET", "/livez"), 2000
     with Connection(beset.port) as greedy, Connection(beset.port) as modest:
         greedy.send(whole * many)
@@ -182,18 +183,18 @@ def test_a_client_that_sends_without_waiting_leaves_others_their_turn(beset: Ser
     ],
     ids=["a body that is read", "one that is skipped", "requests"],
 )
-def test_a_client_that_sends_faster_than_it_is_read_delays_nobody(
+def test_a_client_that_sends_faster_than_it_is_read_delays_no_other_client(
     beset: Server, token: Callable[..., str], known: bool | None, sent: bytes
 ) -> None:
-    """Its socket is always ready, so nothing would ever be waited for."""
-    who = {"Authorization": f"Bearer {token()}"} if known else {}
+    """Its socket is always readable, so without a bound its greenlet would never yield."""
+    headers = {"Authorization": f"Bearer {token()}"} if known else {}
     stop = threading.Event()
     with Connection(beset.port) as greedy, ThreadPoolExecutor() as pool:
 
         def send() -> None:
             with suppress(OSError):
                 if known is not None:
-                    greedy.send(head("POST", "/tasks/analysis", who | {"Transfer-Encoding": "chunked"}))
+                    greedy.send(head("POST", "/tasks/analysis", headers | {"Transfer-Encoding": "chunked"}))
                 while not stop.is_set():
                     greedy.send(sent)
 
@@ -210,41 +211,41 @@ def test_a_client_that_sends_faster_than_it_is_read_delays_nobody(
     assert took < AT_ONCE
 
 
-def test_a_client_that_takes_no_100_continue_delays_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gunicorn sends it by `send`, on a socket that looks to it as if it blocked."""
-    monkeypatch.setattr(http_worker, "SENDING_SECONDS", 0.3)
-    told: list[Any] = []
+def test_a_client_that_does_not_receive_100_continue_delays_no_other_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gunicorn sends it by `send`, as on a blocking socket."""
+    monkeypatch.setattr(http_connection, "SENDING_SECONDS", 0.3)
+    others_went_on: list[bool] = []
 
     def worker() -> None:
         concurrency.cooperate(threads=1)
         near, far = socket.socketpair()
-        with far, http_worker._Socket(near.family, near.type, near.proto, fileno=near.detach()) as deaf:
-            deaf.clock = SystemClock()
+        with far, http_connection.ClientSocket(near.family, near.type, near.proto, fileno=near.detach()) as unread:
+            unread.clock = SystemClock()
             other = gevent.spawn(gevent.sleep, 0.1)
             try:
-                while deaf.send(bytes(1 << 20)):
+                while unread.send(bytes(1 << 20)):
                     pass
             except BrokenPipeError:
-                told.append(other.successful())
+                others_went_on.append(other.successful())
 
     thread = threading.Thread(target=worker, daemon=True)
     thread.start()
     thread.join(10)
-    assert told == [True]
+    assert others_went_on == [True]
 
 
-def test_a_client_that_takes_no_answers_delays_nobody_and_gets_them_in_the_end(beset: Server) -> None:
+def test_a_client_that_receives_late_delays_no_other_client_and_gets_every_response(beset: Server) -> None:
     nowhere, many = head("GET", "/nowhere"), 15_000
     with Connection(beset.port, buffer=65536) as deaf, ThreadPoolExecutor() as pool:
         sending = pool.submit(deaf.send, nowhere * many)
         eventually(deaf.received_so_far, "it is answered")
-        time.sleep(0.5)  # until nothing more fits between us
+        time.sleep(0.5)  # until the sockets' buffers are full
         assert beset.get("/livez").status == 200
         assert [deaf.answer().status for _ in range(many)] == [404] * many
         sending.result()
 
 
-def test_told_to_stop_a_function_serves_whoever_is_connected_and_waits_for_nobody_long(
+def test_on_sigterm_connected_clients_are_served_and_silent_ones_disconnected(
     serve: Callable[..., Server],
     sidecar_socket: Path,
     payload: Callable[..., dict[str, Any]],
@@ -261,7 +262,7 @@ def test_told_to_stop_a_function_serves_whoever_is_connected_and_waits_for_nobod
         sending.send(task[:-10])
         assert kept.ask(whole).status == 200
         server.process.signal(signal.SIGTERM)
-        eventually(lambda: not _takes_connections(server), "the door is closed")
+        eventually(lambda: not _takes_connections(server), "the listener is closed")
         answers = [new.ask(whole), begun.ask(whole[10:]), kept.ask(whole)]
         assert [(answer.status, answer.headers["connection"]) for answer in answers] == [(200, "close")] * 3
         assert silent.at_end()
@@ -269,80 +270,82 @@ def test_told_to_stop_a_function_serves_whoever_is_connected_and_waits_for_nobod
         assert server.process.ended(10) == 0
 
 
-def test_told_to_stop_a_function_serves_whoever_has_knocked(serve: Callable[..., Server], sidecar_socket: Path) -> None:
+def test_on_sigterm_the_backlog_is_accepted_and_served(serve: Callable[..., Server], sidecar_socket: Path) -> None:
     server, whole = serve("functions.analysis:app", sidecar_socket), head("GET", "/livez")
     eventually(server.ready, "it is ready")
     (worker,) = server.process.children()
     os.kill(worker, signal.SIGSTOP)
     with ExitStack() as stack:
-        knocking = [stack.enter_context(Connection(server.port)) for _ in range(20)]
-        for each in knocking:
+        queued = [stack.enter_context(Connection(server.port)) for _ in range(20)]
+        for each in queued:
             each.send(whole)
         server.process.signal(signal.SIGTERM)
-        eventually(lambda: not listens(server.process.pid), "its master has closed the door")
+        eventually(lambda: not listens(server.process.pid), "gunicorn's master has closed the listener")
         os.kill(worker, signal.SIGCONT)
-        assert [each.answer().status for each in knocking] == [200] * 20
+        assert [each.answer().status for each in queued] == [200] * 20
         assert server.process.ended(10) == 0
 
 
-def test_without_file_descriptors_a_function_waits_until_there_are_some(
+def test_without_free_file_descriptors_a_worker_waits_until_there_are_some(
     serve: Callable[..., Server], sidecar_socket: Path
 ) -> None:
     server = serve("functions.analysis:app", sidecar_socket)
     eventually(server.ready, "it is ready")
     (worker,) = server.process.children()
     before = limit_open_files(worker, lowest_free_descriptor(worker))
-    with Connection(server.port) as starved:
-        starved.send(head("GET", "/livez"))
-        eventually(lambda: "no connection could be accepted" in server.process.said(), "the worker starves")
+    with Connection(server.port) as waiting:
+        waiting.send(head("GET", "/livez"))
+        eventually(
+            lambda: "no connection could be accepted" in server.process.said(), "the worker has no file descriptors"
+        )
         limit_open_files(worker, before)
-        assert starved.answer().status == 200
+        assert waiting.answer().status == 200
 
 
 @pytest.fixture(scope="module")
-def drawn_out(
+def long_results(
     serve: Callable[..., Server], obedient_socket: Path, token: Callable[..., str]
 ) -> Iterator[tuple[Future[Any], Future[Any]]]:
-    """Both of what follows, at the same time: each takes as long as patience does."""
+    """The results of the two slow runs below, which are made at the same time: each lasts until a bound is reached."""
     known = {"Authorization": f"Bearer {token()}"}
     free, taken = (serve("functions.analysis:app", obedient_socket, "--threads", each) for each in ("8", "2"))
     for server in (free, taken):
         eventually(server.ready, "it is ready")
     with ThreadPoolExecutor() as pool:
-        yield pool.submit(_send_requests_as_a_body, free, known), pool.submit(_take_all_turns, taken, known)
+        yield pool.submit(_send_requests_as_a_body, free, known), pool.submit(_take_all_slots, taken, known)
 
 
 def _send_requests_as_a_body(server: Server, known: dict[str, Any]) -> list[list[Answer]]:
-    """What is answered where a body drips, and goes on after it has been given up: all of it looks like requests."""
+    """The answers to slow bodies that are sent on after they have timed out. Each piece of them is a valid request."""
     piece, began = head("GET", "/nowhere"), time.monotonic()
     with ExitStack() as stack:
-        dripping = [stack.enter_context(Connection(server.port)) for _ in range(6)]
-        for each in dripping:
+        slow = [stack.enter_context(Connection(server.port)) for _ in range(6)]
+        for each in slow:
             each.send(head("POST", "/tasks/analysis", known | {"Content-Length": 60_000}))
         while time.monotonic() < began + 13:
-            for each in dripping:
+            for each in slow:
                 with suppress(ConnectionError):
                     each.send(piece)
-            time.sleep(0.5 if time.monotonic() < began + 11.5 else 0.003)  # all in all it is no whole body
-        return [each.answers_to_the_end() for each in dripping]
+            time.sleep(0.5 if time.monotonic() < began + 11.5 else 0.003)  # in all less than a whole body
+        return [each.answers_to_the_end() for each in slow]
 
 
-def _take_all_turns(server: Server, known: dict[str, Any]) -> list[tuple[int, float]]:
-    """Of more bodies that drip than have their turn at once, what is answered, and when."""
+def _take_all_slots(server: Server, known: dict[str, Any]) -> list[tuple[int, float]]:
+    """More slow bodies than there are slots: the status of each answer, and its seconds."""
     whole = head("POST", "/tasks/analysis", known | {"Content-Length": 60_000})
     with ThreadPoolExecutor() as pool:
         slow = [pool.submit(send_slowly, server.port, whole, b" ") for _ in range(6)]
         return [(each.result().answer.status, each.result().seconds) for each in slow]
 
 
-def test_what_follows_a_body_that_was_cut_off_is_no_request(drawn_out: tuple[Future[Any], Future[Any]]) -> None:
-    for answers in drawn_out[0].result():
+def test_what_follows_a_body_that_timed_out_is_not_a_request(long_results: tuple[Future[Any], Future[Any]]) -> None:
+    for answers in long_results[0].result():
         assert [(each.status, each.headers["connection"]) for each in answers] == [(504, "close")]
 
 
-def test_whoever_gets_no_turn_in_time_is_told_so_in_time(drawn_out: tuple[Future[Any], Future[Any]]) -> None:
-    """Or atlas would wait for one slow body after the other, and we work for those who have gone."""
-    answers = drawn_out[1].result()
+def test_a_request_without_a_slot_is_refused_within_the_deadline(long_results: tuple[Future[Any], Future[Any]]) -> None:
+    """Otherwise requests would queue behind slow bodies, and be answered after their clients have gone."""
+    answers = long_results[1].result()
     assert sorted(status for status, _ in answers) == [429] * 4 + [504] * 2
     assert max(seconds for status, seconds in answers if status == 429) < 11.5
     assert max(seconds for _, seconds in answers) < 13

@@ -1,4 +1,4 @@
-"""Who may ask: atlas, with a token for this very runner."""
+"""Authentication over HTTP: only atlas may send requests, with a token for this runner."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Token = Callable[..., str]
 _ANOTHER = make_key_pair()
 
 
-def test_a_good_token_is_taken(post: Post, payload: Payload, token: Token) -> None:
+def test_a_valid_token_is_accepted(post: Post, payload: Payload, token: Token) -> None:
     answer = post(payload(), authorize=False, Authorization=f"bearer {token()}")
     assert answer.status == 201
 
 
-def test_without_a_token_the_caller_is_unknown(post: Post, payload: Payload) -> None:
+def test_without_a_token_a_request_is_unauthenticated(post: Post, payload: Payload) -> None:
     refused(post(payload(), authorize=False), 401, "unauthenticated")
 
 
@@ -58,7 +58,7 @@ def test_the_public_key_as_a_shared_secret_is_refused(
 
 
 @pytest.mark.parametrize("value", ["Basic YTpi", "Bearer", "Bearer ", "Bearer a.b.c", "Bearer " + "a" * 9000, "\xff"])
-def test_whatever_else_stands_in_the_header_is_refused(post: Post, payload: Payload, value: str) -> None:
+def test_any_other_authorization_header_is_refused(post: Post, payload: Payload, value: str) -> None:
     refused(post(payload(), authorize=False, Authorization=value), 401, "unauthenticated")
 
 
@@ -69,12 +69,12 @@ def test_a_token_for_another_runner_is_forbidden(post: Post, payload: Payload, t
     assert "www-authenticate" not in answer.headers
 
 
-def test_a_clock_that_is_a_little_off_is_forgiven(post: Post, payload: Payload, token: Token) -> None:
+def test_a_token_that_expired_within_the_leeway_is_accepted(post: Post, payload: Payload, token: Token) -> None:
     late = token(exp=int(time.time()) - 20)
     assert post(payload(), authorize=False, Authorization=f"Bearer {late}").status == 201
 
 
-def test_the_caller_is_refused_before_the_body_is_looked_at(post: Post) -> None:
+def test_the_caller_is_refused_before_the_body_is_decoded(post: Post) -> None:
     refused(post(b"no JSON", authorize=False, Content_Type="text/plain"), 401, "unauthenticated")
 
 

@@ -1,4 +1,4 @@
-"""Requests that take longer than anybody should wait: bodies that do not come, and a runner that does not answer."""
+"""Requests that take too long: bodies that do not arrive, and a runner that does not answer."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ import pytest
 from tests.functions.conftest import Slow
 
 ANSWERED_WITHIN = 15.0
-"""Seconds, after which atlas takes nobody to be there."""
+"""Seconds after which atlas gives up a request."""
 
 
-def test_half_a_head_is_given_up_without_a_word(slowly: dict[str, Future[Slow]]) -> None:
+def test_half_a_head_closes_the_connection_without_an_answer(slowly: dict[str, Future[Slow]]) -> None:
     slow = slowly["half a head"].result()
     assert slow.answer is None
     assert slow.seconds < ANSWERED_WITHIN
 
 
 @pytest.mark.parametrize("slowness", ["silence", "a byte now and then", "a chunk now and then", "a slow runner"])
-def test_what_is_too_slow_is_given_up_before_atlas_gives_up(slowly: dict[str, Future[Slow]], slowness: str) -> None:
+def test_a_slow_request_is_answered_timeout_before_atlas_gives_up(
+    slowly: dict[str, Future[Slow]], slowness: str
+) -> None:
     slow = slowly[slowness].result()
     assert slow.answer
     assert (slow.answer.status, slow.answer.problem["code"]) == (504, "timeout")

@@ -1,4 +1,4 @@
-"""HTTP as hostile or hasty clients speak it: what one connection carries is never read as something else."""
+"""HTTP from hostile or careless clients: no part of one request is ever read as another request."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ def test_chunks_in_http_1_0_are_refused(bundle: Server, known: dict[str, str], b
         assert connection.ask(old + chunked(body)).status == 400
 
 
-def test_a_token_given_twice_is_no_token(bundle: Server, known: dict[str, str], body: bytes) -> None:
+def test_two_authorization_headers_are_refused(bundle: Server, known: dict[str, str], body: bytes) -> None:
     twice = head("POST", PATH, known | {"authorization": known["Authorization"], "Content-Length": len(body)})
     with Connection(bundle.port) as connection:
         assert connection.ask(twice + body).problem["code"] == "unauthenticated"
 
 
-def test_a_header_with_an_underscore_is_not_taken_for_the_one_with_a_dash(bundle: Server) -> None:
+def test_a_header_with_an_underscore_does_not_replace_the_one_with_a_dash(bundle: Server) -> None:
     with Connection(bundle.port) as connection:
         answer = connection.ask(head("GET", "/livez", {"X_Request_ID": "spoofed"}))
     assert answer.headers["x-request-id"] != "spoofed"
@@ -97,15 +97,13 @@ def test_a_header_with_an_underscore_is_not_taken_for_the_one_with_a_dash(bundle
     ],
     ids=["long line", "long header", "many headers", "HTTP/2", "bare LF", "HTTP/0.9", "small letters", "NUL", "TLS"],
 )
-def test_what_is_no_request_of_ours_is_refused(bundle: Server, data: bytes, status: int) -> None:
+def test_bytes_that_are_not_a_valid_request_are_refused(bundle: Server, data: bytes, status: int) -> None:
     with Connection(bundle.port) as connection:
         assert connection.ask(data).status == status
         assert connection.at_end()
 
 
-def test_requests_sent_without_waiting_are_answered_in_order(
-    bundle: Server, known: dict[str, str], payload: Payload
-) -> None:
+def test_pipelined_requests_are_answered_in_order(bundle: Server, known: dict[str, str], payload: Payload) -> None:
     bodies = [payload() for _ in range(3)]
     sent = [request("POST", PATH, json.dumps(each).encode(), known) for each in bodies]
     with Connection(bundle.port) as connection:
@@ -116,15 +114,15 @@ def test_requests_sent_without_waiting_are_answered_in_order(
     assert names == [f"analysis-s0-{each['run_id']}-1" for each in bodies]
 
 
-def test_an_answer_comes_in_one_piece(bundle: Server, known: dict[str, str], body: bytes) -> None:
+def test_a_response_arrives_in_one_segment(bundle: Server, known: dict[str, str], body: bytes) -> None:
     with Connection(bundle.port) as connection:
         for count, asked in enumerate((request("POST", PATH, body, known), request("POST", PATH), head("GET", "/")), 1):
             connection.ask(asked)
             assert connection.segments() == count
 
 
-def test_no_header_of_a_proxys_changes_what_a_request_means(bundle: Server) -> None:
-    """gunicorn would believe whoever is on this host: that the application is elsewhere, and that this is TLS."""
+def test_a_proxy_s_headers_do_not_change_a_request(bundle: Server) -> None:
+    """By default gunicorn trusts these headers from clients on the same host."""
     headers = {"SCRIPT_NAME": "/tasks", "PATH_INFO": "/livez", "X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "on"}
     with Connection(bundle.port) as connection:
         for name, value in headers.items():
@@ -134,8 +132,8 @@ def test_no_header_of_a_proxys_changes_what_a_request_means(bundle: Server) -> N
         assert connection.ask(head("GET", "/livez", contradicting)).status == 200
 
 
-def test_tls_is_left_to_the_ingress(processes: Processes, sidecar_socket: Path) -> None:
-    some = "gunicorn.conf.py"  # it has to be there
+def test_gunicorn_does_not_start_with_a_certificate(processes: Processes, sidecar_socket: Path) -> None:
+    some = "gunicorn.conf.py"  # any file that exists
     refusing = processes.gunicorn(
         "functions.analysis:app", free_port(), sidecar_socket, "--certfile", some, "--keyfile", some
     )
@@ -143,7 +141,9 @@ def test_tls_is_left_to_the_ingress(processes: Processes, sidecar_socket: Path) 
     assert "let the ingress end it" in refusing.log.read_text()
 
 
-def test_a_client_that_has_said_all_still_gets_its_answer(bundle: Server, known: dict[str, str], body: bytes) -> None:
+def test_a_client_that_half_closes_after_its_request_gets_its_answer(
+    bundle: Server, known: dict[str, str], body: bytes
+) -> None:
     with Connection(bundle.port) as connection:
         connection.send(request("POST", PATH, body, known))
         connection.half_close()
@@ -151,7 +151,9 @@ def test_a_client_that_has_said_all_still_gets_its_answer(bundle: Server, known:
         assert connection.at_end()
 
 
-def test_a_client_that_leaves_at_once_harms_nobody(bundle: Server, known: dict[str, str], payload: Payload) -> None:
+def test_a_client_that_closes_without_reading_does_no_harm(
+    bundle: Server, known: dict[str, str], payload: Payload
+) -> None:
     bodies = [json.dumps(payload()).encode() for _ in range(20)]
     for each in bodies:
         with Connection(bundle.port) as connection:
@@ -171,5 +173,5 @@ def test_the_body_of_a_refused_request_is_not_read_as_the_next_one(bundle: Serve
             connection.send(head("GET", "/livez"))
             following = connection.answer()
         except (EOFError, ConnectionError):
-            return  # closing the connection is as good
+            return  # a closed connection is correct, too
         assert (following.status, following.json) == (200, {"status": "ok"})

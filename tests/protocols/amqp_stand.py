@@ -1,6 +1,6 @@
-"""A broker, a sidecar and consumers of their own for one test, and atlas's side of the broker.
+"""A broker, a sidecar and consumers for one test, and atlas's side of the broker.
 
-atlas is played with pika: a client that the consumer does not use.
+atlas is simulated with pika, a client library that the consumer does not use.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TYPES = tuple(by_spelling())
 
 
 class Stand:
-    """Everything of one test. Its names on the broker are its own, so tests share a broker undisturbed."""
+    """The processes of one test. Its names on the broker are unique, so tests can share a broker."""
 
     consumer_module: tuple[str, ...] = ("functions.amqp",)
 
@@ -51,7 +51,7 @@ class Stand:
     def consumer(self, *, ready: bool = True, access: Mapping[str, str] | None = None, **section: Any) -> Process:
         """`python -m functions.amqp`, consuming, with these keys of the section `rabbitmq`.
 
-        `access` says by the variables' last words how the broker is reached: `{"URL": …, "CA_FILE": …}`.
+        `access` has the broker variables, without their prefix: `{"URL": …, "CA_FILE": …}`.
         """
         queues = {name: {"queue": self.queue(name)} for name in by_spelling()}
         given = {"exchange": self.exchange, "queues": queues, "delays": [1, 2], **section}
@@ -74,7 +74,7 @@ class Stand:
             connection.close()
 
     def publish(self, bodies: Sequence[bytes], request_type: str = "analysis_run", **properties: Any) -> None:
-        """Persistent and confirmed, as atlas would."""
+        """Publish persistent messages, and wait for each confirmation."""
         with self.channel() as channel:
             channel.confirm_delivery()
             for body in bodies:
@@ -105,7 +105,7 @@ class Stand:
         return eventually(lambda: self.take(self.dead_letters), "there is a dead letter")  # type: ignore[return-value]
 
     def log_command(self) -> list[dict[str, Any]]:
-        """What the sidecars say of each command, in order."""
+        """The lines of the sidecars' command logs, in order."""
         lines = [line for process in self.sidecars for line in process.said().splitlines()]
         return [json.loads(line) for line in lines if "orchestrator.commands" in line and line.endswith("}")]
 
@@ -114,7 +114,7 @@ class Stand:
         return Counter(name for line in self.log_command() for name, was in line["jobs"].items() if was == state)
 
     def waiting(self) -> int:
-        """Messages that still wait anywhere but among the dead letters."""
+        """Messages in all queues but that of the dead letters."""
         return sum(max(0, self.depth(self.queue(name))) for name in by_spelling()) + self.delayed()
 
     def delayed(self) -> int:
@@ -122,7 +122,7 @@ class Stand:
 
 
 class AmqpClient:
-    """A message says nothing back: what came of it stands in the dead letters, and in our own logs by its id."""
+    """A message has no answer. Its outcome is found in the dead letters, and in the logs by its id."""
 
     name = "amqp"
 
@@ -132,7 +132,7 @@ class AmqpClient:
     def send(self, request_type: str, document: dict[str, Any]) -> Outcome:
         identity = uuid.uuid4().hex
         self._stand.publish([json.dumps(document).encode()], request_type, message_id=identity)
-        return eventually(lambda: self._taken(identity) or self._failed(identity), "something came of it")
+        return eventually(lambda: self._taken(identity) or self._failed(identity), "it has an outcome")
 
     def _taken(self, identity: str) -> Outcome | None:
         for line in self._stand.log_command():

@@ -1,4 +1,4 @@
-"""A client of each protocol, all in front of one sidecar: it sends a JSON document and gives the outcome.
+"""One client for each protocol, all with one sidecar. It sends a JSON document and returns the outcome.
 
 `functions.grpc` is never imported here: grpclib and grpcio each bring the health and reflection contracts, and protobuf
 lets a process have only one of each. It is run instead.
@@ -36,7 +36,7 @@ CONTRACT = messages.DESCRIPTOR.services_by_name["Tasks"]
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What a client learns. `fields` are written as google.rpc.BadRequest writes them."""
+    """The result of a request. `fields` are written as google.rpc.BadRequest writes them."""
 
     jobs: tuple[tuple[str, str], ...] = ()
     code: str = ""
@@ -45,7 +45,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class ProtocolClient(Protocol):
-    """A way in."""
+    """Sends requests over one protocol."""
 
     name: str
 
@@ -81,7 +81,7 @@ class HttpClient:
 
 
 class GrpcClient:
-    """grpcio, an implementation that the server does not use."""
+    """grpcio, a library that the server does not use."""
 
     name = "grpc"
 
@@ -108,15 +108,17 @@ class GrpcClient:
 
 def message(request_type: str, document: dict[str, Any], contract: Any = CONTRACT) -> Any:
     """The document as a message of the contract."""
-    said = dict(document)
-    if said.get("config") is not None:
-        config = said["config"]
-        said["config"] = config if isinstance(config, str) else json.dumps(config)
-    if ids := (said.get("artifacts") or {}).get("patch_ids"):
-        said["artifacts"] = said["artifacts"] | {"patch_ids": {name: _patch_ids(each) for name, each in ids.items()}}
+    fields = dict(document)
+    if fields.get("config") is not None:
+        config = fields["config"]
+        fields["config"] = config if isinstance(config, str) else json.dumps(config)
+    if ids := (fields.get("artifacts") or {}).get("patch_ids"):
+        fields["artifacts"] = fields["artifacts"] | {
+            "patch_ids": {name: _patch_ids(each) for name, each in ids.items()}
+        }
     kind = GetMessageClass(contract.methods_by_name[REQUEST_TYPES[request_type].rpc].input_type)
     try:
-        return json_format.ParseDict(said, kind(), ignore_unknown_fields=True)
+        return json_format.ParseDict(fields, kind(), ignore_unknown_fields=True)
     except json_format.ParseError as error:
         raise NotExpressible(str(error)) from error
 
@@ -131,7 +133,7 @@ def accepted(answer: Any) -> Outcome:
 
 
 def refusal(error: grpc.RpcError) -> Outcome:
-    """What the details of a failed call say."""
+    """The outcome in the details of a failed call."""
     status = rpc_status.from_call(error)
     assert status is not None, f"{error.code()} without details: {error.details()}"
     assert (status.code, status.message) == (error.code().value[0], error.details())
@@ -184,7 +186,7 @@ def serve_grpc(lasting_processes: Processes) -> Callable[..., tuple[int, Process
 def obedient_sidecar(
     lasting_processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
 ) -> tuple[Path, Process]:
-    """A sidecar with the memory driver that does as a run's id says: its socket, and itself."""
+    """The socket and the process of a sidecar with the memory driver that behaves as a request's run id says."""
     directory = tmp_path_factory.mktemp("s")
     process = lasting_processes.sidecar(write_config(directory), "tests.doubles.obedient_sidecar")
     eventually((directory / "runner.sock").exists, "the sidecar listens")
@@ -223,7 +225,7 @@ def grpc_client(grpc_port: int, token: Callable[..., str]) -> Iterator[GrpcClien
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A RabbitMQ broker of our own."""
+    """A RabbitMQ broker for these tests."""
     try:
         install()
     except BrokerMissing as error:
@@ -245,22 +247,22 @@ def amqp_client(broker: Broker, lasting_processes: Processes, obedient_sidecar: 
     socket_path, sidecar = obedient_sidecar
     stand = Stand(broker, lasting_processes, socket_path.parent)
     stand.sidecars.append(sidecar)
-    # What is to come later must not come while other cases are judged.
+    # Delayed messages must not return during the following tests.
     return AmqpClient(stand, stand.consumer(delays=[3600]))
 
 
 class Clients(dict[str, ProtocolClient]):
-    """A test of a protocol that this host cannot serve is skipped."""
+    """The clients by protocol. A test is skipped if this host cannot run its protocol's server."""
 
     def __missing__(self, name: str) -> ProtocolClient:
-        pytest.skip(f"there is no {name} here; the first test of it has said why")
+        pytest.skip(f"{name} cannot be run on this host; the first skipped test of it has the reason")
 
 
 @pytest.fixture(scope="session")
 def clients(
     http_client: HttpClient, grpc_client: GrpcClient, request: pytest.FixtureRequest
 ) -> dict[str, ProtocolClient]:
-    """Every way in, all before the same sidecar."""
+    """A client of every protocol, all with the same sidecar."""
     opened: list[ProtocolClient] = [http_client, grpc_client]
     with suppress(pytest.skip.Exception):
         opened.append(request.getfixturevalue("amqp_client"))

@@ -1,7 +1,7 @@
-"""Payloads, good and bad, and what every protocol must answer to them: the same jobs, the same error codes.
+"""Valid and invalid payloads, and the jobs or error codes with which every protocol must answer them.
 
-A case is a JSON document; a protocol with another format translates it, and a case that cannot be said there at all
-says so (`json_only`). Good cases are sent under a run's id that nobody has used; `{run}` in a job's name stands for it.
+A case is a JSON document, which the client of a protocol converts. `json_only` marks a case that only JSON can express.
+Valid cases are sent with a new run id; `{run}` in a job's name stands for it.
 """
 
 from __future__ import annotations

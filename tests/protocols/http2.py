@@ -1,4 +1,4 @@
-"""HTTP/2 as a hostile client may speak it: h2 on a plain socket, and raw bytes where even h2 would refuse."""
+"""A hostile HTTP/2 client: h2 on a plain socket, and raw bytes for what h2 refuses to send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATH = "/orchestrator.v1.Tasks/Analysis"
 
 
 class Answer(msgspec.Struct):
-    """What came back on one stream."""
+    """What the server sent on one stream."""
 
     headers: dict[str, str] = {}
     data: bytes = b""
@@ -84,7 +84,7 @@ class Http2:
         self._flush()
 
     def answer(self, stream: int) -> Answer:
-        """Once it is complete, or the connection is over."""
+        """Wait until it is complete, or the connection has ended."""
         answer = self.answers[stream]
         while not (answer.ended or answer.reset or self.closed):
             self._receive()
@@ -133,5 +133,5 @@ class Http2:
 
 
 def framed(message: bytes, *, size: int | None = None, compressed: int = 0) -> bytes:
-    """A message as gRPC frames it; `size` lies about its length."""
+    """A message as gRPC frames it; `size` replaces its real length."""
     return struct.pack("!BI", compressed, len(message) if size is None else size) + message

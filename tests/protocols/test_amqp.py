@@ -1,4 +1,4 @@
-"""The RabbitMQ consumer against a real broker: what is acknowledged exists once, what is not is never lost."""
+"""The RabbitMQ consumer with a real broker: every message is accepted once, delayed, or a dead letter; none is lost."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stand(broker: Broker, processes: Processes, tmp_path: Path, write_config: Ca
 
 @pytest.fixture
 def obedient(broker: Broker, processes: Processes, tmp_path: Path, write_config: Callable[..., Path]) -> Stand:
-    """With a sidecar that does as the run's id says."""
+    """With a sidecar that behaves as a request's run id says."""
     stand = Stand(broker, processes, write_config(tmp_path).parent, "tests.doubles.obedient_sidecar")
     stand.start_sidecar()
     return stand
@@ -75,7 +75,7 @@ def accepted(stand: Stand, count: int, seconds: float = 60) -> None:
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_every_request_type_is_taken_in_both_shapes(
+def test_every_request_type_is_accepted_in_both_shapes(
     stand: Stand, sample: Callable[[str], dict[str, Any]], queue_type: str
 ) -> None:
     stand.consumer(queueType=queue_type)
@@ -109,7 +109,7 @@ BAD: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_what_can_never_succeed_becomes_a_dead_letter_and_blocks_nothing(
+def test_a_message_that_can_never_succeed_becomes_a_dead_letter_and_blocks_no_other(
     stand: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
     stand.consumer(queueType=queue_type, prefetch=2)
@@ -125,7 +125,9 @@ def test_what_can_never_succeed_becomes_a_dead_letter_and_blocks_nothing(
     assert stand.waiting() == 0
 
 
-def test_a_dead_letter_says_what_is_wrong_and_keeps_what_was_sent(stand: Stand, analysis: Callable[..., bytes]) -> None:
+def test_a_dead_letter_has_the_error_and_the_original_body_and_properties(
+    stand: Stand, analysis: Callable[..., bytes]
+) -> None:
     stand.consumer()
     body = analysis(run_id="../x", run_serial="one")
     stand.publish(
@@ -164,7 +166,7 @@ def test_headers_that_do_not_fit_a_frame_are_left_out(stand: Stand) -> None:
 
 
 @pytest.mark.parametrize("unreadable", [{"content_type": b"\xff"}, {"headers": {b"\xff": 1}}, {"timestamp": 2**63}])
-def test_properties_that_cannot_be_read_block_nothing(
+def test_properties_that_cannot_be_decoded_block_no_message(
     stand: Stand, analysis: Callable[..., bytes], unreadable: dict[str, Any]
 ) -> None:
     stand.consumer()
@@ -173,20 +175,20 @@ def test_properties_that_cannot_be_read_block_nothing(
     assert stand.dead_letter()[2] == b"{"
 
 
-def test_messages_of_one_id_are_all_kept(stand: Stand) -> None:
+def test_messages_with_the_same_id_are_all_kept(stand: Stand) -> None:
     stand.consumer()
     stand.publish([b"{%d" % number for number in range(50)], message_id="the-same")
     assert len({stand.dead_letter()[2] for _ in range(50)}) == 50
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_what_may_succeed_later_is_delayed_and_tried_again(
+def test_a_message_that_may_succeed_later_is_delayed_and_tried_again(
     obedient: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
     consumer = obedient.consumer(queueType=queue_type)
     for code in ("busy", "unavailable", "timeout"):
         obedient.publish([analysis(f"raise-{code}-x")])
-    time.sleep(8)  # so long that a hot loop would show
+    time.sleep(8)  # long enough to notice a busy loop
     tried = [line["message"] for line in obedient.log_command()]
     assert {code for code in tried if 2 <= tried.count(code) <= 9} == {"busy", "unavailable", "timeout"}
     consumer.signal(signal.SIGTERM)
@@ -194,7 +196,7 @@ def test_what_may_succeed_later_is_delayed_and_tried_again(
     eventually(lambda: obedient.depth(obedient.queue()) == 3, "all three are back in their queue", 10)
     headers, _, _ = obedient.take(obedient.queue()) or ({}, None, b"")
     assert headers["x-orchestrator-attempts"] >= 2
-    assert obedient.waiting() == 2  # none was doubled on the way
+    assert obedient.waiting() == 2  # none was duplicated
     assert obedient.depth(obedient.dead_letters) == 0
 
 
@@ -207,7 +209,7 @@ def test_an_internal_error_is_tried_five_times_more(obedient: Stand, analysis: C
 
 
 def test_a_message_that_came_back_too_often_is_a_dead_letter(stand: Stand, analysis: Callable[..., bytes]) -> None:
-    """Whatever it is that ends the process which has it in flight."""
+    """The message itself may end the process that has it in flight."""
     body = analysis()
     consumer = stand.consumer()
     stand.publish([body], headers={"x-orchestrator-returns": 11})
@@ -332,30 +334,30 @@ def test_with_a_backlog_of_100000_memory_stays_flat(stand: Stand, sample: Callab
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_consumers_killed_at_random_lose_and_double_nothing(
+def test_consumers_killed_at_random_lose_and_duplicate_no_message(
     stand: Stand, analysis: Callable[..., bytes], queue_type: str
 ) -> None:
     stand.consumer(queueType=queue_type).end()
     stand.publish([analysis() for _ in range(2000)])
     rng = random.Random(7)
-    deaths = 0
+    kills = 0
 
-    def one_life() -> Process:
+    def start() -> Process:
         return stand.consumer(ready=False, queueType=queue_type)
 
-    consumer = one_life()
-    while len(stand.jobs()) < 2000 and deaths < 12:
+    consumer = start()
+    while len(stand.jobs()) < 2000 and kills < 12:
         before = len(stand.jobs())
-        eventually(lambda: len(stand.jobs()) > before + rng.randint(0, 100), "it gets on", 30)  # noqa: B023
+        eventually(lambda: len(stand.jobs()) > before + rng.randint(0, 100), "more are accepted", 30)  # noqa: B023
         time.sleep(rng.random() * 0.05)
         consumer.signal(signal.SIGKILL)
         consumer.ended()
-        deaths += 1
-        consumer = one_life()
+        kills += 1
+        consumer = start()
     accepted(stand, 2000)
     eventually(lambda: stand.waiting() == 0, "all are acknowledged", 30)
-    print(f"{deaths} deaths, {stand.jobs('exists').total()} messages came twice")
-    assert deaths >= 5
+    print(f"{kills} kills, {stand.jobs('exists').total()} messages came twice")
+    assert kills >= 5
     assert (len(stand.jobs()), stand.jobs().total()) == (2000, 2000)
     assert stand.depth(stand.dead_letters) == 0
 
@@ -400,7 +402,7 @@ def test_sigterm_finishes_messages_in_flight_and_leaves_the_rest(
     assert "Traceback" not in consumer.said()
 
 
-def test_a_queue_that_atlas_has_declared_otherwise_is_used_as_it_is(
+def test_a_queue_that_exists_with_other_arguments_is_used_as_it_is(
     stand: Stand, analysis: Callable[..., bytes]
 ) -> None:
     with stand.channel() as channel:
@@ -435,7 +437,7 @@ def test_the_health_file_is_there_while_messages_are_consumed(stand: Stand, tmp_
 
 
 @pytest.mark.parametrize(
-    ("access", "section", "said"),
+    ("access", "section", "message"),
     [
         ({"URL": "http://x"}, {}, "must be amqp://"),
         ({"URL": ""}, {}, "is required"),
@@ -447,10 +449,10 @@ def test_the_health_file_is_there_while_messages_are_consumed(stand: Stand, tmp_
         ({"EXCHANGE": "e"}, {}, "rabbitmq.exchange in ORCHESTRATOR_RABBITMQ"),
     ],
 )
-def test_a_wrong_variable_is_named_and_ends_it_for_good(
-    processes: Processes, access: dict[str, str], section: dict[str, Any], said: str
+def test_a_wrong_variable_is_named_and_ends_the_process_with_the_exit_code_for_configuration(
+    processes: Processes, access: dict[str, str], section: dict[str, Any], message: str
 ) -> None:
     named = {f"ORCHESTRATOR_AMQP_{name}": value for name, value in ({"URL": "amqp://x"} | access).items()}
     process = processes.python("-m", "functions.amqp", ORCHESTRATOR_RABBITMQ=json.dumps(section), **named)
     assert process.ended() == 3
-    assert said in process.said()
+    assert message in process.said()

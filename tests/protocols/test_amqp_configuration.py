@@ -36,7 +36,7 @@ def test_only_the_consumer_gets_the_brokers_credentials(make_config: Callable[..
         assert (URL in child.environment.values()) == (name == "amqp")
 
 
-def test_the_consumer_reads_what_the_file_says(make_config: Callable[..., Config]) -> None:
+def test_the_consumer_gets_its_section_of_the_configuration(make_config: Callable[..., Config]) -> None:
     section = {
         "exchange": "e", "queues": {"analysis_run": {"queue": "q"}, "transforer_run": {"key": "k"}}, "declare": False,
         "queueType": "quorum", "prefetch": 5, "threads": 6, "delays": [7, 8], "healthFile": "/h",
@@ -63,13 +63,13 @@ def test_the_consumer_reads_what_the_file_says(make_config: Callable[..., Config
         ({"url": URL}, "/rabbitmq/url"),
     ],
 )
-def test_what_is_wrong_is_named(make_config: Callable[..., Config], section: dict[str, Any], pointer: str) -> None:
+def test_a_wrong_key_is_named(make_config: Callable[..., Config], section: dict[str, Any], pointer: str) -> None:
     with pytest.raises(Invalid) as raised:
         make_config(rabbitmq=section)
     assert [problem.pointer for problem in raised.value.problems] == [pointer]
 
 
-def test_check_config_says_where_messages_come_from(tmp_path: Path, write_config: Callable[..., Path]) -> None:
+def test_check_config_prints_the_exchange(tmp_path: Path, write_config: Callable[..., Path]) -> None:
     path = str(write_config(tmp_path, protocols=["http", "amqp"]))
     bare = CliRunner().invoke(main, ["check-config", "--config", path], env={"ORCHESTRATOR_AMQP_URL": ""})
     assert (bare.exit_code, "ORCHESTRATOR_AMQP_URL is required" in bare.output) == (3, True)

@@ -1,4 +1,4 @@
-"""What a message is and what becomes of it: decided without a broker."""
+"""functions.amqp.messages and topology: what is decided about messages and queues, without a broker."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from functions.amqp.messages import (
     Delay,
     History,
     history,
-    judge,
+    on_error,
     on_return,
     outgoing,
     payload,
@@ -60,7 +60,7 @@ def every_error() -> list[OrchestratorError]:
 
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: error.code)
 def test_every_error_has_the_verdict_of_the_table(error: OrchestratorError) -> None:
-    verdict = judge(error, KNOWN, DELAYS, shortest)
+    verdict = on_error(error, KNOWN, DELAYS, shortest)
     expected: dict[Requeue, type] = {
         "dead-letter": DeadLetter, "-": DeadLetter, "delay": Delay, "delay-then-dead-letter": Delay,
     }  # fmt: skip
@@ -73,7 +73,7 @@ def test_every_error_has_the_verdict_of_the_table(error: OrchestratorError) -> N
 def test_delays_grow_to_the_longest_and_stay_there() -> None:
     known, waited = KNOWN, []
     for _ in range(8):
-        verdict = judge(Busy("no", retry_after=0), known, DELAYS, shortest)
+        verdict = on_error(Busy("no", retry_after=0), known, DELAYS, shortest)
         assert isinstance(verdict, Delay)
         known = verdict.history
         waited.append(verdict.seconds)
@@ -82,25 +82,25 @@ def test_delays_grow_to_the_longest_and_stay_there() -> None:
 
 
 def test_a_delay_is_drawn_from_two_neighbours() -> None:
-    verdicts = [judge(Busy("no", retry_after=0), KNOWN, DELAYS, draw) for draw in (shortest, longest)]
+    verdicts = [on_error(Busy("no", retry_after=0), KNOWN, DELAYS, draw) for draw in (shortest, longest)]
     assert [verdict.seconds for verdict in verdicts if isinstance(verdict, Delay)] == [1, 2]
 
 
 @pytest.mark.parametrize(("retry_after", "seconds"), [(0, 1), (3, 5), (30, 30), (999, 30)])
 def test_a_delay_is_no_shorter_than_retry_after_where_there_is_such_a_delay(retry_after: int, seconds: int) -> None:
-    verdict = judge(Unavailable("no", retry_after=retry_after), KNOWN, DELAYS, shortest)
+    verdict = on_error(Unavailable("no", retry_after=retry_after), KNOWN, DELAYS, shortest)
     assert isinstance(verdict, Delay)
     assert verdict.seconds == seconds
 
 
-def test_an_internal_error_is_given_up_after_a_few_times_only_counting_its_own() -> None:
+def test_after_several_internal_errors_a_message_is_a_dead_letter() -> None:
     known = History(queue="q", first_seen=0, attempts=100)
     for _ in range(MAX_DEFECTS):
-        verdict = judge(Internal("no"), known, DELAYS, shortest)
+        verdict = on_error(Internal("no"), known, DELAYS, shortest)
         assert isinstance(verdict, Delay)
         known = verdict.history
-    assert isinstance(judge(Internal("no"), known, DELAYS, shortest), DeadLetter)
-    assert isinstance(judge(Busy("no"), History(queue="q", first_seen=0, defects=2), DELAYS, shortest), Delay)
+    assert isinstance(on_error(Internal("no"), known, DELAYS, shortest), DeadLetter)
+    assert isinstance(on_error(Busy("no"), History(queue="q", first_seen=0, defects=2), DELAYS, shortest), Delay)
 
 
 def test_a_return_that_the_broker_does_not_count_is_counted_by_a_delay() -> None:
@@ -145,7 +145,7 @@ names = st.sampled_from(
 
 
 @given(st.dictionaries(names, anything, max_size=5), st.booleans())
-def test_no_header_of_a_senders_is_an_error(headers: dict[str, Any], redelivered: bool) -> None:
+def test_any_header_of_the_sender_is_tolerated(headers: dict[str, Any], redelivered: bool) -> None:
     known = history(headers, "q", 1.5, redelivered=redelivered)
     for verdict in (Delay(1, known, Busy("no")), DeadLetter(known, Invalid([Problem("/a", "is wrong")]))):
         properties = outgoing(verdict, Basic.Properties(headers=headers), 4096)
@@ -154,7 +154,7 @@ def test_no_header_of_a_senders_is_an_error(headers: dict[str, Any], redelivered
         assert not {"CC", "x-death", "x-delivery-count"} & properties.headers.keys()
 
 
-def test_what_would_lose_the_message_is_not_repeated() -> None:
+def test_properties_that_could_lose_the_message_are_not_repeated() -> None:
     received = Basic.Properties(expiration="1", user_id="atlas", delivery_mode=1, message_id="m", headers={"h": 1})
     properties = outgoing(DeadLetter(KNOWN, Busy("no")), received, 4096)
     assert (properties.expiration, properties.user_id, properties.delivery_mode) == (None, None, 2)
@@ -189,12 +189,12 @@ def test_the_two_shapes_are_distinguished(body: Any, expected: Any) -> None:
     assert json.loads(payload(json.dumps(body).encode(), None)) == expected
 
 
-def test_an_envelope_keeps_the_senders_own_characters() -> None:
+def test_the_kwargs_of_an_envelope_are_not_re_encoded() -> None:
     assert payload(b'{"kwargs": {"a":1.0e2,  "b" :"\\u0041"}}', None) == b'{"a":1.0e2,  "b" :"\\u0041"}'
 
 
 @given(st.binary(max_size=200))
-def test_bytes_that_are_neither_shape_are_left_alone(body: bytes) -> None:
+def test_bytes_of_neither_shape_are_not_changed(body: bytes) -> None:
     assert payload(body, None) == body or b"kwargs" in body
 
 
@@ -203,7 +203,7 @@ def test_hostile_bytes_raise_nothing(body: bytes) -> None:
     payload(body, None)
 
 
-def test_the_bound_is_that_of_the_whole_message() -> None:
+def test_the_bound_holds_for_the_whole_message() -> None:
     with pytest.raises(TooLarge):
         payload(b" " * (MAX_BODY + 1), None)
     assert len(payload(b" " * MAX_BODY, None)) == MAX_BODY
@@ -221,7 +221,7 @@ def test_a_usable_message_id_is_the_trace_id(given_id: str, kept: bool) -> None:
 
 
 @pytest.mark.parametrize("queue_type", ["classic", "quorum"])
-def test_every_way_out_of_a_queue_ends_in_one_that_exists(queue_type: Any) -> None:
+def test_every_exchange_and_queue_that_is_referred_to_is_declared(queue_type: Any) -> None:
     section = RabbitmqSection(queue_type=queue_type)
     parts = [
         *retry_topology(section),

@@ -1,4 +1,4 @@
-"""amqps against a real broker: whose certificates are accepted, and where the credentials may stand."""
+"""amqps with a real broker: which certificates are accepted, and where credentials are never shown."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Guarded(msgspec.Struct):
 
 @pytest.fixture(scope="module")
 def guarded(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
-    directory = tmp_path_factory.mktemp("tls")  # the shared broker is asked for only to have the package installed
+    directory = tmp_path_factory.mktemp("tls")  # the fixture `broker` installs the package
     authority = Authority(directory / "pki", "tests")
     authority.create()
     server, port = authority.issue("broker", hosts=("127.0.0.1",)), free_port()
@@ -69,7 +69,7 @@ def stand(guarded: Guarded, processes: Processes, tmp_path: Path, write_config: 
     return stand
 
 
-def test_messages_are_taken_over_tls_with_credentials_from_the_environment(
+def test_messages_are_consumed_over_tls_with_credentials_from_the_environment(
     guarded: Guarded, stand: Stand, sample: Callable[[str], dict[str, Any]]
 ) -> None:
     consumer = stand.consumer(access=guarded.variables())

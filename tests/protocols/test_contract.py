@@ -1,4 +1,4 @@
-"""The contract under proto/: what is generated is current, nothing breaks a client, and the client stands alone."""
+"""The contract under proto/: generated code is current, no change breaks a client, the client needs no server code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def named(items: Any, name: str) -> Any:
     return next(item for item in items if item.name == name)
 
 
-def test_what_is_generated_is_current() -> None:
+def test_generated_code_is_current() -> None:
     checked = subprocess.run([sys.executable, "proto/stubs.py", "--check"], cwd=ROOT, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stderr
 
@@ -123,7 +123,7 @@ def test_a_change_that_breaks_a_client_is_found(contract: FileDescriptorSet, cha
     assert breaks(contract)
 
 
-def test_growing_breaks_nobody(contract: FileDescriptorSet) -> None:
+def test_added_fields_messages_and_calls_break_no_client(contract: FileDescriptorSet) -> None:
     file = contract.file[0]
     field = named(file.message_type, "Check").field.add(name="later", number=16, type=9, label=1, json_name="later")
     file.message_type.add(name="Later").field.add().CopyFrom(field)
@@ -157,7 +157,7 @@ def test_the_messages_have_the_payloads_fields_by_the_same_names(name: str) -> N
 
 
 def test_the_installed_client_is_no_package_named_proto(tmp_path: Path) -> None:
-    """Built as pip would, without what it depends on, and looked into."""
+    """Build the wheel as pip does, and list its packages."""
     source = tmp_path / "proto"
     subprocess.run(["cp", "-r", str(ROOT / "proto"), str(source)], check=True)
     build = [sys.executable, "-m", "uv", "build", "--wheel", "--no-build-isolation", "--offline", "-o", str(tmp_path)]
@@ -168,7 +168,7 @@ def test_the_installed_client_is_no_package_named_proto(tmp_path: Path) -> None:
     assert {name for name in packages if "dist-info" not in name} == {"orchestrator_client"}
 
 
-def test_the_client_needs_nothing_of_the_server_s() -> None:
+def test_the_client_imports_no_server_code() -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT / 'proto' / 'python')!r})\n"
         "import orchestrator_client.v1\nprint('\\n'.join(sys.modules))"
@@ -180,11 +180,11 @@ def test_the_client_needs_nothing_of_the_server_s() -> None:
 
 
 def test_the_tree_has_no_package_named_proto() -> None:
-    """Another distribution has that name; without an `__init__.py`, it wins wherever it is installed."""
+    """Another distribution has that name, and is imported instead if this folder has no `__init__.py`."""
     assert not (ROOT / "proto" / "__init__.py").exists()
 
 
-def test_a_function_alone_brings_in_nothing_of_grpc() -> None:
+def test_a_function_alone_imports_no_grpc_library() -> None:
     program = "import sys, functions.analysis; print('\\n'.join(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     names = ("grpclib", "betterproto", "google.protobuf", "h2", "functions.grpc", "runner.sidecar.asyncio_client")

@@ -1,4 +1,4 @@
-"""One corpus, every protocol: the same jobs, the same error codes, the same bad fields."""
+"""Every protocol answers the corpus with the same jobs, the same error codes and the same bad fields."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.protocols.conftest import Clients, NotExpressible, Outcome
 from tests.protocols.corpus import ANALYSIS, BAD, CANCEL, GOOD, Case
 
 PROTOCOLS = ["http", "grpc", "amqp"]
-NO_JSON_NEEDED = {"unsupported_media_type"}  # there is no media type to get wrong
+HTTP_ONLY = {"unsupported_media_type"}  # other protocols have no media type
 
 
 def named(document: dict[str, Any], run: str) -> dict[str, Any]:
@@ -33,8 +33,8 @@ def test_a_good_request_makes_its_jobs(clients: Clients, protocol: str, case: Ca
 
 
 @pytest.mark.parametrize("case", GOOD, ids=repr)
-def test_what_one_protocol_has_accepted_exists_for_every_other(clients: Clients, case: Case, run: str) -> None:
-    """Were anything lost or changed on the way, the fingerprints would differ, and that is a conflict."""
+def test_a_job_that_one_protocol_created_exists_for_every_other(clients: Clients, case: Case, run: str) -> None:
+    """If a protocol lost or changed a field, the fingerprints would differ, which is a conflict."""
     sent = [
         client.send(case.request_type, named(case.document, run)) for client in (*clients.values(), *clients.values())
     ]
@@ -56,9 +56,9 @@ def test_a_bad_request_is_refused_with_all_its_bad_fields(clients: Clients, prot
     assert outcome == Outcome(code=case.code, fields=frozenset(case.fields))
 
 
-@pytest.mark.parametrize("code", [code for code in TABLE if code not in NO_JSON_NEEDED])
+@pytest.mark.parametrize("code", [code for code in TABLE if code not in HTTP_ONLY])
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_every_protocol_gives_the_code_that_the_runner_gave(
+def test_every_protocol_answers_with_the_runner_s_error_code(
     clients: Clients, protocol: str, code: str, run: str
 ) -> None:
     outcome = clients[protocol].send("analysis_run", named(ANALYSIS, f"raise-{code}-{run[:8]}"))

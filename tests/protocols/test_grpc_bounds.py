@@ -1,4 +1,4 @@
-"""What one client may make the server do, and that others do not suffer from it."""
+"""Bounds on what one client may make the server do, and other clients' calls meanwhile."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IDLE = 2000
 
 @pytest.fixture
 def others(grpc_client: GrpcClient, run: str) -> Iterator[None]:
-    """Whatever a test does, another client's call succeeds after it."""
+    """After the test, another client's call succeeds."""
     yield
     assert grpc_client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
 
@@ -80,7 +80,7 @@ def _frame(kind: int, flags: int = 0, body: bytes = b"") -> bytes:
     [_frame(0xEE), _frame(4, 1), _frame(6, 1, b"12345678"), _frame(8, 0, b"\0\0\0\1"), _frame(7, 0, bytes(8))],
     ids=["unknown", "settings acknowledged", "ping acknowledged", "window update", "goaway"],
 )
-def test_a_flood_of_frames_that_are_no_call_ends_its_connection_and_delays_no_other(
+def test_a_flood_of_other_frames_ends_its_connection_and_delays_no_other(
     grpc_port: int, authorized: tuple[str, str], frame: bytes
 ) -> None:
     with Http2(grpc_port) as flooding, Http2(grpc_port) as other, ThreadPoolExecutor() as pool:
@@ -129,7 +129,7 @@ def test_a_client_that_sends_goaway_has_its_calls_answered(grpc_port: int, autho
 
 
 @pytest.mark.usefixtures("others")
-def test_headers_over_the_bound_are_refused_by_name(grpc_port: int, authorized: tuple[str, str]) -> None:
+def test_headers_over_the_bound_fail_their_call_only(grpc_port: int, authorized: tuple[str, str]) -> None:
     with Http2(grpc_port) as client:
         stream = client.start(authorized, ("x-large", "a" * MAX_HEADERS), end=True)
         assert client.answer(stream).status == "8"
@@ -147,7 +147,7 @@ def test_headers_far_over_the_bound_end_the_connection(grpc_port: int, headers: 
 
 
 @pytest.mark.usefixtures("others")
-def test_a_large_message_is_refused_before_it_is_held(
+def test_an_oversized_message_is_refused_before_it_is_read(
     grpc_server: tuple[int, Process], authorized: tuple[str, str]
 ) -> None:
     port, process = grpc_server
@@ -180,7 +180,7 @@ def test_the_largest_message_is_read(grpc_port: int, authorized: tuple[str, str]
     ],
     ids=["HTTP/1.1", "TLS", "no frames", "broken compression"],
 )
-def test_what_is_no_http2_ends_the_connection(grpc_port: int, sent: bytes) -> None:
+def test_bytes_that_are_not_http2_end_the_connection(grpc_port: int, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", grpc_port), timeout=10) as connection:
         connection.sendall(sent)
         while connection.recv(65536):
@@ -217,7 +217,7 @@ def test_two_thousand_idle_connections_are_held_while_others_are_served(
         for connection in connections:
             connection.socket.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    eventually(lambda: open_files(process.pid) < 100, "all are let go")
+    eventually(lambda: open_files(process.pid) < 100, "all are closed")
 
 
 def open_files(pid: int) -> int:
@@ -225,6 +225,6 @@ def open_files(pid: int) -> int:
 
 
 def memory(process: Process) -> float:
-    """MiB that the process holds."""
+    """MiB of resident memory."""
     pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20

@@ -1,4 +1,4 @@
-"""One call as any client may make it: tokens, deadlines, ids, and what is no call at all."""
+"""Single calls: tokens, deadlines, request ids, and calls that are not valid."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def ask(client: GrpcClient, run: str, *metadata: tuple[str, str], **options: Any
     return client.call("analysis_run").with_call(request, metadata=metadata, **{"timeout": 10, **options})
 
 
-def test_without_a_token_the_caller_is_unknown(grpc_client: GrpcClient, run: str) -> None:
+def test_without_a_token_a_call_is_unauthenticated(grpc_client: GrpcClient, run: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         ask(grpc_client, run)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -48,7 +48,7 @@ def test_a_token_for_another_runner_is_forbidden(grpc_client: GrpcClient, run: s
     assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
-def test_a_token_given_twice_is_no_token(grpc_client: GrpcClient, run: str, authorized: tuple[str, str]) -> None:
+def test_two_authorization_headers_are_refused(grpc_client: GrpcClient, run: str, authorized: tuple[str, str]) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         ask(grpc_client, run, authorized, authorized)
     assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
@@ -60,7 +60,7 @@ def test_the_caller_is_refused_before_the_message_is_read(grpc_port: int) -> Non
         assert client.answer(stream).status == "16"  # without a byte of a message
 
 
-def test_a_usable_request_id_comes_back_and_another_is_replaced(
+def test_a_valid_request_id_is_echoed_and_another_is_replaced(
     grpc_client: GrpcClient, authorized: tuple[str, str]
 ) -> None:
     _, given = ask(grpc_client, str(uuid.uuid4()), authorized, ("x-request-id", "trace-1"))
@@ -69,7 +69,7 @@ def test_a_usable_request_id_comes_back_and_another_is_replaced(
     assert len(dict(made.initial_metadata())["x-request-id"]) == 32
 
 
-def test_a_deadline_that_has_passed_makes_no_job(
+def test_a_call_whose_deadline_has_passed_creates_no_job(
     grpc_client: GrpcClient, grpc_port: int, run: str, token: Token
 ) -> None:
     with Http2(grpc_port) as client:
@@ -80,7 +80,7 @@ def test_a_deadline_that_has_passed_makes_no_job(
 
 
 def test_the_client_s_deadline_bounds_the_call(grpc_port: int, token: Token) -> None:
-    """Over a raw connection, so that the server ends the call and not the client's library."""
+    """Over a raw connection, on which the server ends the call, not the client's library."""
     began = time.monotonic()
     with Http2(grpc_port) as client:
         stream = client.start(("authorization", f"Bearer {token()}"), ("grpc-timeout", "300m"))
@@ -91,7 +91,7 @@ def test_the_client_s_deadline_bounds_the_call(grpc_port: int, token: Token) -> 
 
 
 @pytest.mark.parametrize("timeout", ["1", "s", "1s", "123456789S", "-1S", "1.5S", "²S"])
-def test_a_deadline_that_is_none_is_refused(grpc_port: int, timeout: str) -> None:
+def test_an_invalid_timeout_is_refused(grpc_port: int, timeout: str) -> None:
     with Http2(grpc_port) as client:
         assert client.answer(client.start(("grpc-timeout", timeout), end=True)).status == "3"
 
@@ -110,7 +110,7 @@ def test_a_deadline_that_is_none_is_refused(grpc_port: int, timeout: str) -> Non
     ],
     ids=repr,
 )
-def test_what_is_no_call_of_the_contract_is_refused(
+def test_a_call_that_the_contract_does_not_have_is_refused(
     grpc_port: int, headers: dict[str, str], http: str, status: str
 ) -> None:
     pseudo = {name[1:]: value for name, value in headers.items() if name.startswith(":")}
@@ -139,7 +139,7 @@ def test_what_is_no_call_of_the_contract_is_refused(
         "compressed", "one byte too large", "4 GiB",
     ],
 )  # fmt: skip
-def test_a_bad_message_is_refused_and_the_connection_lives_on(
+def test_a_bad_message_is_refused_and_the_connection_stays_open(
     grpc_port: int, authorized: tuple[str, str], sent: bytes, status: str
 ) -> None:
     with Http2(grpc_port) as client:
@@ -157,7 +157,7 @@ def test_an_undecodable_header_fails_no_call(grpc_port: int, authorized: tuple[s
         assert client.answer(stream).status == "3"
 
 
-def test_empty_data_frames_are_no_part_of_the_message(grpc_port: int, authorized: tuple[str, str], run: str) -> None:
+def test_empty_data_frames_are_skipped(grpc_port: int, authorized: tuple[str, str], run: str) -> None:
     data = framed(message("analysis_run", ANALYSIS | {"run_id": run}).SerializeToString())
     with Http2(grpc_port) as client:
         stream = client.start(authorized)
@@ -167,7 +167,7 @@ def test_empty_data_frames_are_no_part_of_the_message(grpc_port: int, authorized
         assert client.answer(stream).status == "0"
 
 
-def test_as_many_bad_fields_are_named_as_a_client_s_library_takes(grpc_client: GrpcClient) -> None:
+def test_many_bad_fields_are_named_within_the_size_that_clients_accept(grpc_client: GrpcClient) -> None:
     checks = [check(check_seq="x", analyzer_meta={}) for _ in range(256)]
     outcome = grpc_client.send("analysis_run", ANALYSIS | {"checks": checks})
     assert outcome.code == "invalid"

@@ -1,4 +1,4 @@
-"""Clients of other projects, grpcio and grpcurl; and the one under proto/, as its documentation shows it."""
+"""Other projects' clients (grpcio, grpcurl), and the client under proto/ with its documented example."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def curl(grpcurl: str, grpc_port: int, token: Token) -> Callable[..., subprocess
     return ask
 
 
-@pytest.mark.timeout(600)  # grpcurl is built here, once
+@pytest.mark.timeout(600)  # the first run builds grpcurl
 def test_a_go_client_calls_by_reflection(curl: Callable[..., Any], run: str) -> None:
     request = ANALYSIS | {"run_id": run, "config": json.dumps(ANALYSIS["config"])}
     job = {"name": f"analysis-s0-{run}-1", "state": "STATE_CREATED"}
@@ -125,7 +125,7 @@ def test_the_documented_client_cancels_a_check(grpc_port: int, token: Token) -> 
 
 
 def test_the_client_under_proto_sends_every_field(grpc_port: int, token: Token, run: str) -> None:
-    """Under the same run as by grpcio: had betterproto lost a field, this would be a conflict."""
+    """The same request was sent by grpcio before: if betterproto lost a field, this is a conflict."""
     from orchestrator_client.v1 import AnalysisRun, TasksStub
 
     from tests.protocols.conftest import message

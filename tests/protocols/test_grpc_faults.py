@@ -1,4 +1,4 @@
-"""The gRPC server while something around it dies: each call has its answer, and a clear error."""
+"""The gRPC server while other processes end: each call gets an answer or a clear error."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def server(serve_grpc: Serve, tmp_path: Path, sidecar: Process) -> tuple[int, Pr
 
 
 @pytest.mark.timeout(240)
-def test_two_thousand_calls_through_the_death_of_pool_workers_are_each_answered(
+def test_two_thousand_calls_are_all_answered_while_pool_workers_are_killed(
     server: tuple[int, Process], sidecar: Process, token: Callable[..., str]
 ) -> None:
     done = threading.Event()
@@ -65,7 +65,7 @@ def test_two_thousand_calls_through_the_death_of_pool_workers_are_each_answered(
 
 
 def _until_accepted(client: GrpcClient) -> str:
-    """As atlas does: repeat what a repeat can cure."""
+    """Repeat a call after each retryable error, as atlas does."""
     run = uuid.uuid4().hex
     for _ in range(100):
         outcome = client.send("analysis_run", ANALYSIS | {"run_id": run})
@@ -77,7 +77,7 @@ def _until_accepted(client: GrpcClient) -> str:
     return "given up"
 
 
-def test_a_call_whose_worker_dies_is_unavailable_and_says_when_to_repeat(
+def test_a_call_whose_worker_is_killed_is_unavailable_and_says_when_to_retry(
     server: tuple[int, Process], sidecar: Process, token: Callable[..., str], tmp_path: Path
 ) -> None:
     client, run = GrpcClient(server[0], token()), f"wait-5000-{uuid.uuid4().hex[:8]}"
@@ -89,7 +89,7 @@ def test_a_call_whose_worker_dies_is_unavailable_and_says_when_to_repeat(
     client.channel.close()
 
 
-def test_without_a_sidecar_calls_are_unavailable_and_health_says_so(
+def test_without_a_sidecar_calls_are_unavailable_and_health_is_not_serving(
     serve_grpc: Serve, tmp_path: Path, processes: Processes, write_config: Callable[..., Path]
 ) -> None:
     config = write_config(tmp_path)
@@ -131,7 +131,7 @@ def test_on_sigterm_calls_in_flight_are_finished_and_new_ones_refused(
     client.channel.close()
 
 
-def test_watchers_are_told_not_serving_at_the_end(server: tuple[int, Process]) -> None:
+def test_on_sigterm_watchers_get_not_serving(server: tuple[int, Process]) -> None:
     port, process = server
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())

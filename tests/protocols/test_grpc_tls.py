@@ -87,7 +87,7 @@ def channel(port: int, trusted: Identity = AUTHORITY, client: Identity | None = 
     return grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(trusted.chain, *own))
 
 
-def test_calls_go_over_tls(tls_port: int, token: Callable[..., str], run: str) -> None:
+def test_calls_are_answered_over_tls(tls_port: int, token: Callable[..., str], run: str) -> None:
     with channel(tls_port) as secured:
         client = GrpcClient(tls_port, token(), channel=secured)
         assert client.send("analysis_run", ANALYSIS | {"run_id": run}).jobs
@@ -100,7 +100,7 @@ def test_a_client_with_a_known_certificate_is_accepted(mutual_port: int, token: 
 
 
 @pytest.mark.parametrize("client", [None, IMPOSTOR], ids=["no certificate", "another authority's"])
-def test_any_other_client_is_not(mutual_port: int, client: Identity | None) -> None:
+def test_any_other_client_is_refused(mutual_port: int, client: Identity | None) -> None:
     with channel(mutual_port, client=client) as secured, pytest.raises(grpc.RpcError) as refused:
         health_pb2_grpc.HealthStub(secured).Check(health_pb2.HealthCheckRequest(), timeout=10)
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -121,7 +121,7 @@ def test_plain_text_is_refused(tls_port: int) -> None:
         ({"clientCa": "/nowhere"}, "/grpc/tls/clientCa"),
     ],
 )
-def test_files_that_cannot_be_used_end_it_with_the_code_for_configurations(
+def test_unusable_files_end_the_server_with_the_exit_code_for_configuration(
     processes: Processes, files: dict[str, str], changed: dict[str, str], said: str
 ) -> None:
     bad = {name: files.get(value, value) for name, value in changed.items()}
@@ -131,10 +131,10 @@ def test_files_that_cannot_be_used_end_it_with_the_code_for_configurations(
     assert said in process.said()
 
 
-def test_a_handshake_that_fails_leaves_nothing_behind(
+def test_after_failed_handshakes_the_server_still_stops_in_order(
     serve_grpc: Serve, obedient_socket: Path, files: dict[str, str]
 ) -> None:
-    """A probe that only connects, a port scan, a client without TLS: an end in order must not stumble over them."""
+    """Failed handshakes come from probes that only connect, port scans and clients without TLS."""
     port, process = serve_grpc(obedient_socket, tls=files)
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:

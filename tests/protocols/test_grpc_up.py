@@ -36,15 +36,15 @@ def test_up_starts_the_server_and_restarts_it(
     for pid in up.children():
         if b"functions.grpc" in Path(f"/proc/{pid}/cmdline").read_bytes():
             os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not serving(port), "it is gone")
-    eventually(lambda: serving(port), "it is back", 30)
+    eventually(lambda: not serving(port), "it has stopped")
+    eventually(lambda: serving(port), "it serves again", 30)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         assert GrpcClient(port, token(), channel=channel).send("analysis_run", ANALYSIS | {"run_id": run}).jobs
     up.signal(signal.SIGTERM)
     assert up.ended(40) == 0
 
 
-def test_alone_it_serves_by_what_the_section_command_prints(
+def test_without_up_it_serves_with_the_output_of_the_section_command(
     processes: Processes, tmp_path: Path, write_config: Callable[..., Path]
 ) -> None:
     port = free_port()
@@ -56,19 +56,19 @@ def test_alone_it_serves_by_what_the_section_command_prints(
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "messages"),
     [
         ({"ORCHESTRATOR_GRPC": '{"bind": "nowhere", "workers": 0}'}, ("/grpc/bind must be", "/grpc/workers must be")),
         ({"ORCHESTRATOR_GRPC": ""}, ("ORCHESTRATOR_GRPC is empty", "python -m runner section grpc")),
         ({"ORCHESTRATOR_GRPC_BIND": "127.0.0.1:1"}, ("ORCHESTRATOR_GRPC_BIND is no longer read", "grpc.bind")),
     ],
 )
-def test_a_wrong_variable_ends_it_with_the_code_for_configurations(
-    processes: Processes, variables: dict[str, str], said: tuple[str, ...]
+def test_a_wrong_variable_ends_the_server_with_the_exit_code_for_configuration(
+    processes: Processes, variables: dict[str, str], messages: tuple[str, ...]
 ) -> None:
     process = processes.python("-m", "functions.grpc", **variables)
     assert process.ended() == 3
-    assert [words for words in said if words not in process.said()] == []
+    assert [message for message in messages if message not in process.said()] == []
 
 
 def serving(port: int) -> bool:
@@ -88,7 +88,7 @@ def test_only_the_named_protocols_are_started(make_config: Callable[..., Config]
     assert names("http", "grpc") == ["sidecar", "http", "grpc 1", "grpc 2", "grpc 3"]
 
 
-def test_the_server_gets_all_of_its_section_and_no_secret(make_config: Callable[..., Config], tmp_path: Path) -> None:
+def test_the_server_gets_its_whole_section_and_no_secret(make_config: Callable[..., Config], tmp_path: Path) -> None:
     file = tmp_path / "a.pem"
     file.write_text("")
     tls = {"certificate": str(file), "key": str(file), "clientCa": str(file)}
@@ -107,13 +107,13 @@ def test_the_server_gets_all_of_its_section_and_no_secret(make_config: Callable[
         ({"certificate": "/nowhere", "clientCa": "/nowhere"}, {"/grpc/tls/certificate", "/grpc/tls/clientCa"}),
     ],
 )
-def test_files_that_do_not_go_together_are_named(document: dict[str, Any], tls: Any, pointers: set[str]) -> None:
+def test_tls_files_that_are_missing_are_named(document: dict[str, Any], tls: Any, pointers: set[str]) -> None:
     with pytest.raises(Invalid) as refused:
         parse(yaml.safe_dump({**document, "protocols": ["grpc"], "grpc": {"tls": tls}}), {})
     assert {problem.pointer for problem in refused.value.problems} == pointers
 
 
-def test_check_config_says_where_the_server_listens(tmp_path: Path, write_config: Callable[..., Path]) -> None:
+def test_check_config_prints_the_server_s_address(tmp_path: Path, write_config: Callable[..., Path]) -> None:
     path = write_config(tmp_path, protocols=["http", "grpc"])
     command = [sys.executable, "-m", "runner", "check-config", "--config", str(path)]
     checked = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

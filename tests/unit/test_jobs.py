@@ -1,4 +1,4 @@
-"""runner.jobs: a job as every driver can render it, silent about its secrets."""
+"""runner.jobs: jobs independent of any cluster, whose repr shows no secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runner.jobs import Container, Deadlines, JobSpec, Report, Resources, Secret, SecretRef, TokenClaims
 
-GRANT = TokenClaims(scope="analysis.*", run_id="r-1", job="analysis-s0-r-1-1", lifetime=60)
+CLAIMS = TokenClaims(scope="analysis.*", run_id="r-1", job="analysis-s0-r-1-1", lifetime=60)
 
 
 def container(**parts: Any) -> Container:
@@ -39,13 +39,13 @@ def job(**parts: Any) -> JobSpec:
 
 
 class TestSecret:
-    def test_it_shows_itself_when_asked_by_name_only(self) -> None:
+    def test_only_reveal_gives_its_value(self) -> None:
         secret = Secret("hunter2")
         assert secret.reveal() == "hunter2"
         for shown in (repr(secret), str(secret), f"{secret}", f"{secret!s:>20}", "%s" % secret, repr([secret])):  # noqa: UP031
             assert "hunter2" not in shown
 
-    def test_nothing_writes_it_down(self) -> None:
+    def test_it_cannot_be_serialised(self) -> None:
         with pytest.raises(TypeError):
             msgspec.json.encode(Secret("hunter2"))
         with pytest.raises(TypeError):
@@ -61,19 +61,19 @@ class TestSecret:
         assert len({Secret("a"), Secret("a"), Secret("b")}) == 2
         assert copy.deepcopy(Secret("a")) == Secret("a")
 
-    def test_an_empty_one_is_none(self) -> None:
+    def test_an_empty_one_is_false(self) -> None:
         assert not Secret("")
         assert Secret(" ")
 
 
-def test_the_repr_of_a_job_shows_which_secrets_it_has_and_none_of_them() -> None:
-    shown = repr(job(secrets={"SSH_PRIVATE_KEY": Secret("hunter2"), "RESULT_HTTP_TOKEN": GRANT}))
+def test_the_repr_of_a_job_shows_the_names_of_its_secrets_and_no_value() -> None:
+    shown = repr(job(secrets={"SSH_PRIVATE_KEY": Secret("hunter2"), "RESULT_HTTP_TOKEN": CLAIMS}))
     assert "hunter2" not in shown
     assert "SSH_PRIVATE_KEY" in shown
     assert "analysis.*" in shown
 
 
-def test_a_container_names_each_secret_that_it_sees_once() -> None:
+def test_a_container_names_each_of_its_secrets_once() -> None:
     seen = container(
         args=("--url", SecretRef(name="URL"), SecretRef(name="A")),
         env=(("A", SecretRef(name="A")), ("PLAIN", "URL"), ("OTHER", SecretRef(name="KEY"))),
@@ -82,14 +82,14 @@ def test_a_container_names_each_secret_that_it_sees_once() -> None:
     assert container().secret_names() == ()
 
 
-def test_containers_are_in_the_order_that_they_run_in() -> None:
+def test_containers_are_in_the_order_in_which_they_run() -> None:
     init, main = container(name="coat"), container(name="marvin")
     assert job(init=init, main=main).containers == (init, main)
     assert job(main=main).containers == (main,)
 
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.integers(1, 10**6))
-def test_a_job_may_always_run_as_long_as_it_was_promised(queue: int, clone: int, run: int) -> None:
+def test_the_total_is_never_less_than_the_run_deadline(queue: int, clone: int, run: int) -> None:
     assert Deadlines(queue=queue, clone=clone, run=run).total == queue + clone + run >= run
 
 

@@ -1,4 +1,4 @@
-"""runner.supervisor: what each child is given, and how long a child that keeps dying is waited for."""
+"""runner.supervisor: each child's environment and arguments, and the pause before a restart."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from runner.supervisor import HOME, LONGEST_PAUSE, Child, Running, children
 from tests.clock import ManualClock
 
 
-def test_the_pause_grows_up_to_a_bound_however_often_a_child_dies() -> None:
-    """Doubling has no end of its own: after a day of deaths no float would hold it."""
+def test_the_pause_before_a_restart_grows_up_to_a_bound() -> None:
+    """Without a bound, doubling would overflow a float after a day of exits."""
     clock = ManualClock()
-    running = Running(Child("door", ("false",), {}), clock)
+    running = Running(Child("http", ("false",), {}), clock)
     running.started = clock.monotonic()
     pauses = []
     for _ in range(2000):
@@ -28,7 +28,7 @@ def test_the_pause_grows_up_to_a_bound_however_often_a_child_dies() -> None:
     assert pauses[0] < pauses[1] < pauses[-1] == LONGEST_PAUSE
 
 
-def test_every_protocol_gets_its_own_section_as_the_file_has_it(make_config: Callable[..., Config]) -> None:
+def test_every_protocol_gets_its_section_of_the_configuration(make_config: Callable[..., Config]) -> None:
     sections = {
         "http": {"bind": "[::]:1", "workers": 3, "threads": 4},
         "grpc": {"bind": "[::]:2", "workers": 1, "concurrency": 5},
@@ -42,14 +42,14 @@ def test_every_protocol_gets_its_own_section_as_the_file_has_it(make_config: Cal
 
 
 @pytest.mark.parametrize("inherited", ["", "/a", f"/a{os.pathsep}/b"])
-def test_the_module_path_is_added_to(make_config: Callable[..., Config], inherited: str) -> None:
+def test_this_tree_is_put_before_an_inherited_module_path(make_config: Callable[..., Config], inherited: str) -> None:
     for child in children(make_config(), Path("x.yaml"), {"PYTHONPATH": inherited}):
         assert child.environment["PYTHONPATH"].split(os.pathsep) == [str(HOME), *filter(None, inherited.split(":"))]
     for child in children(make_config(), Path("x.yaml"), {}):
         assert child.environment["PYTHONPATH"] == str(HOME)
 
 
-def test_no_argument_list_has_a_setting(make_config: Callable[..., Config]) -> None:
+def test_no_setting_is_in_an_argument_list(make_config: Callable[..., Config]) -> None:
     """Every user of a host can read the argument lists of its processes."""
     config = make_config(protocols=["http", "grpc", "amqp"])
     broker = {"ORCHESTRATOR_AMQP_URL": "amqp://u:secret@broker/"}

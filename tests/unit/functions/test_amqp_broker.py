@@ -1,4 +1,4 @@
-"""functions.amqp.broker: how the broker is reached, from the environment, and what may be logged of it."""
+"""functions.amqp.broker: the broker's URL and credentials from the environment, and what may be logged of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.errors import Malformed
 URL = "amqp://u:secret@broker:5673/v?heartbeat=3"
 
 
-def test_credentials_of_their_own_replace_those_of_the_url() -> None:
+def test_separate_credentials_replace_those_in_the_url() -> None:
     assert str(read({"ORCHESTRATOR_AMQP_URL": URL}).address) == URL
     access = read({"ORCHESTRATOR_AMQP_URL": URL, "ORCHESTRATOR_AMQP_PASSWORD": "other"})
     assert str(access.address) == "amqp://u:other@broker:5673/v?heartbeat=3"
@@ -27,7 +27,7 @@ def test_nothing_that_is_logged_has_a_credential() -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("variables", "message"),
     [
         ({}, "ORCHESTRATOR_AMQP_URL is required"),
         ({"URL": ""}, "ORCHESTRATOR_AMQP_URL is required"),
@@ -38,10 +38,10 @@ def test_nothing_that_is_logged_has_a_credential() -> None:
         ({"URL": "amqps://broker/", "CA_FILE": "/nowhere"}, "ORCHESTRATOR_AMQP_CA_FILE"),
     ],
 )
-def test_what_is_wrong_is_named_without_the_password(variables: dict[str, str], said: str) -> None:
+def test_a_wrong_variable_is_named_without_the_password(variables: dict[str, str], message: str) -> None:
     with pytest.raises(Malformed) as refused:
         read({f"ORCHESTRATOR_AMQP_{name}": value for name, value in variables.items()})
-    assert said in refused.value.detail
+    assert message in refused.value.detail
     assert "secret" not in refused.value.detail
 
 

@@ -1,4 +1,4 @@
-"""Connections to the broker, where the library says in odd ways that one is lost."""
+"""Lost connections to the broker, which aiormq reports by several exceptions."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from runner.config.protocols import RabbitmqSection
 from runner.errors import Busy
 
 
-def test_a_broker_that_has_fallen_silent_is_a_lost_connection() -> None:
-    """aiormq ends what waits for the connection's end with a CancelledError, though nobody has cancelled anything."""
+def test_a_broker_that_sends_nothing_for_too_long_is_a_lost_connection() -> None:
+    """aiormq then sets CancelledError on the connection's `closing`, though no task was cancelled."""
 
-    async def live() -> None:
+    async def main() -> None:
         closing = asyncio.get_running_loop().create_future()
         closing.set_exception(asyncio.CancelledError())
         await first_of(asyncio.sleep(10), closing)
 
     with pytest.raises(ConnectionError, match="sent nothing for too long"):
-        asyncio.run(live())
+        asyncio.run(main())
 
 
 def test_a_real_cancellation_is_passed_on() -> None:
-    async def live() -> None:
+    async def main() -> None:
         task = asyncio.ensure_future(first_of(asyncio.sleep(10), asyncio.get_running_loop().create_future()))
         await asyncio.sleep(0)
         task.cancel()
         await task
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(live())
+        asyncio.run(main())
 
 
 class Channel:
@@ -46,16 +46,16 @@ class Channel:
 
     def __init__(self, *failures: BaseException) -> None:
         self.failures = list(failures)
-        self.taken: list[bytes] = []
+        self.published: list[bytes] = []
 
     async def basic_publish(self, body: bytes, **_: Any) -> None:
         if self.failures:
             raise self.failures.pop(0)
-        self.taken.append(body)
+        self.published.append(body)
 
 
 def send(channel: Channel, then: Callable[[asyncio.Task[None]], None] = lambda _: None) -> None:
-    """A message to be delayed, by that channel."""
+    """Publish one delayed message on that channel."""
 
     async def main() -> None:
         publisher = MessagePublisher(RabbitmqSection(), BrokerAccess(url="amqp://localhost"), Random(0))
@@ -71,11 +71,11 @@ def send(channel: Channel, then: Callable[[asyncio.Task[None]], None] = lambda _
 
 
 @pytest.mark.parametrize("failure", [asyncio.CancelledError(), Exception(), ConnectionError("gone")], ids=repr)
-def test_a_message_that_was_on_its_way_when_the_connection_closed_is_sent_again(failure: BaseException) -> None:
-    """aiormq ends what waits for the broker's confirmation with one or another of these."""
+def test_a_message_that_was_not_confirmed_before_the_connection_closed_is_sent_again(failure: BaseException) -> None:
+    """aiormq raises one of these where a task waits for the confirmation."""
     channel = Channel(failure)
     send(channel)
-    assert channel.taken == [b"body"]
+    assert channel.published == [b"body"]
 
 
 def test_any_other_exception_is_raised() -> None:

@@ -1,4 +1,4 @@
-"""functions.bearer: atlas's tokens are RS256 by its key, not expired, for this very runner; nothing else opens."""
+"""functions.bearer: only tokens with atlas's signature (RS256), not expired and for this runner, are accepted."""
 
 from __future__ import annotations
 
@@ -59,14 +59,12 @@ def refused(token: str, policy: RequestPolicy, now: float = NOW) -> bool:
     return False
 
 
-def test_a_good_token_opens(sign: Sign, policy: RequestPolicy) -> None:
+def test_a_valid_token_is_accepted(sign: Sign, policy: RequestPolicy) -> None:
     verify(f"Bearer {sign(GOOD)}", policy, NOW)
 
 
-def test_a_token_that_has_opened_opens_no_longer_than_it_should(
-    sign: Sign, policy: RequestPolicy, runner_keys: KeyPair
-) -> None:
-    """Its signature is looked at once; its time, its runner and atlas's key each time anew."""
+def test_a_token_that_was_accepted_is_checked_again(sign: Sign, policy: RequestPolicy, runner_keys: KeyPair) -> None:
+    """Only its signature is cached, by token and key; its expiry and its runner are not."""
     token = sign(GOOD)
     verify(f"Bearer {token}", policy, NOW)
     assert refused(token, policy, NOW + 60 + LEEWAY)
@@ -77,14 +75,16 @@ def test_a_token_that_has_opened_opens_no_longer_than_it_should(
 
 
 @pytest.mark.parametrize("form", ["bearer {}", "BEARER {}", "Bearer  {}", "Bearer {} "])
-def test_the_scheme_is_read_loosely(form: str, sign: Sign, policy: RequestPolicy) -> None:
+def test_the_scheme_s_case_and_spaces_around_the_token_are_ignored(
+    form: str, sign: Sign, policy: RequestPolicy
+) -> None:
     verify(form.format(sign(GOOD)), policy, NOW)
 
 
 @pytest.mark.parametrize(
     "form", ["{}", "", " ", "Bearer", "Bearer ", "Bearer    ", "Basic {}", "Token {}", "Bearer,{}", "\t"]
 )
-def test_and_nothing_but_a_bearer_token_is_one(form: str, sign: Sign, policy: RequestPolicy) -> None:
+def test_any_other_scheme_is_unauthenticated(form: str, sign: Sign, policy: RequestPolicy) -> None:
     with pytest.raises(Unauthenticated):
         verify(form.format(sign(GOOD)), policy, NOW)
 
@@ -102,7 +102,7 @@ def test_and_nothing_but_a_bearer_token_is_one(form: str, sign: Sign, policy: Re
         {"x_new": {"of": "atlas"}},
     ],
 )
-def test_claims_that_the_contract_does_not_know_are_atlas_own(
+def test_claims_that_the_contract_does_not_have_are_ignored(
     extra: dict[str, Any], sign: Sign, policy: RequestPolicy
 ) -> None:
     verify(f"Bearer {sign({**GOOD, **extra})}", policy, NOW)
@@ -110,18 +110,20 @@ def test_claims_that_the_contract_does_not_know_are_atlas_own(
 
 class TestExpiry:
     @pytest.mark.parametrize("exp", [NOW - LEEWAY + 1, int(NOW), NOW + 0.5, 10**400])
-    def test_it_is_good_until_then_and_a_little_longer(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
+    def test_a_token_is_accepted_until_it_expires_plus_the_leeway(
+        self, exp: Any, sign: Sign, policy: RequestPolicy
+    ) -> None:
         verify(f"Bearer {sign({**GOOD, 'exp': exp})}", policy, NOW)
 
     @pytest.mark.parametrize("exp", [NOW - LEEWAY, NOW - LEEWAY - 1, 0, -1, -(10**400), float("nan"), float("-inf")])
-    def test_and_not_after(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
+    def test_a_token_is_refused_after_that(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
         assert refused(sign({**GOOD, "exp": exp}), policy)
 
     @pytest.mark.parametrize("exp", [str(int(NOW + 60)), "9" * 12, True, False, None, [NOW + 60], {"at": NOW + 60}, ""])
-    def test_what_is_no_number_says_nothing_of_when(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
+    def test_an_exp_that_is_not_a_number_is_refused(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
         assert refused(sign({**GOOD, "exp": exp}), policy)
 
-    def test_a_token_for_ever_is_none(self, sign: Sign, policy: RequestPolicy) -> None:
+    def test_a_token_without_exp_is_refused(self, sign: Sign, policy: RequestPolicy) -> None:
         assert refused(sign({"runner_id": "runner-1"}), policy)
 
 
@@ -133,20 +135,20 @@ class TestRunner:
         with pytest.raises(Forbidden):
             verify(f"Bearer {sign({**GOOD, 'runner_id': runner_id})}", policy, NOW)
 
-    def test_so_is_one_for_none(self, sign: Sign, policy: RequestPolicy) -> None:
+    def test_a_token_without_a_runner_is_forbidden(self, sign: Sign, policy: RequestPolicy) -> None:
         with pytest.raises(Forbidden):
             verify(f"Bearer {sign({'exp': NOW + 60})}", policy, NOW)
 
-    def test_an_expired_one_is_not_known_whoever_it_was_for(self, sign: Sign, policy: RequestPolicy) -> None:
+    def test_an_expired_token_for_another_runner_is_unauthenticated(self, sign: Sign, policy: RequestPolicy) -> None:
         assert refused(sign({"exp": 0, "runner_id": "runner-2"}), policy)
 
 
 class TestSignature:
-    def test_another_key_does_not_open(self, runner_keys: KeyPair, policy: RequestPolicy) -> None:
+    def test_another_key_s_signature_is_refused(self, runner_keys: KeyPair, policy: RequestPolicy) -> None:
         assert refused(jwt.encode(GOOD, runner_keys.private, algorithm="RS256"), policy)
 
     @pytest.mark.parametrize("alg", ["none", "None", "NONE", "", "nOnE"])
-    def test_no_signature_does_not_open(self, alg: str, sign: Sign, policy: RequestPolicy) -> None:
+    def test_an_unsigned_token_is_refused(self, alg: str, sign: Sign, policy: RequestPolicy) -> None:
         (_, payload, _) = sign(GOOD).split(".")
         header = encoded(json.dumps({"alg": alg}).encode())
         assert refused(f"{header}.{payload}.", policy)
@@ -154,7 +156,7 @@ class TestSignature:
         assert refused(f"{header}.{payload}.{encoded(b'x')}", policy)
         assert refused(sign(GOOD, {"alg": alg}), policy)
 
-    def test_the_public_key_is_no_shared_secret(self, sign: Sign, policy: RequestPolicy) -> None:
+    def test_the_public_key_as_a_shared_secret_is_refused(self, sign: Sign, policy: RequestPolicy) -> None:
         for alg, digest in (("HS256", hashlib.sha256), ("HS384", hashlib.sha384), ("HS512", hashlib.sha512)):
             (_, payload, _) = sign(GOOD).split(".")
             message = f"{encoded(json.dumps({'alg': alg}).encode())}.{payload}"
@@ -163,12 +165,12 @@ class TestSignature:
                 assert refused(f"{message}.{encoded(signature)}", policy)
 
     @pytest.mark.parametrize("alg", ["RS384", "RS512", "PS256"])
-    def test_no_other_algorithm_of_the_right_key_does(
+    def test_another_algorithm_with_atlas_s_key_is_refused(
         self, alg: str, atlas_keys: KeyPair, policy: RequestPolicy
     ) -> None:
         assert refused(jwt.encode(GOOD, atlas_keys.private, algorithm=alg), policy)
 
-    def test_no_algorithm_of_another_kind_of_key_does(self, policy: RequestPolicy) -> None:
+    def test_another_kind_of_key_is_refused(self, policy: RequestPolicy) -> None:
         elliptic, edwards = ec.generate_private_key(ec.SECP256R1()), ed25519.Ed25519PrivateKey.generate()
         assert refused(jwt.encode(GOOD, elliptic, algorithm="ES256"), policy)
         assert refused(jwt.encode(GOOD, edwards, algorithm="EdDSA"), policy)
@@ -176,12 +178,12 @@ class TestSignature:
     @pytest.mark.parametrize(
         "header", [{"jwk": {}}, {"jku": "https://evil.example"}, {"x5u": "https://evil.example"}, {"kid": "/dev/null"}]
     )
-    def test_a_token_does_not_bring_its_own_key(
+    def test_a_key_named_in_the_token_s_header_is_ignored(
         self, header: dict[str, Any], runner_keys: KeyPair, policy: RequestPolicy
     ) -> None:
         assert refused(jwt.encode(GOOD, runner_keys.private, algorithm="RS256", headers=header), policy)
 
-    def test_a_changed_payload_is_seen(self, sign: Sign, policy: RequestPolicy) -> None:
+    def test_a_changed_payload_is_refused(self, sign: Sign, policy: RequestPolicy) -> None:
         (header, _, signature) = sign({**GOOD, "runner_id": "runner-2"}).split(".")
         (_, payload, _) = sign(GOOD).split(".")
         assert refused(f"{header}.{payload}.{signature}", policy)
@@ -189,7 +191,9 @@ class TestSignature:
     @pytest.mark.parametrize(
         "payload", [b"[]", b"5", b"null", b'"x"', b"{", b"\xff", b"[" * 5000, b'{"exp":1' + b"0" * 5000 + b"}"]
     )
-    def test_a_payload_that_is_no_object_is_refused(self, payload: bytes, sign: Sign, policy: RequestPolicy) -> None:
+    def test_a_payload_that_is_not_an_object_is_refused(
+        self, payload: bytes, sign: Sign, policy: RequestPolicy
+    ) -> None:
         assert refused(sign(payload), policy)
 
     @pytest.mark.parametrize(
@@ -200,12 +204,12 @@ class TestSignature:
             *(b'{"alg":"RS256","crit":["x"]}', b'{"alg":"RS256","b64":false}'),
         ],
     )
-    def test_so_is_a_header_that_is_none(self, header: bytes, sign: Sign, policy: RequestPolicy) -> None:
+    def test_a_header_that_is_not_valid_is_refused(self, header: bytes, sign: Sign, policy: RequestPolicy) -> None:
         assert refused(sign(GOOD, header), policy)
 
 
 class TestGarbage:
-    def test_an_oversized_token_is_refused_before_it_is_looked_at(self, sign: Sign, policy: RequestPolicy) -> None:
+    def test_an_oversized_token_is_refused(self, sign: Sign, policy: RequestPolicy) -> None:
         fits = sign({**GOOD, "pad": ""})
         padded = sign({**GOOD, "pad": "x" * ((MAX_TOKEN - len(fits)) * 3 // 4)})
         assert MAX_TOKEN - 8 < len(padded) <= MAX_TOKEN
@@ -215,7 +219,7 @@ class TestGarbage:
     @pytest.mark.parametrize(
         "token", [".", "..", "...", "a.b.c", "a.b", "é.é.é", "\0", "\x85", "\ud800", "=.=.=", "a" * 8000]
     )
-    def test_what_is_no_token_is_refused(self, token: str, policy: RequestPolicy) -> None:
+    def test_text_that_is_not_a_token_is_refused(self, token: str, policy: RequestPolicy) -> None:
         assert refused(token, policy)
 
     @given(text=st.text() | st.from_regex(r"[A-Za-z0-9_.-]{0,80}", fullmatch=True))
@@ -225,7 +229,7 @@ class TestGarbage:
             verify(text, policy, NOW)
 
     @given(at=st.floats(0, 1, exclude_max=True), patch=st.text("AZaz09_-.=", max_size=3), length=st.integers(0, 3))
-    def test_no_good_token_with_some_characters_changed_opens(
+    def test_a_token_with_changed_characters_is_refused(
         self, at: float, patch: str, length: int, sign: Sign, policy: RequestPolicy
     ) -> None:
         good = sign(GOOD)
@@ -248,24 +252,24 @@ class TestGarbage:
 
 
 def _meaning(token: str) -> Any:
-    """The bytes behind the three parts; the last character of base64 has bits that mean nothing."""
+    """The decoded parts. Two encodings may decode to the same bytes: base64's last character has unused bits."""
     try:
         return [base64.urlsafe_b64decode(part + "==") for part in token.rstrip().split(".")]
     except ValueError:
         return token
 
 
-class TestTerms:
+class TestPolicy:
     @pytest.mark.parametrize("authorization", ["", "Bearer x", "garbage"])
-    def test_without_a_key_anybody_may_come_in(self, authorization: str) -> None:
+    def test_without_a_key_no_token_is_needed(self, authorization: str) -> None:
         verify(authorization, RequestPolicy(runner_id="runner-1", public_key=""), NOW)
 
     @pytest.mark.parametrize("pem", ["garbage", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----"])
-    def test_a_key_that_cannot_be_used_is_our_defect_and_not_the_callers(self, pem: str, sign: Sign) -> None:
+    def test_an_unusable_key_is_an_internal_error(self, pem: str, sign: Sign) -> None:
         with pytest.raises(Internal, match="publicKey"):
             verify(f"Bearer {sign(GOOD)}", RequestPolicy(runner_id="runner-1", public_key=pem), NOW)
 
-    def test_so_is_a_key_of_another_kind(self, sign: Sign) -> None:
+    def test_a_key_of_another_kind_is_an_internal_error(self, sign: Sign) -> None:
         public = ec.generate_private_key(ec.SECP256R1()).public_key()
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         with pytest.raises(Internal, match="publicKey"):

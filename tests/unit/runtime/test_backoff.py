@@ -1,4 +1,4 @@
-"""runner.runtime.backoff: pauses that grow, within bounds, and never past a deadline."""
+"""runner.runtime.backoff: pauses that grow within bounds, and attempts until a deadline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_pauses_double_up_to_the_longest() -> None:
     assert [backoff.next() for _ in range(5)] == [0.5, 1.0, 2.0, 4.0, 4.0]
 
 
-def test_a_reset_begins_anew() -> None:
+def test_after_a_reset_the_first_pause_is_next() -> None:
     backoff = Backoff(0.5, 4.0)
     for _ in range(3):
         backoff.next()
@@ -25,7 +25,7 @@ def test_a_reset_begins_anew() -> None:
 
 
 def test_thousands_of_failures_are_bounded() -> None:
-    """Doubling has no end of its own: after a day of failures no float would hold it."""
+    """Without a bound, doubling would overflow a float after a day of failures."""
     backoff = Backoff(2.0, 300.0)
     assert [backoff.next() for _ in range(5000)][-1] == 300.0
 
@@ -35,7 +35,7 @@ def test_the_first_pause_is_never_over_the_longest() -> None:
 
 
 @pytest.mark.parametrize(("drawn", "part"), [(0.0, 0.5), (0.5, 0.75), (1.0, 1.0)])
-def test_jitter_takes_away_at_most_half(drawn: float, part: float) -> None:
+def test_jitter_shortens_a_pause_by_at_most_half(drawn: float, part: float) -> None:
     backoff = Backoff(1.0, 8.0, lambda: drawn)
     assert [backoff.next() for _ in range(4)] == [part, 2 * part, 4 * part, 8 * part]
 

@@ -1,4 +1,4 @@
-"""runner.runtime.concurrency: what it lets in, and what a thread of its own does for it."""
+"""runner.runtime.concurrency: accepting connections, and work in a thread of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def listener() -> Iterator[socket.socket]:
 
 
 class TestAccept:
-    def test_gives_who_is_there_and_else_nobody(self, listener: socket.socket) -> None:
+    def test_gives_the_next_connection_or_none(self, listener: socket.socket) -> None:
         assert concurrency.accept(listener) is None
         with socket.create_connection(listener.getsockname()) as caller:
             accepted = concurrency.accept(listener)
@@ -33,7 +33,7 @@ class TestAccept:
         assert concurrency.accept(listener) is None
 
     @pytest.mark.parametrize(
-        ("number", "said"),
+        ("number", "logged"),
         [
             (errno.EMFILE, "raise the limit on open files"),
             (errno.ENFILE, "raise the limit on open files"),
@@ -42,10 +42,10 @@ class TestAccept:
             (errno.ECONNABORTED, ""),
         ],
     )
-    def test_survives_whatever_befalls_a_connection(
-        self, number: int, said: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    def test_an_error_of_accept_is_logged_and_followed_by_a_pause(
+        self, number: int, logged: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """As accept(2) lists it."""
+        """The errors that accept(2) lists; an aborted connection is neither logged nor followed by a pause."""
         paused: list[float] = []
         monkeypatch.setattr(time, "sleep", paused.append)
 
@@ -54,11 +54,11 @@ class TestAccept:
                 raise OSError(number, "so")
 
         assert concurrency.accept(Failing()) is None  # type: ignore[arg-type]
-        assert (said in caplog.text, bool(caplog.text), bool(paused)) == (True, bool(said), bool(said))
+        assert (logged in caplog.text, bool(caplog.text), bool(paused)) == (True, bool(logged), bool(logged))
 
 
-class TestBegin:
-    def test_gives_what_the_work_gives_as_often_as_one_asks(self) -> None:
+class TestStartThread:
+    def test_gives_the_result_of_the_work_more_than_once(self) -> None:
         wait = concurrency.start_thread(threading.get_ident)
         assert wait(within(10)) == wait(within(10)) != threading.get_ident()
 
@@ -67,7 +67,7 @@ class TestBegin:
         with pytest.raises(KeyError, match="absent"):
             wait(within(10))
 
-    def test_ends_to_wait_when_it_is_time_and_not_to_work(self) -> None:
+    def test_the_wait_ends_at_the_deadline_and_the_work_goes_on(self) -> None:
         go_on = threading.Event()
         wait = concurrency.start_thread(lambda: go_on.wait(20))
         with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""runner.runtime.logs: one JSON object a line, with secrets masked whatever was passed in."""
+"""runner.runtime.logs: one JSON object a line, with secrets masked in every field."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_record_is_one_object_with_time_level_and_name() -> None:
     }
 
 
-def test_what_is_passed_as_extra_becomes_fields() -> None:
+def test_extra_values_become_fields() -> None:
     seen = line("done", request_id="r", count=2, nested={"a": [1, None]}, thing=logging)
     assert (seen["request_id"], seen["count"], seen["nested"]) == ("r", 2, {"a": [1, None]})
     assert seen["thing"].startswith("<module")
@@ -61,7 +61,7 @@ def test_an_exception_is_in_the_same_line() -> None:
         "https://s3/x?X-Amz-Signature=hunter2",
     ],
 )
-def test_a_secret_is_masked_wherever_it_stands(secret: str) -> None:
+def test_a_secret_is_masked_in_every_field(secret: str) -> None:
     try:
         raise ValueError(secret)
     except ValueError:
@@ -76,7 +76,7 @@ def test_a_secret_is_masked_wherever_it_stands(secret: str) -> None:
     "extra",
     [{"name_": "\ud800"}, {"x": {None: 1}}, {"x": {("a", 1): 1}}, {"x": 10**400}, {"x": float("nan")}, {"x": {1, "a"}}],
 )
-def test_what_json_cannot_hold_is_shown_in_some_way(extra: dict[str, Any]) -> None:
+def test_values_that_json_cannot_hold_are_written_escaped(extra: dict[str, Any]) -> None:
     seen = line("kept", **extra)
     assert "kept" in seen["message"]
     assert set(extra) <= set(seen)
@@ -88,7 +88,7 @@ def test_any_message_is_one_line(message: str) -> None:
 
 
 def test_the_settings_write_these_lines_to_standard_error() -> None:
-    # In a process of its own: configuring logging closes the handlers that pytest listens with.
+    # In a process of its own: dictConfig closes the handlers of pytest.
     program = """
 import logging.config
 from runner.runtime import logs

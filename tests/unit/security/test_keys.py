@@ -43,18 +43,20 @@ def parsed(runner_keys: KeyPair) -> rsa.RSAPrivateKey:
     return parse_private_key(runner_keys.private)
 
 
-def test_an_rsa_key_of_2048_bits_is_taken(parsed: rsa.RSAPrivateKey) -> None:
+def test_an_rsa_key_of_2048_bits_is_accepted(parsed: rsa.RSAPrivateKey) -> None:
     assert parsed.key_size == 2048
 
 
 @pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
-def test_in_both_forms_of_pem_and_with_white_space_around(parsed: rsa.RSAPrivateKey, form: PrivateFormat) -> None:
+def test_a_private_key_may_have_either_form_of_pem_and_white_space_around_it(
+    parsed: rsa.RSAPrivateKey, form: PrivateFormat
+) -> None:
     pem = parsed.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
     assert parse_private_key(f"\n{pem}\n\n").private_numbers() == parsed.private_numbers()
 
 
 @pytest.mark.parametrize("form", [PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1])
-def test_so_is_a_public_key(parsed: rsa.RSAPrivateKey, form: PublicFormat) -> None:
+def test_a_public_key_may_have_either_form_of_pem(parsed: rsa.RSAPrivateKey, form: PublicFormat) -> None:
     public = parsed.public_key()
     pem = public.public_bytes(Encoding.PEM, form).decode()
     assert parse_public_key(pem).public_numbers() == public.public_numbers()
@@ -73,7 +75,7 @@ def test_a_key_of_another_kind_is_refused(key: ed25519.Ed25519PrivateKey | ec.El
         parse_public_key(public_pem(key))
 
 
-def test_each_is_refused_in_the_others_place(runner_keys: KeyPair) -> None:
+def test_a_private_key_is_refused_as_the_public_key_and_the_reverse(runner_keys: KeyPair) -> None:
     with pytest.raises(Internal, match=r"runner\.privateKey"):
         parse_private_key(runner_keys.public)
     with pytest.raises(Internal, match=r"deepsource\.publicKey"):
@@ -98,7 +100,7 @@ def test_garbage_is_refused_and_not_quoted(pem: str) -> None:
         assert caught.value.__suppress_context__
 
 
-def test_a_broken_key_is_not_quoted_either(runner_keys: KeyPair) -> None:
+def test_an_incomplete_key_is_not_quoted(runner_keys: KeyPair) -> None:
     lines = runner_keys.private.splitlines()
     with pytest.raises(Internal) as caught:
         parse_private_key("\n".join([*lines[:3], *lines[5:]]))

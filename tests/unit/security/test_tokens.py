@@ -1,4 +1,4 @@
-"""runner.security.tokens: result tokens, bound to one run and valid as long as its job can live."""
+"""runner.security.tokens: result tokens, tied to one run and valid for as long as its job may last."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.conftest import KeyPair
 from tests.unit.documents import read, whole
 
 NOW = 1_800_000_000.75
-GRANT = TokenClaims(scope="analysis.*", run_id="r-1", job="analysis-s7-r-1-3", lifetime=3300)
+CLAIMS = TokenClaims(scope="analysis.*", run_id="r-1", job="analysis-s7-r-1-3", lifetime=3300)
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +25,17 @@ def signer(runner_keys: KeyPair) -> Signer:
 
 
 def claims(token: str, key: str) -> dict[str, object]:
-    """As atlas reads it: by another library's word, but for the time, which is ours here."""
+    """Verified by another library, as atlas does, but without its checks of the time."""
     decoded: dict[str, object] = jwt.decode(
         token, key, algorithms=["RS256"], issuer="runner-1", options={"verify_exp": False, "verify_iat": False}
     )
     return decoded
 
 
-def test_the_claims_are_the_contracts_and_what_binds_the_token_to_its_run(signer: Signer, runner_keys: KeyPair) -> None:
-    seen = claims(signer.sign(GRANT), runner_keys.public)
+def test_the_claims_are_the_contract_s_and_those_that_tie_the_token_to_its_run(
+    signer: Signer, runner_keys: KeyPair
+) -> None:
+    seen = claims(signer.sign(CLAIMS), runner_keys.public)
     assert seen.pop("jti")
     assert seen == {
         "iat": 1_800_000_000,
@@ -45,8 +47,10 @@ def test_the_claims_are_the_contracts_and_what_binds_the_token_to_its_run(signer
     }
 
 
-def test_it_is_signed_with_rs256_by_our_key(signer: Signer, runner_keys: KeyPair, atlas_keys: KeyPair) -> None:
-    token = signer.sign(GRANT)
+def test_it_is_signed_with_rs256_and_the_runner_s_key(
+    signer: Signer, runner_keys: KeyPair, atlas_keys: KeyPair
+) -> None:
+    token = signer.sign(CLAIMS)
     assert jwt.get_unverified_header(token) == {"alg": "RS256", "typ": "JWT"}
     with pytest.raises(jwt.InvalidSignatureError):
         claims(token, atlas_keys.public)
@@ -54,9 +58,9 @@ def test_it_is_signed_with_rs256_by_our_key(signer: Signer, runner_keys: KeyPair
         claims(token[:-8] + "AAAAAAAA", runner_keys.public)
 
 
-def test_no_two_tokens_are_one(signer: Signer, runner_keys: KeyPair) -> None:
+def test_no_two_tokens_are_equal(signer: Signer, runner_keys: KeyPair) -> None:
     with ThreadPoolExecutor(8) as threads:
-        ids = {claims(token, runner_keys.public)["jti"] for token in threads.map(signer.sign, [GRANT] * 32)}
+        ids = {claims(token, runner_keys.public)["jti"] for token in threads.map(signer.sign, [CLAIMS] * 32)}
     assert len(ids) == 32
 
 
@@ -65,14 +69,14 @@ def test_a_jobs_secrets_are_resolved_by_name(signer: Signer, runner_keys: KeyPai
     assert isinstance(job, JobSpec)
     values = signer.resolve_secrets(job)
     assert set(values) == set(job.secrets)
-    for name, sealed in job.secrets.items():
-        if isinstance(sealed, Secret):
-            assert values[name] == sealed.reveal()
-    granted = claims(values["RESULT_HTTP_TOKEN"], runner_keys.public)
-    assert (granted["sub"], granted["run_id"]) == (job.name, "r-1")
-    assert granted["exp"] == int(NOW) + job.deadlines.total + 900
+    for name, secret in job.secrets.items():
+        if isinstance(secret, Secret):
+            assert values[name] == secret.reveal()
+    seen = claims(values["RESULT_HTTP_TOKEN"], runner_keys.public)
+    assert (seen["sub"], seen["run_id"]) == (job.name, "r-1")
+    assert seen["exp"] == int(NOW) + job.deadlines.total + 900
 
 
-def test_a_key_that_cannot_sign_is_found_at_the_start() -> None:
+def test_an_invalid_key_is_refused_before_anything_is_signed() -> None:
     with pytest.raises(Internal):
         Signer("hunter2", "runner-1", lambda: NOW)

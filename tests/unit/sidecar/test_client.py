@@ -1,4 +1,4 @@
-"""runner.sidecar.client: what it asks of the sidecar, and how often."""
+"""runner.sidecar.client: one ping at a time, whose result concurrent callers share."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MANY = 20
 
 
 class Sidecar:
-    """Answers pings, once it may; counts them."""
+    """Counts pings, and answers them once `ready` is set."""
 
     def __init__(self, path: Path) -> None:
-        self.asked = 0
+        self.pings = 0
         self.ready = threading.Event()
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(path))
@@ -35,9 +35,9 @@ class Sidecar:
             connection, _ = self._listener.accept()
             with connection:
                 receive_frame(connection, within(10))
-                self.asked += 1
+                self.pings += 1
                 self.ready.wait(10)
-                connection.sendall(frames.encode(frames.Pong(drivers=("memory",), pid=self.asked)))
+                connection.sendall(frames.encode(frames.Pong(drivers=("memory",), pid=self.pings)))
 
 
 @pytest.fixture
@@ -50,30 +50,30 @@ def sidecar(path: Path) -> Sidecar:
     return Sidecar(path)
 
 
-def test_of_those_who_ask_at_the_same_time_whether_it_is_ready_one_asks(path: Path, sidecar: Sidecar) -> None:
-    """Each would be a command of its own, and has the clusters asked."""
+def test_concurrent_pings_are_one_command(path: Path, sidecar: Sidecar) -> None:
+    """Each command would have the drivers send requests to their clusters."""
     client = Client(str(path), SystemClock())
     with ThreadPoolExecutor(MANY) as callers:
-        asking = [callers.submit(client.ping, time.monotonic() + 10) for _ in range(MANY)]
+        pings = [callers.submit(client.ping, time.monotonic() + 10) for _ in range(MANY)]
         time.sleep(0.2)
         sidecar.ready.set()
-        assert {each.result().pid for each in asking} == {1}
+        assert {each.result().pid for each in pings} == {1}
     assert [client.ping(time.monotonic() + 10).pid for _ in range(3)] == [2, 3, 4]
 
 
-def test_each_waits_as_long_as_it_has_time(path: Path, sidecar: Sidecar) -> None:
+def test_each_caller_waits_until_its_own_deadline(path: Path, sidecar: Sidecar) -> None:
     client = Client(str(path), SystemClock())
-    with ThreadPoolExecutor(1) as patient:
-        waits = patient.submit(client.ping, time.monotonic() + 10)
+    with ThreadPoolExecutor(1) as threads:
+        longer = threads.submit(client.ping, time.monotonic() + 10)
         time.sleep(0.1)
         with pytest.raises(Timeout, match="repeat"):
             client.ping(time.monotonic() + 0.1)
-        assert not waits.done()
+        assert not longer.done()
         sidecar.ready.set()
-        assert waits.result().pid == 1
+        assert longer.result().pid == 1
 
 
-def test_nobody_there_is_said_to_each_and_asked_anew_by_the_next(path: Path) -> None:
+def test_a_failed_ping_is_not_cached(path: Path) -> None:
     client = Client(str(path), SystemClock())
     for _ in range(2):
         with pytest.raises(Unavailable, match="no runner listens"):

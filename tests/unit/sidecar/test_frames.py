@@ -1,4 +1,4 @@
-"""runner.sidecar.frames: what functions and sidecar say to each other, as bytes."""
+"""runner.sidecar.frames: values to bytes and back, other versions, bounds, invalid bytes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from runner.payloads import RequestPolicy
 from runner.sidecar import frames
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-PLACED = st.builds(
+RESULT = st.builds(
     JobResult, name=st.text(), driver=st.text(), state=st.sampled_from(["created", "exists", "cancelled"])
 )
-TERMS = st.builds(RequestPolicy, runner_id=st.text(), public_key=st.text(), allow_file_remotes=st.booleans())
+POLICY = st.builds(RequestPolicy, runner_id=st.text(), public_key=st.text(), allow_file_remotes=st.booleans())
 PROBLEM = st.builds(Problem, pointer=st.text(), message=st.text())
 REQUESTS = st.one_of(
     st.builds(
@@ -28,7 +28,7 @@ REQUESTS = st.one_of(
     st.builds(frames.GetPolicy),
 )
 REPLIES = st.one_of(
-    st.builds(frames.Accepted, jobs=st.lists(PLACED).map(tuple)),
+    st.builds(frames.Accepted, jobs=st.lists(RESULT).map(tuple)),
     st.builds(
         frames.Refused,
         code=st.sampled_from(sorted(TABLE)) | st.text(),
@@ -37,12 +37,12 @@ REPLIES = st.one_of(
         problems=st.lists(PROBLEM).map(tuple),
     ),
     st.builds(frames.Pong, drivers=st.lists(st.text()).map(tuple), pid=st.integers(1, 2**31)),
-    st.builds(frames.Policy, policy=TERMS),
+    st.builds(frames.Policy, policy=POLICY),
 )
 
 
 def body(frame: Any) -> bytes:
-    """What follows the header, which must say how long it is."""
+    """The bytes after the header, which must have their length."""
     encoded = frames.encode(frame)
     (header, rest) = encoded[: frames.HEADER.size], encoded[frames.HEADER.size :]
     assert frames.length(header) == len(rest)
@@ -63,7 +63,7 @@ class TestRoundTrip:
     def test_of_replies(self, frame: frames.Reply) -> None:
         assert frames.decode_reply(body(frame)) == frame
 
-    def test_every_frame_that_there_is_takes_part(self) -> None:
+    def test_no_frame_is_missing_from_these_tests(self) -> None:
         named = {kind.__name__ for kind in frames.Frame.__subclasses__()}
         assert named == {"Submit", "Ping", "GetPolicy", "Accepted", "Refused", "Pong", "Policy"}
 
@@ -84,7 +84,7 @@ class TestRoundTrip:
 
 
 class TestOtherVersions:
-    def test_fields_that_are_new_are_skipped(self) -> None:
+    def test_unknown_fields_are_skipped(self) -> None:
         ping = frames.Ping(deadline=1.0)
         assert frames.decode_request(altered(ping, x_new={"of": ["the", "next"]})) == ping
 
@@ -96,8 +96,8 @@ class TestOtherVersions:
         assert isinstance(reply.error(), Busy)
 
     @pytest.mark.parametrize("version", [0, 2, 10**9])
-    def test_another_meaning_is_refused_with_both_versions(self, version: int) -> None:
-        with pytest.raises(Unavailable, match=f"version {version}, this one {frames.VERSION}"):
+    def test_another_version_is_refused_and_both_versions_are_named(self, version: int) -> None:
+        with pytest.raises(Unavailable, match=f"version {version}, this process needs {frames.VERSION}"):
             frames.decode_request(altered(frames.GetPolicy(), version=version))
         with pytest.raises(Unavailable, match=f"version {version}"):
             frames.decode_reply(altered(frames.Pong(drivers=(), pid=1), version=version))
@@ -106,11 +106,11 @@ class TestOtherVersions:
         "members",
         [{"kind": "from-the-future"}, {"kind": 5}, {"deadline": "soon"}, {"deadline": None}, {"version": "1"}],
     )
-    def test_what_is_not_understood_is_unavailable(self, members: dict[str, Any]) -> None:
+    def test_a_frame_that_cannot_be_decoded_is_unavailable(self, members: dict[str, Any]) -> None:
         with pytest.raises(Unavailable, match="same release"):
             frames.decode_request(altered(frames.Ping(deadline=1.0), **members))
 
-    def test_a_request_is_no_reply_and_a_reply_no_request(self) -> None:
+    def test_a_request_is_not_decoded_as_a_reply_nor_a_reply_as_a_request(self) -> None:
         with pytest.raises(Unavailable):
             frames.decode_reply(body(frames.GetPolicy()))
         with pytest.raises(Unavailable):
@@ -118,18 +118,18 @@ class TestOtherVersions:
 
 
 class TestBounds:
-    def test_a_frame_of_16_mib_is_read_and_not_one_byte_more(self) -> None:
+    def test_a_frame_may_have_16_mib_and_not_one_byte_more(self) -> None:
         assert frames.MAX_FRAME == 16 * 1024 * 1024
         assert frames.length(frames.HEADER.pack(frames.MAX_FRAME)) == frames.MAX_FRAME
         with pytest.raises(Unavailable, match=str(frames.MAX_FRAME + 1)):
             frames.length(frames.HEADER.pack(frames.MAX_FRAME + 1))
 
     @pytest.mark.parametrize("header", [b"HTTP", b"GET ", b"\x16\x03\x01\x02", b"\xff" * 4])
-    def test_the_first_bytes_of_another_protocol_are_too_long_a_frame(self, header: bytes) -> None:
+    def test_the_first_bytes_of_another_protocol_are_refused(self, header: bytes) -> None:
         with pytest.raises(Unavailable):
             frames.length(header)
 
-    def test_what_the_other_side_would_not_read_is_not_sent(self) -> None:
+    def test_a_frame_over_the_bound_is_not_encoded(self) -> None:
         def submit(size: int) -> frames.Submit:
             return frames.Submit(request_type="analysis_run", request=b"x" * size, deadline=1.0, trace_id="t")
 
@@ -141,7 +141,7 @@ class TestBounds:
 
 class TestGarbage:
     @given(st.binary(max_size=200))
-    def test_no_bytes_raise_anything_but_unavailable(self, garbage: bytes) -> None:
+    def test_random_bytes_raise_unavailable_and_nothing_else(self, garbage: bytes) -> None:
         for decode in (frames.decode_request, frames.decode_reply):
             try:
                 frame: Any = decode(garbage)
@@ -150,7 +150,7 @@ class TestGarbage:
             assert isinstance(frame, frames.Frame)
 
     @given(REQUESTS | REPLIES, st.floats(0, 1, exclude_max=True), st.binary(max_size=4), st.integers(0, 9))
-    def test_no_good_frame_with_some_bytes_changed_does(
+    def test_a_frame_with_changed_bytes_raises_unavailable_and_nothing_else(
         self, frame: frames.Request | frames.Reply, at: float, patch: bytes, length: int
     ) -> None:
         good = body(frame)
@@ -165,7 +165,7 @@ class TestGarbage:
                 decode(good[: int(at * len(good))])
 
     @pytest.mark.parametrize("garbage", [b"\x91" * 100_000, b"\x81\xa1a" * 100_000, b"\xdf\xff\xff\xff\xff", b"\xc1"])
-    def test_nor_does_what_is_nested_or_lies_about_its_size(self, garbage: bytes) -> None:
+    def test_deep_nesting_or_a_false_size_raises_unavailable_and_nothing_else(self, garbage: bytes) -> None:
         self._decode_both(garbage)
 
     def _decode_both(self, garbage: bytes) -> None:
