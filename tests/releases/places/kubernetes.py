@@ -20,7 +20,7 @@ from tests.releases import State
 from tests.releases.places import Place
 from tests.releases.places.rest import Rest
 
-NOBODY = "orchestrator.test/nobody"
+UNMANAGED = "orchestrator.test/nobody"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -47,12 +47,12 @@ class KubernetesPlace(Place):
     def _put_job(self, job: dict[str, Any]) -> dict[str, Any]:
         if not _ended(job):
             return self._make("apis/batch/v1", "jobs", job)
-        made = self._make("apis/batch/v1", "jobs", {**job, "spec": {**job["spec"], "managedBy": NOBODY}})
+        made = self._make("apis/batch/v1", "jobs", {**job, "spec": {**job["spec"], "managedBy": UNMANAGED}})
         self._put_status("apis/batch/v1", "jobs", job)
         return made
 
     def _put_pod(self, pod: dict[str, Any], job: dict[str, Any], owner: dict[str, Any]) -> None:
-        spec = {**job["spec"]["template"]["spec"], "schedulerName": NOBODY}
+        spec = {**job["spec"]["template"]["spec"], "schedulerName": UNMANAGED}
         self._make("api/v1", "pods", {**pod, "metadata": _owned(pod, owner), "spec": spec})
         self._put_status("api/v1", "pods", pod)
 
