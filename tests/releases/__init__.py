@@ -1,7 +1,7 @@
-"""State that released code has written: one directory of fixtures for each release, as `record.py` has saved it.
+"""State that released code has written: one directory of fixtures for each release, saved by `record.py`.
 
-In here: the fixtures, the recorder (`recorder`, which runs inside a release's own tree), and what puts the state back
-for a test (`places`). Not in here: what the current code must make of it (`tests/conformance`).
+In here: the fixtures, the recorder (`recorder`, which runs in a release's own tree), and the code that restores the
+state for a test (`places`). Not in here: the tests of the current code with that state (`tests/conformance`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 RELEASES = sorted(path.parent.name for path in HERE.glob("*/requests.json"))
 
 State = dict[str, Any]
-"""What was recorded of one job: `job` (its name), `request`, `observation`, `result`, and what its driver wrote."""
+"""The record of one job: `job` (its name), `request`, `observation`, `result`, and the state that its driver wrote."""
 
 
 @cache
@@ -24,6 +24,6 @@ def _load(release: str, file: str) -> str:
 
 
 def recorded(release: str, file: str) -> dict[str, Any]:
-    """A fresh copy of a file of that release."""
+    """A new copy of the content of a release's file."""
     content: dict[str, Any] = json.loads(_load(release, file))
     return content

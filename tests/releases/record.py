@@ -11,7 +11,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main(version: str, code: Path) -> int:
-    """Run the recorder in the release's tree, by the release's own Python."""
+    """Run the recorder in the release's tree, with the release's own Python. Gives its exit code."""
     python = code / ".venv" / "bin" / "python"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(code), str(HERE)))}
     return subprocess.run([python, "-P", "-m", "recorder", HERE / version], cwd=code, env=environment).returncode

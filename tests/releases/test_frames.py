@@ -1,4 +1,4 @@
-"""Functions and sidecar of two releases side by side: each reads the frames of the other."""
+"""Functions and a sidecar of different releases: each reads the frames of the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit import documents
 pytestmark = pytest.mark.parametrize("release", RELEASES)
 
 WORD = re.compile(r"\w+")
-PLACED = tuple(
+JOB_RESULTS = tuple(
     JobResult(name=f"job-{state}", driver="local", state=state) for state in ("created", "exists", "cancelled")
 )
 POLICY = RequestPolicy(runner_id="runner-1", public_key="fake key", allow_file_remotes=True)
@@ -36,16 +36,16 @@ REQUESTS: dict[str, frames.Request] = {
     },
 }
 REPLIES: dict[str, frames.Reply] = {
-    "accepted": frames.Accepted(jobs=PLACED),
+    "accepted": frames.Accepted(jobs=JOB_RESULTS),
     "refused": frames.Refused(code="invalid", detail="two fields are wrong", retry_after=7, problems=PROBLEMS),
     "pong": frames.Pong(drivers=("kubernetes", "local"), pid=4711),
     "terms": frames.Policy(policy=POLICY),
 }
-"""By what the recorder calls them: the current code's frames that say the same as the recorded ones."""
+"""By the recorder's names: the current code's frames with the same content as the recorded ones."""
 
 
 def body(frame: bytes) -> bytes:
-    """What follows the header, which must say how long it is."""
+    """The frame without its header, which must contain the length of the rest."""
     header, rest = frame[: frames.HEADER.size], frame[frames.HEADER.size :]
     assert frames.length(header) == len(rest)
     return rest
@@ -56,7 +56,7 @@ def recorded_frames(release: str) -> dict[str, bytes]:
 
 
 def types_of(release: str) -> dict[str, Any]:
-    """The release's own frames by tag, put together from what was recorded of their fields."""
+    """By tag: the release's own frame types, built from the recorded fields."""
     content = recorded(release, "frames")
     tags = {name: tag for tag, name in content["tags"].items()}
     made: dict[str, Any] = {"Literal": Literal}
@@ -81,11 +81,11 @@ def types_of(release: str) -> dict[str, Any]:
     return {tag: made[name] for tag, name in content["tags"].items()}
 
 
-def test_every_recorded_frame_has_its_like(release: str) -> None:
+def test_every_recorded_frame_has_a_current_counterpart(release: str) -> None:
     assert set(recorded_frames(release)) == set(REQUESTS) | set(REPLIES)
 
 
-def test_the_sidecar_reads_what_functions_of_the_release_before_send(release: str) -> None:
+def test_the_sidecar_reads_requests_of_an_earlier_release_s_functions(release: str) -> None:
     for name, frame in REQUESTS.items():
         read = frames.decode_request(body(recorded_frames(release)[name]))
         if isinstance(frame, frames.Submit):
@@ -96,24 +96,24 @@ def test_the_sidecar_reads_what_functions_of_the_release_before_send(release: st
         assert read == frame
 
 
-def test_functions_read_what_a_sidecar_of_the_release_before_answers(release: str) -> None:
+def test_functions_read_replies_of_an_earlier_release_s_sidecar(release: str) -> None:
     for name, frame in REPLIES.items():
         assert frames.decode_reply(body(recorded_frames(release)[name])) == frame
 
 
-def test_the_release_before_reads_our_frames(release: str) -> None:
+def test_an_earlier_release_reads_the_current_frames(release: str) -> None:
     types = types_of(release)
     for name, frame in {**REQUESTS, **REPLIES}.items():
         kind = types[name.partition(" ")[0]]
-        ours = msgspec.msgpack.decode(body(frames.encode(frame)), type=kind)
-        theirs = msgspec.msgpack.decode(body(recorded_frames(release)[name]), type=kind)
-        if name.startswith("submit"):  # the request's members have their own order and defaults
-            ours.request = theirs.request = b""
-        assert ours == theirs
+        current = msgspec.msgpack.decode(body(frames.encode(frame)), type=kind)
+        earlier = msgspec.msgpack.decode(body(recorded_frames(release)[name]), type=kind)
+        if name.startswith("submit"):  # the order of a request's members and its defaults may differ
+            current.request = earlier.request = b""
+        assert current == earlier
 
 
-def test_the_release_before_reads_our_requests(release: str) -> None:
-    """A member that is new must have a default there, and none may be missing that was sent before."""
+def test_current_requests_contain_every_member_of_an_earlier_release_s(release: str) -> None:
+    """The earlier release ignores new members, and may need every member that it sent itself."""
     for name, frame in REQUESTS.items():
         if isinstance(frame, frames.Submit):
             before = frames.decode_request(body(recorded_frames(release)[name]))
@@ -122,7 +122,7 @@ def test_the_release_before_reads_our_requests(release: str) -> None:
 
 
 def _within(part: Any, whole: Any) -> bool:
-    """Whether `whole` has all of `part`, and the same."""
+    """Whether `whole` contains every member of `part`, with the same value."""
     if isinstance(part, dict):
         return isinstance(whole, dict) and all(
             name in whole and _within(each, whole[name]) for name, each in part.items()

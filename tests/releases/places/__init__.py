@@ -1,7 +1,7 @@
-"""Where the state of a release is put back for a test, one module for each driver.
+"""Restores the state of a release for a test, one module for each driver.
 
-A module here is named after its driver and has `place(release, cluster, request)`, which gives the place. Its state is
-written past the code under test.
+A module here has the name of its driver, and a function `place(release, cluster, request)` that gives the place. A
+place writes the state without the code under test.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tests.releases import State, recorded
 
 
 class Place(ABC):
-    """Where the state of a release is put back: a cluster of the conformance suite, empty at first."""
+    """A cluster of the conformance suite, empty at first, to which the state of a release is written."""
 
     def __init__(self, release: str, driver: str) -> None:
         self.recorded = recorded(release, driver)
@@ -25,21 +25,21 @@ class Place(ABC):
 
     @property
     def whole(self) -> list[str]:
-        """The states that are not half-made."""
+        """The states of jobs that are complete."""
         return [name for name in self.states if not name.startswith("half-")]
 
     @abstractmethod
     def put(self, *states: str) -> None:
-        """Put these states back."""
+        """Write these states to the cluster."""
 
-    def free(self) -> None:  # noqa: B027  (only a host can be busy)
-        """Let jobs start that wait for a slot."""
+    def free(self) -> None:  # noqa: B027  (only a host has slots)
+        """Free all slots, so that waiting jobs can start."""
 
-    def close(self) -> None:  # noqa: B027  (most places need no help)
-        """Give back what is held."""
+    def close(self) -> None:  # noqa: B027  (most places hold nothing)
+        """Release what the place holds."""
 
     def alter(self, change: Callable[[str], str]) -> None:
-        """Change every text that was recorded, names and keys excepted."""
+        """Apply `change` to every recorded text, except names and keys."""
         self.recorded = _altered(self.recorded, change)
         self.states = self.recorded["states"]
 

@@ -1,7 +1,7 @@
-"""Puts Jobs, pods and Secrets back. What had ended is left to nobody, so that it stays as it was recorded.
+"""Restores Jobs, pods and Secrets. No controller manages those that had ended, so they stay as recorded.
 
-A Job that waited or ran is made anew, and the cluster brings it on. One that had ended names another controller
-(`managedBy`), and its pods another scheduler, so that the cluster takes their status as it is put.
+A Job that waited or ran is created again, and the cluster runs it. A Job that had ended names another controller
+(`managedBy`), and its pods another scheduler, so the cluster keeps the status that is written.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.releases import State
 from tests.releases.places import Place
 from tests.releases.places.rest import Rest
 
-NOBODY = "orchestrator.test/nobody"
+UNMANAGED = "orchestrator.test/nobody"
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -47,12 +47,12 @@ class KubernetesPlace(Place):
     def _put_job(self, job: dict[str, Any]) -> dict[str, Any]:
         if not _ended(job):
             return self._make("apis/batch/v1", "jobs", job)
-        made = self._make("apis/batch/v1", "jobs", {**job, "spec": {**job["spec"], "managedBy": NOBODY}})
+        made = self._make("apis/batch/v1", "jobs", {**job, "spec": {**job["spec"], "managedBy": UNMANAGED}})
         self._put_status("apis/batch/v1", "jobs", job)
         return made
 
     def _put_pod(self, pod: dict[str, Any], job: dict[str, Any], owner: dict[str, Any]) -> None:
-        spec = {**job["spec"]["template"]["spec"], "schedulerName": NOBODY}
+        spec = {**job["spec"]["template"]["spec"], "schedulerName": UNMANAGED}
         self._make("api/v1", "pods", {**pod, "metadata": _owned(pod, owner), "spec": spec})
         self._put_status("api/v1", "pods", pod)
 
@@ -81,7 +81,7 @@ def _owned(item: dict[str, Any], job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _at_present(state: State) -> State:
-    """With the image of today, and as if its last change had come a moment ago: Jobs live by the clock."""
+    """The state with the current image, and with times as if its last change were a second old."""
     text = json.dumps(state).replace("{image}", cluster.image("shell").reference)
     moments = [datetime.strptime(each, _FORMAT) for each in _TIME.findall(text)]
     shift = datetime.fromtimestamp(time.time() - 1, UTC).replace(tzinfo=None) - max(moments, default=datetime.max)

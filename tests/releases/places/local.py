@@ -1,6 +1,6 @@
-"""Puts the local driver's directory back, on a host that is busy: all slots are taken, so nothing that waits is begun.
+"""Restores the local driver's directory. All slots are taken, so no waiting job is started.
 
-Of a job that ran, its lock is held, as its shim would: a shim of the release before is not here to do so.
+The place holds the lock of a job that ran, as the shim of the earlier release would.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class LocalPlace(Place):
         super().__init__(release, "local")
         self.directory = cluster.directory
         self.age = 0.0
-        """Seconds ago that everything was written."""
+        """The age of all files, in seconds."""
         self._locks: dict[str, int] = {}
         for part in ("", *SHARED):
             (self.directory / part).mkdir(mode=0o700)
@@ -50,21 +50,21 @@ class LocalPlace(Place):
             self.unlock(path)
 
     def unlock(self, path: str) -> None:
-        """Give a lock back, as the death of its holder would."""
+        """Release a lock, as the kernel does when its holder dies."""
         os.close(self._locks.pop(path))
 
     def end_as(self, state: str, other: str) -> None:
-        """Write down the end of a job that runs as its shim wrote down another's, and let its lock go."""
+        """End a running job: write the end.json that was recorded for another state, and release the job's lock."""
         name = self.states[state]["job"]
         end = self.recorded["tree"][f"{self.states[other]['job']}/end.json"]
         self._put(self.directory / name / "end.json", end)
         self.unlock(f"{name}/lock")
 
     def complete(self, state: str) -> None:
-        """Have the submitter of a half-made job do what it was just about to do."""
+        """Rename the directory of an incomplete job, as its submitter was about to do."""
         name = self.states[state]["job"]
-        (half,) = self.directory.glob(f".new-{name}-*")
-        half.rename(self.directory / name)
+        (incomplete,) = self.directory.glob(f".new-{name}-*")
+        incomplete.rename(self.directory / name)
 
     def path(self, name: str) -> Path:
         return self.directory / name
@@ -74,7 +74,7 @@ class LocalPlace(Place):
         return bool(observed and observed["phase"] == "running")
 
     def _write(self, name: str) -> None:
-        """All that belongs to a job of that name, whether it was made or not."""
+        """Write all files of the job of that name, even if the job is incomplete."""
         written = []
         for path, file in self.recorded["tree"].items():
             top = path.partition("/")[0]
@@ -92,7 +92,7 @@ class LocalPlace(Place):
         path.chmod(int(file["mode"], 8))
 
     def _at_present(self, file: str, text: str) -> str:
-        """As if it had been written `age` seconds ago, on this host."""
+        """The text with times as if it had been written `age` seconds ago on this host."""
         now = time.time() - self.age
         moments: dict[str, Any] = {
             "job.json": {"created": now, "boot": _boot(), "monotonic": time.monotonic() - self.age},

@@ -1,4 +1,4 @@
-"""Puts Variables and jobs back in the order in which they were written, and lets Nomad run what ran."""
+"""Restores Variables and jobs in the order in which they were written. Nomad runs the jobs that ran."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class NomadPlace(Place):
             self._call("PUT", "jobs", {"Job": {**state["specification"], "Stop": stop}})
 
     def _await(self, state: State) -> None:
-        """What the job had reached before its Variable was written for the last time, or it was stopped."""
+        """Wait until the job has reached the state that it had before its Variable's last write, or its stop."""
         if state["specification"] and (reaches := state["request"]["reaches"]):
             wanted = "dead" if reaches == "ended" else "running"
             eventually(lambda: self._status(state["job"]) == wanted, f"{state['job']} is {wanted}", 40)

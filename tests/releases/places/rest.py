@@ -1,4 +1,4 @@
-"""A cluster's API, as its administrator: what a release has written is put back past the code under test."""
+"""A client of a cluster's API, with an administrator's rights. It does not use the code under test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import urllib3
 
 
 class Rest:
-    """One server. Connections are kept."""
+    """One server. Connections are reused."""
 
     def __init__(self, url: str, ca: Path, **headers: str) -> None:
         self._url = url

@@ -25,7 +25,7 @@ def main(directory: Path) -> None:
 
 
 def _configurations() -> Callable[..., Any]:
-    """Configurations of the release, with keys that are thrown away."""
+    """Makes configurations of the release, with keys that nothing else uses."""
     document = {
         "runner": {"id": "runner-1", "privateKey": make_key_pair().private},
         "deepsource": {"host": "https://atlas.example", "publicKey": make_key_pair().public},
@@ -35,7 +35,7 @@ def _configurations() -> Callable[..., Any]:
 
 
 def _requests() -> dict[str, Any]:
-    """By state: the request that made the job, the one that cancels it, and what it reached before it was changed."""
+    """By state: the request of the job, the request that cancels it, and what the job reaches before that."""
     every = (*states.STATES, states.HALF_MADE, nomad.DELETED, nomad.HALF_CANCELLED)
     return {
         state.name: {
@@ -49,7 +49,7 @@ def _requests() -> dict[str, Any]:
 
 
 def _filled(recorded: dict[str, Any]) -> dict[str, Any]:
-    """With a name in braces for whatever was true of that cluster alone."""
+    """The recorded content with a placeholder in braces for each text that is specific to the cluster."""
     placeholders = recorded.pop("placeholders")
     text = json.dumps(recorded)
     for found, placeholder in placeholders.items():
@@ -59,7 +59,7 @@ def _filled(recorded: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save(path: Path, content: dict[str, Any]) -> None:
-    """As JSON with a line for each state, frame or file."""
+    """Write the content as JSON with one line for each state, frame or file."""
     with path.open("w") as file:
         file.write("{")
         for n, (part, members) in enumerate(sorted(content.items())):

@@ -1,4 +1,4 @@
-"""A connection to a cluster that dies before one kind of request, as its process could."""
+"""A client of a cluster that simulates the death of its process before one kind of request."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ from typing import Any
 
 
 class Cut:
-    """Passes every request on but those that are fatal."""
+    """Sends every request on, except those for which `fatal(method, path)` is true: these raise SystemExit."""
 
-    def __init__(self, connection: Any, fatal: Callable[[str, str], bool]) -> None:
-        self._connection = connection
+    def __init__(self, fatal: Callable[[str, str], bool]) -> None:
         self._fatal = fatal
+        self._client: Any = None
         self._died = False
 
+    def wrap(self, client: Any) -> Cut:
+        """Use this client for the requests that are sent on."""
+        self._client = client
+        return self
+
     def call(self, method: str, path: str, *arguments: Any, **rest: Any) -> Any:
+        """The client's call, or SystemExit."""
         if self._fatal(method, path):
             self._died = True
             raise SystemExit("killed")
-        return self._connection.call(method, path, *arguments, **rest)
+        return self._client.call(method, path, *arguments, **rest)
 
-    def dies(self, call: Callable[[], object]) -> None:
-        """Make the call, which must end by the fatal request."""
+    def expect_death(self, call: Callable[[], object]) -> None:
+        """Make the call, which must end with a fatal request."""
         with suppress(SystemExit):
             call()
-        assert self._died, "the call never made the request that was to be its end"
+        assert self._died, "the call made no fatal request"

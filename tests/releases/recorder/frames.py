@@ -1,4 +1,4 @@
-"""What functions and sidecar say to each other: each frame's bytes, its fields, and the types that it is read by."""
+"""Records the frames between functions and sidecar: the bytes of each, and the fields of the release's own types."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ def record() -> dict[str, Any]:
 
 
 def _frames() -> Iterator[tuple[str, str]]:
-    """By what it says: a frame with its header, in base64."""
+    """By name: a frame with its header, in base64."""
     policy = release.Policy(runner_id="runner-1", public_key="")
     for request_type, kind in release.request_types.items():
         request = release.decode(json.dumps(documents.whole(request_type)).encode(), kind, policy)
         yield f"submit {request_type}", _encoded(release.submission(request_type, request, 12.5, "trace-1"))
     for tag, fields in _FIELDS.items():
-        wire = {"kind": tag, **msgspec.to_builtins(fields)}  # fields may have another name in Python
+        wire = {"kind": tag, **msgspec.to_builtins(fields)}  # a field's name in Python may differ from that on the wire
         yield tag, _encoded(msgspec.convert(wire, release.frames()[tag]))
 
 
-_PLACED = tuple(
+_JOB_RESULTS = tuple(
     release.JobResult(name=f"job-{state}", driver="local", state=state) for state in ("created", "exists", "cancelled")
 )
 _FIELDS: dict[str, dict[str, Any]] = {
     "ping": {"deadline": 12.5},
     "ask-terms": {},
-    "accepted": {"jobs": _PLACED},
+    "accepted": {"jobs": _JOB_RESULTS},
     "refused": {
         "code": "invalid",
         "detail": "two fields are wrong",
@@ -56,27 +56,27 @@ def _encoded(frame: Any) -> str:
 
 
 def _describe(kind: type, types: dict[str, dict[str, Any]]) -> None:
-    """The struct's fields on the wire with their types, and the same of every struct in them."""
-    hints = get_type_hints(kind)
+    """Add the struct's fields on the wire with their types, and those of every struct in them."""
+    field_types = get_type_hints(kind)
     types[kind.__name__] = {
         "array": kind.__struct_config__.array_like,
         "fields": {
-            field.encode_name: {"type": _spelled(hints[field.name]), "required": field.required}
+            field.encode_name: {"type": _source_of(field_types[field.name]), "required": field.required}
             for field in msgspec.structs.fields(kind)
         },
     }
-    for inner in _structs(tuple(hints[field.name] for field in msgspec.structs.fields(kind))):
+    for inner in _structs(tuple(field_types[field.name] for field in msgspec.structs.fields(kind))):
         if inner.__name__ not in types:
             _describe(inner, types)
 
 
-def _structs(hints: tuple[Any, ...]) -> Iterator[type]:
-    for hint in hints:
-        if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-            yield hint
-        yield from _structs(tuple(each for each in get_args(hint) if not isinstance(each, str)))
+def _structs(types: tuple[Any, ...]) -> Iterator[type]:
+    for kind in types:
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            yield kind
+        yield from _structs(tuple(each for each in get_args(kind) if not isinstance(each, str)))
 
 
-def _spelled(hint: Any) -> str:
-    """The type as Python, without the modules' names."""
-    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else re.sub(r"\b[a-z_]+\.", "", repr(hint))
+def _source_of(kind: Any) -> str:
+    """The type as Python source, without the modules' names."""
+    return kind.__name__ if isinstance(kind, type) and not get_args(kind) else re.sub(r"\b[a-z_]+\.", "", repr(kind))

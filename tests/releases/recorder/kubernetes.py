@@ -1,4 +1,4 @@
-"""Jobs, pods and Secrets, as the API server shows them."""
+"""Records Jobs, pods and Secrets, as the API server returns them."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ def record(make_config: Any) -> dict[str, Any]:
 
 def _record(namespace: Namespace, image: str) -> dict[str, Any]:
     config, held = namespace.config(), namespace.config(pools=NOWHERE, defaultPool="nowhere")
-    driver = release.make(release.KubernetesDriver, config, secrets=states.secrets)
-    recording = Recording(
-        driver, release.make(release.KubernetesDriver, held, secrets=states.secrets), config, held, image
-    )
+    driver, held_driver = (release.kubernetes_driver(each, states.secrets) for each in (config, held))
+    recording = Recording(driver, held_driver, config, held, image)
     for state in STATES:
         recording.play(state)
     _half_made(recording, config, image)
-    said = recording.said()
+    listed = recording.listed()
     objects = _objects(namespace)
     return {
         "placeholders": {namespace.name: "{namespace}", image: "{image}"},
-        "states": {state: {**said[state], "objects": objects.get(name, [])} for state, name in recording.names.items()},
+        "states": {
+            state: {**listed[state], "objects": objects.get(name, [])} for state, name in recording.names.items()
+        },
     }
 
 
 def _half_made(recording: Recording, config: Any, image: str) -> None:
     """A Job without its Secret."""
-    api = Cut(release.ApiServer(config.cluster), lambda method, path: method == "POST" and path.endswith("/secrets"))
-    driver = release.make(release.KubernetesDriver, config, secrets=states.secrets, api=api)
+    cut = Cut(lambda method, path: method == "POST" and path.endswith("/secrets"))
+    driver = release.kubernetes_driver(config, states.secrets, cut.wrap)
     planned = states.job(HALF_MADE, config, image)
     recording.names[HALF_MADE.name] = planned.name
-    api.dies(lambda: driver.submit(planned, release.after(states.SECONDS)))
+    cut.expect_death(lambda: driver.submit(planned, release.after(states.SECONDS)))
 
 
 def _objects(namespace: Namespace) -> dict[str, list[dict[str, Any]]]:
-    """By job, in the order in which they are to be made."""
+    """By job: the objects to create, in order."""
     found: dict[str, list[dict[str, Any]]] = {}
     for job in namespace.objects("jobs"):
         found[job["metadata"]["name"]] = [_job(job)]
@@ -101,7 +101,7 @@ def _secret(secret: dict[str, Any]) -> dict[str, Any]:
 
 
 def _pod(pod: dict[str, Any]) -> dict[str, Any]:
-    """Without its spec, which is the Job's template."""
+    """The pod without its spec, which is the Job's template."""
     addresses = ("hostIP", "hostIPs", "podIP", "podIPs")
     status = {name: value for name, value in pod["status"].items() if name not in addresses}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": _metadata(pod), "status": status}

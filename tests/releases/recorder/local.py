@@ -1,4 +1,4 @@
-"""The local driver's directory: every file with its mode and its text, without the path of the directory itself."""
+"""Records the local driver's directory: the mode and text of every file, with a placeholder for the directory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recorder.states import HALF_MADE, STATES, Recording
 
 
 def record(make_config: Any) -> dict[str, Any]:
-    os.environ.update(PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8")  # programs are given these
+    os.environ.update(PATH="/usr/local/bin:/usr/bin:/bin", LANG="C.UTF-8")  # programs get these
     with tempfile.TemporaryDirectory() as work:
         directory = Path(work, "jobs")
         try:
@@ -25,19 +25,17 @@ def record(make_config: Any) -> dict[str, Any]:
 
 
 def _record(directory: Path, config: Any) -> dict[str, Any]:
-    # One slot: what runs for ever keeps it, and the others wait.
-    images = {"*": release.LocalImage()}
-    driver = release.make(release.LocalDriver, directory, secrets=states.secrets, parallelism=1, images=images)
+    driver = release.local_driver(directory, states.secrets)  # the endless job keeps the only slot; the others wait
     recording = Recording(driver, driver, config, config, "shell")
     for state in STATES:
         recording.play(state)
     _half_made(recording, driver, config)
-    said = recording.said()
-    return {"placeholders": {str(directory): "{directory}"}, "states": said, "tree": dict(_tree(directory))}
+    listed = recording.listed()
+    return {"placeholders": {str(directory): "{directory}"}, "states": listed, "tree": dict(_tree(directory))}
 
 
 def _half_made(recording: Recording, driver: Any, config: Any) -> None:
-    """Its submitter is killed before it renames the directory: `.new-…`, `.making/…` and an entry of the queue stay."""
+    """A submitter killed before it renames the directory: `.new-…`, `.making/…` and an entry of the queue are left."""
     planned = states.job(HALF_MADE, config, "shell")
     recording.names[HALF_MADE.name] = planned.name
     child = os.fork()
@@ -56,7 +54,7 @@ def _tree(directory: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _kill_all(directory: Path) -> None:
-    """The processes of jobs outlive their driver on purpose."""
+    """Kill the processes of the jobs, which outlive their driver on purpose."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             texts = b"".join((process / name).read_bytes() for name in ("cmdline", "environ"))

@@ -1,4 +1,4 @@
-"""Jobs as Nomad shows them, and what stood in their Variables: after the submit, and at the end."""
+"""Records jobs as Nomad returns them, and the items of their Variables after the submit and at the end."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _OF_THE_SERVER = (
 )
 
 DELETED = State(name="half-made-deleted", request_type="analysis_run", main="exit 0")
-"""Half-made, never repeated, and reported as deleted."""
+"""Incomplete, never repeated, and reported as deleted."""
 HALF_CANCELLED = State(name="half-cancelled", request_type="analysis_run", main=states._ENDLESS, reaches="running")
-"""Its Variable is closed; whoever cancelled it was killed before the job was stopped."""
+"""Its Variable is closed; the process that cancelled it was killed before it stopped the job."""
 
 
 def record(make_config: Any) -> dict[str, Any]:
@@ -42,10 +42,8 @@ def record(make_config: Any) -> dict[str, Any]:
 def _record(nomad: Nomad, make_config: Any) -> dict[str, Any]:
     config = nomad.config(make_config)
     held = nomad.config(lambda **sections: make_config(**sections, defaultPool="nowhere"), pools=NOWHERE)
-    driver = release.make(release.NomadDriver, config, secrets=states.secrets)
-    recording = Recording(
-        driver, release.make(release.NomadDriver, held, secrets=states.secrets), config, held, "shell"
-    )
+    driver, held_driver = (release.nomad_driver(each, states.secrets) for each in (config, held))
+    recording = Recording(driver, held_driver, config, held, "shell")
     variables: dict[str, list[dict[str, str]]] = {}
     recording.submitted = lambda name: variables.setdefault(name, []).append(_items(nomad, name))
     for state in STATES:
@@ -55,39 +53,39 @@ def _record(nomad: Nomad, make_config: Any) -> dict[str, Any]:
         _half_made(recording, state, config)
     variables_then = {name: list(found) for name, found in variables.items()}
     jobs = {each["ID"]: _job(nomad.get(f"job/{each['ID']}")) for each in nomad.get("jobs")}
-    said = recording.said()  # which may stop the half-cancelled, so it comes last
+    listed = recording.listed()  # last, since it may stop the half-cancelled job
     placeholders = {nomad.namespace: "{namespace}"}
-    return {"placeholders": placeholders, "states": _states(nomad, recording, said, variables_then, jobs)}
+    return {"placeholders": placeholders, "states": _states(nomad, recording, listed, variables_then, jobs)}
 
 
-def _states(nomad: Nomad, recording: Recording, said: Any, variables: Any, jobs: Any) -> dict[str, Any]:
+def _states(nomad: Nomad, recording: Recording, listed: Any, variables: Any, jobs: Any) -> dict[str, Any]:
     states_found = {}
     for state, name in recording.names.items():
         first, last = variables.get(name, []), _items(nomad, name)
         written = [*first, last] if not first or first[-1] != last else first
-        states_found[state] = {**said[state], "variables": written, "specification": jobs.get(name)}
+        states_found[state] = {**listed[state], "variables": written, "specification": jobs.get(name)}
     return states_found
 
 
 def _half_made(recording: Recording, state: State, config: Any) -> None:
     """A Variable without a job."""
-    agent = Cut(release.Agent(config.nomad), lambda method, path: (method, path) == ("POST", "jobs"))
-    driver = release.make(release.NomadDriver, config, secrets=states.secrets, agent=agent)
+    cut = Cut(lambda method, path: (method, path) == ("POST", "jobs"))
+    driver = release.nomad_driver(config, states.secrets, cut.wrap)
     planned = states.job(state, config, "shell")
     recording.names[state.name] = planned.name
-    agent.dies(lambda: driver.submit(planned, release.after(states.SECONDS)))
+    cut.expect_death(lambda: driver.submit(planned, release.after(states.SECONDS)))
     if state is DELETED:
         recording.submitted(planned.name)
         driver.mark_reported(planned.name, release.Outcome(reason="deleted", code=5109, hmessage="It was deleted."))
 
 
 def _half_cancelled(recording: Recording, config: Any) -> None:
-    """A closed Variable, and a job that runs on."""
+    """A closed Variable, and a job that still runs."""
     recording.play(HALF_CANCELLED)
-    agent = Cut(release.Agent(config.nomad), lambda method, path: method == "DELETE" and path.startswith("job/"))
-    driver = release.make(release.NomadDriver, config, secrets=states.secrets, agent=agent)
+    cut = Cut(lambda method, path: method == "DELETE" and path.startswith("job/"))
+    driver = release.nomad_driver(config, states.secrets, cut.wrap)
     cancellation = states.action("cancel_check_run", states.cancellation_document(HALF_CANCELLED), config)
-    agent.dies(lambda: driver.cancel(cancellation, release.after(states.SECONDS), tombstone=True))
+    cut.expect_death(lambda: driver.cancel(cancellation, release.after(states.SECONDS), tombstone=True))
 
 
 def _items(nomad: Nomad, name: str) -> dict[str, str]:
@@ -96,11 +94,11 @@ def _items(nomad: Nomad, name: str) -> dict[str, str]:
 
 
 def _job(job: dict[str, Any]) -> Any:
-    return _without_nothing({name: value for name, value in job.items() if name not in _OF_THE_SERVER})
+    return _without_nulls({name: value for name, value in job.items() if name not in _OF_THE_SERVER})
 
 
-def _without_nothing(value: Any) -> Any:
-    """Without the members that are null: Nomad writes out all that a job could have."""
+def _without_nulls(value: Any) -> Any:
+    """The value without members that are null: Nomad returns every member that a job could have."""
     if isinstance(value, dict):
-        return {name: _without_nothing(each) for name, each in value.items() if each is not None}
-    return [_without_nothing(each) for each in value] if isinstance(value, list) else value
+        return {name: _without_nulls(each) for name, each in value.items() if each is not None}
+    return [_without_nulls(each) for each in value] if isinstance(value, list) else value

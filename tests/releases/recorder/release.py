@@ -1,24 +1,34 @@
-"""The names that differ between releases, each with the places where it may be found, the newest first."""
+"""The names that differ between releases, each with the places where a release may have it, the newest first."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from tests.rounds import observed
+Secrets = Callable[[Any], dict[str, str]]
+"""Gives the values of a job's secrets."""
 
 
-def _find(*places: str) -> Any:
-    """What is at the first of the places (`module:name`) that this release has."""
+def _find_any(*places: str) -> Any:
+    """The object at the first of the places (`module:name`) that this release has, or None."""
     for place in places:
         module, _, name = place.partition(":")
         try:
             return getattr(import_module(module), name)
         except (ModuleNotFoundError, AttributeError):
             continue
-    raise ImportError(f"this release has none of {', '.join(places)}; add the place that it has to recorder/release.py")
+    return None
+
+
+def _find(*places: str) -> Any:
+    """As `_find_any`. Raises ImportError if this release has none of the places."""
+    found = _find_any(*places)
+    if found is None:
+        raise ImportError(f"this release has none of {', '.join(places)}; add its place to recorder/release.py")
+    return found
 
 
 parse = _find("runner.config.loading:parse", "runner.config:parse")
@@ -29,45 +39,78 @@ request_types = {name: getattr(row, "payload", row) for name, row in _rows.items
 """Payloads by name. In 0.1 the table held nothing else."""
 Policy = _find("runner.payloads:RequestPolicy", "runner.payloads:Terms")
 Deadline = _find("runner.runtime.clock:Deadline", "runner.drivers:Deadline")
-try:
-    Clock = _find("runner.runtime.clock:SystemClock")
-except ImportError:  # 0.1 has none
-    Clock = None
 Outcome = _find("runner.observation:Outcome", "runner.outcomes:Outcome")
 classify = _find("runner.tracker.outcomes:classify", "runner.outcomes:classify")
 result = _find("runner.tracker.results:result", "runner.results:result")
-LocalImage = _find("runner.config.types:LocalImage", "runner.settings:LocalImage")
+LocalImage = _find("runner.config.drivers:LocalImage", "runner.settings:LocalImage")
 LocalDriver = _find("runner.drivers.local.driver:LocalDriver", "runner.drivers.local:LocalDriver")
 KubernetesDriver = _find(
     "runner.drivers.kubernetes.driver:KubernetesDriver", "runner.drivers.kubernetes:KubernetesDriver"
 )
-ApiServer = _find("runner.drivers.kubernetes.api:ApiServer", "runner.drivers.kubernetes_api:ApiServer")
+ApiServerClient = _find("runner.drivers.kubernetes.api:ApiServerClient", "runner.drivers.kubernetes_api:ApiServer")
 NomadDriver = _find("runner.drivers.nomad.driver:NomadDriver", "runner.drivers.nomad:NomadDriver")
-Agent = _find("runner.drivers.nomad.api:Agent", "runner.drivers.nomad_api:Agent")
+NomadClient = _find("runner.drivers.nomad.api:NomadClient", "runner.drivers.nomad_api:Agent")
 Frame = _find("runner.sidecar.frames:Frame", "runner.frames:Frame")
 encode_frame = _find("runner.sidecar.frames:encode", "runner.frames:encode")
 Problem = _find("runner.errors:Problem")
 submission = _find("runner.sidecar.client:submission", "runner.client:submission")
 JobResult = _find("runner.jobs:JobResult", "runner.jobs:Placed")
+_system = _find_any("runner.composition:system")
+"""Gives clock, randomness and HTTP clients. None in releases whose drivers create these themselves."""
 
 
-def make(driver: Callable[..., Any], *arguments: Any, secrets: Callable[[Any], dict[str, str]], **settings: Any) -> Any:
-    """A driver of this release."""
-    keyword = next(name for name in ("resolve_secrets", "unseal") if name in inspect.signature(driver).parameters)
-    return driver(*arguments, **{keyword: secrets}, **settings)
+def kubernetes_driver(config: Any, secrets: Secrets, wrap: Callable[[Any], Any] = lambda client: client) -> Any:
+    """This release's Kubernetes driver, with `wrap` around its client of the API server."""
+    client = wrap(_make(ApiServerClient, config.cluster))
+    return _make(KubernetesDriver, config, api=client, secrets=secrets)
+
+
+def nomad_driver(config: Any, secrets: Secrets, wrap: Callable[[Any], Any] = lambda client: client) -> Any:
+    """This release's Nomad driver, with `wrap` around its client of Nomad."""
+    client = wrap(_make(NomadClient, config.nomad))
+    return _make(NomadDriver, config, agent=client, secrets=secrets)
+
+
+def local_driver(directory: Path, secrets: Secrets) -> Any:
+    """This release's local driver, with one slot."""
+    return _make(LocalDriver, directory, parallelism=1, images={"*": LocalImage()}, secrets=secrets)
 
 
 def after(seconds: float) -> Any:
     """A deadline of this release."""
-    arguments = () if Clock is None else (Clock(),)
-    return Deadline.after(seconds, *arguments)
+    return _make(Deadline.after, seconds)
 
 
 def listed(driver: Any) -> Iterable[Any]:
-    """Every job that the driver knows; what has to be done about them is done as well."""
-    return observed(driver)
+    """Every job that the driver lists, once it has reconciled them."""
+    if not hasattr(driver, "reconcile"):  # before the two were split
+        return list(driver.observe())
+    driver.reconcile()
+    return list(driver.list())
 
 
 def frames() -> dict[str, type]:
     """Every frame of this release by its tag."""
     return {kind.__struct_config__.tag: kind for kind in Frame.__subclasses__()}
+
+
+def _make(make: Callable[..., Any], *arguments: Any, secrets: Secrets | None = None, **keywords: Any) -> Any:
+    """Call `make` with the arguments, and with clock, randomness and HTTP client if it takes them in this release.
+
+    `secrets` is passed by the one required keyword that is left: its name differs between releases.
+    """
+    parameters = inspect.signature(make).parameters
+    if _system is not None:
+        outside = _system()
+        known = {"clock": outside.clock, "random": outside.random, "http": outside.http()}
+        keywords |= {name: value for name, value in known.items() if name in parameters}
+    if secrets is not None:
+        (keyword,) = (
+            name
+            for name, parameter in parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+            and parameter.default is parameter.empty
+            and name not in keywords
+        )
+        keywords[keyword] = secrets
+    return make(*arguments, **keywords)

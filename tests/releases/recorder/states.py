@@ -1,4 +1,4 @@
-"""The states that every driver's jobs are brought to, and how: by requests, and by programs of one line of shell."""
+"""The states of jobs to record for every driver. Requests and programs of one line of shell bring a job into each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.jobs import Resources, Secret, SecretRef
 from tests.unit import documents
 
 SECONDS = 60.0
-"""For every step of a recording."""
+"""The limit for each step of a recording."""
 
 _SMALL = Resources(cpu=50, memory=32)
 _SAMPLES = {"analysis_run": "analysis", "autofix_run": "autofix"}
@@ -23,21 +23,21 @@ _ENDLESS = "trap 'exit 143' TERM INT; sleep 3000 & wait"
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """One job, and what becomes of it."""
+    """One job, and what happens to it."""
 
     name: str
     request_type: str
     init: str = ""
     """A line of shell for the init container; empty for none."""
     main: str = ""
-    """A line of shell for the main container; empty for the job exactly as it is planned, which never gets a place."""
+    """A line of shell for the main container; empty for the job exactly as planned, which is never scheduled."""
     reaches: Literal["", "running", "ended"] = ""
     cancelled: Literal["", "before", "after"] = ""
-    """Before the job came, or once it has reached what it reaches."""
+    """Before the submit, or once the job is in the state `reaches`."""
     marked: bool = False
     """Whether its end was reported."""
     sampled: bool = False
-    """Whether its request is a sample of atlas's; else it has every field of the contract."""
+    """Whether its request is one of the samples in `examples/`; else it has every field of the contract."""
 
 
 STATES = (
@@ -60,10 +60,10 @@ STATES = (
     State(name="waiting-ssh-verify", request_type="ssh_verify_run"),
     State(name="waiting-patcher", request_type="patcher_run"),
 )
-"""In an order in which a host with one slot can show them: what ends, what runs for ever, what waits behind it."""
+"""In the order that a host with one slot needs: jobs that end, the endless job, jobs that wait for its slot."""
 
 HALF_MADE = State(name="half-made", request_type="analysis_run", main="exit 0")
-"""Its submitter was killed in the middle. Each driver says where that is."""
+"""A job whose submitter was killed during the submit. Each driver's recorder decides at which step."""
 
 
 def document(state: State) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def cancellation_document(state: State) -> dict[str, Any]:
 
 
 def action(request_type: str, content: dict[str, Any], config: Any) -> Any:
-    """The only action that a request comes to."""
+    """The one action that the release plans for a request."""
     policy = release.Policy(runner_id="runner-1", public_key="")
     request = release.decode(json.dumps(content).encode(), release.request_types[request_type], policy)
     (planned,) = release.plan(request, config)
@@ -97,7 +97,7 @@ def action(request_type: str, content: dict[str, Any], config: Any) -> Any:
 
 
 def job(state: State, config: Any, image: str) -> Any:
-    """The job of a state. It needs its secrets to get anywhere, as real ones do."""
+    """The job of a state. Its programs fail without its secrets, as real ones do."""
     planned = action(state.request_type, document(state), config)
     if not state.main:
         return planned
@@ -119,7 +119,7 @@ def job(state: State, config: Any, image: str) -> Any:
 
 
 def secrets(planned: Any) -> dict[str, str]:
-    """Values that nobody can take for real ones."""
+    """Values that are clearly fake."""
     return {
         name: secret.reveal() if isinstance(secret, Secret) else f"fake-token-of-{planned.name}"
         for name, secret in planned.secrets.items()
@@ -127,7 +127,7 @@ def secrets(planned: Any) -> dict[str, str]:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """What the condition gives, once that is true."""
+    """The first true value of the condition."""
     end = time.monotonic() + SECONDS
     while not (found := condition()):
         if time.monotonic() > end:
@@ -142,17 +142,17 @@ def seen(driver: Any, name: str) -> Any:
 
 
 class Recording:
-    """The states of one driver: brought about, and what the release itself says of each."""
+    """Brings jobs of one driver into their states, and lists them."""
 
     def __init__(self, driver: Any, held: Any, config: Any, held_config: Any, image: str) -> None:
-        """`held` is a driver whose pool has no place for any job, with its configuration."""
+        """`held` is a driver whose pool can schedule no job; `held_config` is its configuration."""
         self._driver = driver
         self._held = held
         self._config = config
         self._held_config = held_config
         self._image = image
         self.names: dict[str, str] = {}
-        """Of the jobs, by state."""
+        """The jobs' names, by state."""
         self.submitted: Callable[[str], None] = lambda name: None
         """Called with the job's name after each submit."""
 
@@ -179,17 +179,17 @@ class Recording:
         cancellation = action("cancel_check_run", cancellation_document(state), self._config)
         driver.cancel(cancellation, release.after(SECONDS), tombstone=True)
 
-    def said(self) -> dict[str, Any]:
-        """By state: what this release lists, and what it would publish."""
-        listed = {each.name: each for each in release.listed(self._driver)}
-        return {state: _said(name, listed.get(name)) for state, name in self.names.items()}
+    def listed(self) -> dict[str, Any]:
+        """By state: the job's observation in this release, and the result that it would publish."""
+        observations = {each.name: each for each in release.listed(self._driver)}
+        return {state: _described(name, observations.get(name)) for state, name in self.names.items()}
 
 
-_PASSING = ("created", "ended", "message", "log_tail", "image_error", "unschedulable")
-"""Of an observation: what differs each time, or is only words."""
+_VARYING = ("created", "ended", "message", "log_tail", "image_error", "unschedulable")
+"""The fields of an observation that differ in each run, or are texts of a cluster."""
 
 
-def _said(name: str, observed: Any) -> dict[str, Any]:
+def _described(name: str, observed: Any) -> dict[str, Any]:
     if observed is None:
         return {"job": name, "observation": None, "result": None}
     outcome = release.classify(observed)
@@ -197,6 +197,6 @@ def _said(name: str, observed: Any) -> dict[str, Any]:
     fields = msgspec.to_builtins(observed)
     return {
         "job": name,
-        "observation": {field: value for field, value in fields.items() if field not in _PASSING},
+        "observation": {field: value for field, value in fields.items() if field not in _VARYING},
         "result": msgspec.to_builtins(published),
     }
