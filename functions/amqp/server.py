@@ -43,6 +43,7 @@ from runner.errors import Internal, OrchestratorError, Unavailable
 from runner.request_types import REQUEST_TYPES
 from runner.runtime import exit_codes, logs
 from runner.runtime.clock import Clock, SystemClock
+from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 
 log = logging.getLogger("orchestrator.amqp")
@@ -191,6 +192,7 @@ def main() -> int:
     except OrchestratorError as error:
         log.critical("the RabbitMQ consumer cannot start: %s", error.detail)
         return exit_codes.CONFIGURATION
+    learn_struct_types()  # messages are decoded in threads
     asyncio.run(serve(section, broker, os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET)))
     return 0
 

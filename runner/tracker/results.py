@@ -1,8 +1,8 @@
-"""What atlas is told when a job cannot tell it itself: pure, from an observation and its outcome.
+"""What is published to atlas when a job cannot publish it itself: pure, from an observation and its outcome.
 
 A job publishes its own result when it succeeds. We publish a failure, in the shape that the table of request types
 gives it; the confirmation of a cancel; and the end of a job whose exit code is the result, which no image publishes.
-Every result has an id made of the job's name and reason, so that one sent twice can be known for the same.
+Every result has an id made of the job's name and reason, so that atlas recognises one that is sent twice.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def result(seen: Observation, outcome: Outcome) -> Result | None:
         return _published(seen, outcome, report, {"run_id": report.run_id, "status": _verdict(seen, outcome, row)})
     if outcome.reason == "succeeded":
         return None
-    # A newer release's request type is not in the table: what every failure report has, it can still be told.
+    # A newer release's request type is not in the table: publish what every failure report has.
     more = row.failure(report, outcome) if row is not None else {}
     return _published(seen, outcome, report, {"run_id": report.run_id, "status": _status(outcome), **more})
 

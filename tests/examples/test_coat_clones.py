@@ -90,7 +90,7 @@ def test_submodules_are_cloned_only_on_request(
     assert (root / "code/module/inside.py").exists() == (wanted == "true")
 
 
-def test_the_name_of_a_branch_may_look_like_a_reference_to_a_secret(
+def test_the_name_of_a_branch_may_resemble_a_reference_to_a_secret(
     coat: Program, root: Path, repository: Repository
 ) -> None:
     oid = repository.commit()

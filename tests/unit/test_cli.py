@@ -582,5 +582,7 @@ def test_the_answer_of_the_functions_can_be_read() -> None:
     from runner.cli.requests import SubmitResponse
     from runner.jobs import JobResult
 
-    placed = JobResult(name="a", driver="b", state="exists")
-    assert msgspec.json.decode(msgspec.json.encode({"jobs": (placed,)}), type=SubmitResponse).jobs == (placed,)
+    result = JobResult(name="a", driver="b", state="exists")
+    assert msgspec.json.decode(msgspec.json.encode({"jobs": (result,)}), type=SubmitResponse).jobs == (
+        result,
+    )

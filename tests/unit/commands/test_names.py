@@ -67,7 +67,7 @@ def test_two_ids_never_come_to_one_name(one: str, other: str) -> None:
 
 
 @given(st.from_regex(r"\Ar[A-Za-z._-]{0,6}\Z"), st.from_regex(r"\Ar[A-Za-z._-]{0,6}\Z"))
-def test_not_even_two_that_look_alike_once_cleaned(one: str, other: str) -> None:
+def test_not_even_two_that_are_alike_once_cleaned(one: str, other: str) -> None:
     assume(one != other)
     assert job_name(f"analysis-s0-{one}-1") != job_name(f"analysis-s0-{other}-1")
 

@@ -22,7 +22,7 @@ from tests.unit.documents import changed, read, whole
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0 $(id) `id` \"'\n-----END OPENSSH PRIVATE KEY-----"
 
-# Stands for ssh: notes what it was started with and what it could read, says what it is told, and either ends with 255
+# Stands for ssh: notes what it was started with and what it could read, prints what the test asks for, and either ends with 255
 # as ssh does or, where a repository is named, serves it as the other side would.
 FAKE_SSH = """#!/bin/sh
 printf '%s\\n' "$@" > "$NOTES/arguments"
@@ -51,7 +51,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., Trial]:
-    """Run the script with that remote, login and port; with a fake ssh unless told otherwise."""
+    """Run the script with that remote, login and port; by default with a fake ssh."""
     programs, notes, scratch = tmp_path / "bin", tmp_path / "notes", tmp_path / "scratch"
     for directory in (programs, notes, scratch):
         directory.mkdir()

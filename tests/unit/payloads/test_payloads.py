@@ -365,7 +365,7 @@ class TestProblems:
             if place.split("/")[1] in document:
                 assert list(problems(kind, put(document, place, "ftp://a/b"))) == [place]
 
-    def test_file_remotes_are_taken_where_the_terms_say_so(self) -> None:
+    def test_file_remotes_are_accepted_where_the_policy_allows_them(self) -> None:
         document = put(whole("analysis_run"), "/vcs_meta/remote_url", "file:///srv/code.git")
         assert "file" in problems("analysis_run", document)["/vcs_meta/remote_url"]
         policy = RequestPolicy(runner_id="r", public_key="", allow_file_remotes=True)

@@ -176,6 +176,7 @@ from runner.drivers.local.driver import LocalDriver
 from runner.jobs import Deadlines
 from runner.config.drivers import LocalImage
 from runner.runtime.clock import SystemClock
+from runner.runtime.struct_types import learn_struct_types
 from tests.conformance import jobs
 
 directory, script, seed, count, times = sys.argv[1:]
@@ -189,6 +190,7 @@ def submit(name):
     job = jobs.job("shell", script, name=name, env={"NAME": name}, deadlines=Deadlines(queue=600, clone=60, run=60))
     return driver.submit(job, within(60))
 
+learn_struct_types()  # before there are threads, as every process of ours does
 print("go", flush=True)
 with ThreadPoolExecutor(8) as pool:
     states = Counter(pool.map(submit, wanted))
