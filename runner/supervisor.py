@@ -108,7 +108,7 @@ class Running:
         return f"Running({self.child.name}, pid={pid}, exits={self.exits})"
 
     def start(self) -> None:
-        """Start it in a session of its own, so that Ctrl-C reaches only the supervisor, whose end ends it."""
+        """Start the child in its own session: Ctrl-C signals only the supervisor, and the kernel stops its children."""
         self.process = subprocess.Popen(
             self.child.command,
             env=dict(self.child.environment),

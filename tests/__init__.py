@@ -13,6 +13,6 @@
 - structure: the sizes of modules, and the words in names and prose; `make lint` runs it.
 - new_request_type: a made-up request type, which the suites of protocols and conformance send.
 
-Not tests: cluster builds and starts the real servers, for `make cluster` and for the tests that need them. doubles are
-servers that tests run in place of real ones. bench is `make bench`.
+Not tests: cluster builds and starts the real servers, for `make cluster` and for the tests that need them. harness has
+what several suites share. bench is `make bench`.
 """

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from runner.config.loading import parse
 from runner.config.types import Config
 from tests import cluster
-from tests.processes import Processes
+from tests.harness.processes import Processes
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "examples"

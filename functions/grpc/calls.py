@@ -180,7 +180,7 @@ class Calls(AbstractHandler):
 
 
 async def _size_of_message(stream: Stream, limit: int) -> int | None:
-    """The length of the next message, of which nothing has been read; None at the end of the stream."""
+    """Read the prefix of the next message: its length, or None at the end of the stream."""
     prefix = await _exactly(stream, _PREFIX.size)
     if not prefix:
         return None

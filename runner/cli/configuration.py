@@ -120,7 +120,7 @@ def _summary(config: Config) -> list[str]:
 
 
 def _advice(config: Config) -> Iterator[str]:
-    """What is no error here, and will be one elsewhere."""
+    """Warnings: settings that are valid, but can exceed a limit of the cluster."""
     most = config.sidecar.workers * config.sidecar.threads + 1  # the tracker's
     if most > NOMAD_CONNECTIONS and "nomad" in map(config.driver_of, config.pool_names()):
         yield f"  beware          of {most} connections to Nomad: it takes {NOMAD_CONNECTIONS} from one address,"

@@ -142,7 +142,7 @@ class SubmitResponse(msgspec.Struct, frozen=True):
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirect is an answer like any other: the token is for the host that it was meant for."""
+    """Redirects are not followed: a redirect could send the token to another host."""
 
     def redirect_request(self, *_: Any) -> None:
         return None

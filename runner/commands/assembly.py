@@ -15,7 +15,7 @@ TOKEN_GRACE = 900
 """Seconds that a result token outlives its job's deadline: clocks differ, and publishing takes time."""
 
 HELD_SECONDS = 7 * 24 * 3600
-"""More for a job that its pool's queue may hold: its deadline counts from the moment at which the queue admits it."""
+"""Seconds added to the token's lifetime if the pool has a queue: the job's deadline starts when the queue admits it."""
 
 
 def deadlines(config: Config, run: int) -> Deadlines:
@@ -81,5 +81,5 @@ def _lasting(secret: Secret | TokenClaims) -> Secret | TokenClaims:
 
 
 def labels(name: str) -> dict[str, str]:
-    """The labels of a job, and of what stands for one."""
+    """The labels of a job, or of the tombstone that takes its place."""
     return {"application": name, "manager": "runner"}

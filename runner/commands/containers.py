@@ -150,7 +150,7 @@ def secrets(config: Config, vcs: VcsMeta | None, keys: Keys, token: TokenClaims)
 
 
 def config_flag(config: msgspec.Raw) -> tuple[Text, ...]:
-    """The repository's settings as the sender wrote them, but for white space: no number is parsed and printed anew."""
+    """The repository's settings as the sender wrote them. Only white space changes; numbers keep their text."""
     return ("--config", msgspec.json.format(bytes(config), indent=-1).decode())
 
 

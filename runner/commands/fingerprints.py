@@ -1,9 +1,8 @@
 """Fingerprints: are two requests for one name the same task?
 
 atlas repeats a task until it is accepted, and a repeat may carry a fresh clone token, a freshly signed download URL
-or another trace id. So whatever is a credential, and everything in `_meta` but the pool, stays out of the hash. So do
-defaults (`Payload` is encoded without them): else the next version of ours, with a field more, would not know the tasks
-of this one again.
+or another trace id. So credentials, and everything in `_meta` but the pool, are not hashed. Default values are not
+hashed either (`Payload` omits them): else a release that adds a field would compute another hash for the same task.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def fingerprint(request_type: str, task: Any) -> str:
 
 
 def _bare(name: str, value: Any) -> Any:
-    """What is left of a field once nothing is in it that may differ between two sendings."""
+    """The field's value without the parts that may change when atlas repeats the request."""
     if isinstance(value, Repository):
         return msgspec.structs.replace(value, remote_url=_public(value.remote_url))
     return _BARE[name](value) if name in _BARE else value
@@ -60,4 +59,4 @@ _BARE: dict[str, Any] = {
     "config": lambda config: msgspec.Raw(msgspec.json.format(bytes(config), indent=-1)),
     "checks": _unsigned,
 }
-"""By field, in whichever request it is."""
+"""Field name → the function that removes its changing parts, for all request types."""

@@ -1,7 +1,7 @@
 """Names and label values that every cluster takes, from ids that atlas chose.
 
 A name is derived from the request alone: it is the lock that keeps one task from becoming two jobs. Two different ids
-must therefore never come to one name, however they look after cleaning.
+must therefore never get the same name, even if they are equal after invalid characters are replaced.
 """
 
 from __future__ import annotations

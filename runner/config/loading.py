@@ -1,7 +1,7 @@
 """Reading the configuration: one YAML file, and the environment for secrets and where the file is silent.
 
-Everything wrong is reported at once. The file's values win; the environment fills gaps, as the installations' present
-orchestrator does it.
+All problems are reported at once. A value in the file overrides the environment variable, as in the orchestrator that
+this one replaces.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _refusal(problem: str, node: Any) -> yaml.constructor.ConstructorError:
 
 
 def _settle_driver(document: dict[str, Any]) -> None:
-    """The file's own `kubernetes` section chooses the driver; one that the environment adds to must not."""
+    """The driver is `local` if the file names none and has no `kubernetes` section, which the environment may add."""
     if document.get("kubernetes") is None and document.get("driver") is None:
         document["driver"] = "local"
 

@@ -28,7 +28,7 @@ MAX_DEPTH = 64
 """Levels of nesting that are read. msgspec itself gives up at Python's recursion limit, with a RecursionError."""
 
 MAX_PROBLEMS = 1000
-"""As many are reported; then reading ends, so that no document costs more time and words than a person could read."""
+"""The most problems that are reported. Reading stops there, which bounds the time and the size of an error."""
 
 # Possessive, and a string without an end reaches to the end of the document: no byte is looked at twice.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
@@ -48,8 +48,8 @@ def read(
     """`document` as a `kind`, or every reason why not.
 
     `at` is the JSON pointer of the document itself, where it is a part of a larger one.
-    `rules` are the checks that a type cannot express. They are asked of a half-read value too, so that all problems
-    come at once: what could not be read is None there.
+    `rules` are the checks that a type cannot express. They also run on a partly read value, so that one error lists all
+    problems. A field that could not be read is None.
     Raises Malformed where it is no JSON, else Invalid with all problems (the first `MAX_PROBLEMS` of them).
     """
     _refuse_unreadable(document)

@@ -32,7 +32,7 @@ def problems(config: Config) -> Iterator[Problem]:
     if config.nomad is not None:
         yield from _nomad_problems(config.nomad)
     if config.protocols == ():
-        yield Problem("/protocols", "must name at least one way in")
+        yield Problem("/protocols", "must list at least one protocol: http, grpc or amqp")
     if config.grpc is not None:
         yield from grpc_problems(config.grpc)
 

@@ -64,7 +64,7 @@ class SectionVariable(msgspec.Struct, Generic[S], frozen=True, kw_only=True):
             raise Invalid(error.problems, f"{self.variable} is wrong: {wrong}; {self._remedy}") from error
 
     def removed_variables(self, environ: Mapping[str, str]) -> Iterator[str]:
-        """A sentence for each removed variable that is set: a setting that is ignored in silence would be worse."""
+        """An error message for each removed variable that is still set; else its value would be ignored silently."""
         for name, key in self.removed.items():
             if environ.get(name):
                 yield (

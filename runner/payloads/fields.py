@@ -22,8 +22,8 @@ _SECRET = frozenset({"remote_url", "url", "analysis_context_url", "private", "in
 class Payload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of all payload structs: immutable, silent about fields that atlas may add, and about secrets.
 
-    Encoded without the fields that have their defaults, so that a field more changes no fingerprint of who does not
-    send it.
+    Fields with default values are not encoded. So a new optional field does not change the fingerprint of a
+    request that omits it.
     """
 
     def __repr__(self) -> str:
@@ -229,7 +229,7 @@ class VcsMeta(Repository, frozen=True):
 
 
 class Analyzer(Payload, frozen=True):
-    """One entry of the repository's analyzers. What may be anything is not looked into: any number is good in it."""
+    """One entry of the repository's analyzers. Raw values are not validated: they may hold numbers of any size."""
 
     name: str = ""
     enabled: bool = False

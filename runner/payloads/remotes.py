@@ -86,7 +86,7 @@ def objection(url: str, *, allow_file: bool, only_ssh: bool = False) -> str:
     if not _is_host(remote.host) or not _port_fits(remote.port):
         return "must name a host (and a port from 1 to 65535, where it has one)"
     if not _is_user(remote):
-        return "must have a user that is neither an option nor a host in disguise"
+        return "must have a user name that does not start with - and holds no / or %2F"
     if remote.path.lstrip("/").startswith("-") or not remote.path.strip("/"):
         return "must name a repository after the host"
     if _is_metadata_service(remote.host):

@@ -29,7 +29,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def result(seen: Observation, outcome: Outcome) -> Result | None:
-    """What is to be published of this end, or None where the job has done so, or nobody asked for it."""
+    """The result to publish for an ended job. None if the job published it itself, or if there is no report path."""
     if seen.cancelled:
         return _confirmation(seen, outcome) if seen.cancellation and seen.cancellation.path else None
     report = seen.report

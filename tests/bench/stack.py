@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from tests.processes import listens
+from tests.harness.processes import listens
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,7 @@ from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import PATIENCE, Cluster
 from tests.conformance.jobs import Program, new_name
-from tests.deadlines import within
+from tests.harness.deadlines import within
 
 ENDLESS = Program(endless=True)
 

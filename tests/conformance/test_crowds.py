@@ -13,8 +13,8 @@ from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program
-from tests.deadlines import within
-from tests.rounds import observed
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 
 PATIENCE = 60.0
 THREADS = 24

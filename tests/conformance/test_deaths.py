@@ -13,7 +13,7 @@ import pytest
 from tests.conformance import jobs
 from tests.conformance.clusters import PATIENCE, Cluster
 from tests.conformance.jobs import Program
-from tests.deadlines import within
+from tests.harness.deadlines import within
 
 pytestmark = pytest.mark.needs("runs", "ends", "shares")
 

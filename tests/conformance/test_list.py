@@ -14,8 +14,8 @@ from runner.jobs import Secret
 from runner.observation import Outcome
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import POOL, Program, new_name
-from tests.processes import eventually
-from tests.rounds import observed
+from tests.harness.processes import eventually
+from tests.harness.rounds import observed
 
 DONE = Outcome(reason="succeeded", code=0, hmessage="The run finished.")
 

@@ -8,7 +8,7 @@ from runner.errors import Rejected
 from runner.jobs import Deadlines, JobSpec, Secret
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program, secret_ref
-from tests.rounds import observed
+from tests.harness.rounds import observed
 
 pytestmark = pytest.mark.needs("runs", "ends")
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program, new_name
-from tests.processes import eventually
-from tests.rounds import observed
+from tests.harness.processes import eventually
+from tests.harness.rounds import observed
 
 
 @pytest.mark.needs("ends")

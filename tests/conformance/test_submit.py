@@ -7,7 +7,7 @@ import pytest
 from runner.errors import Conflict, Rejected, Timeout
 from runner.jobs import Secret, TokenClaims
 from tests.conformance.clusters import PATIENCE, Cluster
-from tests.deadlines import within
+from tests.harness.deadlines import within
 
 
 def test_the_first_submit_creates_the_job(cluster: Cluster) -> None:

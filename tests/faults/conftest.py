@@ -24,7 +24,7 @@ from runner.payloads.analysis_run import AnalysisRun
 from runner.runtime.clock import SystemClock
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar.client import Client
-from tests.processes import Process, Processes, children_of, eventually, free_port
+from tests.harness.processes import Process, Processes, children_of, eventually, free_port
 
 OPEN = RequestPolicy(runner_id="", public_key="")
 
@@ -54,7 +54,7 @@ class Pool:
 
     def start(self) -> None:
         """Start the sidecar and wait until it is complete. Also starts it again after it has ended."""
-        self.process = self._processes.sidecar(self.config, "tests.doubles.obedient_sidecar", str(self._files))
+        self.process = self._processes.sidecar(self.config, "tests.harness.obedient_sidecar", str(self._files))
         self.await_complete()
 
     def await_complete(self) -> None:
@@ -66,7 +66,7 @@ class Pool:
         self.config.write_text(change(self.config.read_text()))
 
     def write_file(self, name: str, text: str) -> None:
-        """Write a file that controls the driver; see `tests.doubles.obedient_sidecar`."""
+        """Write a file that controls the driver; see `tests.harness.obedient_sidecar`."""
         (self._files / name).write_text(text)
 
     def remove_file(self, name: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runner.errors import OrchestratorError
-from tests.wire import Connection, request
+from tests.harness.wire import Connection, request
 
 
 class Load:

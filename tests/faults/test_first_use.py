@@ -15,7 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.conftest import Pool
-from tests.processes import ROOT, eventually
+from tests.harness.processes import ROOT, eventually
 
 AT_ONCE = """
 import sys, threading

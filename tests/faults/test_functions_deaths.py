@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.faults.conftest import FunctionsClient, Pool
-from tests.processes import Process, eventually, limit_open_files, lowest_free_descriptor
-from tests.wire import Connection, head
+from tests.harness.processes import Process, eventually, limit_open_files, lowest_free_descriptor
+from tests.harness.wire import Connection, head
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from runner.errors import Busy, Timeout
 from runner.sidecar import frames
 from tests.faults.conftest import FunctionsClient, Pool
-from tests.processes import Process, eventually
+from tests.harness.processes import Process, eventually
 
 AT_ONCE_SECONDS = 2.0
 

@@ -13,7 +13,7 @@ import pytest
 from runner.errors import Unavailable
 from tests.faults.conftest import FunctionsClient, Pool
 from tests.faults.load import commands
-from tests.processes import Process, cpu_seconds, eventually, limit_open_files, lowest_free_descriptor, stop
+from tests.harness.processes import Process, cpu_seconds, eventually, limit_open_files, lowest_free_descriptor, stop
 
 RECOVERY_SECONDS = 2.0
 

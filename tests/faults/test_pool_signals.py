@@ -15,7 +15,7 @@ import pytest
 from runner.runtime import exit_codes
 from tests.faults.conftest import Pool
 from tests.faults.load import commands
-from tests.processes import Processes, eventually
+from tests.harness.processes import Processes, eventually
 
 NOT_LISTENING = "no runner listens"
 NOT_REREAD = "the configuration was not reread"

@@ -23,8 +23,8 @@ from runner.sidecar.client import Client
 from runner.tracker.outcomes import classify
 from tests.conformance.clusters.local import LocalCluster
 from tests.faults.conftest import OPEN
-from tests.processes import Process, Processes, eventually
-from tests.rounds import observed
+from tests.harness.processes import Process, Processes, eventually
+from tests.harness.rounds import observed
 
 MOMENTS = [0.002, 0.008, 0.02]
 """Seconds after a command was sent: before, while, and after its job is created."""

@@ -11,7 +11,7 @@ from typing import Any
 from runner.runtime import exit_codes
 from tests.faults.conftest import Up
 from tests.faults.load import requests
-from tests.processes import Processes, children_of, eventually, free_port
+from tests.harness.processes import Processes, children_of, eventually, free_port
 
 SIDECAR, HTTP = "runner serve", "functions.bundle:app"
 

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.processes import Process, Processes, eventually, free_port
-from tests.wire import Answer, Connection, head, request
+from tests.harness.processes import Process, Processes, eventually, free_port
+from tests.harness.wire import Answer, Connection, head, request
 
 VCS = {"remote_url": "https://example.org/a/b.git", "checkout_oid": "7d8dd9f8f0b1d1c7aaafda6f4adde8ca13db185c"}
 
@@ -77,9 +77,9 @@ def servers(serve: Callable[..., Server], sidecar_socket: Path) -> dict[str, Ser
 def obedient_socket(
     processes: Processes, tmp_path_factory: pytest.TempPathFactory, write_config: Callable[..., Path]
 ) -> Path:
-    """A sidecar that is slow or fails as a request's run id says, see `tests.doubles.obedient_sidecar`."""
+    """A sidecar that is slow or fails as a request's run id says, see `tests.harness.obedient_sidecar`."""
     directory = tmp_path_factory.mktemp("s")
-    processes.sidecar(write_config(directory), "tests.doubles.obedient_sidecar")
+    processes.sidecar(write_config(directory), "tests.harness.obedient_sidecar")
     return directory / "runner.sock"
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from runner.payloads import MAX_BODY
 from tests.functions.conftest import Server
-from tests.wire import Answer, Connection, chunked, head, request
+from tests.harness.wire import Answer, Connection, chunked, head, request
 
 pytestmark = pytest.mark.usefixtures("slowly")  # starts the slow requests now, so that `test_too_slow` waits less
 

@@ -9,7 +9,7 @@ import pytest
 
 from runner.errors import TABLE
 from tests.functions.conftest import Server
-from tests.wire import Answer
+from tests.harness.wire import Answer
 
 Post = Callable[..., Answer]
 Payload = Callable[..., dict[str, Any]]

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.processes import ROOT
+from tests.harness.processes import ROOT
 
 HEAVY = (
     "kubernetes",

@@ -11,7 +11,7 @@ from falcon.inspect import inspect_routes
 
 from runner.request_types import REQUEST_TYPES
 from tests.functions.conftest import Server
-from tests.wire import Answer, Connection, head
+from tests.harness.wire import Answer, Connection, head
 
 PATHS = {
     "/tasks/analysis": "analysis_run",
@@ -122,7 +122,7 @@ def test_liveness_checks_the_process_and_readiness_checks_the_sidecar(bundle: Se
 def test_without_a_sidecar_the_function_is_live_and_not_ready(
     serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory, post: Post, payload: Payload
 ) -> None:
-    from tests.processes import eventually
+    from tests.harness.processes import eventually
 
     alone = serve("functions.analysis:app", tmp_path_factory.mktemp("none") / "runner.sock")
     eventually(lambda: _alive(alone), "it is live")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.functions.conftest import Server
-from tests.processes import Processes, eventually, free_port
+from tests.harness.processes import Processes, eventually, free_port
 
 
 @pytest.mark.parametrize(

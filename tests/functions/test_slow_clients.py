@@ -22,8 +22,8 @@ from functions.http import connection as http_connection
 from runner.runtime import concurrency
 from runner.runtime.clock import SystemClock
 from tests.functions.conftest import Server, send_slowly
-from tests.processes import eventually, limit_open_files, listens, lowest_free_descriptor
-from tests.wire import Answer, Connection, head, request
+from tests.harness.processes import eventually, limit_open_files, listens, lowest_free_descriptor
+from tests.harness.wire import Answer, Connection, head, request
 
 MANY = 250
 """Connections; many more than there are slots."""

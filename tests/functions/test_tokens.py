@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import KeyPair, make_key_pair
-from tests.wire import Answer
+from tests.harness.wire import Answer
 
 Post = Callable[..., Answer]
 Payload = Callable[..., dict[str, Any]]

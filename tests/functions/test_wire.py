@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.functions.conftest import Server
-from tests.processes import Processes, free_port
-from tests.wire import Connection, chunked, head, request
+from tests.harness.processes import Processes, free_port
+from tests.harness.wire import Connection, chunked, head, request
 
 PATH = "/tasks/analysis"
 Payload = Callable[..., dict[str, Any]]

@@ -16,7 +16,7 @@ from runner.config.types import Config
 from runner.drivers.http.client import HttpResponse, Route
 from runner.drivers.http.curl import CurlHttpClient
 from runner.runtime.clock import Deadline
-from tests.deadlines import within
+from tests.harness.deadlines import within
 
 
 class Fatal(CurlHttpClient):

@@ -15,7 +15,7 @@ from runner.jobs import Container, JobSpec, Resources, Text
 from runner.observation import Observation
 from runner.payloads import RequestPolicy, decode
 from runner.payloads.analysis_run import AnalysisRun
-from tests import rounds
+from tests.harness import rounds
 
 SMALL = Resources(cpu=50, memory=32)
 

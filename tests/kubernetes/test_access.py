@@ -16,8 +16,8 @@ import yaml
 from runner import composition
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from tests.cluster.certificates import Authority
-from tests.deadlines import within
-from tests.doubles.scripted_server import Conversation, scripted_server
+from tests.harness.deadlines import within
+from tests.harness.scripted_server import Conversation, scripted_server
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import ROOT, Namespace, resolve_secrets
 

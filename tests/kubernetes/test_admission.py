@@ -20,7 +20,7 @@ from runner.errors import Busy, Conflict, Rejected
 from runner.jobs import SecretRef, State
 from runner.tracker.outcomes import classify
 from tests.conformance.jobs import cancellation
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from tests.kubernetes.jobs import analysis, seen, shell, until
 from tests.kubernetes.namespaces import ROOT, Namespace
 

@@ -14,8 +14,8 @@ from runner import composition
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Busy, Timeout, Unavailable
 from runner.jobs import JobSpec
-from tests.deadlines import within
-from tests.doubles.faulty_proxy import FAULTS, faulty_proxy
+from tests.harness.deadlines import within
+from tests.harness.faulty_proxy import FAULTS, faulty_proxy
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import Namespace
 

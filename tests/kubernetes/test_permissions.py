@@ -11,10 +11,10 @@ from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Rejected
 from runner.jobs import Cancellation
 from runner.observation import Outcome
-from tests.deadlines import within
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import RBAC, Namespace
-from tests.rounds import observed
 
 ROLE: dict[str, Any] = next(each for each in yaml.safe_load_all(RBAC.read_text()) if each["kind"] == "Role")
 VERBS = [(rule["resources"][0], verb) for rule in ROLE["rules"] for verb in rule["verbs"]]

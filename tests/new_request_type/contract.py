@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from tests.processes import ROOT
+from tests.harness.processes import ROOT
 
 SERVICE = "orchestrator.v1.Tasks"
 CALL = "  rpc Echo(EchoRun) returns (Accepted);\n"

@@ -12,7 +12,7 @@ from typing import Any
 from tests.cluster import NomadAccess
 from tests.cluster.errors import ClusterError
 from tests.cluster.rest import Rest
-from tests.processes import MARK, kill_marked
+from tests.harness.processes import MARK, kill_marked
 
 HTTP, RPC, SERF, CLIENT_HTTP = 23646, 23647, 23648, 23649
 _COMMON = """

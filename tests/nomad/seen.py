@@ -8,7 +8,7 @@ from collections.abc import Callable
 from runner.drivers.driver import Driver
 from runner.observation import Observation, Outcome
 from runner.tracker.outcomes import classify
-from tests.rounds import observed
+from tests.harness.rounds import observed
 
 
 def find(driver: Driver, name: str) -> Observation | None:

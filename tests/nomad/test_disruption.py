@@ -12,7 +12,7 @@ from runner.drivers.nomad.driver import NomadDriver
 from runner.jobs import Deadlines, JobSpec
 from tests.cluster import NomadAccess
 from tests.conformance.jobs import Program, SecretResolver, job
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from tests.nomad.private import PrivateNomad
 from tests.nomad.seen import outcome, printed, until
 

@@ -12,7 +12,7 @@ from runner.jobs import Deadlines, JobSpec, Resources, Secret, SecretRef
 from tests import cluster
 from tests.cluster import Directory, NomadAccess
 from tests.conformance.jobs import POOL, Program, job
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from tests.nomad.access import Nomad
 from tests.nomad.seen import find, outcome, printed, until
 

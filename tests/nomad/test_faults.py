@@ -12,10 +12,10 @@ from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Busy, Timeout, Unavailable
 from runner.jobs import JobSpec
 from tests.conformance.jobs import POOL, cancellation, job, new_name
-from tests.deadlines import within
-from tests.doubles.faulty_proxy import FAULTS, faulty_proxy
+from tests.harness.deadlines import within
+from tests.harness.faulty_proxy import FAULTS, faulty_proxy
+from tests.harness.rounds import observed
 from tests.nomad.access import Nomad
-from tests.rounds import observed
 
 SUBMITS = 200
 SHARE = 0.2

@@ -26,7 +26,7 @@ from runner.jobs import Deadlines, JobSpec
 from runner.observation import Outcome
 from runner.runtime.clock import Deadline, SystemClock
 from tests.conformance.jobs import POOL, Program, cancellation, job, new_name
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from tests.nomad.access import Nomad
 from tests.nomad.seen import find, outcome, until
 

@@ -12,10 +12,10 @@ from runner.drivers.nomad.driver import NomadDriver
 from runner.errors import Rejected, Unavailable
 from runner.observation import Outcome
 from tests.conformance.jobs import Program, cancellation, job
-from tests.deadlines import within
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 from tests.nomad.access import POLICY, Nomad
 from tests.nomad.seen import outcome
-from tests.rounds import observed
 
 CAPABILITIES = re.findall(r'^ *"([a-z-]+)",', POLICY.read_text(), re.MULTILINE)
 ON_VARIABLES = re.findall(r'"([a-z]+)"', POLICY.read_text().rpartition("capabilities")[2])

@@ -7,7 +7,7 @@ import time
 from runner.drivers.nomad.driver import NomadDriver
 from runner.jobs import Deadlines
 from tests.conformance.jobs import Program, job
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from tests.nomad.access import Nomad
 from tests.nomad.seen import outcome, until
 

@@ -15,7 +15,7 @@ from runner.errors import Rejected
 from runner.jobs import Secret, SecretRef
 from runner.observation import Outcome
 from tests.conformance.jobs import Program, cancellation, job
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from tests.nomad.access import Nomad
 from tests.nomad.seen import outcome, printed, until
 

@@ -18,7 +18,7 @@ import pika.exceptions
 
 from examples.broker import Broker
 from runner.request_types import by_spelling
-from tests.processes import Process, Processes, eventually
+from tests.harness.processes import Process, Processes, eventually
 from tests.protocols.conftest import Outcome
 from tests.protocols.conftest import _path as field_path
 

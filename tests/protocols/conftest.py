@@ -28,8 +28,8 @@ from grpc_status import rpc_status
 from examples.broker import Broker, BrokerMissing, install
 from functions.grpc import tasks_pb2 as messages
 from runner.request_types import REQUEST_TYPES
-from tests.processes import Process, Processes, eventually, free_port
-from tests.wire import Connection, head, request
+from tests.harness.processes import Process, Processes, eventually, free_port
+from tests.harness.wire import Connection, head, request
 
 SERVICE = "orchestrator.v1.Tasks"
 CONTRACT = messages.DESCRIPTOR.services_by_name["Tasks"]
@@ -188,7 +188,7 @@ def obedient_sidecar(
 ) -> tuple[Path, Process]:
     """The socket and the process of a sidecar with the memory driver that behaves as a request's run id says."""
     directory = tmp_path_factory.mktemp("s")
-    process = lasting_processes.sidecar(write_config(directory), "tests.doubles.obedient_sidecar")
+    process = lasting_processes.sidecar(write_config(directory), "tests.harness.obedient_sidecar")
     eventually((directory / "runner.sock").exists, "the sidecar listens")
     return directory / "runner.sock", process
 

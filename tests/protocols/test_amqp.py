@@ -17,7 +17,7 @@ import pytest
 
 from examples.broker import Broker
 from runner.payloads import MAX_BODY
-from tests.processes import Process, Processes, eventually
+from tests.harness.processes import Process, Processes, eventually
 from tests.protocols.amqp_stand import TYPES, Stand
 
 pytestmark = pytest.mark.timeout(240)
@@ -37,7 +37,7 @@ def stand(broker: Broker, processes: Processes, tmp_path: Path, write_config: Ca
 @pytest.fixture
 def obedient(broker: Broker, processes: Processes, tmp_path: Path, write_config: Callable[..., Path]) -> Stand:
     """With a sidecar that behaves as a request's run id says."""
-    stand = Stand(broker, processes, write_config(tmp_path).parent, "tests.doubles.obedient_sidecar")
+    stand = Stand(broker, processes, write_config(tmp_path).parent, "tests.harness.obedient_sidecar")
     stand.start_sidecar()
     return stand
 

@@ -13,7 +13,7 @@ import pytest
 
 from examples.broker import Broker
 from tests.cluster.certificates import Authority, Pair
-from tests.processes import Processes, eventually, free_port
+from tests.harness.processes import Processes, eventually, free_port
 from tests.protocols.amqp_stand import Stand
 
 pytestmark = pytest.mark.timeout(240)

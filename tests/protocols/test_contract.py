@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 
 from functions.grpc import messages as grpc_messages
 from runner.request_types import REQUEST_TYPES
-from tests.processes import ROOT
+from tests.harness.processes import ROOT
 
 SNAPSHOT = ROOT / "proto" / "compatibility.binpb"
 HEAVY = ("runner", "functions", "msgspec", "falcon", "gunicorn", "kubernetes", "google.protobuf", "grpc.")

@@ -14,7 +14,7 @@ import pytest
 from hyperframe.frame import RstStreamFrame
 
 from functions.grpc.session import ALLOWANCE, MAX_HEADERS
-from tests.processes import Process, eventually
+from tests.harness.processes import Process, eventually
 from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS
 from tests.protocols.http2 import Http2, framed

@@ -22,7 +22,7 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 
 from functions.grpc.tasks_pb2 import DESCRIPTOR
-from tests.processes import ROOT
+from tests.harness.processes import ROOT
 from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS, PATCHER
 

@@ -17,7 +17,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.processes import Process, Processes, eventually
+from tests.harness.processes import Process, Processes, eventually
 from tests.protocols.conftest import GrpcClient, Outcome, message
 from tests.protocols.corpus import ANALYSIS
 from tests.protocols.http2 import Http2, framed
@@ -28,7 +28,7 @@ Serve = Callable[..., tuple[int, Process]]
 
 @pytest.fixture
 def sidecar(processes: Processes, tmp_path: Path, write_config: Callable[..., Path]) -> Process:
-    process = processes.sidecar(write_config(tmp_path), "tests.doubles.obedient_sidecar", str(tmp_path))
+    process = processes.sidecar(write_config(tmp_path), "tests.harness.obedient_sidecar", str(tmp_path))
     eventually((tmp_path / "runner.sock").exists, "the sidecar listens")
     return process
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.processes import Process, Processes, free_port
+from tests.harness.processes import Process, Processes, free_port
 from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS
 

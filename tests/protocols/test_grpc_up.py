@@ -21,7 +21,7 @@ from runner.config.section_variable import GRPC
 from runner.config.types import Config
 from runner.errors import Invalid
 from runner.supervisor import children
-from tests.processes import ROOT, Processes, eventually, free_port
+from tests.harness.processes import ROOT, Processes, eventually, free_port
 from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS
 

@@ -21,9 +21,9 @@ from examples.broker import Broker
 from runner.cli import main
 from runner.request_types import REQUEST_TYPES
 from tests.conftest import KeyPair
+from tests.harness.processes import Process, Processes, eventually, free_port
 from tests.new_request_type import contract
 from tests.new_request_type.row import ECHO
-from tests.processes import Process, Processes, eventually, free_port
 from tests.protocols.conftest import Clients, GrpcClient, HttpClient, Outcome, ProtocolClient, _ready
 
 PROGRAM = "tests.new_request_type"

@@ -26,8 +26,8 @@ from runner.runtime import exit_codes
 from runner.runtime.clock import SystemClock
 from tests.conformance import jobs
 from tests.conftest import ROOT, KeyPair
-from tests.deadlines import within
-from tests.snapshots import snapshot
+from tests.harness.deadlines import within
+from tests.harness.snapshots import snapshot
 from tests.unit.documents import put, whole
 
 Run = Callable[..., Result]
@@ -583,6 +583,4 @@ def test_the_answer_of_the_functions_can_be_read() -> None:
     from runner.jobs import JobResult
 
     result = JobResult(name="a", driver="b", state="exists")
-    assert msgspec.json.decode(msgspec.json.encode({"jobs": (result,)}), type=SubmitResponse).jobs == (
-        result,
-    )
+    assert msgspec.json.decode(msgspec.json.encode({"jobs": (result,)}), type=SubmitResponse).jobs == (result,)

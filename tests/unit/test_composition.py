@@ -15,8 +15,8 @@ from runner.jobs import JobSpec
 from runner.observation import Observation
 from runner.payloads import RequestPolicy, decode
 from runner.payloads.ssh_verify_run import SshVerifyRun
-from tests.deadlines import within
-from tests.rounds import observed
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 
 
 def test_ssh_verify_runs_this_host_s_own_programs(make_config: Callable[..., Config], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from runner.config.section_variable import BY_PROTOCOL
 from runner.config.types import Config
 from runner.supervisor import HOME, LONGEST_PAUSE, Child, Running, children
-from tests.clock import ManualClock
+from tests.harness.clock import ManualClock
 
 
 def test_the_pause_before_a_restart_grows_up_to_a_bound() -> None:

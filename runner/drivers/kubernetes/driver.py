@@ -26,6 +26,7 @@ from runner.drivers.kubernetes.manifest import (
     SECRET,
     job_manifest,
     namespace_of,
+    pod_selector,
     reported_patch,
     secret_manifest,
     stop_patch,
@@ -36,7 +37,6 @@ from runner.drivers.kubernetes.observation import latest_pod, observation
 from runner.errors import Conflict, OrchestratorError, Rejected, Timeout, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
-from runner.request_types import roles
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 
@@ -105,7 +105,7 @@ class KubernetesDriver:
         deadline = Deadline.after(LIST_SECONDS, self._clock)
         jobs = tuple(self._pages(namespace, BATCH, "jobs", _OURS, JobPage, deadline))
         pods: dict[str, PodObject] = {}
-        for pod in self._pages(namespace, CORE, "pods", _our_pods(), PodPage, deadline):
+        for pod in self._pages(namespace, CORE, "pods", pod_selector(), PodPage, deadline):
             pods[pod.job] = latest_pod(pods.get(pod.job), pod)
         for job in jobs:
             yield self._with_log_tail(namespace, job, pods.get(job.metadata.name), deadline)
@@ -133,7 +133,7 @@ class KubernetesDriver:
         """See Driver.logs."""
         deadline = Deadline.after(LIST_SECONDS, self._clock)
         for namespace in self._namespaces():
-            query = f"{_our_pods()},batch.kubernetes.io/job-name={name}"
+            query = f"{pod_selector()},batch.kubernetes.io/job-name={name}"
             pod: PodObject | None = None
             for each in self._pages(namespace, CORE, "pods", query, PodPage, deadline):
                 pod = latest_pod(pod, each)
@@ -278,11 +278,6 @@ class KubernetesDriver:
 
 def _no_namespace(namespace: str, response: ApiServerResponse) -> str:
     return f"the namespace {namespace} does not exist: {response.message}; create it, or correct the configuration"
-
-
-def _our_pods() -> str:
-    """Selects the pods of every request type, and nobody else's."""
-    return f"role in ({','.join(roles())})"
 
 
 def _repeat(known: JobObject, job: JobSpec, manifest: Mapping[str, Any]) -> State:

@@ -15,6 +15,7 @@ from runner.config.drivers import PoolSettings
 from runner.config.types import Config
 from runner.jobs import Cancellation, Container, JobSpec, Report, Resources, SecretRef, Text, Volume
 from runner.observation import Outcome
+from runner.request_types import roles
 
 FINGERPRINT = "orchestrator/fingerprint"
 REPORT = "orchestrator/report"
@@ -234,3 +235,8 @@ def _volume(volume: Volume) -> Manifest:
     if volume.existing_secret:
         return {"name": volume.name, "secret": {"secretName": volume.existing_secret}}
     return {"name": volume.name, "emptyDir": {}}
+
+
+def pod_selector() -> str:
+    """Selects the pods of every request type, and no others."""
+    return f"role in ({','.join(roles())})"

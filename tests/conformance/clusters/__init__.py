@@ -16,8 +16,8 @@ from runner.observation import Observation, Outcome
 from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, SecretResolver
-from tests.deadlines import within
-from tests.rounds import observed
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 
 Ability = Literal["ends", "runs", "shares", "collects", "remembers", "reads first", "bounds", "variables"]
 

@@ -12,7 +12,7 @@ from runner.config.types import Config
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from tests import cluster
 from tests.conformance.clusters import Cluster
-from tests.doubles.recording_client import recording
+from tests.harness.recording_client import recording
 from tests.kubernetes.namespaces import Namespace
 
 

@@ -14,7 +14,7 @@ from runner.config.drivers import LocalImage
 from runner.drivers.local.driver import LocalDriver
 from runner.runtime.clock import SystemClock
 from tests.conformance.clusters import Cluster
-from tests.snapshots import snapshot
+from tests.harness.snapshots import snapshot
 
 
 class LocalCluster(Cluster):

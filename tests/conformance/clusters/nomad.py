@@ -11,7 +11,7 @@ from runner import composition
 from runner.config.types import Config
 from runner.drivers.nomad.driver import NomadDriver
 from tests.conformance.clusters import Cluster
-from tests.doubles.recording_client import recording
+from tests.harness.recording_client import recording
 from tests.nomad.access import Nomad
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conformance.clusters.nomad import NomadCluster
-from tests.processes import eventually
+from tests.harness.processes import eventually
 from tests.releases import State
 from tests.releases.places import Place
 from tests.releases.places.rest import Rest

@@ -22,8 +22,8 @@ from tests.unit.documents import changed, read, whole
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0 $(id) `id` \"'\n-----END OPENSSH PRIVATE KEY-----"
 
-# Stands for ssh: notes what it was started with and what it could read, prints what the test asks for, and either ends with 255
-# as ssh does or, where a repository is named, serves it as the other side would.
+# Stands for ssh: records its arguments and what it could read, prints what the test asks for, and either ends with 255
+# as ssh does or, where a repository is named, serves it as the server would.
 FAKE_SSH = """#!/bin/sh
 printf '%s\\n' "$@" > "$NOTES/arguments"
 cp "$4" "$NOTES/key"

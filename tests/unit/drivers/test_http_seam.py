@@ -24,9 +24,9 @@ from runner.drivers.http.client import HttpClient, HttpResponse, Route, Unsettle
 from runner.errors import Conflict, Unavailable
 from runner.jobs import JobSpec
 from runner.runtime.clock import Deadline
-from tests.clock import ManualClock
 from tests.conformance import jobs
-from tests.deadlines import within
+from tests.harness.clock import ManualClock
+from tests.harness.deadlines import within
 
 Fault = str
 """`lost`: applied, but no response; `unsent`: not applied, fails at once; `silent`: not applied, fails at deadline."""

@@ -16,8 +16,8 @@ from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import tombstone_manifest
 from runner.drivers.printer import MASK, PrinterDriver, as_json, as_yaml, manifests, render
 from runner.jobs import Cancellation, JobSpec, Secret
-from tests.clock import ManualClock
-from tests.deadlines import within
+from tests.harness.clock import ManualClock
+from tests.harness.deadlines import within
 from tests.unit.documents import read, whole
 
 

@@ -7,8 +7,8 @@ from random import Random
 import pytest
 
 from runner.runtime.backoff import Backoff, attempts
-from tests.clock import ManualClock
-from tests.deadlines import within
+from tests.harness.clock import ManualClock
+from tests.harness.deadlines import within
 
 
 def test_pauses_double_up_to_the_longest() -> None:

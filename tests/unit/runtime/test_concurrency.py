@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from runner.runtime import concurrency
-from tests.deadlines import within
+from tests.harness.deadlines import within
 
 
 @pytest.fixture

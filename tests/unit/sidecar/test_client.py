@@ -14,7 +14,7 @@ from runner.errors import Timeout, Unavailable
 from runner.runtime.clock import SystemClock
 from runner.sidecar import frames
 from runner.sidecar.client import Client, receive_frame
-from tests.deadlines import within
+from tests.harness.deadlines import within
 
 MANY = 20
 

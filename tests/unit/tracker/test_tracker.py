@@ -31,10 +31,10 @@ from runner.tracker.leader import only_one
 from runner.tracker.publisher import PUBLISH_SECONDS, SILENCE_SECONDS, HttpPublisher
 from runner.tracker.results import Result, result
 from runner.tracker.tracker import LONGEST_PAUSE, ROUND_SECONDS, Publisher, Tracker
-from tests.clock import ManualClock
 from tests.conftest import KeyPair
-from tests.deadlines import within
-from tests.rounds import observed
+from tests.harness.clock import ManualClock
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 
 Sample = Callable[[str], dict[str, Any]]
 

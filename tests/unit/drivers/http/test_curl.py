@@ -20,8 +20,8 @@ from runner.errors import Timeout, Unavailable
 from runner.runtime import concurrency
 from runner.runtime.clock import SystemClock
 from tests.cluster.certificates import Authority, Pair
-from tests.deadlines import within
-from tests.doubles.scripted_server import Conversation, ScriptedServer, scripted_server
+from tests.harness.deadlines import within
+from tests.harness.scripted_server import Conversation, ScriptedServer, scripted_server
 
 SECRET = "s3cr3t-token"
 

@@ -20,8 +20,8 @@ from runner.drivers.kubernetes.api import ApiServerClient, ApiServerResponse
 from runner.errors import Unavailable
 from runner.runtime import concurrency
 from runner.runtime.clock import SystemClock
-from tests.deadlines import within
-from tests.doubles.scripted_server import Conversation, ScriptedServer, scripted_server
+from tests.harness.deadlines import within
+from tests.harness.scripted_server import Conversation, ScriptedServer, scripted_server
 from tests.unit.drivers.local.test_driver import eventually
 
 PLUGIN = """#!/bin/sh

@@ -16,7 +16,7 @@ from runner.drivers.kubernetes.manifest import FINGERPRINT
 from runner.errors import OrchestratorError
 from runner.observation import Observation
 from runner.runtime.clock import Deadline
-from tests.clock import ManualClock
+from tests.harness.clock import ManualClock
 
 
 class Api:

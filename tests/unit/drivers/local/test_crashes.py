@@ -18,8 +18,8 @@ import pytest
 from runner.jobs import Deadlines, JobSpec, Secret
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
-from tests.deadlines import within
-from tests.rounds import observed
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, parent, processes, start_python
 from tests.unit.drivers.local.test_secrets import SECRET, files_with
 from tests.unit.drivers.local.test_slots import most_at_once
@@ -41,7 +41,7 @@ def host(make_host: Callable[..., Host]) -> Host:
 # These scripts run in processes of their own and do not import pytest, which would take longer than their work.
 DYING = """
 import os, signal, sys
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from runner.drivers.local import driver as local
 from runner.drivers.local import files, locks, shims
 from runner.config.drivers import LocalImage
@@ -171,7 +171,7 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from random import Random
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from runner.drivers.local.driver import LocalDriver
 from runner.jobs import Deadlines
 from runner.config.drivers import LocalImage

@@ -15,10 +15,10 @@ import pytest
 
 from runner.drivers.driver import Retention
 from runner.errors import Conflict, Rejected, Unavailable
-from tests.clock import ManualClock
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
-from tests.rounds import observed
+from tests.harness.clock import ManualClock
+from tests.harness.rounds import observed
 from tests.unit.drivers.local.test_driver import DONE, ENDLESS, Host, eventually, hosts, run_python
 
 

@@ -26,8 +26,8 @@ from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import SecretResolver
 from tests.conftest import ROOT
-from tests.deadlines import within
-from tests.rounds import observed
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 
 T = TypeVar("T")
 ENDLESS = "sleep 1000"

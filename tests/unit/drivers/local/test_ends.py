@@ -15,7 +15,7 @@ from runner.config.drivers import LocalImage
 from runner.drivers.local import shims
 from runner.jobs import Deadlines
 from tests.conformance import jobs
-from tests.rounds import observed
+from tests.harness.rounds import observed
 from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, processes, run_python
 from tests.unit.drivers.local.test_slots import waiting_shim
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from runner.drivers.driver import Retention
-from tests.clock import ManualClock
 from tests.conformance import jobs
-from tests.deadlines import within
-from tests.snapshots import snapshot
+from tests.harness.clock import ManualClock
+from tests.harness.deadlines import within
+from tests.harness.snapshots import snapshot
 from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, processes
 
 

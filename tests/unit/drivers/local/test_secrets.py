@@ -15,7 +15,7 @@ from runner.config.drivers import LocalImage
 from runner.jobs import JobSpec, Secret
 from tests.conformance import jobs
 from tests.conformance.jobs import secret_ref
-from tests.deadlines import within
+from tests.harness.deadlines import within
 from tests.unit.drivers.local.test_driver import ENDLESS, HELD, Host, arguments, hosts
 
 

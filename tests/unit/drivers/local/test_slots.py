@@ -11,8 +11,8 @@ import pytest
 
 from runner.drivers.local import shims
 from tests.conformance import jobs
-from tests.deadlines import within
-from tests.rounds import observed
+from tests.harness.deadlines import within
+from tests.harness.rounds import observed
 from tests.unit.drivers.local.test_driver import ENDLESS, HELD, Host, eventually, hosts, parent
 
 

@@ -13,8 +13,8 @@ from nomad.api.base import Requester
 from runner.config.drivers import NomadSection
 from runner.drivers.http.client import HttpResponse
 from runner.drivers.nomad.api import NomadClient
-from tests.clock import ManualClock
-from tests.deadlines import within
+from tests.harness.clock import ManualClock
+from tests.harness.deadlines import within
 
 ADDRESS = "https://nomad.example:4646"
 QUERY = {"namespace": "a b/ü", "prefix": "analysis-s0", "per_page": "100"}

@@ -1,4 +1,4 @@
-"""A sidecar whose driver follows the run's id: `python -m tests.doubles.obedient_sidecar CONFIG [DIRECTORY]`.
+"""A sidecar whose driver follows the run's id: `python -m tests.harness.obedient_sidecar CONFIG [DIRECTORY]`.
 
 Run ids:
 
