@@ -21,7 +21,7 @@ READS_IN_A_ROW = 4
 """After so many reads that did not wait, a greenlet yields, so that a fast sender does not delay other connections."""
 
 DISCARD_SECONDS, DISCARD_BYTES = 1.0, 65536
-"""Bounds for discarding a body that was not read: until its next piece, and in all. Most arrive with their head."""
+"""Limits for discarding an unread body: seconds for each read, and bytes in total. Most arrive with their head."""
 
 SENDING_SECONDS = 10.0
 """For a client to receive its response."""

@@ -1,8 +1,8 @@
 """The gunicorn worker of the HTTP server: one greenlet for each connection, so that a slow client costs one socket.
 
-gunicorn's own threaded worker passes each request from thread to thread, and the interpreter's lock with every system
-call. That costs several times as much as the response itself, and ten clients that send half a request block every
-thread. This worker has one thread, which switches between greenlets while they wait (`runner.runtime.concurrency`):
+gunicorn's threaded worker passes each request between threads, and hands over the GIL at every system call. That costs
+several times as much as the response itself, and ten clients that send half a request block every thread. This worker
+has one thread, which switches between greenlets while they wait (`runner.runtime.concurrency`):
 
     backlog ─▶ accept ─▶ idle ─▶ head arrived ─▶ slot ─▶ response ─┬─▶ keep-alive ─▶ idle
                                                                     └─▶ discard the rest ─▶ close
@@ -15,8 +15,8 @@ thread. This worker has one thread, which switches between greenlets while they 
 3. A body that the application did not read is discarded if it is there already; if not, the connection is closed.
 4. A client that does not close its side delays no other connection.
 5. A response is sent in one piece, see `functions.http.response`.
-6. On SIGTERM, the worker accepts what is in the backlog, then closes the listener. gunicorn's own leaves the listener
-   open without accepting from it.
+6. On SIGTERM, the worker accepts what is in the backlog, then closes the listener. gunicorn's threaded worker stops
+   accepting but leaves the listener open.
 
 In here: the worker class, for `gunicorn.conf.py` alone. No function imports it, nor gunicorn.
 """

@@ -1,6 +1,6 @@
 """The ledger: the tracker's memory of one driver's jobs that are not reported yet.
 
-It is pure but for the clock. It can be rebuilt from a listing, except for two facts that only improve reports: the last
+It does no I/O. It can be rebuilt from a listing, except for two facts that only improve reports: the last
 observation of a waiting job (a cluster may remove that evidence with the pod), and that a deleted job had existed.
 """
 
@@ -95,7 +95,7 @@ class Ledger:
             self._last_seen[seen.name] = seen
 
     def _shows_less(self, seen: Observation) -> bool:
-        """Whether the job still waits, but the reason is no longer listed: its pod may be being deleted."""
+        """Whether the job still waits but no longer shows why. Its pod may be terminating."""
         last = self._last_seen.get(seen.name)
         explained = seen.image_error or seen.configuration_error or seen.unschedulable
         return bool(last and last.phase == seen.phase == "waiting" and not explained)
