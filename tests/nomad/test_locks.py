@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -101,9 +102,15 @@ def config(nomad: Nomad, make_config: Callable[..., Config]) -> Config:
     return nomad.config(make_config)
 
 
-def _killed(config: Config, method: str, path: str, act: Callable[[NomadDriver], object]) -> None:
-    driver = _driver(config, KilledHttpClient(method, path))
+@contextmanager
+def killed_before(config: Config, method: str, path: str) -> Iterator[NomadDriver]:
+    """A driver that is killed instead of making a request of that kind."""
     with pytest.raises(SystemExit):
+        yield _driver(config, KilledHttpClient(method, path))
+
+
+def _killed(config: Config, method: str, path: str, act: Callable[[NomadDriver], object]) -> None:
+    with killed_before(config, method, path) as driver:
         act(driver)
 
 

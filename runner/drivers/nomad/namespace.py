@@ -76,9 +76,9 @@ class Namespace:
         """Stop a job without removing it. It has no effect on an ended job."""
         self._call("DELETE", quoted("job", name), deadline, "deregister-job (or submit-job)")
 
-    def jobs(self, deadline: Deadline) -> Listing[JobStub]:
-        """All jobs of the Orchestrator."""
-        ours = '"manager" in Meta and Meta.manager == "runner"'
+    def jobs(self, deadline: Deadline, *, ended: bool = True) -> Listing[JobStub]:
+        """All jobs of the Orchestrator; with `ended=False` only those that have not ended."""
+        ours = '"manager" in Meta and Meta.manager == "runner"' + ("" if ended else ' and Status != "dead"')
         return self._list("jobs", deadline, "list-jobs", JobStub, meta="true", filter=ours)
 
     def variables(self, deadline: Deadline) -> Listing[VariableStub]:

@@ -6,9 +6,11 @@ still run although their Variable is closed, and removes the Variables of jobs a
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from runner.drivers.driver import Retention
+from runner.drivers.driver import Retention, each_of
 from runner.drivers.nomad.listing import LIST_SECONDS, Cache, stubs_by_name
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
@@ -30,21 +32,28 @@ class NamespaceReconciler:
         """See Driver.reconcile."""
         listed = self._namespace.variables(self._deadline)
         stubs = stubs_by_name(listed)
-        jobs = self._namespace.jobs(self._deadline)
-        for job in jobs.items:
-            stub = stubs.pop(job.id, None)
-            if not job.ended:
-                self._enforce(job, stub, jobs.now)
-        return sum(self._remove(each, listed.now, expired) for each in stubs.values()) if expired else 0
+        # Ended jobs are most of all jobs, and only the removal needs them.
+        jobs = self._namespace.jobs(self._deadline, ended=expired is not None)
+        without_job = [stubs[name] for name in stubs.keys() - {job.id for job in jobs.items}]
+        live = [(job, stubs.get(job.id)) for job in jobs.items if not job.ended]
+        removed = sum(self._remove(each, listed.now, expired) for each in without_job) if expired else 0
+        # A job that cannot be ended (its Variable is another program's, say) does not stop the others from being ended.
+        list(each_of(live, lambda pair: self._enforce(*pair, jobs.now)))
+        return removed
 
-    def _enforce(self, job: JobStub, stub: VariableStub | None, now: float) -> None:
-        """Close the job's Variable if the job is overdue. Stop the job if its Variable is closed and it still runs."""
+    def _enforce(self, job: JobStub, stub: VariableStub | None, now: float) -> Iterable[str]:
+        """Close the job's Variable if the job is overdue. Stop the job if its Variable is closed and it still runs.
+
+        Returns the names of the jobs that were stopped: this one or none.
+        """
         changed = stub if stub and stub.changed else None
         variable = self._cache.variable(self._namespace, changed, self._deadline) if changed else None
         if variable is None or variable.open:
             variable = self._close_overdue(job, now) or variable
         if variable and not variable.open and not job.stop:
             self._namespace.stop(job.id, self._deadline)
+            return [job.id]
+        return []
 
     def _close_overdue(self, job: JobStub, now: float) -> JobVariable | None:
         """Close the Variable of an overdue job and return it. None if the job is not overdue, or another write won."""

@@ -16,7 +16,7 @@ import pytest
 
 from runner.commands import plan
 from runner.config.types import Config
-from runner.drivers.driver import Driver
+from runner.drivers.driver import Driver, Retention
 from runner.drivers.http.client import HttpResponse, Route, Unsettled
 from runner.drivers.http.curl import CurlHttpClient
 from runner.drivers.memory import MemoryDriver
@@ -30,7 +30,7 @@ from runner.security.tokens import Signer
 from runner.tracker.leader import only_one
 from runner.tracker.publisher import PUBLISH_SECONDS, SILENCE_SECONDS, HttpPublisher
 from runner.tracker.results import Result, result
-from runner.tracker.tracker import LONGEST_PAUSE, ROUND_SECONDS, Publisher, Tracker
+from runner.tracker.tracker import CLEANUP_SECONDS, LONGEST_PAUSE, ROUND_SECONDS, Publisher, Tracker
 from tests.conftest import KeyPair
 from tests.harness.clock import ManualClock
 from tests.harness.deadlines import within
@@ -260,6 +260,64 @@ def test_a_driver_that_cannot_list_does_not_stop_the_others(world: World, sample
     world.another(drivers).round()
 
     assert world.reported(job.name)
+
+
+class Recorder(MemoryDriver):
+    """Records the order of the calls."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(resolve_secrets=lambda _: {}, clock=world.clock)
+        self.used: list[str] = []
+
+    def list(self) -> Sequence[Observation]:
+        self.used.append("list")
+        return super().list()
+
+    def reconcile(self, expired: Retention | None = None) -> int:
+        self.used.append("remove old jobs" if expired else "reconcile")
+        return super().reconcile(expired)
+
+    def mark_reported(self, name: str, outcome: Outcome) -> None:
+        self.used.append("mark")
+        super().mark_reported(name, outcome)
+
+
+def test_a_round_reconciles_before_it_lists_and_removes_old_jobs_after_their_ends_are_reported(
+    world: World, sample: Sample
+) -> None:
+    """A tracker that starts after a long pause finds unreported ends that are older than the orphan age."""
+    driver = world.driver = Recorder(world)
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    world.clock.advance(10**6)
+
+    world.another({"memory": driver}).round()
+
+    assert driver.used == ["reconcile", "list", "mark", "remove old jobs"]
+    assert world.inbox.codes() == [5107]
+
+
+def test_every_round_reconciles_and_old_jobs_are_removed_once_a_minute(world: World) -> None:
+    driver = Recorder(world)
+    tracker = world.another({"memory": driver})
+    for _ in range(4):
+        tracker.round()
+        world.clock.advance(CLEANUP_SECONDS / 3)
+
+    assert driver.used == ["reconcile", "list", "remove old jobs", *["reconcile", "list"] * 3, "remove old jobs"]
+
+
+def test_a_driver_that_cannot_reconcile_is_still_listed(world: World, sample: Sample) -> None:
+    class Idle(MemoryDriver):
+        def reconcile(self, expired: Retention | None = None) -> int:
+            raise Unavailable("no answer")
+
+    world.driver = Idle(resolve_secrets=lambda _: {}, clock=world.clock)
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    world.another({"memory": world.driver}).round()
+
+    assert world.inbox.codes() == [5107]
 
 
 def test_evidence_that_is_removed_with_the_pod_is_remembered(world: World) -> None:
