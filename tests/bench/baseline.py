@@ -10,6 +10,7 @@ from runner import payloads
 from runner.jobs import JobResult
 from runner.payloads.analysis_run import AnalysisRun
 from runner.request_types import REQUEST_TYPES
+from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
 
 POLICY = payloads.RequestPolicy(runner_id="", public_key="")
@@ -26,5 +27,7 @@ class Baseline(Function):
 
 
 app: falcon.App[falcon.Request, falcon.Response] = falcon.App(middleware=[RequestId()])
-app.add_route("/tasks/analysis", TaskResource(Baseline(REQUEST_TYPES["analysis_run"], Client("none"))))
+clock = SystemClock()
+function = Baseline(REQUEST_TYPES["analysis_run"], Client("none", clock), clock)
+app.add_route("/tasks/analysis", TaskResource(function, clock))
 app.add_route("/livez", Liveness())

@@ -16,6 +16,7 @@ from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.drivers.memory import MemoryDriver
 from runner.drivers.printer import PrinterDriver
+from runner.payloads.analysis_run import AnalysisRun
 from runner.runtime.clock import SystemClock
 from runner.security.tokens import Signer
 from runner.sidecar import frames
@@ -59,7 +60,7 @@ def _rate(config: Config, driver: Driver, prefix: str) -> float:
 
 def _frame(run_id: str) -> bytes:
     sample = json.loads((ROOT / "examples" / "analysis.json").read_text()) | {"run_id": run_id}
-    request = payloads.decode(json.dumps(sample).encode(), payloads.AnalysisRun, payloads.RequestPolicy("bench", ""))
+    request = payloads.decode(json.dumps(sample).encode(), AnalysisRun, payloads.RequestPolicy("bench", ""))
     frame = submission("analysis_run", request, time.monotonic() + 600, "bench")
     return frames.encode(frame)[frames.HEADER.size :]
 
