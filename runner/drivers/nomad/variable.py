@@ -124,10 +124,10 @@ def check_size(name: str, items: Mapping[str, str]) -> None:
         return
     size = sum(len(key.encode()) + len(value.encode()) for key, value in items.items())
     line = max(len(msgspec.json.encode(value)) + 5 * sum(map(value.count, "<>&")) for value in items.values())
-    if max(size, line + _LINE) > MAX_BYTES:
+    needed = max(size, line + _LINE)
+    if needed > MAX_BYTES:
         raise Rejected(
-            f"the secrets of {name} have {max(size, line)} bytes, and a Nomad Variable holds at most {MAX_BYTES};"
-            " shorten them"
+            f"the secrets of {name} need {needed} bytes, and a Nomad Variable holds at most {MAX_BYTES}; shorten them"
         )
 
 
