@@ -14,7 +14,7 @@ namespace "default" {
   ]
 
   variables {
-    # A job's own Variable: the lock on its name, and its secrets while it may run. "read" includes listing.
+    # A job's own Variable: the lock on its name, and its secrets while it may run. Reading includes listing.
     path "nomad/jobs/*" {
       capabilities = ["write", "read", "destroy"]
     }
