@@ -6,6 +6,7 @@ config ─▶ signer ─▶ drivers ─┬▶ sidecar ─▶ pool of workers ─
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -20,10 +21,14 @@ from runner.drivers.driver import Driver
 from runner.drivers.http.client import HttpClient
 from runner.jobs import ResolveSecrets
 from runner.runtime.clock import Clock, SystemClock
+from runner.runtime.tasks import Tasks, Threads
 from runner.security.tokens import Signer
 from runner.sidecar.server import Sidecar
-from runner.tracker.publisher import HttpPublisher
-from runner.tracker.tracker import Tracker
+from runner.tracker.circuit_breaker import ResultBreaker
+from runner.tracker.leader import holder_name
+from runner.tracker.metrics import TrackerMetrics
+from runner.tracker.publisher import HttpPublisher, route_to_atlas
+from runner.tracker.tracker import Settings, Shared, Tracker
 
 _PACKAGES = frozenset({"kubernetes", "nomad", "local"})
 _HTTP = frozenset({"kubernetes", "nomad"})
@@ -37,6 +42,7 @@ class Outside(NamedTuple):
     """For jitter and nonces."""
     http: Callable[[], HttpClient]
     """A new client, for one server."""
+    tasks: Tasks = Threads()
 
 
 def system() -> Outside:
@@ -55,21 +61,40 @@ def drivers(config: Config, outside: Outside | None = None) -> dict[str, Driver]
     """The drivers that some pool of the configuration leads to, by name."""
     outside = outside or system()
     signer = Signer(config.runner.private_key, config.runner.id, outside.clock.wall)
-    return {name: _BUILDERS[name](config, signer.resolve_secrets, outside) for name in config.drivers()}
+    made: dict[str, Driver] = {
+        name: _BUILDERS[name](config, signer.resolve_secrets, outside) for name in config.drivers()
+    }
+    if len(made) > 1:  # a name must be free in all of them
+        for name, driver in made.items():
+            driver.join([other for other_name, other in made.items() if other_name != name])
+    return made
 
 
 def tracker(config: Config, outside: Outside | None = None) -> Tracker:
     """What follows every job to its end."""
     outside = outside or system()
     signer = Signer(config.runner.private_key, config.runner.id, outside.clock.wall)
-    return Tracker(
-        drivers(config, outside),
-        HttpPublisher(config.atlas_url, signer.sign, http=outside.http(), clock=outside.clock),
-        retention=config.limits.retention_seconds,
-        orphan_age=config.tracker.orphan_seconds,
+    publishers = config.tracker.publishers
+    shared = Shared(
+        publisher=HttpPublisher(
+            route_to_atlas(config.atlas_url, config.results, os.environ),
+            signer.sign,
+            http=outside.http(),
+            clock=outside.clock,
+        ),
+        breaker=ResultBreaker(publishers, outside.clock, outside.random),
+        metrics=TrackerMetrics(),
         clock=outside.clock,
         random=outside.random,
+        tasks=outside.tasks,
     )
+    settings = Settings(
+        limits=config.limits,
+        publishers=publishers,
+        interval=config.tracker.interval_seconds,
+        orphaned=config.tracker.orphan_seconds,
+    )
+    return Tracker(drivers(config, outside), settings, shared, holder_name(outside.random))
 
 
 def preload(config: Config) -> None:

@@ -116,6 +116,13 @@ class Deadlines(Value, frozen=True):
         return self.queue + self.clone + self.run
 
 
+class Fingerprint(Value, frozen=True):
+    """Distinguishes two requests with one name. `earlier` computes it as an earlier release wrote it."""
+
+    text: str
+    earlier: Callable[[], str] | None = None
+
+
 class JobSpec(Value, frozen=True):
     """One job. `name` is derived from the request alone; `fingerprint` distinguishes two requests with one name."""
 
@@ -130,6 +137,14 @@ class JobSpec(Value, frozen=True):
     deadlines: Deadlines
     report: Report
     secrets: Mapping[str, Secret | TokenClaims]
+    earlier_fingerprint: Callable[[], str] | None = None
+    """See Fingerprint."""
+
+    def same_task(self, stored: str) -> bool:
+        """Whether a stored fingerprint is that of this job. One without a version is of an earlier release."""
+        if stored == self.fingerprint:
+            return True
+        return self.earlier_fingerprint is not None and ":" not in stored and stored == self.earlier_fingerprint()
 
     @property
     def containers(self) -> tuple[Container, ...]:

@@ -11,32 +11,6 @@ from runner.jobs import Report
 Phase = Literal["waiting", "running", "succeeded", "failed", "gone"]
 
 
-class Observation(msgspec.Struct, frozen=True, kw_only=True):
-    """One look at one job. Times are seconds since the epoch, by the cluster's clock."""
-
-    name: str
-    driver: str
-    pool: str
-    phase: Phase
-    created: float
-    ended: float | None = None
-    report: Report | None = None
-    fingerprint: str = ""
-    cancelled: bool = False
-    cancellation: Report | None = None
-    reported: bool = False
-    timed_out: bool = False
-    out_of_memory: bool = False
-    disrupted: bool = False
-    image_error: str = ""
-    unschedulable: str = ""
-    configuration_error: str = ""
-    init_exit: int | None = None
-    main_exit: int | None = None
-    message: str = ""
-    log_tail: str = ""
-
-
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The end of a job: a stable reason, its code, one sentence for a person, and the evidence."""
 
@@ -44,3 +18,64 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     code: int
     hmessage: str
     err: str = ""
+
+
+class Observation(msgspec.Struct, frozen=True, kw_only=True):
+    """One look at one job. Times are seconds since the epoch, by the cluster's clock.
+
+    The phase follows the job's own containers: `succeeded` and `failed` as soon as they have ended, even if the cluster
+    still runs something beside them (`lingers`).
+    """
+
+    name: str
+    driver: str
+    pool: str
+    phase: Phase
+    created: float
+
+    place: str = ""
+    """The namespace; empty on this host. A name is unique in one place."""
+    identity: str = ""
+    """Distinguishes jobs that have one name, one after the other: the Job's uid, or the nonce of its submit."""
+
+    ended: float | None = None
+    report: Report | None = None
+    fingerprint: str = ""
+    cancelled: bool = False
+    cancellation: Report | None = None
+
+    reported: bool = False
+    """Atlas has everything that it is to hear of this job, or it was set aside."""
+    published: str = ""
+    """The reason of the end that atlas has accepted. Set while `reported` is false if a cancel came after that."""
+    ended_as: Outcome | None = None
+    """The outcome that was stored with the job when it was ended, or when it was cancelled after its end."""
+    lingers: bool = False
+    """The run has ended, but the cluster still runs something of the job. The tracker ends it."""
+
+    queued_since: float | None = None
+    """Since when the job waits for its first container, by this host's clock, where the tracker has to bound that."""
+    held: str = ""
+    """Who keeps it from being scheduled, like `queue batch`. Then only `limits.admissionSeconds` bounds the wait."""
+    incomplete: bool = False
+    """Its secrets are missing: the submit has not been completed. A repeat of the request completes it."""
+    not_admitted: str = ""
+    """Why the cluster refuses to create its pod."""
+    unschedulable: str = ""
+    image_error: str = ""
+    registry_error: bool = False
+    """The image error may pass: the registry timed out, throttled (429) or failed (5xx)."""
+    configuration_error: str = ""
+
+    timed_out: bool = False
+    out_of_memory: bool = False
+    disrupted: bool = False
+    disk_exhausted: str = ""
+    container: str = ""
+    """The name of the container that explains the end; its log is the evidence."""
+    signal: int = 0
+    """The signal that killed that container, if the cluster says so or its exit code does (128 + signal)."""
+    init_exit: int | None = None
+    main_exit: int | None = None
+    message: str = ""
+    log_tail: str = ""

@@ -13,12 +13,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from runner import failure_reports
-from runner.failure_reports import FailureShape
-from runner.payloads import Request
+from runner.payloads import Request, failure_reports
 from runner.payloads.analysis_run import AnalysisRun
 from runner.payloads.autofix_run import AutofixRun
 from runner.payloads.cancel_check_run import CancelCheckRun
+from runner.payloads.failure_reports import FailureShape
 from runner.payloads.patcher_run import PatcherRun
 from runner.payloads.ssh_verify_run import EXIT_CODES, SshVerifyRun
 from runner.payloads.transformer_run import TransformerRun

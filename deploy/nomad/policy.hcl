@@ -8,7 +8,7 @@ namespace "default" {
   capabilities = [
     "register-job",   # submit a job
     "deregister-job", # cancel a job, or end a job that is overdue
-    "read-job",       # a job's state and how it ended
+    "read-job",       # a job's state and how it ended, and the event stream
     "list-jobs",      # all jobs, to find those to report to atlas
     "read-logs",      # for the command `jobs logs`, and for the cause of a failure
   ]
@@ -17,6 +17,11 @@ namespace "default" {
     # A job's own Variable: the lock on its name, and its secrets while it may run. Reading includes listing.
     path "nomad/jobs/*" {
       capabilities = ["write", "read", "destroy"]
+    }
+
+    # Which tracker leads. Only the namespace of the default pool needs it.
+    path "orchestrator/tracker" {
+      capabilities = ["write", "read"]
     }
   }
 }

@@ -12,7 +12,7 @@ from typing import Any
 from aiormq.abc import AbstractChannel, AbstractConnection, DeliveredMessage
 
 from functions.amqp.connection import FAILURES, FIRST_PAUSE, LONGEST_PAUSE, describe, first_of
-from functions.amqp.topology import RPC_SECONDS, Source, ensure, queue_topology
+from functions.amqp.topology import RPC_SECONDS, QueueSource, ensure, queue_topology
 from runner.config.protocols import RabbitmqSection
 from runner.runtime.backoff import Backoff
 
@@ -21,13 +21,13 @@ log = logging.getLogger("orchestrator.amqp")
 WATCH_SECONDS = 10.0
 """Between two checks that the queue and this consumer on it still exist."""
 
-Take = Callable[[Source, DeliveredMessage], None]
+Take = Callable[[QueueSource, DeliveredMessage], None]
 
 
 class QueueConsumer:
     """Consumes one queue on a channel of its own, so that an error that closes the channel affects no other queue."""
 
-    def __init__(self, source: Source, section: RabbitmqSection, take: Take, random: Random) -> None:
+    def __init__(self, source: QueueSource, section: RabbitmqSection, take: Take, random: Random) -> None:
         self.source = source
         self._section = section
         self._take = take

@@ -35,7 +35,7 @@ from functions.amqp.consumer import QueueConsumer
 from functions.amqp.health import HealthFile
 from functions.amqp.messages import DeadLetter, History, Verdict
 from functions.amqp.publisher import MessagePublisher
-from functions.amqp.topology import Source, sources
+from functions.amqp.topology import QueueSource, sources
 from functions.function import DEADLINE_SECONDS, Function
 from runner.config.protocols import RabbitmqSection
 from runner.config.section_variable import RABBITMQ
@@ -111,7 +111,7 @@ class AmqpServer:
         for task in self._in_flight:
             task.cancel()
 
-    def _take(self, source: Source, message: DeliveredMessage) -> None:
+    def _take(self, source: QueueSource, message: DeliveredMessage) -> None:
         task = asyncio.ensure_future(self._handle(source, message))
         self._in_flight.add(task)
         task.add_done_callback(self._done)
@@ -121,7 +121,7 @@ class AmqpServer:
         if not task.cancelled() and (error := task.exception()):
             log.error("a message could not be handled; it stays in its queue", exc_info=error)
 
-    async def _handle(self, source: Source, message: DeliveredMessage) -> None:
+    async def _handle(self, source: QueueSource, message: DeliveredMessage) -> None:
         properties, redelivered = message.header.properties, bool(message.redelivered)
         headers, delays = properties.headers or {}, self._section.delays
         history = amqp_messages.history(headers, source.queue, self._clock.wall(), redelivered=redelivered)
@@ -135,7 +135,9 @@ class AmqpServer:
         with suppress(*FAILURES):  # the channel is closed: the message comes again, and its jobs exist
             await message.channel.basic_ack(message.delivery_tag or 0)
 
-    async def _try(self, source: Source, message: DeliveredMessage, history: History, trace_id: str) -> Verdict | None:
+    async def _try(
+        self, source: QueueSource, message: DeliveredMessage, history: History, trace_id: str
+    ) -> Verdict | None:
         """Pass it to its function; the verdict where it is not accepted."""
         try:
             await self._breaker.until_closed()

@@ -27,7 +27,7 @@ DELAY_HEADER = "orchestrator-delay"
 """Without the prefix x-: a headers exchange does not compare headers with it, so every queue would match."""
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class QueueSource(msgspec.Struct, frozen=True, kw_only=True):
     """A queue to consume, the routing key that it is bound by, and the request type of its messages."""
 
     request_type: str
@@ -62,13 +62,13 @@ class QueueDeclaration(msgspec.Struct, frozen=True):
 Declaration = ExchangeDeclaration | QueueDeclaration
 
 
-def sources(section: RabbitmqSection) -> tuple[Source, ...]:
+def sources(section: RabbitmqSection) -> tuple[QueueSource, ...]:
     """Every queue, also those of the aliases. A queue that two names share is listed once."""
-    found: dict[str, Source] = {}
+    found: dict[str, QueueSource] = {}
     for spelling, row in by_spelling().items():
         place = section.queues.get(spelling, RabbitmqQueue())
         queue, key = place.queue or spelling, place.key or spelling
-        found.setdefault(queue, Source(request_type=row.name, queue=queue, key=key))
+        found.setdefault(queue, QueueSource(request_type=row.name, queue=queue, key=key))
     return tuple(found.values())
 
 
@@ -102,7 +102,7 @@ def retry_topology(section: RabbitmqSection) -> tuple[Declaration, ...]:
     )
 
 
-def queue_topology(section: RabbitmqSection, source: Source) -> tuple[Declaration, ...]:
+def queue_topology(section: RabbitmqSection, source: QueueSource) -> tuple[Declaration, ...]:
     """For one request type's messages: its queue, and the exchanges that it is bound to.
 
     A classic queue is declared without arguments, as other programs would declare it. A quorum queue makes a dead

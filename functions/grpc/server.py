@@ -1,6 +1,6 @@
 """The gRPC server: `python -m functions.grpc`. Its section of the configuration comes from ORCHESTRATOR_GRPC.
 
-    socket ─▶ Session (HTTP/2, bounds) ─▶ Calls (one stream) ─▶ Tasks (a function) ─▶ AsyncioClient ─▶ sidecar
+    socket ─▶ Session (HTTP/2, bounds) ─▶ Calls (one stream) ─▶ TaskService (a function) ─▶ AsyncioClient ─▶ sidecar
 
 One process with one thread. Several share the port (SO_REUSEPORT): `up` starts as many as `grpc.workers` says, and the
 kernel distributes connections among them. On SIGTERM the listener closes and calls in flight are finished; new calls
@@ -54,7 +54,7 @@ _GARBAGE_THRESHOLDS = (50_000, 20, 100)
 """A call leaves almost no reference cycles: collect seldom, as the sidecar's workers do."""
 
 
-class Tasks:
+class TaskService:
     """A call for each request type: the same checks in the same order as over HTTP."""
 
     def __init__(self, client: AsyncioClient, concurrency: int, clock: Clock) -> None:
@@ -100,7 +100,7 @@ class GrpcServer:
         self._section = section
         self._tls = grpc_tls.context(section.tls)
         self._health = GrpcHealth(client, clock, grpc_messages.SERVICE.full_name)
-        self._service = Service(Tasks(client, section.concurrency, clock).rpcs(), _others(self._health), clock)
+        self._service = Service(TaskService(client, section.concurrency, clock).rpcs(), _others(self._health), clock)
         self._sessions: set[Session] = set()
         self._server: asyncio.Server | None = None
 

@@ -59,7 +59,7 @@ def _dotted(pointer: str) -> str:
 def check_config(path: str | None) -> None:
     """Say everything that is wrong with the configuration, or what will run where."""
     config = load_or_exit(path)
-    if wrong := [*_bad_keys(config), *_bad_variables(config)]:
+    if wrong := [*bad_keys(config), *bad_variables(config)]:
         click.echo("\n".join(wrong), err=True)
         sys.exit(exit_codes.CONFIGURATION)
     click.echo("\n".join(_summary(config)))
@@ -83,7 +83,8 @@ def section(name: str, path: str | None) -> None:
     click.echo(chosen.encode(load_or_exit(path)))
 
 
-def _bad_keys(config: Config) -> Iterator[str]:
+def bad_keys(config: Config) -> Iterator[str]:
+    """What is wrong with the keys themselves."""
     from runner.security.keys import parse_private_key, parse_public_key  # brings in the cryptography library
 
     parse: Callable[[str], object]
@@ -98,7 +99,8 @@ def _bad_keys(config: Config) -> Iterator[str]:
             yield error.detail
 
 
-def _bad_variables(config: Config) -> Iterator[str]:
+def bad_variables(config: Config) -> Iterator[str]:
+    """What is wrong with the environment of the protocols' processes."""
     for protocol in config.protocols:
         yield from BY_PROTOCOL[protocol].removed_variables(os.environ)
     if "amqp" in config.protocols and not os.environ.get(BROKER_VARIABLE):

@@ -12,8 +12,8 @@ from runner.drivers.driver import Driver
 from runner.errors import Rejected
 from runner.jobs import Cancellation, Report
 from runner.observation import Observation
+from runner.outcomes import classify
 from runner.runtime.clock import Deadline, SystemClock
-from runner.tracker.outcomes import classify
 
 CANCEL_SECONDS = 15.0
 

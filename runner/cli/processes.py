@@ -1,36 +1,81 @@
-"""`up`, `serve` and `track`: the long-running processes."""
+"""`up`, `serve` and `track`: the long-running processes.
+
+`up` and `serve` are one supervisor with different children: with and without the protocols. So there is one level of
+supervision in each layout, and a sidecar always comes with its tracker.
+"""
 
 from __future__ import annotations
 
 import logging.config
 import os
-import signal
 import sys
-import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
-from runner.cli.configuration import config_option, load_or_exit
+from runner.cli.configuration import bad_keys, bad_variables, config_option, load_or_exit
 from runner.config import loading as configuration
-from runner.runtime import exit_codes, logs
+from runner.config.types import Config
+from runner.errors import Malformed, OrchestratorError
+from runner.runtime import exit_codes, logs, trial
 from runner.runtime.clock import SystemClock
+from runner.supervisor.layout import Child, children, sidecar_children
+
+TRIAL_SECONDS = 10
+"""For a trial process to build everything with a changed configuration."""
+
+Layout = Callable[[Config, Path, Mapping[str, str]], Sequence[Child]]
 
 
 @click.command()
 @config_option
-def serve(path: str | None) -> None:
-    """Run the sidecar alone: the pool of workers that own the drivers' connections.
+@click.option("--no-tracker", is_flag=True, help="Run the pool alone, where `track` is deployed apart.")
+def serve(path: str | None, no_tracker: bool) -> None:
+    """Run the sidecar: the pool of workers that own the drivers' connections, and the tracker of their jobs.
 
     On SIGTERM it ends after the commands in flight; on SIGHUP it rereads the configuration.
     """
-    load_or_exit(path)  # prints every problem; the pool would print a traceback
+    config = load_or_exit(path)  # prints every problem; the pool would print a traceback
+    logging.config.dictConfig(logs.settings())
+    if no_tracker:
+        _serve_alone(configuration.locate(path, os.environ))
+    else:
+        _supervise(config, path, sidecar_children, lambda _: iter(()))
+
+
+@click.command()
+@config_option
+def up(path: str | None) -> None:
+    """Run everything that the configuration names, until Ctrl-C.
+
+    Starts the sidecar, the tracker and each protocol's server, restarts what dies or hangs, and on Ctrl-C or SIGTERM
+    ends all of it in order, finishing what is in flight. SIGHUP rereads the configuration: what was added is started,
+    what was dropped is stopped, and what has changed is restarted. An invalid file changes nothing.
+    """
+    config = load_or_exit(path)
+    logging.config.dictConfig(logs.settings())
+    _supervise(config, path, children, bad_variables)
+
+
+@click.command()
+@config_option
+def track(path: str | None) -> None:
+    """Run the tracker alone: it reports to atlas every end that a job cannot report itself.
+
+    Starting two does no harm: one leads, and the others wait until it ends. On SIGTERM the next one leads within two
+    seconds. On SIGHUP it starts again with the changed configuration; an invalid file changes nothing.
+    """
+    from runner.cli.tracking import run
+
+    run(lambda: load_or_exit(path), lambda: _changed(configuration.locate(path, os.environ)))
+
+
+def _serve_alone(located: Path) -> None:
     from runner import composition
-    from runner.errors import OrchestratorError
     from runner.sidecar.pool import Pool
 
-    logging.config.dictConfig(logs.settings())
-    located = configuration.locate(path, os.environ)
     # gunicorn's arbiter reads the command line to start itself again, and this one is not gunicorn's.
     sys.argv = sys.argv[:1]
     try:
@@ -45,37 +90,39 @@ def serve(path: str | None) -> None:
         sys.exit(exit_codes.CONFIGURATION)
 
 
-@click.command()
-@config_option
-def track(path: str | None) -> None:
-    """Run the tracker alone: it reports to atlas every end that a job cannot report itself.
+def _supervise(
+    config: Config, path: str | None, layout: Layout, complaints: Callable[[Config], Iterator[str]]
+) -> NoReturn:
+    from runner.supervisor.supervisor import Supervisor
 
-    Starting two does no harm: on one host the second waits until the first ends.
-    """
-    config = load_or_exit(path)
-    from runner import composition
-    from runner.tracker.leader import only_one
-
-    logging.config.dictConfig(logs.settings())
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with only_one(Path(f"{config.sidecar.socket}.tracker"), stop):
-        composition.tracker(config).run(stop, config.tracker.interval_seconds)
-
-
-@click.command()
-@config_option
-def up(path: str | None) -> None:
-    """Run everything that the configuration names, until Ctrl-C.
-
-    Starts the sidecar and each protocol's server, restarts what dies, and on Ctrl-C or SIGTERM ends all of it in order,
-    finishing what is in flight. SIGHUP rereads the configuration.
-    """
-    config = load_or_exit(path)
-    from runner.supervisor import Supervisor, children
-
-    logging.config.dictConfig(logs.settings())
     located = configuration.locate(path, os.environ).resolve()
-    sys.exit(Supervisor(children(config, located, os.environ), SystemClock()).run())
+
+    def reread() -> Sequence[Child]:
+        changed = configuration.load(located, os.environ)
+        if changed.sidecar.socket != config.sidecar.socket:
+            raise Malformed("another sidecar.socket needs a restart of runner and functions")
+        if wrong := "; ".join(complaints(changed)):
+            raise Malformed(wrong)
+        if not trial.succeeds(lambda: _try(changed), TRIAL_SECONDS):
+            raise Malformed("no process could be built with it; the error is logged above")
+        return layout(changed, located, os.environ)
+
+    sys.exit(Supervisor(layout(config, located, os.environ), reread, SystemClock()).run())
+
+
+def _changed(located: Path) -> Config:
+    """The configuration as it is now. Raises OrchestratorError if the tracker cannot run with it."""
+    config = configuration.load(located, os.environ)
+    _try(config)
+    return config
+
+
+def _try(config: Config) -> None:
+    """Build what the sidecar and the tracker consist of. Raises OrchestratorError."""
+    from runner import composition
+
+    if wrong := "; ".join(bad_keys(config)):
+        raise Malformed(wrong)
+    composition.preload(config)
+    composition.sidecar(config)
+    composition.tracker(config)

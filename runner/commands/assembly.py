@@ -8,7 +8,7 @@ import msgspec
 
 from runner.commands import containers, names
 from runner.config.types import Config
-from runner.jobs import Container, Deadlines, JobSpec, Report, Secret, TokenClaims
+from runner.jobs import Container, Deadlines, Fingerprint, JobSpec, Report, Secret, TokenClaims
 from runner.request_types import REQUEST_TYPES
 
 TOKEN_GRACE = 900
@@ -48,7 +48,7 @@ def job(
     *,
     name: str,
     report: Report,
-    fingerprint: str,
+    fingerprint: Fingerprint,
     requested_pool: str,
     init: Container | None,
     main: Container,
@@ -61,7 +61,8 @@ def job(
     analyzer = {"analyzer": names.label_value(report.analyzer)} if report.analyzer else {}
     return JobSpec(
         name=name,
-        fingerprint=fingerprint,
+        fingerprint=fingerprint.text,
+        earlier_fingerprint=fingerprint.earlier,
         pool=pool,
         labels=labels(name),
         pod_labels={"application": name, "role": REQUEST_TYPES[report.request_type].role, **analyzer},

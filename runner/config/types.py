@@ -48,6 +48,13 @@ class LimitsSection(Section, frozen=True):
     """How long a job may wait, clone and run, and how long its name is kept after its end was reported."""
 
     queue_seconds: Seconds = 600
+    """From acceptance, or from a queue's admission, to the start of its first container."""
+    admission_seconds: Annotated[int, Meta(ge=0, le=365 * 86400, description="seconds, up to a year; 0: no limit")] = 0
+    """How long a queue such as Kueue may hold a job."""
+    image_seconds: Seconds = 30
+    """For an image or a configuration that cannot work: a wrong name, an image that is missing or denied."""
+    registry_seconds: Seconds = 300
+    """For a registry that may recover: a time-out, 429, 5xx."""
     clone_seconds: Seconds = 300
     retention_seconds: Seconds = 86400
 
@@ -56,9 +63,20 @@ class TrackerSection(Section, frozen=True):
     """The tracker, which reports to atlas the ends that jobs cannot report themselves."""
 
     interval_seconds: Seconds = 2
-    """Between two lists of all jobs."""
+    """Between two lists of all jobs, where the driver has no events."""
+    publishers: Annotated[int, Meta(ge=1, le=256, description="a number from 1 to 256")] = 16
+    """Results in flight to atlas."""
     orphan_seconds: Annotated[int, Meta(ge=60, le=365 * 86400, description="seconds, from 60 to a year")] = 7 * 86400
     """How long the local driver keeps an ended job whose end could not be reported."""
+
+
+class ResultsSection(Section, frozen=True):
+    """How results reach atlas."""
+
+    proxy: str = ""
+    """The URL of an HTTP proxy; that of HTTPS_PROXY and NO_PROXY where empty."""
+    ca_file: str = ""
+    """The authorities that sign atlas's certificate (PEM); the system's where empty."""
 
 
 class Config(Section, frozen=True):
@@ -82,6 +100,7 @@ class Config(Section, frozen=True):
     ssh_verify: SshVerifySection = SshVerifySection()
     limits: LimitsSection = LimitsSection()
     tracker: TrackerSection = TrackerSection()
+    results: ResultsSection = ResultsSection()
     local: LocalSection = LocalSection()
     nomad: NomadSection = NomadSection()
     driver: DriverName | None = None

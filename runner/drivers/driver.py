@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
 
+from runner.drivers.claiming import Place
 from runner.errors import OrchestratorError
 from runner.jobs import Cancellation, JobSpec, State
 from runner.observation import Observation, Outcome
@@ -28,11 +30,62 @@ def each_of(sources: Iterable[_Source], read: Callable[[_Source], Iterable[_Item
         raise failure
 
 
+SET_ASIDE_SECONDS = 7 * 86400
+"""How long a job is kept whose result atlas refuses for good."""
+
+
 class Retention(msgspec.Struct, frozen=True):
     """How long an ended job is kept, in seconds: after its end was reported, or after an end that was not reported."""
 
     reported: float
     orphaned: float
+
+
+class View(Protocol):
+    """What the tracker knows of the jobs in one driver's places. A source keeps it up to date. It does no I/O."""
+
+    def replace(self, place: str, listed: Iterable[Observation]) -> None:
+        """A complete listing of the jobs in a place that are not reported."""
+
+    def update(self, seen: Observation) -> None:
+        """One job as it is now."""
+
+    def left(self, seen: Observation) -> None:
+        """A job is not shown any more: it was deleted or reported. The last observation of it."""
+
+    def alive(self) -> None:
+        """The source has just heard from the cluster, and nothing has changed."""
+
+
+class Source(Protocol):
+    """Follows the jobs in one place, or one kind of object in it. What a list shows is enough; an edge only hastens."""
+
+    name: str
+    """For logs and metrics, like `kubernetes/ci pods`."""
+    pause: float
+    """Seconds from one session to the next, if it ended well."""
+
+    def follow(self, view: View) -> None:
+        """One session: list the jobs, then pass on each change until the connection ends.
+
+        It ends within a minute or so, or raises OrchestratorError; the tracker then starts the next session.
+        """
+
+
+class LeaderStore(Protocol):
+    """One record on a cluster, written by check-and-set."""
+
+    where: str
+    """For the log, like `Lease ci/orchestrator-tracker`."""
+
+    def read(self, deadline: Deadline) -> tuple[str, str] | None:
+        """The holder and the record's version, which every write changes. None if there is no record."""
+
+    def write(self, holder: str, version: str, deadline: Deadline) -> str | None:
+        """Write the record if its version is still that (empty: there is none). The new version, None if it was not.
+
+        An empty holder releases the leadership.
+        """
 
 
 class Driver(Protocol):
@@ -48,7 +101,8 @@ class Driver(Protocol):
         """Create the job unless a job of this name exists. Repeated calls create exactly one job.
 
         Returns after the cluster has accepted the job: `created` the first time, `exists` if a job with the same
-        fingerprint exists, `cancelled` if the name was cancelled. Raises Conflict if the fingerprint differs.
+        fingerprint exists, `cancelled` if the name was cancelled. Raises Conflict if the fingerprint differs. The job
+        may exist in another place that a pool leads to: see `runner.drivers.claims`.
         """
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
@@ -61,19 +115,56 @@ class Driver(Protocol):
         repeated cancel makes sure that every namespace has one.
         """
 
+    def places(self) -> Sequence[Place]:
+        """Where its pools lead, for the drivers of other engines. Empty if nothing really runs there."""
+
+    def join(self, engines: Sequence[Driver]) -> None:
+        """Pass the drivers of the other engines that pools lead to. From then on, a submit reads the name there too."""
+
     def list(self) -> Iterable[Observation]:
-        """Every job that is still known, with its evidence. It only reads, so any process may call it."""
+        """Every job that is still known, reported ones as well. It only reads, so any process may call it."""
+
+    def sources(self) -> Sequence[Source]:
+        """What the tracker follows: together they show every job that is not reported."""
+
+    def find(self, seen: Observation) -> Observation | None:
+        """The job that has this name in this place now, with all its evidence. None if there is none.
+
+        It may be another job: compare the identity.
+        """
+
+    def explain(self, seen: Observation) -> Observation:
+        """The same observation with what only the cluster's events say: why no pod was made, why none starts."""
+
+    def end(self, seen: Observation, outcome: Outcome) -> bool:
+        """End the job with this identity for that outcome, and store the outcome in the same write.
+
+        The name stays taken. Ending it twice keeps the first outcome. False if it did not: no job has this identity any
+        more, it was cancelled, or it has ended by itself for another reason.
+        """
+
+    def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+        """Record that atlas has what it is to hear of the job with this identity; it expires after the retention.
+
+        False if it did not: no job has this identity any more, or a cancel came after this observation.
+        """
+
+    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
+        """Like `mark_reported`, for a result that atlas refuses for good. The job is kept for SET_ASIDE_SECONDS."""
 
     def reconcile(self, expired: Retention | None = None) -> int:
-        """Bring each job to the state that it should have. Only the tracker calls it, before each listing.
+        """Bring each job to the state that it should have. Only the tracker calls it.
 
         Restarts jobs that a crash left waiting or incomplete, and ends overdue jobs. With `expired`, also removes jobs
         that ended longer ago than that, and returns their number; returns 0 if the cluster removes jobs by itself. A
         job that waits or runs is never removed.
         """
 
-    def mark_reported(self, name: str, outcome: Outcome) -> None:
-        """Record that atlas has received the outcome, so the job expires after the retention. Ignores unknown names."""
+    def election(self) -> LeaderStore | Path | None:
+        """Where the trackers of these jobs agree on a leader: a record on the cluster, or a file to lock on this host.
+
+        None if no other process can see these jobs.
+        """
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """The last lines of a container's log: by default the main container's, before its start the init container's.

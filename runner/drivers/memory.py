@@ -6,16 +6,25 @@ It implements the whole protocol within one process and runs no program: a test 
 
 from __future__ import annotations
 
+import itertools
 import threading
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
-from runner.drivers.driver import Retention
+from runner.drivers.claiming import Elsewhere, Place, settled_elsewhere
+from runner.drivers.claims import NEW, Claim, Standing, answer, standing_of
+from runner.drivers.driver import Driver, Retention, Source
+from runner.drivers.list_source import ListSource
 from runner.errors import Conflict, Rejected
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, Phase
+from runner.outcomes import classify
 from runner.runtime.clock import Clock, Deadline
+
+LIST_SECONDS = 1.0
+"""Seconds between two lists of the tracker."""
 
 
 class MemoryJob(msgspec.Struct, frozen=True):
@@ -29,6 +38,10 @@ class MemoryJob(msgspec.Struct, frozen=True):
         seen = self.observation
         return f"MemoryJob({seen.name!r}, {seen.phase}{', cancelled' if seen.cancelled else ''})"
 
+    def replace(self, **changes: object) -> MemoryJob:
+        """The same job with changes to its observation."""
+        return msgspec.structs.replace(self, observation=msgspec.structs.replace(self.observation, **changes))
+
 
 class MemoryDriver:
     """Jobs in a dictionary that a lock protects."""
@@ -41,6 +54,9 @@ class MemoryDriver:
         self._capacity = capacity
         self._lock = threading.Lock()
         self._jobs: dict[str, MemoryJob] = {}
+        self._being_made: Counter[str] = Counter()
+        self._engines: list[Sequence[Place]] = []
+        self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self._jobs)} jobs)"
@@ -48,6 +64,16 @@ class MemoryDriver:
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
         deadline.check(f"creating {job.name}")
+        if not self._engines or job.name in self._jobs:
+            return self._submit(job)
+        self._being_made[job.name] += 1
+        try:
+            found = settled_elsewhere(MemoryPlace(self), job.name, Elsewhere([], self._engines), deadline)
+            return answer(found, job) if found else self._submit(job)
+        finally:
+            self._being_made[job.name] -= 1
+
+    def _submit(self, job: JobSpec) -> State:
         with self._lock:
             known = self._jobs.get(job.name)
             if known is None:
@@ -65,29 +91,94 @@ class MemoryDriver:
                 if not tombstone:
                     return None
                 entry = entry or MemoryJob(self._tombstone(cancellation))
-            elif not entry.observation.cancelled and entry.observation.ended is not None:
-                return "exists"
             elif not entry.observation.cancelled:
-                entry = _with_observation(
-                    entry, cancelled=True, cancellation=cancellation.report, **self._ended("failed")
-                )
+                entry = entry.replace(cancelled=True, cancellation=cancellation.report, **self._stopped(entry))
             self._jobs[cancellation.name] = entry
-        return "cancelled"
+        return "exists" if entry.observation.ended_as else "cancelled"
+
+    def _stopped(self, entry: MemoryJob) -> dict[str, object]:
+        """What a cancel changes beside the cancellation: it ends the job, or stores how the job had ended before."""
+        seen = entry.observation
+        if seen.ended is None:
+            return self._ended("failed")
+        return {"ended_as": classify(seen), "reported": False}
+
+    def places(self) -> Sequence[Place]:
+        """See Driver.places."""
+        return [MemoryPlace(self)]
+
+    def join(self, engines: Sequence[Driver]) -> None:
+        """See Driver.join."""
+        self._engines = [engine.places() for engine in engines]
+
+    def standing(self, name: str) -> Standing | None:
+        """The name here. While a job is being made, a claim that is less than all others."""
+        if (entry := self._jobs.get(name)) is not None:
+            return standing_of(entry.observation)
+        if self._being_made[name]:
+            return Standing(name=name, driver=self.name, place="", identity="", claim=NEW)
+        return None
 
     def list(self) -> Sequence[Observation]:
         """See Driver.list."""
         with self._lock:
             return [entry.observation for entry in self._jobs.values()]
 
+    def sources(self) -> Sequence[Source]:
+        """See Driver.sources."""
+        return [ListSource(self, LIST_SECONDS)]
+
+    def find(self, seen: Observation) -> Observation | None:
+        """See Driver.find."""
+        with self._lock:
+            entry = self._jobs.get(seen.name)
+        return entry.observation if entry else None
+
+    def explain(self, seen: Observation) -> Observation:
+        """See Driver.explain. There are no events."""
+        return seen
+
+    def end(self, seen: Observation, outcome: Outcome) -> bool:
+        """See Driver.end."""
+        with self._lock:
+            entry = self._same(seen)
+            if entry and entry.observation.ended is None:
+                entry = self._jobs[seen.name] = entry.replace(ended_as=outcome, **self._ended("failed"))
+        return bool(entry and entry.observation.ended_as and not entry.observation.cancelled)
+
+    def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+        """See Driver.mark_reported."""
+        return self._mark(seen, published=outcome.reason)
+
+    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
+        """See Driver.set_aside."""
+        return self._mark(seen, published="")
+
+    def _mark(self, seen: Observation, *, published: str) -> bool:
+        with self._lock:
+            entry = self._same(seen)
+            if entry is None:
+                return False
+            now = entry.observation
+            cancelled_since = now.cancelled and not seen.cancelled
+            if cancelled_since and now.ended_as is None:
+                return False
+            confirms = seen.cancelled and now.ended_as is not None
+            published = now.published if confirms else published
+            self._jobs[seen.name] = entry.replace(reported=not cancelled_since, published=published)
+        return not cancelled_since
+
+    def _same(self, seen: Observation) -> MemoryJob | None:
+        """The job with this identity. The lock is held."""
+        entry = self._jobs.get(seen.name)
+        return entry if entry and entry.observation.identity == seen.identity else None
+
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile. No job needs a restart; `submit` drops the oldest jobs when the capacity is reached."""
         return 0
 
-    def mark_reported(self, name: str, outcome: Outcome) -> None:
-        """See Driver.mark_reported."""
-        with self._lock:
-            if entry := self._jobs.get(name):
-                self._jobs[name] = _with_observation(entry, reported=True)
+    def election(self) -> None:
+        """See Driver.election. No other process can see these jobs."""
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
@@ -118,7 +209,9 @@ class MemoryDriver:
     def finish(self, name: str, *, main_exit: int = 0, log_tail: str = "") -> None:
         """Simulate that the main container has exited, with this exit code and output."""
         phase: Phase = "failed" if main_exit else "succeeded"
-        self._update(name, main_exit=main_exit, log_tail=log_tail, **self._ended(phase))
+        containers = self.job(name).containers
+        container = containers[-1].name if main_exit and containers else ""
+        self._update(name, main_exit=main_exit, log_tail=log_tail, container=container, **self._ended(phase))
 
     def lose(self, name: str) -> None:
         """Simulate that an operator has deleted the job."""
@@ -135,7 +228,7 @@ class MemoryDriver:
         entry = self._entry(name)
         with self._lock:
             if entry.observation.ended is None:
-                self._jobs[name] = _with_observation(entry, **changes)
+                self._jobs[name] = entry.replace(**changes)
 
     def _ended(self, phase: Phase) -> dict[str, object]:
         return {"phase": phase, "ended": self._clock.wall()}
@@ -147,6 +240,7 @@ class MemoryDriver:
             pool=job.pool,
             phase="waiting",
             created=self._clock.wall(),
+            identity=self._new_identity(),
             report=job.report,
             fingerprint=job.fingerprint,
         )
@@ -159,10 +253,15 @@ class MemoryDriver:
             pool="",
             phase="failed",
             created=now,
+            identity=self._new_identity(),
             ended=now,
             cancelled=True,
             cancellation=cancellation.report,
         )
+
+    def _new_identity(self) -> str:
+        """A number, after the time: the next process begins at 1 again."""
+        return f"{self._clock.wall():.6f}-{next(self._numbers)}"
 
     def _drop_oldest(self) -> None:
         """Delete the oldest tenth of the jobs at capacity. It bounds the memory in a long benchmark."""
@@ -171,14 +270,31 @@ class MemoryDriver:
                 del self._jobs[name]
 
 
+class MemoryPlace:
+    """The driver's only place. See Place."""
+
+    name = ""
+
+    def __init__(self, memory: MemoryDriver) -> None:
+        self.driver = memory.name
+        self._memory = memory
+
+    def __repr__(self) -> str:
+        return self.driver
+
+    def standing(self, name: str, _deadline: Deadline) -> Standing | None:
+        """See Place.standing."""
+        return self._memory.standing(name)
+
+    def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
+        """See Place.move. A claim here is less than all others, so none is asked to yield."""
+        return False
+
+
 def _repeat(observation: Observation, job: JobSpec) -> State:
     """The state that a repeated submit returns. Raises Conflict if the request differs."""
-    if observation.cancelled:
+    if observation.cancelled and observation.ended_as is None:
         return "cancelled"
-    if observation.fingerprint != job.fingerprint:
+    if not job.same_task(observation.fingerprint):
         raise Conflict(f"{job.name} exists already and was made from a different request; a new run needs a new run_id")
     return "exists"
-
-
-def _with_observation(entry: MemoryJob, **changes: object) -> MemoryJob:
-    return msgspec.structs.replace(entry, observation=msgspec.structs.replace(entry.observation, **changes))

@@ -7,13 +7,14 @@ On a terminal it prints YAML for a person. Elsewhere it prints JSON: PyYAML took
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 import msgspec
 import yaml
 
 from runner.config.types import Config
+from runner.drivers.claiming import Place
 from runner.drivers.kubernetes.manifest import Manifest, job_manifest, secret_manifest, tombstone_manifest
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
@@ -44,6 +45,10 @@ class PrinterDriver(MemoryDriver):
         if state == "created":
             self._print(manifests(job, self._config))
         return state
+
+    def places(self) -> Sequence[Place]:
+        """See Driver.places. Nothing runs, so no other engine has to look here."""
+        return []
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""

@@ -14,7 +14,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from gunicorn.workers.base import Worker
 
 from runner.config.types import Config
 from runner.errors import OrchestratorError, Unavailable
-from runner.runtime import concurrency, exit_codes, logs
+from runner.runtime import concurrency, exit_codes, logs, trial
 from runner.runtime.clock import Clock, Deadline
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar import frames
@@ -179,17 +178,12 @@ class Pool(BaseApplication):  # type: ignore[misc]
 
     def _can_build(self, config: Config) -> bool:
         """Build a sidecar in a trial process, since connections must not be opened in the arbiter, before a fork."""
-        trial = os.fork()
-        if trial == 0:
-            signal.alarm(_TRIAL_SECONDS)
-            try:
-                self._preload(config)
-                self._build(config)
-            except Exception:
-                log.exception("a worker could not be built")
-                os._exit(exit_codes.CONFIGURATION)
-            os._exit(0)
-        return os.waitpid(trial, 0)[1] == 0
+
+        def build() -> None:
+            self._preload(config)
+            self._build(config)
+
+        return trial.succeeds(build, _TRIAL_SECONDS)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT."""

@@ -5,12 +5,15 @@ A redirect is not followed: it would send the token to another server.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote
 
 import msgspec
 
+from runner.config.types import ResultsSection
 from runner.drivers.http.client import HttpClient, Route
-from runner.errors import Unavailable
+from runner.drivers.http.proxies import proxy_for
+from runner.errors import Timeout, Unavailable
 from runner.jobs import TokenClaims
 from runner.runtime.clock import Clock, Deadline
 from runner.tracker.results import Result
@@ -24,14 +27,49 @@ PUBLISH_SECONDS = 13.0
 TOKEN_SECONDS = 300
 """Lifetime of a token, in seconds: longer than one attempt, to allow for a difference of the clocks."""
 
+PERMANENT = frozenset({400, 404, 410, 413, 422})
+"""Statuses with which atlas refuses a result for good: the body or its run is the reason, and both stay as they are."""
+
+
+class NotAccepted(Unavailable):
+    """atlas has not accepted a result. `status` is None if there was no answer.
+
+    `retry_after` is the answer's Retry-After in seconds, or None.
+    """
+
+    def __init__(self, detail: str, *, status: int | None = None, retry_after: int | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.retry_after = retry_after
+
+    @property
+    def permanent(self) -> bool:
+        """Whether atlas will never accept this result. Every other refusal may pass."""
+        return self.status in PERMANENT
+
+    @property
+    def concerns_all(self) -> bool:
+        """Whether it says something about atlas and not about this result: no answer, 429 or 5xx."""
+        return self.status is None or self.status == 429 or self.status >= 500
+
+
+def route_to_atlas(url: str, section: ResultsSection, environment: Mapping[str, str]) -> Route:
+    """The route to `url`, with the configured proxy and CA certificates; by default the environment's proxy."""
+    return Route(
+        url=url,
+        server="atlas",
+        trust="results.caFile" if section.ca_file else "the system's CA certificates, or set results.caFile",
+        ca_file=section.ca_file,
+        proxy=section.proxy or proxy_for(url, environment),
+        silence_seconds=SILENCE_SECONDS,
+    )
+
 
 class HttpPublisher:
-    """POSTs results to `url`. Each attempt gets a new token."""
+    """POSTs results along a route, from any number of threads at once. Each attempt gets a new token."""
 
-    def __init__(self, url: str, sign: Callable[[TokenClaims], str], *, http: HttpClient, clock: Clock) -> None:
-        self._route = Route(
-            url=url, server="atlas", trust="the system's CA certificates", silence_seconds=SILENCE_SECONDS
-        )
+    def __init__(self, route: Route, sign: Callable[[TokenClaims], str], *, http: HttpClient, clock: Clock) -> None:
+        self._route = route
         self._sign = sign
         self._http = http
         self._clock = clock
@@ -40,15 +78,33 @@ class HttpPublisher:
         return f"HttpPublisher({self._route.url!r})"
 
     def publish(self, name: str, result: Result) -> None:
-        """See Publisher.publish. Raises Unavailable with atlas's status if that is not 2xx."""
+        """See Publisher.publish. Raises NotAccepted if there is no answer, or its status is not 2xx."""
         claims = TokenClaims(scope=result.scope, run_id=result.run_id, job=name, lifetime=TOKEN_SECONDS)
         headers = [f"Authorization: Bearer {self._sign(claims)}", "Content-Type: application/json"]
-        url = f"{self._route.url}{result.path}"
         deadline = Deadline.after(PUBLISH_SECONDS, self._clock)
         body = msgspec.json.encode(result.body)
+        url = f"{self._route.url}{result.path}"
         try:
             response = self._http.request(self._route, "POST", result.path, deadline, body=body, headers=headers)
-        except Unavailable as error:
-            raise Unavailable(f"atlas did not answer at {url}: {error.detail}") from error
+        except (Unavailable, Timeout) as error:
+            # The library may quote the proxy's URL, so the cause is left out.
+            raise NotAccepted(f"atlas did not answer at {url}: {self._without_login(error.detail)}") from None
         if not 200 <= response.status < 300:
-            raise Unavailable(f"atlas answered {response.status} at {url}")
+            raise NotAccepted(
+                f"atlas answered {response.status} at {url}", status=response.status, retry_after=response.retry_after
+            )
+
+    def _without_login(self, detail: str) -> str:
+        """An error's detail without the login of the proxy."""
+        for secret in _logins(self._route.proxy):
+            detail = detail.replace(secret, "***")
+        return detail
+
+
+def _logins(proxy: str) -> list[str]:
+    """What of a proxy's URL must not be logged, the longest first."""
+    if "@" not in proxy:
+        return []
+    login = proxy.rpartition("@")[0].rpartition("://")[2]
+    password = login.partition(":")[2]
+    return sorted({login, unquote(login), password, unquote(password)} - {""}, key=len, reverse=True)

@@ -1,60 +1,134 @@
 """What is published to atlas when a job cannot publish it itself: pure, from an observation and its outcome.
 
 A job publishes its own result when it succeeds. We publish a failure, in the shape that the table of request types
-gives it; the confirmation of a cancel; and the end of a job whose exit code is the result, which no image publishes.
-Every result has an id made of the job's name and reason, so that atlas recognises one that is sent twice.
+gives it; the end of a job whose exit code is the result, which no image publishes; and the confirmation of a cancel.
+
+Each result has an id that is made of the job's identity and the kind of result, never of the reason: one result keeps
+one id, whichever tracker judges the job and however often, and atlas keeps the first of an id.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.request_types import REQUEST_TYPES, RequestType
+from runner.security.masking import mask, printable
 
 _NAMESPACE = uuid.UUID("5f1c7f0e-9f5b-4b57-9a53-0d9a4f4c1f2e")
+
+ENDED_BEFORE = 5001
+"""The code of a cancel that came after the job had ended by itself."""
+
+HMESSAGE_LIMIT, ERR_LIMIT = 1000, 16 << 10
+"""Characters of the sentence, and bytes of the evidence in UTF-8."""
+
+_ERR_HEAD = 4 << 10
+
+Kind = Literal["end", "cancellation"]
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """A body to publish, where, and what its token must allow."""
 
+    id: str
+    kind: Kind
     path: str
     scope: str
     run_id: str
     body: dict[str, Any]
 
 
-def result(seen: Observation, outcome: Outcome) -> Result | None:
-    """The result to publish for an ended job. None if the job published it itself, or if there is no report path."""
-    if seen.cancelled:
-        return _confirmation(seen, outcome) if seen.cancellation and seen.cancellation.path else None
+def results(seen: Observation, outcome: Outcome) -> tuple[Result, ...]:
+    """What atlas is still to receive about an ended job, in this order: the end, the confirmation of a cancel.
+
+    A job that was cancelled before its end has no other end; `outcome` is then the cancellation. If it had ended
+    before, `outcome` has the code ENDED_BEFORE and says how, and the end itself is `seen.ended_as`.
+    """
+    if not seen.cancelled:
+        found = [None if seen.published else _end(seen, outcome)]
+    elif outcome.code == ENDED_BEFORE and seen.ended_as is not None and not seen.published:
+        found = [_end(seen, seen.ended_as), _confirmation(seen, outcome)]
+    else:
+        found = [_confirmation(seen, outcome)]
+    return tuple(result for result in found if result is not None)
+
+
+def _end(seen: Observation, outcome: Outcome) -> Result | None:
+    """How the job ended. None if the job published it itself, or if atlas wants no report of it."""
     report = seen.report
     if report is None or not report.path:
         return None
+    outcome = bounded(outcome)
     row = REQUEST_TYPES.get(report.request_type)
     if row is not None and row.verdicts:
-        return _published(seen, outcome, report, {"run_id": report.run_id, "status": _verdict(seen, outcome, row)})
+        return _result("end", seen, report, {"status": _verdict(seen, outcome, row)})
     if outcome.reason == "succeeded":
         return None
     # A newer release's request type is not in the table: publish what every failure report has.
     more = row.failure(report, outcome) if row is not None else {}
-    return _published(seen, outcome, report, {"run_id": report.run_id, "status": _status(outcome), **more})
+    return _result("end", seen, report, {"status": _status(outcome), **more})
 
 
-def _confirmation(seen: Observation, outcome: Outcome) -> Result:
-    assert seen.cancellation is not None
-    kwargs = {"run_id": seen.cancellation.run_id, "status": _status(outcome)}
-    return _published(seen, outcome, seen.cancellation, kwargs)
+def _confirmation(seen: Observation, outcome: Outcome) -> Result | None:
+    report = seen.cancellation
+    if report is None or not report.path:
+        return None
+    return _result("cancellation", seen, report, {"status": _status(bounded(outcome))})
 
 
-def _published(seen: Observation, outcome: Outcome, report: Report, kwargs: dict[str, Any]) -> Result:
-    identity = str(uuid.uuid5(_NAMESPACE, f"{seen.name}/{outcome.reason}"))
-    body = {"id": identity, "task": report.task, "kwargs": kwargs, "retries": 0}
-    return Result(path=report.path, scope=report.scope, run_id=report.run_id, body=body)
+def _result(kind: Kind, seen: Observation, report: Report, kwargs: dict[str, Any]) -> Result:
+    identity = _id(kind, seen, report)
+    body = {"id": identity, "task": report.task, "kwargs": {"run_id": report.run_id, **kwargs}, "retries": 0}
+    return Result(
+        id=identity, kind=kind, path=report.path, scope=report.scope, run_id=report.run_id, body=_printable(body)
+    )
+
+
+def _id(kind: Kind, seen: Observation, report: Report) -> str:
+    """The id of a result.
+
+    Place and identity are not part of a confirmation's: a cancel may leave tombstones in several namespaces, and all of
+    them are one confirmation.
+    """
+    job = (seen.place, seen.identity) if kind == "end" else ()
+    parts = (kind, seen.driver, seen.name, *job, report.run_id)
+    return str(uuid.uuid5(_NAMESPACE, msgspec.json.encode([printable(part) for part in parts]).decode()))
+
+
+def bounded(outcome: Outcome) -> Outcome:
+    """The outcome as atlas can store it: printable and masked, then cut.
+
+    The sentence loses its end. The evidence loses its middle: it begins with facts and ends with the log's last lines.
+    """
+    hmessage, err = mask(printable(outcome.hmessage)), mask(printable(outcome.err))
+    if len(hmessage) > HMESSAGE_LIMIT:
+        hmessage = f"{hmessage[: HMESSAGE_LIMIT - 1]}…"
+    return msgspec.structs.replace(outcome, hmessage=hmessage, err=_without_middle(err))
+
+
+def _without_middle(text: str) -> str:
+    data = text.encode()
+    if len(data) <= ERR_LIMIT:
+        return text
+    note = b"\n[the middle was left out]\n"
+    tail = ERR_LIMIT - _ERR_HEAD - len(note)
+    return (data[:_ERR_HEAD] + note + data[-tail:]).decode(errors="ignore")
+
+
+def _printable(value: Any) -> Any:
+    """The value with every string in it printable."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: _printable(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_printable(each) for each in value]
+    return value
 
 
 def _verdict(seen: Observation, outcome: Outcome, row: RequestType) -> int:

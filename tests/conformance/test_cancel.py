@@ -7,14 +7,16 @@ import time
 import pytest
 
 from runner.errors import Timeout
-from runner.observation import Observation
-from runner.tracker.outcomes import classify
+from runner.observation import Observation, Outcome
+from runner.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import PATIENCE, Cluster
 from tests.conformance.jobs import Program, new_name
 from tests.harness.deadlines import within
+from tests.harness.rounds import listed
 
 ENDLESS = Program(endless=True)
+DONE = Outcome(reason="cancelled", code=5001, hmessage="The run had already ended: succeeded.")
 
 
 def test_a_cancel_before_the_submit_takes_the_name_for_good(cluster: Cluster) -> None:
@@ -101,16 +103,44 @@ def test_a_stopped_job_stays_cancelled_whatever_is_submitted(cluster: Cluster) -
 
 
 @pytest.mark.needs("ends")
+@pytest.mark.parametrize("marked", [False, True])
 @pytest.mark.parametrize("exit_code", [0, 3])
-def test_a_job_that_has_ended_keeps_its_outcome(cluster: Cluster, exit_code: int) -> None:
+def test_a_cancel_of_a_job_that_has_ended_is_confirmed_with_the_outcome_that_it_had(
+    cluster: Cluster, exit_code: int, marked: bool
+) -> None:
     job = cluster.job(Program(exit_code=exit_code))
     cluster.submit(job)
     before = cluster.end(job)
-    assert cluster.cancel(job.name) == "exists"
-    seen = cluster.seen(job.name)
-    assert seen is not None
-    assert classify(seen) == before
     assert before.reason == ("analyzer_failed" if exit_code else "succeeded")
+    if marked:
+        cluster.driver.mark_reported(listed(cluster.driver, job.name), before)
+    assert cluster.cancel(job.name, run_id="cancel-9") == "exists"
+    seen = listed(cluster.another(), job.name)
+    assert (seen.cancelled, seen.cancellation) == (True, jobs.cancellation(job.name, "cancel-9").report)
+    assert seen.ended_as is not None
+    assert (seen.ended_as.reason, seen.ended_as.code) == (before.reason, before.code)
+    assert (seen.reported, seen.published) == (False, before.reason if marked else "")
+    assert seen.phase == ("failed" if exit_code else "succeeded")
+    outcome = classify(seen)
+    assert outcome is not None
+    assert (outcome.reason, outcome.code) == ("cancelled", 5001)
+
+
+@pytest.mark.needs("ends")
+def test_a_repeated_cancel_of_a_job_that_has_ended_changes_nothing(cluster: Cluster) -> None:
+    job = cluster.job()
+    cluster.submit(job)
+    ended = cluster.end(job)
+    cluster.driver.mark_reported(listed(cluster.driver, job.name), ended)
+    assert cluster.cancel(job.name) == "exists"
+    before = listed(cluster.driver, job.name)
+    assert cluster.cancel(job.name) == "exists"
+    assert listed(cluster.driver, job.name) == before
+    assert cluster.driver.mark_reported(before, DONE)
+    reported = listed(cluster.driver, job.name)
+    assert (reported.reported, reported.published) == (True, ended.reason)
+    assert cluster.cancel(job.name) == "exists"
+    assert listed(cluster.driver, job.name) == reported
     assert cluster.submit(job) == "exists"
 
 

@@ -15,7 +15,7 @@ from runner.observation import Outcome
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import POOL, Program, new_name
 from tests.harness.processes import eventually
-from tests.harness.rounds import observed
+from tests.harness.rounds import listed, observed
 
 DONE = Outcome(reason="succeeded", code=0, hmessage="The run finished.")
 
@@ -73,7 +73,7 @@ def test_a_failed_main_container_is_analyzer_failed_with_its_exit_code(cluster: 
     outcome = cluster.end(job)
     assert outcome.reason == "analyzer_failed"
     assert f"exit code {code}" in outcome.err
-    assert "no such rule" in outcome.err
+    assert "no such rule" in cluster.driver.logs(job.name, listed(cluster.driver, job.name).container)
 
 
 @pytest.mark.needs("ends")
@@ -110,10 +110,12 @@ def test_a_reported_job_is_marked_for_every_instance(cluster: Cluster) -> None:
     job = cluster.job()
     cluster.submit(job)
     cluster.end(job)
-    cluster.driver.mark_reported(job.name, DONE)
-    cluster.driver.mark_reported(job.name, DONE)
-    (seen,) = [each for each in observed(cluster.another()) if each.name == job.name]
-    assert seen.reported
+    ended = listed(cluster.driver, job.name)
+    assert ended.published == ""
+    assert cluster.driver.mark_reported(ended, DONE)
+    assert cluster.driver.mark_reported(ended, DONE)
+    marked = listed(cluster.another(), job.name)
+    assert (marked.reported, marked.published) == (True, DONE.reason)
 
 
 @pytest.mark.needs("ends")
@@ -124,13 +126,15 @@ def test_a_reported_job_keeps_its_name(cluster: Cluster) -> None:
     cluster.cancel(cancelled)
     cluster.ended(cancelled)
     for name in (job.name, cancelled):
-        cluster.driver.mark_reported(name, DONE)
+        assert cluster.driver.mark_reported(listed(cluster.driver, name), DONE)
     assert cluster.submit(job) == "exists"
     assert cluster.submit(cluster.job(name=cancelled)) == "cancelled"
 
 
-def test_marking_an_unknown_job_is_no_error(cluster: Cluster) -> None:
-    cluster.driver.mark_reported(new_name(), DONE)
+def test_an_unknown_job_is_not_marked(cluster: Cluster) -> None:
+    unknown = cluster.unknown(new_name())
+    assert not cluster.driver.mark_reported(unknown, DONE)
+    assert not cluster.driver.set_aside(unknown, DONE)
 
 
 def test_no_job_is_removed_before_its_retention(cluster: Cluster) -> None:
@@ -155,7 +159,7 @@ def test_a_reported_job_is_removed_after_the_retention_and_an_unreported_one_is_
     for job in (reported, pending):
         cluster.submit(job)
         cluster.end(job)
-    cluster.driver.mark_reported(reported.name, DONE)
+    cluster.driver.mark_reported(listed(cluster.driver, reported.name), DONE)
     assert _removed(cluster, retention=0, orphan_age=3600) == 1
     assert cluster.seen(reported.name) is None
     assert cluster.seen(pending.name) is not None

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import pytest
@@ -16,11 +14,10 @@ from runner.config.types import Config
 from runner.jobs import JobSpec
 from runner.payloads import RequestPolicy, decode
 from runner.request_types import REQUEST_TYPES
-from runner.runtime.clock import SystemClock
 from runner.tracker.results import Result
-from runner.tracker.tracker import Tracker
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program
+from tests.harness.tracking import track_until
 from tests.new_request_type.payload import EchoRun
 from tests.new_request_type.row import ECHO
 
@@ -83,18 +80,9 @@ def echo(cluster: Cluster, config: Config) -> JobSpec:
 def reported(cluster: Cluster, name: str) -> Result:
     """What the tracker publishes of the job, which is then marked."""
     inbox = Inbox()
-    tracker = Tracker(
-        {cluster.driver.name: cluster.driver},
-        inbox,
-        retention=3600,
-        orphan_age=3600,
-        clock=SystemClock(),
-        random=Random(0),
+    track_until(
+        cluster.driver, inbox, lambda: bool(inbox.taken) and _marked(cluster, name), seconds=cluster.end_seconds
     )
-    until = time.monotonic() + cluster.end_seconds
-    while not (inbox.taken and _marked(cluster, name)):
-        tracker.round()
-        assert time.monotonic() < until, f"{name} was not reported"
     (sent,) = inbox.taken
     return sent
 

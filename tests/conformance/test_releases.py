@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import msgspec
@@ -23,16 +22,15 @@ from runner.drivers.driver import Driver, Retention
 from runner.errors import Conflict
 from runner.jobs import Cancellation, JobSpec
 from runner.observation import Observation
+from runner.outcomes import classify
 from runner.payloads import RequestPolicy, decode
 from runner.request_types import REQUEST_TYPES
-from runner.runtime.clock import SystemClock
-from runner.tracker.outcomes import classify
 from runner.tracker.results import Result
-from runner.tracker.tracker import Tracker
 from tests.conformance.clusters import PATIENCE, Cluster
 from tests.harness.deadlines import within
 from tests.harness.processes import eventually
 from tests.harness.rounds import observed
+from tests.harness.tracking import track_for, track_until
 from tests.releases import RELEASES, State
 from tests.releases.places import Place
 from tests.releases.places.local import HOUR, LocalPlace
@@ -74,12 +72,6 @@ def submit(driver: Driver, job: JobSpec) -> str:
 
 def cancel(driver: Driver, cancellation: Cancellation) -> str | None:
     return driver.cancel(cancellation, within(PATIENCE), tombstone=True)
-
-
-def tracker(driver: Driver, publisher: Publisher) -> Tracker:
-    return Tracker(
-        {driver.name: driver}, publisher, retention=3600, orphan_age=3600, clock=SystemClock(), random=Random(0)
-    )
 
 
 def action(request_type: str, document: Mapping[str, Any], config: Config) -> Any:
@@ -152,8 +144,11 @@ def await_as_recorded(driver: Driver, place: Place) -> None:
 
 
 def without_evidence(result: Mapping[str, Any]) -> Any:
-    """A result without its evidence, which contains texts of the cluster and the log."""
+    """A result without its id and its evidence, which contains texts of the cluster and the log."""
     bare = json.loads(json.dumps(result))
+    for name in ("id", "kind"):
+        bare.pop(name, None)
+        bare["body"].pop(name, None)
     if isinstance(status := bare["body"]["kwargs"]["status"], dict):
         status.pop("err")
     return bare
@@ -218,16 +213,14 @@ def test_a_tombstone_refuses_a_later_submit_and_accepts_another_cancel(
 
 
 def test_each_pending_result_is_published_once_as_the_earlier_release_would(cluster: Cluster, place: Place) -> None:
-    """The id is the same too: the earlier release may have published the result and died before it marked the job."""
+    """Only the id is another: since then it names the job's identity, so that two jobs of one name differ."""
     place.put(*place.whole)
     await_as_recorded(cluster.driver, place)
     publisher = Publisher()
-    first = tracker(cluster.driver, publisher)
-    first.round()
-    first.round()
-    tracker(cluster.another(), publisher).round()
-
     pending = {state["job"]: state["result"] for state in place.states.values() if state["result"]}
+    track_until(cluster.driver, publisher, lambda: all(listed(cluster.driver)[name].reported for name in pending))
+    track_for(cluster.another(), publisher)
+
     assert sorted(name for name, _ in publisher.accepted) == sorted(pending)
     for name, result in publisher.accepted:
         assert without_evidence(result) == without_evidence(pending[name])
@@ -309,10 +302,10 @@ class TestLocal:
     def test_a_job_whose_shim_is_dead_is_disrupted_and_published(self, cluster: Cluster, place: LocalPlace) -> None:
         place.put("running")
         name, publisher = place.states["running"]["job"], Publisher()
-        tracker(cluster.driver, publisher).round()
+        track_for(cluster.driver, publisher)
         assert publisher.accepted == []
         place.unlock(f"{name}/lock")
-        tracker(cluster.driver, publisher).round()
+        track_until(cluster.driver, publisher, lambda: listed(cluster.driver)[name].reported)
         ((published, result),) = publisher.accepted
         assert (published, result["body"]["kwargs"]["status"]["code"]) == (name, 5106)
         assert listed(cluster.driver)[name].reported
@@ -324,6 +317,19 @@ class TestLocal:
         reconcile(cluster.driver)
         (seen,) = listed(cluster.driver).values()
         assert (seen.phase, seen.unschedulable != "") == ("failed", True)
+
+    def test_a_reported_end_that_is_cancelled_is_pending_again(
+        self, cluster: Cluster, place: LocalPlace, config: Config
+    ) -> None:
+        place.put("reported", "succeeded")
+        for name, published in {"reported": "analyzer_failed", "succeeded": ""}.items():
+            state = place.states[name]
+            assert cancel(cluster.driver, cancellation(state, config)) == "exists"
+            seen = listed(cluster.driver)[state["job"]]
+            assert (seen.cancelled, seen.reported, seen.published) == (True, False, published)
+            assert seen.ended_as is not None
+            assert cluster.driver.mark_reported(seen, seen.ended_as)
+            assert listed(cluster.driver)[state["job"]].reported
 
     def test_files_that_a_killed_submitter_left_are_no_job_and_are_removed_when_old(
         self, cluster: Cluster, place: LocalPlace
@@ -360,7 +366,7 @@ class TestNomad:
         assert name not in listed(cluster.driver)  # its submitter may still be about to register the job
         monkeypatch.setattr("runner.drivers.nomad.listing.LEFT_SECONDS", 0.0)
         eventually(lambda: name in listed(cluster.driver), "the Variable without a job is listed as deleted")
-        tracker(cluster.driver, publisher).round()
+        track_until(cluster.driver, publisher, lambda: bool(publisher.accepted))
         ((published, result),) = publisher.accepted
         assert (published, result["body"]["kwargs"]["status"]["code"]) == (name, 5109)
         assert submit(cluster.driver, planned(place.states["half-made"], config)) == "created"
@@ -368,7 +374,7 @@ class TestNomad:
     def test_a_name_that_was_reported_as_deleted_is_free(self, cluster: Cluster, place: Place, config: Config) -> None:
         place.put("half-made-deleted")
         state, publisher = place.states["half-made-deleted"], Publisher()
-        tracker(cluster.driver, publisher).round()
+        track_for(cluster.driver, publisher)
         assert publisher.accepted == []
         assert submit(cluster.driver, planned(state, config, changed=True)) == "created"
 
@@ -379,6 +385,6 @@ class TestNomad:
         state, publisher = place.states["half-cancelled"], Publisher()
         reconcile(cluster.driver)
         assert cluster.ended(state["job"]).cancelled
-        tracker(cluster.driver, publisher).round()
+        track_until(cluster.driver, publisher, lambda: bool(publisher.accepted))
         ((_, result),) = publisher.accepted
         assert result["run_id"] == cancellation(state, config).report.run_id

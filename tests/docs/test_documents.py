@@ -17,8 +17,9 @@ from click.testing import CliRunner
 from runner.cli import main
 from runner.config.loading import parse
 from runner.config.section import Section
-from runner.config.types import Config
+from runner.config.types import Config, LimitsSection
 from runner.errors import TABLE
+from runner.outcomes import RULES
 from runner.request_types import REQUEST_TYPES
 from tests.conftest import ROOT, KeyPair
 
@@ -108,6 +109,28 @@ def test_the_api_document_lists_every_error_with_its_status() -> None:
     rows = re.findall(r"^\| `([a-z_]+)` \| (\d+) \|", (ROOT / "docs" / "http.md").read_text(), re.M)
 
     assert {code: int(status) for code, status in rows} == {code: row.http for code, row in TABLE.items()}
+
+
+def test_the_document_of_outcomes_lists_every_reason_with_its_code() -> None:
+    rows = re.findall(r"^\| `([a-z_]+)` \| (\d+) \| [^|]+ \| [^|]+ \| [^|]+ \|$", _text("outcomes.md"), re.M)
+
+    assert sorted((reason, int(code)) for reason, code in rows) == sorted((rule.reason, rule.code) for rule in RULES)
+
+
+def test_the_document_of_outcomes_has_the_defaults_of_the_limits() -> None:
+    limits = LimitsSection()
+    rows = dict(re.findall(r"^\| `limits\.(\w+)` \| (\d+ s|none) \|", _text("outcomes.md"), re.M))
+
+    assert rows == {
+        "imageSeconds": f"{limits.image_seconds} s",
+        "registrySeconds": f"{limits.registry_seconds} s",
+        "queueSeconds": f"{limits.queue_seconds} s",
+        "admissionSeconds": f"{limits.admission_seconds} s" if limits.admission_seconds else "none",
+    }
+
+
+def _text(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
 
 
 def test_the_configuration_document_names_every_key() -> None:

@@ -244,7 +244,7 @@ RECOVERY_SECONDS = 5.0
 
 
 class Up:
-    """`python -m runner up` with the memory driver, and an HTTP client of it."""
+    """`python -m runner up`, and an HTTP client of it."""
 
     recovery_seconds = RECOVERY_SECONDS
 
@@ -272,10 +272,15 @@ class Up:
 
 
 def start_up(
-    processes: Processes, directory: Path, write_config: Callable[..., Path], token: str, sample: dict[str, Any]
+    processes: Processes,
+    directory: Path,
+    write_config: Callable[..., Path],
+    token: str,
+    sample: dict[str, Any],
+    **sections: Any,
 ) -> Up:
     port = free_port()
-    config = write_config(directory, http={"bind": f"127.0.0.1:{port}", "workers": 2, "threads": 8})
+    config = write_config(directory, http={"bind": f"127.0.0.1:{port}", "workers": 2, "threads": 8}, **sections)
     client = FunctionsClient(port, token, sample)
     began = time.monotonic()
     started = Up(processes.python("-m", "runner", "up", "--config", str(config)), client, config)
@@ -294,6 +299,30 @@ def up(
 ) -> Up:
     """Starts `python -m runner up`, until it is ready."""
     return start_up(processes, tmp_path, write_config, token(), sample("analysis"))
+
+
+@pytest.fixture
+def tracked_up(
+    processes: Processes,
+    tmp_path: Path,
+    write_config: Callable[..., Path],
+    token: Callable[..., str],
+    sample: Callable[[str], dict[str, Any]],
+) -> Up:
+    """Starts `python -m runner up` with the local driver, whose jobs have a tracker, until that leads."""
+    sections = {"driver": "local", "local": {"directory": str(tmp_path / "jobs")}}
+    started = start_up(processes, tmp_path, write_config, token(), sample("analysis"), **sections)
+    eventually(lambda: leads(started.process, started.child(TRACKER)), "the tracker leads")
+    return started
+
+
+TRACKER = "runner track"
+
+
+def leads(process: Process, pid: int) -> bool:
+    """Whether the tracker with this pid (the process or a child of it) has logged that it leads, with its name."""
+    lines = (line for line in process.said().splitlines() if "this process leads" in line)
+    return bool(pid) and any(f"-{pid}-" in line for line in lines)
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ import pytest
 from runner import payloads
 from runner.drivers.local.driver import LocalDriver
 from runner.errors import OrchestratorError
+from runner.outcomes import classify
 from runner.payloads.analysis_run import AnalysisRun
 from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
-from runner.tracker.outcomes import classify
 from tests.conformance.clusters.local import LocalCluster
 from tests.faults.conftest import OPEN
 from tests.harness.processes import Process, Processes, eventually

@@ -107,8 +107,8 @@ class Processes:
         return process
 
     def sidecar(self, config: Path, module: str = "runner", *more: str) -> Process:
-        """Start `python -m runner serve`, or another module with the configuration file as its argument."""
-        arguments = ("serve", "--config", str(config)) if module == "runner" else (str(config), *more)
+        """Start the pool without a tracker, or another module with the configuration file as its argument."""
+        arguments = ("serve", "--no-tracker", "--config", str(config)) if module == "runner" else (str(config), *more)
         return self.python("-m", module, *arguments)
 
     def gunicorn(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from runner import composition
 from runner.drivers.http.client import HttpClient, HttpResponse, Route
@@ -30,6 +30,18 @@ class RecordingClient:
         if method != "GET":
             self._writes.append(f"{method} {path}")
         return self._client.request(route, method, path, deadline, body=body, headers=headers, wanted=wanted)
+
+    def stream(
+        self,
+        route: Route,
+        path: str,
+        deadline: Deadline,
+        received: Callable[[bytes], None],
+        *,
+        headers: Sequence[str] = (),
+        silence_seconds: float,
+    ) -> HttpResponse:
+        return self._client.stream(route, path, deadline, received, headers=headers, silence_seconds=silence_seconds)
 
 
 def recording(writes: list[str]) -> composition.Outside:

@@ -18,7 +18,7 @@ from runner.drivers.kubernetes.manifest import SECRET
 from runner.drivers.printer import render
 from runner.errors import Busy, Conflict, Rejected
 from runner.jobs import SecretRef, State
-from runner.tracker.outcomes import classify
+from runner.outcomes import classify
 from tests.conformance.jobs import cancellation
 from tests.harness.deadlines import within
 from tests.kubernetes.jobs import analysis, seen, shell, until

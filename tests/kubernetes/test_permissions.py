@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import pytest
 import yaml
 
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.errors import Rejected
 from runner.jobs import Cancellation
-from runner.observation import Outcome
+from runner.observation import Observation, Outcome
 from tests.harness.deadlines import within
 from tests.harness.rounds import observed
 from tests.kubernetes.jobs import analysis
@@ -20,16 +21,48 @@ ROLE: dict[str, Any] = next(each for each in yaml.safe_load_all(RBAC.read_text()
 VERBS = [(rule["resources"][0], verb) for rule in ROLE["rules"] for verb in rule["verbs"]]
 
 
+@pytest.fixture(autouse=True)
+def brief_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch ends after a second. The tests call each operation some thirty times."""
+    monkeypatch.setattr("runner.drivers.kubernetes.source.WATCH_SECONDS", 1)
+
+
+class Unseen:
+    """A view that keeps nothing."""
+
+    def replace(self, place: str, listed: Iterable[Observation]) -> None:
+        pass
+
+    def update(self, seen: Observation) -> None:
+        pass
+
+    def left(self, seen: Observation) -> None:
+        pass
+
+    def alive(self) -> None:
+        pass
+
+
 def everything(driver: KubernetesDriver, job: Any, name: str) -> None:
     """Every operation of the driver."""
     driver.check()
     driver.submit(job, within(10))
     driver.submit(job, within(10))
-    observed(driver)
+    seen = next(each for each in observed(driver) if each.name == job.name)
+    driver.find(seen)
+    driver.explain(seen)
     cancellation = Cancellation(name=job.name, labels=job.labels, report=job.report)
     driver.cancel(cancellation, within(10), tombstone=True)
-    driver.mark_reported(job.name, Outcome(reason="cancelled", code=5000, hmessage=""))
+    driver.mark_reported(seen, Outcome(reason="cancelled", code=5000, hmessage=""))
     driver.logs(name)
+    store = driver.election()
+    known = store.read(within(10))
+    store.write("a tracker", known[1] if known else "", within(10))
+    if known is None:
+        store.write("a tracker", store.read(within(10))[1], within(10))  # type: ignore[index]  # it was just written
+    view = Unseen()
+    for source in driver.sources():
+        source.follow(view)
 
 
 def _pod(namespace: Namespace, image: str) -> str:
@@ -57,6 +90,7 @@ def test_every_verb_of_the_shipped_role_is_needed(
     """Removes one verb after the other from the Role and expects an error that names it."""
     pod = _pod(namespace, shell_image)
     for number, (resource, verb) in enumerate(VERBS):
+        namespace.kubectl("delete", "lease", "--all")  # so that one is created again
         rules = [
             {**rule, "verbs": [each for each in rule["verbs"] if (rule["resources"][0], each) != (resource, verb)]}
             for rule in ROLE["rules"]

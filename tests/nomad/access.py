@@ -35,11 +35,13 @@ class Nomad:
         rules = policy.replace('namespace "default"', f'namespace "{self.namespace}"')
         self.put(f"acl/policy/{self.namespace}", {"Name": self.namespace, "Rules": rules})
 
-    def allow_all_but(self, capability: str) -> None:
-        """Set the shipped policy without one capability."""
-        text, count = re.subn(rf'"{capability}",? ?', "", POLICY.read_text())
-        assert count == 1, f"{capability} occurs {count} times in {POLICY}"
-        self.allow(text)
+    def allow_all_but(self, capability: str, path: str = "") -> None:
+        """Set the shipped policy without one capability, one on Variables by their path."""
+        before, start, rest = POLICY.read_text().partition(f'path "{path}"' if path else "namespace")
+        block, end, after = rest.partition("]")
+        block, count = re.subn(rf'"{capability}",? ?', "", block)
+        assert count == 1, f"{capability} occurs {count} times in {POLICY} after {start}"
+        self.allow(before + start + block + end + after)
 
     def renew(self) -> None:
         """Write a new token to the token file."""

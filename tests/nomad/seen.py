@@ -7,12 +7,19 @@ from collections.abc import Callable
 
 from runner.drivers.driver import Driver
 from runner.observation import Observation, Outcome
-from runner.tracker.outcomes import classify
+from runner.outcomes import classify
 from tests.harness.rounds import observed
 
 
 def find(driver: Driver, name: str) -> Observation | None:
     return next((each for each in observed(driver) if each.name == name), None)
+
+
+def last(driver: Driver, name: str) -> Observation:
+    """The observation of a job that exists."""
+    seen = find(driver, name)
+    assert seen is not None, f"there is no {name}"
+    return seen
 
 
 def until(driver: Driver, name: str, reached: Callable[[Observation], object], seconds: float = 60) -> Observation:

@@ -79,5 +79,5 @@ def test_a_garbage_collected_job_is_still_reported_and_its_name_is_free_afterwar
     private.rest("/v1/system/gc", {})
     seen = until(driver, wanted.name, lambda seen: seen.phase == "gone")
     assert seen.report == wanted.report
-    driver.mark_reported(wanted.name, outcome(driver, wanted.name))
+    assert driver.mark_reported(seen, outcome(driver, wanted.name))
     assert driver.submit(wanted, within(10)) == "created"

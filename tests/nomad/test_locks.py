@@ -29,7 +29,7 @@ from runner.runtime.clock import Deadline, SystemClock
 from tests.conformance.jobs import POOL, Program, cancellation, job, new_name
 from tests.harness.deadlines import within
 from tests.nomad.access import Nomad
-from tests.nomad.seen import find, outcome, until
+from tests.nomad.seen import find, last, outcome, until
 
 NOWHERE = {POOL: {"datacenters": ["nowhere"]}}
 
@@ -156,7 +156,7 @@ def test_after_a_kill_between_variable_and_job_without_a_repeat_it_is_reported_a
     seen = find(driver, wanted.name)
     assert seen is not None
     assert seen.report == wanted.report
-    driver.mark_reported(wanted.name, ended)
+    assert driver.mark_reported(last(driver, wanted.name), ended)
     assert driver.submit(wanted, within(10)) == "created"
 
 
@@ -197,7 +197,7 @@ def test_a_job_that_nomad_has_removed_keeps_its_name_until_the_retention_is_over
     wanted = job("shell")
     driver.submit(wanted, within(10))
     outcome(driver, wanted.name)
-    driver.mark_reported(wanted.name, DONE)
+    assert driver.mark_reported(last(driver, wanted.name), DONE)
     nomad.purge(wanted.name)
     assert driver.submit(wanted, within(10)) == "exists"
     with pytest.raises(Conflict):
@@ -217,7 +217,7 @@ def test_a_job_that_nomad_removed_before_its_report_is_still_reported(nomad: Nom
     nomad.purge(wanted.name)
     ended = outcome(driver, wanted.name)
     assert ended.reason == "deleted"
-    driver.mark_reported(wanted.name, ended)
+    assert driver.mark_reported(last(driver, wanted.name), ended)
     assert driver.submit(wanted, within(10)) == "created"
 
 
@@ -251,7 +251,7 @@ def test_the_name_of_a_job_that_was_reported_as_deleted_can_be_cancelled(nomad: 
     driver.submit(wanted, within(10))
     until(driver, wanted.name, lambda seen: seen.phase == "running")
     nomad.purge(wanted.name)
-    driver.mark_reported(wanted.name, outcome(driver, wanted.name))
+    assert driver.mark_reported(last(driver, wanted.name), outcome(driver, wanted.name))
 
     assert driver.cancel(cancellation(wanted.name), within(5), tombstone=False) is None
     assert driver.cancel(cancellation(wanted.name), within(5), tombstone=True) == "cancelled"
@@ -271,7 +271,7 @@ class TestADeletedVariable:
         ended = outcome(driver, wanted.name)
         nomad.delete(f"var/{variable_path(wanted.name)}")
         assert outcome(driver, wanted.name) == ended
-        driver.mark_reported(wanted.name, ended)
+        assert driver.mark_reported(last(driver, wanted.name), ended)
         seen = find(driver, wanted.name)
         assert seen is not None
         assert (seen.reported, seen.report) == (True, wanted.report)

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
 from runner.drivers.driver import Retention
 from runner.drivers.nomad.driver import NomadDriver
+from runner.drivers.nomad.leader_variable import PATH
 from runner.errors import Rejected, Unavailable
-from runner.observation import Outcome
+from runner.observation import Observation, Outcome
 from tests.conformance.jobs import Program, cancellation, job
 from tests.harness.deadlines import within
 from tests.harness.rounds import observed
 from tests.nomad.access import POLICY, Nomad
-from tests.nomad.seen import outcome
+from tests.nomad.seen import last, outcome
 
-CAPABILITIES = re.findall(r'^ *"([a-z-]+)",', POLICY.read_text(), re.MULTILINE)
-ON_VARIABLES = re.findall(r'"([a-z]+)"', POLICY.read_text().rpartition("capabilities")[2])
+_TEXT = POLICY.read_text()
+CAPABILITIES = re.findall(r'^ *"([a-z-]+)",', _TEXT, re.MULTILINE)
+ON_VARIABLES = {
+    path: re.findall(r'"([a-z]+)"', listed)
+    for path, listed in re.findall(r'path "([^"]+)" {\s+capabilities = \[(.*)\]', _TEXT)
+}
+JOBS = "nomad/jobs/*"
+ALL = [
+    *((capability, "") for capability in CAPABILITIES),
+    *((capability, path) for path, listed in ON_VARIABLES.items() for capability in listed),
+]
+CANCELLED = Outcome(reason="cancelled", code=5000, hmessage="")
+
+
+class Shown:
+    """A view that keeps nothing."""
+
+    def replace(self, place: str, listed: Iterable[Observation]) -> None:
+        list(listed)
+
+    def update(self, seen: Observation) -> None:
+        pass
+
+    def left(self, seen: Observation) -> None:
+        pass
+
+    def alive(self) -> None:
+        pass
 
 
 def everything(driver: NomadDriver, ended: str) -> None:
@@ -27,8 +54,15 @@ def everything(driver: NomadDriver, ended: str) -> None:
     driver.check()
     driver.submit(wanted, within(10))
     observed(driver)
+    store = driver.election()
+    known = store.read(within(5))
+    assert store.write("me", known[1] if known else "", within(5))
+    for source in driver.sources():
+        source._stream = source._pending.list_all  # type: ignore[attr-defined]  # a session would last for 45 s
+        source.follow(Shown())
+    driver.end(driver.explain(last(driver, wanted.name)), Outcome(reason="unschedulable", code=5102, hmessage=""))
     driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
-    driver.mark_reported(wanted.name, Outcome(reason="cancelled", code=5000, hmessage=""))
+    assert driver.mark_reported(last(driver, wanted.name), CANCELLED)
     driver.reconcile(Retention(0, 0))
     driver.logs(ended)
 
@@ -44,29 +78,30 @@ def ended(driver: NomadDriver) -> str:
 
 def test_the_shipped_policy_is_enough(driver: NomadDriver, ended: str) -> None:
     assert {"list-jobs", "read-logs"} < set(CAPABILITIES)
-    assert set(ON_VARIABLES) == {"write", "read", "destroy"}
+    assert ON_VARIABLES == {JOBS: ["write", "read", "destroy"], PATH: ["write", "read"]}
     everything(driver, ended)
 
 
-@pytest.mark.parametrize("capability", [*CAPABILITIES, *ON_VARIABLES])
+@pytest.mark.parametrize(("capability", "path"), ALL)
 def test_every_capability_of_the_shipped_policy_is_needed(
-    nomad: Nomad, driver: NomadDriver, ended: str, capability: str
+    nomad: Nomad, driver: NomadDriver, ended: str, capability: str, path: str
 ) -> None:
-    nomad.allow_all_but(capability)
+    nomad.allow_all_but(capability, path)
     with pytest.raises(Rejected) as caught:
         everything(driver, ended)
 
-    missing = f"variables {capability}" if capability in ON_VARIABLES else capability
+    missing = f"variables {capability}" if path else capability
     assert f"our Nomad token lacks {missing}" in caught.value.detail
+    assert (PATH in caught.value.detail) == (path == PATH)
     assert f"namespace {nomad.namespace}" in caught.value.detail
     assert "deploy/nomad" in caught.value.detail
 
 
-# The check cannot try to read a log without a job.
-@pytest.mark.parametrize("capability", [each for each in (*CAPABILITIES, *ON_VARIABLES) if each != "read-logs"])
-def test_check_finds_a_missing_capability(nomad: Nomad, driver: NomadDriver, capability: str) -> None:
+# The check cannot try to read a log without a job. It is about jobs, not about the election among trackers.
+@pytest.mark.parametrize(("capability", "path"), [each for each in ALL if each[0] != "read-logs" and each[1] != PATH])
+def test_check_finds_a_missing_capability(nomad: Nomad, driver: NomadDriver, capability: str, path: str) -> None:
     driver.check()
-    nomad.allow_all_but(capability)
+    nomad.allow_all_but(capability, path)
     with pytest.raises(Rejected, match=capability):
         driver.check()
 

@@ -17,7 +17,7 @@ from runner.observation import Outcome
 from tests.conformance.jobs import Program, cancellation, job
 from tests.harness.deadlines import within
 from tests.nomad.access import Nomad
-from tests.nomad.seen import outcome, printed, until
+from tests.nomad.seen import last, outcome, printed, until
 
 SECRET_VALUE = "hunter2-hunter2"
 KEY = f"""-----BEGIN KEY-----
@@ -70,11 +70,11 @@ def test_no_secret_outlives_its_job(nomad: Nomad, driver: NomadDriver, end: str)
     if end == "cancelled":
         driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
     if end == "reported":
-        driver.mark_reported(wanted.name, outcome(driver, wanted.name))
+        assert driver.mark_reported(last(driver, wanted.name), outcome(driver, wanted.name))
     if end == "timed out":
         until(driver, wanted.name, lambda seen: seen.phase == "running")
         driver.cancel(cancellation(wanted.name), within(10), tombstone=True)
-        driver.mark_reported(wanted.name, Outcome(reason="timed_out", code=5105, hmessage=""))
+        assert driver.mark_reported(last(driver, wanted.name), Outcome(reason="timed_out", code=5105, hmessage=""))
     assert SECRET_VALUE not in json.dumps(nomad.get(f"var/nomad/jobs/{wanted.name}"))
 
 

@@ -15,7 +15,7 @@ from runner.config.protocols import RabbitmqQueue, RabbitmqSection
 from runner.config.section_variable import RABBITMQ
 from runner.config.types import Config
 from runner.errors import Invalid
-from runner.supervisor import Child, children
+from runner.supervisor.layout import Child, children
 
 URL = "amqp://user:secret@broker/"
 ENVIRONMENT = {"ORCHESTRATOR_AMQP_URL": URL, "PATH": "/bin"}

@@ -20,7 +20,7 @@ from runner.config.loading import parse
 from runner.config.section_variable import GRPC
 from runner.config.types import Config
 from runner.errors import Invalid
-from runner.supervisor import children
+from runner.supervisor.layout import children
 from tests.harness.processes import ROOT, Processes, eventually, free_port
 from tests.protocols.conftest import GrpcClient
 from tests.protocols.corpus import ANALYSIS

@@ -91,7 +91,7 @@ def sidecar(
         "rabbitmq": {"queues": {"ecko_run": {"queue": "echoes"}}},
     }
     config = str(write_config(directory, **sections))
-    process = lasting_processes.python("-m", PROGRAM, "runner", "serve", "--config", config)
+    process = lasting_processes.python("-m", PROGRAM, "runner", "serve", "--no-tracker", "--config", config)
     lasting_processes.python("-m", PROGRAM, "runner", "track", "--config", config)
     eventually((directory / "runner.sock").exists, "the sidecar listens", 30)
     return directory, process

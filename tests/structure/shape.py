@@ -15,6 +15,9 @@ FUNCTION_LINES, MEDIAN_FUNCTION_LINES = 45, 10
 FOLDER_NAMES = 16
 """Of modules and folders in one folder: few enough to see at a glance."""
 
+SUITES = 22
+"""Of folders in tests/, which has one for each suite."""
+
 
 def sizes(source: Source) -> list[int]:
     """The lines of each function, decorators not counted."""
@@ -50,8 +53,9 @@ def crowded(paths: Iterable[Path]) -> Iterator[str]:
             folders[folder].add(child.stem if child == path else child.name)
     for folder, names in sorted(folders.items()):
         shown = names - {"__init__", "__main__", "conftest"}
-        if folder != Path() and len(shown) > FOLDER_NAMES:
-            yield f"{folder}/: {len(shown)} names; make packages ({FOLDER_NAMES} at most)"
+        bound = SUITES if folder == Path("tests") else FOLDER_NAMES
+        if folder != Path() and len(shown) > bound:
+            yield f"{folder}/: {len(shown)} names; make packages ({bound} at most)"
 
 
 def shared_class_names(sources: Iterable[Source]) -> Iterator[str]:

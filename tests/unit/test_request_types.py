@@ -13,10 +13,10 @@ from runner.config.types import Config
 from runner.errors import Invalid
 from runner.jobs import Report
 from runner.observation import Observation
+from runner.outcomes import classify
 from runner.payloads import Request
 from runner.request_types import REQUEST_TYPES, RequestType, by_spelling, of_payload, roles
-from runner.tracker.outcomes import classify
-from runner.tracker.results import result
+from runner.tracker.results import results
 
 ROWS = tuple(REQUEST_TYPES.values())
 UNIQUE: dict[str, Callable[[RequestType], tuple[Any, ...]]] = {
@@ -88,6 +88,5 @@ def test_a_failure_of_a_newer_release_s_request_type_is_reported_with_what_all_r
     seen = Observation(name="n", driver="d", pool="p", phase="failed", created=1, ended=2, report=report, main_exit=3)
     outcome = classify(seen)
     assert outcome is not None
-    sent = result(seen, outcome)
-    assert sent is not None
+    (sent,) = results(seen, outcome)
     assert sent.body["kwargs"].keys() == {"run_id", "status"}

@@ -5,7 +5,7 @@ The composition root passes in the implementation: `runner.drivers.http.curl`, o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -56,8 +56,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
 class HttpClient(Protocol):
     """Sends requests, from any number of threads and greenlets at once.
 
-    `request` reads the complete response. A response that is read line by line (a watch) would need another method,
-    with the same route, errors and deadline.
+    `request` reads the complete response, `stream` reads one line by line.
     """
 
     def request(
@@ -79,4 +78,21 @@ class HttpClient(Protocol):
         Raises Timeout if the deadline has passed, Unavailable if nothing was sent, Unsettled if the request was sent
         and no complete response arrived. A request may arrive twice: if a kept connection turns out to be closed, the
         request is sent again, a POST as well.
+        """
+
+    def stream(
+        self,
+        route: Route,
+        path: str,
+        deadline: Deadline,
+        received: Callable[[bytes], None],
+        *,
+        headers: Sequence[str] = (),
+        silence_seconds: float,
+    ) -> HttpResponse:
+        """GET a response that goes on, and call `received` with each line of it, without its line feed.
+
+        Returns when the server ends the response: with an empty body after 2xx, else with the body of the error. An
+        exception that `received` raises ends the request and is raised. Raises Unavailable and Timeout as `request`
+        does, and Unsettled if the response is cut in a line or the server is silent for `silence_seconds`.
         """

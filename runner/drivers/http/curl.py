@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 import pycurl
 
 from runner.drivers.http.client import HttpResponse, Route, Unsettled
+from runner.drivers.http.lines import LineReceiver
 from runner.drivers.http.transfers import transfers
 from runner.errors import Unavailable
 from runner.runtime.clock import Clock, Deadline
@@ -36,6 +37,9 @@ MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 
 FILES_SECONDS = 10.0
 """How often a thread checks whether the certificate files have changed."""
+
+_NEVER = 86400
+"""Seconds of silence that libcurl allows in a stream: LineReceiver measures them instead."""
 
 _TLS_FAILED = frozenset(
     {
@@ -102,6 +106,40 @@ class CurlHttpClient:
                 _headers(lines, wanted),
             )
 
+    def stream(
+        self,
+        route: Route,
+        path: str,
+        deadline: Deadline,
+        received: Callable[[bytes], None],
+        *,
+        headers: Sequence[str] = (),
+        silence_seconds: float,
+    ) -> HttpResponse:
+        """See HttpClient.stream. Where greenlets are used, `received` runs in gevent's loop, so it must not wait."""
+        deadline.check(f"asking {route.server} (GET {path.partition('?')[0]})")
+        _check_headers(headers)
+        handles = self._handles_for(route)
+        receiver = LineReceiver(received, server=route.server, silence_seconds=silence_seconds, clock=self._clock)
+        handle = handles.stream_handle(receiver)
+        try:
+            handle.setopt(pycurl.URL, handles.url + path)
+            handle.setopt(pycurl.HTTPHEADER, list(headers))
+            handle.setopt(pycurl.TIMEOUT_MS, max(int(deadline.left * 1000), 1))
+            try:
+                handles.transfers.perform(handle)
+            except pycurl.error as error:
+                if receiver.failure is None:
+                    raise _error_for(handle, route, error) from error
+            if receiver.failure is not None:
+                raise receiver.failure
+            status, body = handle.getinfo(pycurl.RESPONSE_CODE), receiver.unfinished
+            if 200 <= status < 300 and body:
+                raise Unsettled(f"{route.server} at {route.url} ended its response within a line; repeat the request")
+            return HttpResponse(status, body, min(handle.getinfo(pycurl.RETRY_AFTER), 3600) or None)
+        finally:
+            handle.close()
+
     def _handles_for(self, route: Route) -> _RouteHandles:
         """This thread's handles for the route. Handles of another route are retired first."""
         handles: _RouteHandles | None = getattr(self._local, "handles", None)
@@ -132,6 +170,18 @@ class _RouteHandles:
             yield handle
         finally:
             self._idle.append(handle)
+
+    def stream_handle(self, receiver: LineReceiver) -> Any:
+        """A handle for one stream. It has other options than those for requests, so it is not kept."""
+        handle = _new_handle(self.route, self._connect_to)
+        handle.setopt(pycurl.HTTPGET, 1)
+        handle.setopt(pycurl.MAXFILESIZE_LARGE, 0)  # no limit; the deadline and the lines have theirs
+        handle.setopt(pycurl.LOW_SPEED_TIME, _NEVER)
+        handle.setopt(pycurl.NOPROGRESS, 0)
+        handle.setopt(pycurl.XFERINFOFUNCTION, receiver.on_progress)
+        handle.setopt(pycurl.HEADERFUNCTION, receiver.on_header)
+        handle.setopt(pycurl.WRITEFUNCTION, receiver.on_data)
+        return handle
 
     def serves(self, route: Route) -> bool:
         """Whether the handles still fit the route and its files. libcurl itself would cache a CA for a day."""

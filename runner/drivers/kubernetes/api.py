@@ -13,19 +13,15 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-import yaml
-from kubernetes.client import Configuration
-from kubernetes.client.rest import should_bypass_proxies
-from kubernetes.config import ConfigException, load_incluster_config
-from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
-from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigLoader, KubeConfigMerger
 
 from runner.config.drivers import KubernetesSection
-from runner.drivers.http.client import HttpClient, Route, Unsettled
+from runner.drivers.http.client import HttpClient, HttpResponse, Unsettled
+from runner.drivers.kubernetes.credentials import Access, read_access
 from runner.errors import Busy, Rejected, Unavailable
 from runner.runtime import concurrency
 from runner.runtime.clock import Clock, Deadline
@@ -35,8 +31,10 @@ log = logging.getLogger("orchestrator.kubernetes")
 CREDENTIAL_SECONDS = 60.0
 """Credentials are read again after so many seconds (as client-go does with token files)."""
 
-_TOKEN = ("BearerToken", "authorization")
-"""The keys under which the official client stores a token: from a kubeconfig, and in a pod."""
+SAME_CLOCK_SECONDS = 2.0
+"""Two clocks that differ by less are taken for one."""
+
+Receive = Callable[[bytes], None]
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"  # RFC 7396
@@ -80,17 +78,6 @@ class _Status(msgspec.Struct):
     reason: str = ""
 
 
-class _Access(msgspec.Struct, frozen=True):
-    """The address of the API server and the credentials for it, as read from the kubeconfig or the pod's files."""
-
-    route: Route
-    token: str
-    """The value of the header Authorization; empty if a client certificate is used."""
-
-    def __repr__(self) -> str:
-        return f"_Access({self.route})"
-
-
 class ApiServerClient:
     """Sends requests to one API server, from any number of threads and greenlets.
 
@@ -107,9 +94,11 @@ class ApiServerClient:
         self._clock = clock
         self._environ = environ
         self._lock = threading.Lock()  # never held while waiting
-        self._access: _Access | None = None
+        self._access: Access | None = None
         self._refresh_at = 0.0
-        self._reading: Callable[[Deadline], _Access] | None = None
+        self._reading: Callable[[Deadline], Access] | None = None
+        self.clock_ahead = 0.0
+        """By how many seconds the API server's clock is ahead of this host's, as of the last GET."""
 
     def __repr__(self) -> str:
         return f"ApiServerClient({self._access.route.url if self._access else 'not connected yet'})"
@@ -128,27 +117,51 @@ class ApiServerClient:
 
         Raises Unsettled if the response is missing or incomplete, Unavailable if no request was sent.
         """
+        content = None if body is None else msgspec.json.encode(body)
+        accept = JSON if method == "GET" else METADATA
+        where = _with(query, path)
+
+        def send(access: Access) -> HttpResponse:
+            headers = _headers(access, accept, media)
+            wanted = ("date",) if method == "GET" else ()  # each header line that is read costs a call into Python
+            request = self._http.request
+            return request(access.route, method, where, deadline, body=content, headers=headers, wanted=wanted)
+
+        return self._authorized(send, deadline)
+
+    def watch(
+        self, path: str, query: Mapping[str, str], deadline: Deadline, received: Receive, silence_seconds: float
+    ) -> ApiServerResponse:
+        """GET a response that goes on; see HttpClient.stream. Uses the credentials as `call` does."""
+        where, silence = _with(query, path), silence_seconds
+
+        def send(access: Access) -> HttpResponse:
+            headers, stream = _headers(access, JSON, JSON), self._http.stream
+            return stream(access.route, where, deadline, received, headers=headers, silence_seconds=silence)
+
+        return self._authorized(send, deadline)
+
+    def _authorized(self, send: Callable[[Access], HttpResponse], deadline: Deadline) -> ApiServerResponse:
+        """Send a request with the present credentials, and once more with others if the API server rejects those."""
         access = self._access or self._other_access(None, deadline)
         if self._clock.monotonic() > self._refresh_at:
             self._read_again()
-        path_and_query = f"{path}?{urlencode(query)}" if query else path
-        content = None if body is None else msgspec.json.encode(body)
-        response = self._send(access, method, path_and_query, deadline, content, media)
+        response = send(access)
         if response.status == 401:
-            access = self._other_access(access, deadline)
-            response = self._send(access, method, path_and_query, deadline, content, media)
-        return response
-
-    def _send(
-        self, access: _Access, method: str, path_and_query: str, deadline: Deadline, content: bytes | None, media: str
-    ) -> ApiServerResponse:
-        headers = [f"Accept: {JSON if method == 'GET' else METADATA}", f"Content-Type: {media}"]
-        if access.token:
-            headers.append(f"Authorization: {access.token}")
-        response = self._http.request(access.route, method, path_and_query, deadline, body=content, headers=headers)
+            response = send(self._other_access(access, deadline))
+        if date := response.headers.get("date"):
+            self._read_clock(date)
         return ApiServerResponse(response.status, response.body, response.retry_after)
 
-    def _other_access(self, refused: _Access | None, deadline: Deadline) -> _Access:
+    def _read_clock(self, date: str) -> None:
+        """Note how far the API server's clock is ahead. The header has whole seconds, so small differences are none."""
+        try:
+            ahead = parsedate_to_datetime(date).timestamp() - self._clock.wall()
+        except (ValueError, TypeError):
+            return
+        self.clock_ahead = ahead if abs(ahead) > SAME_CLOCK_SECONDS else 0.0
+
+    def _other_access(self, refused: Access | None, deadline: Deadline) -> Access:
         """Credentials that were read after `refused`. Waits for a reading if there are none.
 
         They may be equal to `refused`, if nothing has changed. Raises Unavailable if reading fails or takes too long.
@@ -172,17 +185,17 @@ class ApiServerClient:
             if self._clock.monotonic() > self._refresh_at:
                 self._start_reading()
 
-    def _start_reading(self) -> Callable[[Deadline], _Access]:
+    def _start_reading(self) -> Callable[[Deadline], Access]:
         """The reading that is in progress, or a new one. The caller holds the lock."""
         self._refresh_at = self._clock.monotonic() + CREDENTIAL_SECONDS
         if self._reading is None:
             self._reading = concurrency.start_thread(self._read)
         return self._reading
 
-    def _read(self) -> _Access:
+    def _read(self) -> Access:
         access = self._access
         try:
-            access = _read_access(self._settings, self._environ)
+            access = read_access(self._settings, self._environ)
         except Unavailable as error:
             if access is not None:
                 log.warning("%s; the previous credentials are used until the API server rejects them", error)
@@ -193,55 +206,13 @@ class ApiServerClient:
         return access
 
 
-def _read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> _Access:
-    """Read address and credentials. Raises Unavailable if there are no usable credentials."""
-    configuration = Configuration()
-    try:
-        if settings.kubeconfig or SERVICE_HOST_ENV_NAME not in environ:
-            _read_kubeconfig(configuration, settings)
-        else:
-            load_incluster_config(configuration)
-        # The hook would make the client read files and run the plugin again at any later call.
-        configuration.refresh_api_key_hook = None
-        return _Access(_route(configuration), configuration.get_api_key_with_prefix(*_TOKEN) or "")
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
-        raise Unavailable(
-            f"no usable credentials for Kubernetes ({type(error).__name__}: {' '.join(str(error).split())}); in a pod,"
-            " mount a service account's token; elsewhere, set kubernetes.kubeconfig"
-        ) from error
+def _headers(access: Access, accept: str, media: str) -> list[str]:
+    headers = [f"Accept: {accept}", f"Content-Type: {media}"]
+    return [*headers, f"Authorization: {access.token}"] if access.token else headers
 
 
-def _read_kubeconfig(configuration: Configuration, settings: KubernetesSection) -> None:
-    """Like `load_kube_config`, which only logs that a plugin failed and then sends requests without credentials."""
-    path = settings.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
-    document = KubeConfigMerger(path).config
-    if document is None:
-        raise ConfigException(f"there is no kubeconfig at {path}")
-    loader = KubeConfigLoader(document, active_context=settings.context or None)
-    loader.load_and_set(configuration)
-    name = loader.current_context["context"].get("user")
-    user = document["users"].get_with_name(name, safe=True) if name else None
-    if user and "exec" in user["user"] and not (configuration.api_key or configuration.cert_file):
-        raise ConfigException(
-            f"the credential plugin of the kubeconfig's user {name} returned neither token nor certificate, see the log"
-        )
-
-
-def _route(configuration: Configuration) -> Route:
-    """The route to the API server, from the official client's configuration. Each request adds the token."""
-    bypassed = should_bypass_proxies(configuration.host, configuration.no_proxy or "")
-    return Route(
-        url=configuration.host.rstrip("/"),
-        server="the API server",
-        trust="the CA in the kubeconfig",
-        ca_file=configuration.ssl_ca_cert or "",
-        cert_file=configuration.cert_file or "",
-        key_file=configuration.key_file or "",
-        verify=configuration.verify_ssl,
-        server_name=configuration.tls_server_name or "",
-        proxy="" if bypassed else configuration.proxy or "",
-        proxy_headers=tuple(f"{name}: {value}" for name, value in (configuration.proxy_headers or {}).items()),
-    )
+def _with(query: Mapping[str, str] | None, path: str) -> str:
+    return f"{path}?{urlencode(query)}" if query else path
 
 
 def raise_for_status(response: ApiServerResponse, action: str) -> None:

@@ -14,7 +14,6 @@ import msgspec
 from runner.config.drivers import PoolSettings
 from runner.config.types import Config
 from runner.jobs import Cancellation, Container, JobSpec, Report, Resources, SecretRef, Text, Volume
-from runner.observation import Outcome
 from runner.request_types import roles
 
 FINGERPRINT = "orchestrator/fingerprint"
@@ -22,14 +21,26 @@ REPORT = "orchestrator/report"
 POOL = "orchestrator/pool"
 CANCELLED = "orchestrator/cancelled"
 REPORTED = "orchestrator/reported"
+"""A label, by which lists and watches leave the job out, and an annotation with the reason that atlas accepted."""
+SET_ASIDE = "orchestrator/set-aside"
+"""The label of a job whose result atlas refuses for good."""
+PUBLISHED = "orchestrator/published"
+"""Where a cancel puts the reason that atlas had accepted: its own confirmation is still to be published."""
+ENDED = "orchestrator/ended"
+"""The Outcome, as JSON, for which the job was ended, or as which a cancel found it ended."""
 SECRET = "orchestrator/secret"  # noqa: S105  (the annotation with the Secret's name)
+
+CLAIM = "orchestrator/claim"
+"""What became of its claim to the name, where pools lead to several places (see runner.drivers.claims)."""
+
+QUEUE = "kueue.x-k8s.io/queue-name"
 
 _USER, _GROUP, _FILES_GROUP = 1000, 3000, 2000
 
 Manifest = dict[str, Any]
 
 
-def job_manifest(job: JobSpec, config: Config, *, nonce: str) -> Manifest:
+def job_manifest(job: JobSpec, config: Config, *, nonce: str, claim: str = "") -> Manifest:
     """The Job. It refers to its secrets by name only. `nonce` distinguishes this Job from others of the same name."""
     pool = config.pools.get(job.pool, PoolSettings())
     secret = f"{job.name}-{nonce}"
@@ -38,8 +49,9 @@ def job_manifest(job: JobSpec, config: Config, *, nonce: str) -> Manifest:
         POOL: job.pool,
         REPORT: encode_report(job.report),
         SECRET: secret,
+        **({CLAIM: claim} if claim else {}),
     }
-    queue = {"kueue.x-k8s.io/queue-name": pool.queue_name} if pool.queue_name else {}
+    queue = {QUEUE: pool.queue_name} if pool.queue_name else {}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -103,7 +115,7 @@ def tombstone_manifest(cancellation: Cancellation, config: Config, pool: str) ->
         },
         "spec": {
             "parallelism": 0,
-            "activeDeadlineSeconds": 1,
+            "activeDeadlineSeconds": 0,
             "template": {
                 "spec": {
                     "restartPolicy": "Never",
@@ -115,26 +127,6 @@ def tombstone_manifest(cancellation: Cancellation, config: Config, pool: str) ->
                 }
             },
         },
-    }
-
-
-def stop_patch(cancellation: Cancellation, resource_version: str, *, suspended: bool) -> Manifest:
-    """The patch that ends a Job and its pods gracefully. It fails (409) if the Job has changed since it was read."""
-    suspension = {"parallelism": 0} if suspended else {}  # a queue may resume the Job later
-    return {
-        "metadata": {
-            "resourceVersion": resource_version,
-            "annotations": {CANCELLED: encode_report(cancellation.report)},
-        },
-        "spec": {"activeDeadlineSeconds": 1, **suspension},
-    }
-
-
-def reported_patch(outcome: Outcome, config: Config) -> Manifest:
-    """The patch that records the report and sets the time-to-live, after which Kubernetes removes the Job."""
-    return {
-        "metadata": {"annotations": {REPORTED: outcome.reason}},
-        "spec": {"ttlSecondsAfterFinished": config.limits.retention_seconds},
     }
 
 

@@ -6,12 +6,17 @@ official client's models. Fields: Kubernetes API reference, batch/v1 Job and cor
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 
-from runner.drivers.kubernetes.manifest import CANCELLED, FINGERPRINT
+from runner.drivers.claims import YIELDED
+from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, ENDED, FINGERPRINT
+from runner.observation import Outcome
+
+JOB_NAME, JOB_UID = "batch.kubernetes.io/job-name", "batch.kubernetes.io/controller-uid"
+"""The labels of a Job's pods."""
 
 
 class _CamelCase(msgspec.Struct, frozen=True, rename="camel"):
@@ -22,9 +27,12 @@ class Metadata(_CamelCase, frozen=True):
     """An object's metadata."""
 
     name: str = ""
+    namespace: str = ""
     uid: str = ""
     resource_version: str = ""
     creation_timestamp: datetime | None = None
+    deletion_timestamp: datetime | None = None
+    deletion_grace_period_seconds: int = 0
     labels: dict[str, str] | None = None
     annotations: dict[str, str] = {}
 
@@ -39,10 +47,30 @@ class Condition(_CamelCase, frozen=True):
     last_transition_time: datetime | None = None
 
 
+class NamedContainer(_CamelCase, frozen=True):
+    """A container of a Job's template: its name alone."""
+
+    name: str = ""
+
+
+class PodSpecification(_CamelCase, frozen=True):
+    """The containers that the Job asks for. A pod may have more: admission webhooks inject them."""
+
+    init_containers: tuple[NamedContainer, ...] = ()
+    containers: tuple[NamedContainer, ...] = ()
+
+
+class PodTemplate(_CamelCase, frozen=True):
+    """A Job's template for its pod."""
+
+    spec: PodSpecification = PodSpecification()
+
+
 class JobSpecification(_CamelCase, frozen=True):
-    """A Job's spec: the fields that a cancel reads."""
+    """A Job's spec."""
 
     suspend: bool = False
+    template: PodTemplate = PodTemplate()
 
 
 class JobStatus(_CamelCase, frozen=True):
@@ -73,29 +101,67 @@ class JobObject(_CamelCase, frozen=True):
         return FINGERPRINT not in self.metadata.annotations
 
     @property
+    def claim(self) -> str:
+        """What became of its claim to the name; empty if it was made without one."""
+        return self.metadata.annotations.get(CLAIM, "")
+
+    @property
+    def yielded(self) -> bool:
+        """Whether it made room for a job in another place, and was not cancelled since."""
+        return self.claim == YIELDED and not self.cancelled
+
+    @property
     def started(self) -> bool:
         """Whether a pod has started, so its Secret exists."""
         return bool(self.status.ready or self.status.succeeded or self.status.failed or self.ended)
 
     @property
+    def init(self) -> str:
+        """The name of the job's own init container; empty if it has none."""
+        return next((each.name for each in self.spec.template.spec.init_containers), "")
+
+    @property
+    def main(self) -> str:
+        """The name of the job's own main container."""
+        return next((each.name for each in self.spec.template.spec.containers), "")
+
+    @property
+    def completed(self) -> Condition | None:
+        """The condition that says that the Job has succeeded, or is about to."""
+        conditions = self.status.conditions
+        return true_condition(conditions, "Complete") or true_condition(conditions, "SuccessCriteriaMet")
+
+    @property
     def ended(self) -> Condition | None:
         """The condition that ended the Job; None if it has not ended.
 
-        A suspended Job has no deadline that could end it. So a Job that was cancelled while a queue suspended it counts
-        as ended: it creates no pod, even if the queue resumes it.
+        `FailureTarget` ends it as `Failed` does. `Failed` follows once all pods are gone, on a silent node never.
+
+        Release 0.1 cancelled a suspended Job without resuming it. Such a Job has no deadline that could end it, and
+        creates no pod even if a queue resumes it. So it counts as ended.
         """
         conditions = self.status.conditions
-        over = true_condition(conditions, "Complete") or true_condition(conditions, "Failed")
+        failed = true_condition(conditions, "Failed") or true_condition(conditions, "FailureTarget")
         suspended = self.cancelled and self.spec.suspend and not self.status.active
-        return over or (true_condition(conditions, "Suspended") if suspended else None)
+        return self.completed or failed or (true_condition(conditions, "Suspended") if suspended else None)
+
+    @property
+    def ended_as(self) -> Outcome | None:
+        """The outcome that was stored when we ended the Job, or when a cancel found that it had ended."""
+        try:
+            return msgspec.json.decode(self.metadata.annotations[ENDED], type=Outcome)
+        except (KeyError, msgspec.MsgspecError):  # none, or the annotation was edited
+            return None
 
 
 class Terminated(_CamelCase, frozen=True):
     """The state of a container that has exited."""
 
     exit_code: int = 0
+    signal: int = 0
     reason: str = ""
     message: str = ""
+    finished_at: datetime | None = None
 
 
 class Waiting(_CamelCase, frozen=True):
@@ -119,6 +185,11 @@ class ContainerStatus(_CamelCase, frozen=True):
     name: str
     state: ContainerState = ContainerState()
 
+    @property
+    def started(self) -> bool:
+        """Whether its program runs or has run."""
+        return self.state.running is not None or self.state.terminated is not None
+
 
 class PodStatus(_CamelCase, frozen=True):
     """A Pod's status."""
@@ -140,14 +211,24 @@ class PodObject(_CamelCase, frozen=True):
     @property
     def job(self) -> str:
         """The name of its Job."""
-        return (self.metadata.labels or {}).get("batch.kubernetes.io/job-name", "")
+        return (self.metadata.labels or {}).get(JOB_NAME, "")
+
+    def belongs_to(self, job: JobObject) -> bool:
+        """Whether that Job made it, and not an earlier Job of the same name."""
+        uid = (self.metadata.labels or {}).get(JOB_UID, job.metadata.uid)
+        return self.job == job.metadata.name and uid == job.metadata.uid
 
     @property
-    def log_container(self) -> str:
-        """The container whose log to read: the main one if it has started, else the init one."""
-        main, init = self.status.container_statuses, self.status.init_container_statuses
-        started = [each for each in main if each.state.running is not None or each.state.terminated]
-        return next((each.name for each in (*started, *init, *main)), "")
+    def deleted_at(self) -> datetime | None:
+        """When somebody or something deleted it; its containers are stopped from then on."""
+        if (end := self.metadata.deletion_timestamp) is None:
+            return None
+        return end - timedelta(seconds=self.metadata.deletion_grace_period_seconds)
+
+    def container(self, name: str) -> ContainerStatus | None:
+        """The status of the container of that name."""
+        statuses = (*self.status.init_container_statuses, *self.status.container_statuses)
+        return next((each for each in statuses if each.name == name), None)
 
 
 class PageMetadata(msgspec.Struct, frozen=True):

@@ -1,119 +1,195 @@
-"""Translates a Job and its pod into an Observation, which all drivers share. Pure."""
+"""Translates a Job and its pod into an Observation, which all drivers share. Pure.
+
+The phase follows the job's own containers as soon as the pod shows their end. Else the Job's conditions decide.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from runner.drivers.kubernetes.manifest import CANCELLED, FINGERPRINT, POOL, REPORT, REPORTED
-from runner.drivers.kubernetes.objects import (
-    Condition,
-    ContainerStatus,
-    JobObject,
-    PodObject,
-    PodStatus,
-    Terminated,
-    Waiting,
-    true_condition,
+from runner.drivers.kubernetes.images import IMAGE_REASONS, may_pass
+from runner.drivers.kubernetes.manifest import (
+    CANCELLED,
+    FINGERPRINT,
+    POOL,
+    PUBLISHED,
+    QUEUE,
+    REPORT,
+    REPORTED,
+    SECRET,
+    SET_ASIDE,
 )
+from runner.drivers.kubernetes.objects import Condition, JobObject, PodObject, true_condition
+from runner.drivers.kubernetes.pods import START_ERRORS, ContainerEnd, OwnContainers, latest_pod
 from runner.jobs import Report
 from runner.observation import Observation, Phase
 
-# Reasons of a waiting container, from the kubelet's packages images and kuberuntime.
-_IMAGE_REASONS = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "ErrImageNeverPull",
-        "ImageInspectError",
-        "RegistryUnavailable",
-    }
-)
-_CONFIGURATION_REASONS = frozenset(
-    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"}
-)
+__all__ = ["latest_pod", "observation"]
+
+_DEADLINE = "DeadlineExceeded"
+_POD_FAILED = frozenset({"BackoffLimitExceeded", "PodFailurePolicy"})
+"""Reasons of a Job that failed with its pod, a deleted one included."""
 
 
-def observation(job: JobObject, pod: PodObject | None, driver: str) -> Observation:
-    """The observation of one job, with the evidence from its latest pod."""
+def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead: float = 0.0) -> Observation:
+    """The observation of one job, with the evidence from its latest pod.
+
+    `clock_ahead`: by how many seconds the cluster's clock is ahead of this host's, by which limits are measured.
+    """
     annotations = job.metadata.annotations
-    ended = job.ended
-    status = pod.status if pod else PodStatus()
-    waiting = _waiting(status)
-    disruption = true_condition(status.conditions, "DisruptionTarget")
-    unscheduled = next(
-        (each for each in status.conditions if each.type == "PodScheduled" and each.status == "False"), None
-    )
+    own = OwnContainers(job, pod)
+    end, phase = own.end, _phase(job, own)
     return Observation(
         name=job.metadata.name,
         driver=driver,
+        place=job.metadata.namespace,
+        identity=job.metadata.uid,
         pool=annotations.get(POOL, ""),
-        phase=_phase(job, pod),
-        created=job.metadata.creation_timestamp.timestamp() if job.metadata.creation_timestamp else 0.0,
-        ended=ended.last_transition_time.timestamp() if ended and ended.last_transition_time else None,
+        phase=phase,
+        created=_created(job),
+        ended=_ended(job, end),
         report=_report(annotations.get(REPORT)),
         fingerprint=annotations.get(FINGERPRINT, ""),
         cancelled=job.cancelled,
         cancellation=_report(annotations.get(CANCELLED)),
-        reported=REPORTED in annotations,
-        timed_out=bool(ended and ended.reason == "DeadlineExceeded"),
-        out_of_memory=any(end.reason == "OOMKilled" for end in _ends(status)),
-        disrupted=bool(disruption) or status.reason == "Evicted",
-        image_error=_waiting_reason(waiting, _IMAGE_REASONS),
-        configuration_error=_waiting_reason(waiting, _CONFIGURATION_REASONS),
-        unschedulable=unscheduled.message if unscheduled and unscheduled.reason == "Unschedulable" else "",
-        init_exit=_exit(status.init_container_statuses),
-        main_exit=_exit(status.container_statuses),
-        message=_message(ended, disruption, status),
+        reported=is_reported(job),
+        published=_published(job),
+        ended_as=job.ended_as,
+        lingers=end is not None and own.others_run and _is_let_run(job, own),
+        **_wait(job, own, phase, clock_ahead),
+        **_refusal(job, own),
+        **_failure(job, own, phase),
     )
 
 
-def latest_pod(known: PodObject | None, other: PodObject) -> PodObject:
-    """The later of two pods of one Job. The earlier one was disrupted and replaced."""
-    if known is None:
-        return other
-    return max(
-        known, other, key=lambda pod: (pod.metadata.creation_timestamp is not None, pod.metadata.creation_timestamp)
-    )
+def is_reported(job: JobObject) -> bool:
+    """Whether nothing is to be published of this job any more. Release 0.1 wrote only the annotation."""
+    labels = job.metadata.labels or {}
+    return REPORTED in labels or SET_ASIDE in labels or REPORTED in job.metadata.annotations
 
 
-def _phase(job: JobObject, pod: PodObject | None) -> Phase:
-    if true_condition(job.status.conditions, "Complete"):
-        return "failed" if job.cancelled else "succeeded"
+def _published(job: JobObject) -> str:
+    """The reason of the end that atlas has accepted. A cancel that came later moved it to an annotation of its own."""
+    annotations = job.metadata.annotations
+    return annotations.get(PUBLISHED, "" if job.cancelled else annotations.get(REPORTED, ""))
+
+
+def _phase(job: JobObject, own: OwnContainers) -> Phase:
+    if own.end:
+        return "failed" if own.end.state.exit_code else "succeeded"
     if job.ended:
-        return "failed"
-    started = (
-        any(
-            each.state.running is not None or each.state.terminated
-            for each in (*pod.status.init_container_statuses, *pod.status.container_statuses)
-        )
-        if pod
-        else False
-    )
-    return "running" if started else "waiting"
+        return "succeeded" if job.completed else "failed"
+    return "running" if not job.spec.suspend and own.goes_on else "waiting"
 
 
-def _waiting(status: PodStatus) -> list[Waiting]:
-    statuses = (*status.init_container_statuses, *status.container_statuses)
-    return [each.state.waiting for each in statuses if each.state.waiting]
+def _is_let_run(job: JobObject, own: OwnContainers) -> bool:
+    """Whether nobody ends the pod yet."""
+    ending = job.ended or job.ended_as or job.cancelled or (own.pod and own.pod.deleted_at)
+    return not ending
 
 
-def _waiting_reason(waiting: list[Waiting], reasons: frozenset[str]) -> str:
-    return next((f"{each.reason}: {each.message}" for each in waiting if each.reason in reasons), "")
+def _created(job: JobObject) -> float:
+    return job.metadata.creation_timestamp.timestamp() if job.metadata.creation_timestamp else 0.0
 
 
-def _ends(status: PodStatus) -> list[Terminated]:
-    statuses = (*status.init_container_statuses, *status.container_statuses)
-    return [each.state.terminated for each in statuses if each.state.terminated]
+def _ended(job: JobObject, end: ContainerEnd | None) -> float | None:
+    """The time of the container's end, else of the Job's."""
+    at = end.state.finished_at if end else None
+    at = at or (job.ended.last_transition_time if job.ended else None)
+    return at.timestamp() if at else None
 
 
-def _exit(statuses: tuple[ContainerStatus, ...]) -> int | None:
-    return next((each.state.terminated.exit_code for each in statuses if each.state.terminated), None)
+def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) -> dict[str, Any]:
+    """Since when it waits for its first container, who holds it, and why no node takes it."""
+    scheduled = next((each for each in own.status.conditions if each.type == "PodScheduled"), Condition(type=""))
+    pending = scheduled.status == "False"
+    facts = {"unschedulable": scheduled.message if pending and scheduled.reason == "Unschedulable" else ""}
+    if phase != "waiting" or (own.started and not job.spec.suspend):
+        return facts
+    held = ""
+    if job.spec.suspend:
+        queue = (job.metadata.labels or {}).get(QUEUE, "")
+        held = f"queue {queue}" if queue else "the suspension of its Job"
+    elif pending and scheduled.reason == "SchedulingGated":
+        held = "its pod's schedulingGates"
+    return {**facts, "held": held, "queued_since": _queued_since(job, own) - clock_ahead}
 
 
-def _message(ended: Condition | None, disruption: Condition | None, status: PodStatus) -> str:
-    texts = [ended.message if ended else "", disruption.message if disruption else "", status.message]
-    texts += [end.message for end in _ends(status)]
+def _queued_since(job: JobObject, own: OwnContainers) -> float:
+    """Its creation, or when a queue last suspended or resumed it, or when its disrupted pod was replaced."""
+    suspension = next((each for each in job.status.conditions if each.type == "Suspended"), None)
+    pod = own.pod.metadata.creation_timestamp if own.pod else None
+    later = (suspension.last_transition_time if suspension else None, pod)
+    return max((_created(job), *(each.timestamp() for each in later if each)))
+
+
+def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:
+    """Why a container cannot start, from its reason alone."""
+    end = own.end
+    if end and end.state.reason in START_ERRORS:
+        return {"configuration_error": f"{end.container}: {end.state.reason}: {end.state.message}"}
+    if (status := own.waiting) is None or (waiting := status.state.waiting) is None:
+        return {}
+    said = f"{status.name}: {waiting.reason}: {waiting.message}"
+    if waiting.reason in IMAGE_REASONS:
+        return {"image_error": said, "registry_error": may_pass(waiting.reason, waiting.message)}
+    if waiting.message == f'secret "{job.metadata.annotations.get(SECRET)}" not found':
+        return {"incomplete": True}
+    return {"configuration_error": said}
+
+
+def _failure(job: JobObject, own: OwnContainers, phase: Phase) -> dict[str, Any]:
+    """Why it failed, or how it came to its end. While it goes on, only what cannot be undone."""
+    if phase not in ("succeeded", "failed"):
+        return {"init_exit": own.init_exit if own.init_exit == 0 else None}
+    exits = {"init_exit": own.init_exit, "main_exit": own.main_exit}
+    if phase == "succeeded":
+        return exits
+    return {
+        **exits,
+        "timed_out": _is_timed_out(job, own),
+        "disrupted": bool(_disruption(job, own)),
+        "disk_exhausted": own.disk_exhausted,
+        "out_of_memory": own.end is not None and own.end.state.reason == "OOMKilled",
+        "container": own.end.container if own.end else own.last_started,
+        "signal": own.end.signal if own.end else 0,
+        "message": _message(job, own),
+    }
+
+
+def _is_timed_out(job: JobObject, own: OwnContainers) -> bool:
+    """Whether its deadline ended it. What had failed by itself had only left something running until then."""
+    return own.end is None and job.ended is not None and job.ended.reason == _DEADLINE
+
+
+def _disruption(job: JobObject, own: OwnContainers) -> str:
+    """How the cluster, or somebody, took the pod away; empty if that did not end the run."""
+    if own.end or own.disk_exhausted or not job.ended:
+        return ""
+    if own.taken_away:
+        return "its node ended or rejected its pod"
+    if job.ended.reason == _DEADLINE or job.cancelled or job.ended_as:
+        return ""
+    if own.placeholder:
+        return "its node lost its container"
+    if own.pod is None:
+        return "its pod was deleted" if job.ended.reason in _POD_FAILED else ""
+    return "its pod was deleted" if own.pod.deleted_at else ""
+
+
+def _message(job: JobObject, own: OwnContainers) -> str:
+    """What the cluster says about the end: evidence for a person."""
+    disruption = true_condition(own.status.conditions, "DisruptionTarget")
+    ends = [each.state.terminated for each in own.statuses if each.state.terminated]
+    texts = [
+        job.ended.message if job.ended else "",
+        _disruption(job, own),
+        disruption.message if disruption else "",
+        f"{own.status.reason}: {own.status.message}" if own.status.reason else own.status.message,
+        *(end.message for end in ends),
+    ]
     return "\n".join(dict.fromkeys(text for text in texts if text))
 
 

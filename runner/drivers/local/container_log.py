@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 LOG_LIMIT, LOG_HEAD, LOG_TAIL = 16 << 20, 4 << 20, 4 << 20
 """Bytes. A log that exceeds the limit is cut down to its head and its tail. Output goes on being appended."""
 
+LINE_LIMIT = 64 << 10
+"""Bytes. A log is cut between two lines, unless a line is longer than this: half a secret would not be recognized by
+whatever masks the evidence later."""
+
 SHORTEST, SHORTEST_PART = 4, 8
 """Characters that a secret, or a line or password in a secret, must have to be masked in logs. Masking shorter ones
 would hide much of the log, and the gaps would reveal the secret."""
@@ -27,6 +31,7 @@ class ContainerLog:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         self._size = 0
         self._received = 0
+        self._head = 0
         self._secrets = secret_patterns(secrets)
         self._pattern = re.compile(b"|".join(map(re.escape, self._secrets)) or rb"(?!)")
         self._held_back = b""
@@ -68,10 +73,14 @@ class ContainerLog:
                 self._shorten()
 
     def _shorten(self) -> None:
+        if not self._head:
+            end = os.pread(self._file, min(LINE_LIMIT, LOG_HEAD), max(0, LOG_HEAD - LINE_LIMIT))
+            self._head = LOG_HEAD - len(end) + (end.rfind(b"\n") + 1 or len(end))
         tail = os.pread(self._file, LOG_TAIL, self._size - LOG_TAIL)
-        note = b"\n[%d bytes were left out here]\n" % (self._received - LOG_HEAD - len(tail))
-        os.ftruncate(self._file, LOG_HEAD)
-        self._size = LOG_HEAD + os.write(self._file, note + tail)
+        tail = tail[tail.find(b"\n", 0, LINE_LIMIT) + 1 :]
+        note = b"\n[%d bytes were left out here]\n" % (self._received - self._head - len(tail))
+        os.ftruncate(self._file, self._head)
+        self._size = self._head + os.write(self._file, note + tail)
 
 
 def secret_patterns(secrets: Iterable[str]) -> list[bytes]:

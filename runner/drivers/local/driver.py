@@ -2,7 +2,8 @@
 
     submit ──▶ a directory for each job ──▶ shim ──▶ keeper ──▶ program
                         ▲                     │
-    cancel, list, reconcile ◀────────────── end.json     (files, locks: write the disk; record: reads it)
+    cancel, end, mark (decisions)             │          (files, locks: write the disk; record: reads it)
+    list, sources, reconcile ◀───────────── end.json     (listing: remembers what was read)
 
 The configuration maps an image to a command of this host; a volume is a directory. Programs run as the driver's user.
 They are isolated neither from the host nor from each other, and limits on CPU and memory are not enforced.
@@ -16,14 +17,20 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
 from runner.config.drivers import LocalImage
-from runner.drivers.driver import Retention
+from runner.drivers.claiming import Elsewhere, Place, settled_elsewhere
+from runner.drivers.claims import answer
+from runner.drivers.driver import Driver, Retention, Source
+from runner.drivers.list_source import ListSource
 from runner.drivers.local import files, locks, programs, record
+from runner.drivers.local.decisions import Decisions
+from runner.drivers.local.listing import JobListing
+from runner.drivers.local.place import LocalPlace
 from runner.drivers.local.reconciler import Reconciler
 from runner.drivers.local.record import EndFile, JobFile, Records, StoredJob, VerdictFile, is_name
 from runner.drivers.local.shims import Shims, environment
@@ -37,6 +44,9 @@ log = logging.getLogger("orchestrator.local")
 
 TAIL_LINES, TAIL_BYTES = 50, 4096
 """How much of a failed container's log becomes evidence: at most so many lines, and characters."""
+
+LIST_SECONDS = 0.25
+"""Seconds between two lists of the tracker."""
 
 PAUSE = 0.005
 """Seconds until the next read of a job that another process is creating."""
@@ -67,7 +77,11 @@ class LocalDriver:
         self._python = python
         self._records = Records(self._directory)
         self._shims = Shims(self._directory, parallelism, python)
-        self._reconciler = Reconciler(self._directory, self._records, self._shims, clock)
+        self._decisions = Decisions(self._records, clock)
+        self._listing = JobListing(self._directory, self._records, self._observe, clock)
+        self._reconciler = Reconciler(self._directory, self._records, self._listing, self._shims, clock)
+        self._place = LocalPlace(self._directory, self._find)
+        self._engines: list[Sequence[Place]] = []
 
     def __repr__(self) -> str:
         return f"LocalDriver({self._directory!r}, parallelism={self._parallelism})"
@@ -83,9 +97,10 @@ class LocalDriver:
                 deadline.check(f"creating {job.name}")
                 if stored := self._records.read(job.name):
                     return self._repeat(stored, job)
-                if self._make(job):
-                    self._shims.start()
-                    return "created"
+                if state := self._make(job, deadline):
+                    if state == "created":
+                        self._shims.start()
+                    return state
                 self._clock.sleep(PAUSE)  # another process is creating it
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
@@ -100,29 +115,71 @@ class LocalDriver:
                 deadline.check(f"cancelling {name}")
                 stored = self._records.read(name)
                 if stored and (stored.job.containers or tombstone):
-                    return self._stop(cancellation)
-                if not tombstone:
+                    if state := self._decisions.cancel(cancellation):
+                        return state
+                elif not tombstone:
                     return None
-                if self._write_tombstone(cancellation):
+                elif self._write_tombstone(cancellation):
                     return "cancelled"
 
     def list(self) -> Sequence[Observation]:
         """See Driver.list. A directory that is no job is logged once and ignored."""
         with self._errors("listing the jobs"):
             stored_jobs = [stored for name in self._records.names() if (stored := self._records.readable(name))]
-            return [record.observation(stored, self.name, self._evidence(stored)) for stored in stored_jobs]
+            return [self._observe(stored) for stored in stored_jobs]
+
+    def sources(self) -> Sequence[Source]:
+        """See Driver.sources."""
+        return [ListSource(self, LIST_SECONDS, listed=self._pending)]
+
+    def _pending(self) -> Sequence[Observation]:
+        with self._errors("listing the jobs that are not reported"):
+            return [each.seen for each in self._listing.pending()]
+
+    def places(self) -> Sequence[Place]:
+        """See Driver.places."""
+        return [self._place]
+
+    def join(self, engines: Sequence[Driver]) -> None:
+        """See Driver.join."""
+        self._engines = [engine.places() for engine in engines]
+
+    def find(self, seen: Observation) -> Observation | None:
+        """See Driver.find."""
+        return self._find(seen.name)
+
+    def _find(self, name: str) -> Observation | None:
+        with self._errors(f"reading {name}"):
+            stored = self._records.read(name) if is_name(name) else None
+            return self._observe(stored) if stored else None
+
+    def explain(self, seen: Observation) -> Observation:
+        """See Driver.explain. There are no events."""
+        return seen
+
+    def end(self, seen: Observation, outcome: Outcome) -> bool:
+        """See Driver.end. A job that has ended or was cancelled keeps its end."""
+        with self._errors(f"ending {seen.name}"):
+            return self._decisions.end(seen, outcome)
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile."""
         with self._errors("reconciling the jobs"):
             return self._reconciler.run(expired)
 
-    def mark_reported(self, name: str, outcome: Outcome) -> None:
-        """See Driver.mark_reported. A later mark changes nothing."""
-        with self._errors(f"marking {name} as reported"), suppress(FileNotFoundError):
-            if is_name(name) and self._records.read(name):
-                report = {"at": self._clock.wall(), "outcome": msgspec.to_builtins(outcome)}
-                files.write_once(self._records.path(name, files.REPORTED), report)
+    def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+        """See Driver.mark_reported."""
+        with self._errors(f"marking {seen.name} as reported"):
+            return self._decisions.mark(seen, outcome, set_aside=False)
+
+    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
+        """See Driver.set_aside."""
+        with self._errors(f"setting {seen.name} aside"):
+            return self._decisions.mark(seen, outcome, set_aside=True)
+
+    def election(self) -> Path:
+        """See Driver.election."""
+        return Path(self._directory, files.TRACKER)
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
@@ -151,23 +208,27 @@ class LocalDriver:
 
     def _repeat(self, stored: StoredJob, job: JobSpec) -> State:
         """The state that a repeated submit gives."""
-        if stored.cancellation:
+        if stored.cancellation and not stored.late:
             return "cancelled"
-        if stored.job.fingerprint != job.fingerprint:
+        if not job.same_task(stored.job.fingerprint):
             raise Conflict(f"{job.name} exists and was made from a different request; a new run needs a new run_id")
         if stored.phase == "waiting":
             self._shims.restart([stored.job])
         return "exists"
 
-    def _make(self, job: JobSpec) -> bool:
-        """Create the job. False if another process is creating it, or has created it."""
+    def _make(self, job: JobSpec, deadline: Deadline) -> State | None:
+        """Create the job, unless another engine has it. None if another process is creating it, or has created it."""
         files.prepare(self._directory)
         making = self._records.path(files.MAKING, job.name)
         with locks.locked(making, make=True) as alone:
             if not alone or self._records.read(job.name):
-                return False
+                return None
             try:
-                return self._write(job)
+                elsewhere = Elsewhere([], self._engines)
+                found = settled_elsewhere(self._place, job.name, elsewhere, deadline) if self._engines else None
+                if found:
+                    return answer(found, job)
+                return "created" if self._write(job) else None
             finally:
                 files.unlink(making)
 
@@ -177,6 +238,7 @@ class LocalDriver:
         stamp = files.timestamps(self._clock.wall())
         file = JobFile(
             name=job.name,
+            nonce=files.token(),
             pool=job.pool,
             fingerprint=job.fingerprint,
             labels=job.labels,
@@ -194,7 +256,8 @@ class LocalDriver:
         """Create a job that has ended: cancelled before it was submitted. False if a submit was faster."""
         files.prepare(self._directory)
         stamp = files.timestamps(self._clock.wall())
-        file = JobFile(name=cancellation.name, labels=cancellation.labels, queue_seconds=0, **stamp)
+        nonce = files.token()
+        file = JobFile(name=cancellation.name, nonce=nonce, labels=cancellation.labels, queue_seconds=0, **stamp)
         end = EndFile(phase="failed", ended=file.created, message="cancelled before it was submitted")
         verdict = VerdictFile(cancellation.report)
         return self._put(cancellation.name, {files.JOB: file, files.VERDICT: verdict, files.END: end})
@@ -206,18 +269,8 @@ class LocalDriver:
             raise Unavailable(f"{self._records.path(name)} exists and is no job; move it away")
         return made
 
-    def _stop(self, cancellation: Cancellation) -> State:
-        """Cancel a job that exists. Its shim reads verdict.json and ends it; without a shim it is ended here."""
-        path = self._records.path(cancellation.name)
-        with locks.locked(os.path.join(path, files.LOCK)) as idle:
-            if idle:
-                files.end_if_over(path, self._clock.wall())
-            verdict = msgspec.to_builtins(VerdictFile(cancellation.report))
-            files.write_once(os.path.join(path, files.VERDICT), verdict)
-            if idle:
-                files.end_if_over(path, self._clock.wall())
-        stored = self._records.read(cancellation.name)
-        return "cancelled" if stored is None or stored.cancellation else "exists"
+    def _observe(self, stored: StoredJob) -> Observation:
+        return record.observation(stored, self.name, self._evidence(stored))
 
     def _evidence(self, stored: StoredJob) -> str:
         """The last lines of a failed job's log."""

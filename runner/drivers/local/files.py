@@ -4,13 +4,17 @@
                /.queue/{created}.{name}    empty file: this job may be waiting
                /.making/{name}             flock: the holder creates that job; no other process resolves its secrets
                /.new-…, .gone-…            a job that is being created, or removed
+               /.late                      touched when a job is cancelled that had ended
+               /.tracker                   flock: held by the active tracker
                /{name}/lock                flock: a process runs, ends or removes this job
                       /job.json            what to run and what to report; never changes
                       /secrets.json        the secrets' values, until the job has begun or ended
                       /begun.json          written before the first container is started
-                      /verdict.json        written once: the report of the cancellation that ended the job, or null
+                      /verdict.json        written once: the cancellation or the limit that ended the job, or neither
                       /end.json            how it ended
-                      /reported.json       atlas has accepted the result
+                      /reported.json       atlas has accepted the result, or the result was set aside
+                      /cancelled.json      written once: a cancellation that came after the end
+                      /confirmed.json      as reported.json, for that cancellation
                       /init.log, main.log  what the containers printed, without secrets
                       /root/               the containers' file system, until the end
 
@@ -42,9 +46,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 SLOTS, QUEUE, MAKING = ".slots", ".queue", ".making"
-NEW, GONE = ".new-", ".gone-"
+NEW, GONE, LATE, TRACKER = ".new-", ".gone-", ".late", ".tracker"
 LOCK, JOB, SECRETS, BEGUN = "lock", "job.json", "secrets.json", "begun.json"
 VERDICT, END, REPORTED, ROOT = "verdict.json", "end.json", "reported.json", "root"
+CANCELLED, CONFIRMED = "cancelled.json", "confirmed.json"
 
 
 def prepare(directory: str) -> None:
@@ -58,7 +63,7 @@ def prepare(directory: str) -> None:
 
 def probe(directory: str) -> None:
     """Raises OSError unless a job can be created here."""
-    temporary = os.path.join(directory, f"{NEW}{_token()}")
+    temporary = os.path.join(directory, f"{NEW}{token()}")
     _mkdir(temporary)
     try:
         write_once(os.path.join(temporary, VERDICT), None)
@@ -70,7 +75,7 @@ def probe(directory: str) -> None:
 
 def make(directory: str, name: str, files: Mapping[str, bytes]) -> bool:
     """Create a job's directory with these files, atomically and durably. False if the name is taken."""
-    temporary = os.path.join(directory, f"{NEW}{name}-{_token()}")
+    temporary = os.path.join(directory, f"{NEW}{name}-{token()}")
     _mkdir(temporary)
     try:
         for file, content in files.items():
@@ -105,7 +110,7 @@ def remove(path: str) -> None:
                 os.unlink(entry.path)
                 continue
             os.chmod(entry.path, 0o700)  # renaming a directory needs write permission for it
-            directories.append(os.path.join(path, _token()))
+            directories.append(os.path.join(path, token()))
             os.rename(entry.path, directories[-1])
     for directory in reversed(directories):
         os.rmdir(directory)
@@ -113,7 +118,7 @@ def remove(path: str) -> None:
 
 def remove_job(directory: str, name: str) -> None:
     """Remove a job whose lock is held. The name is free at once; raises OSError if the files cannot be removed."""
-    renamed = os.path.join(directory, f"{GONE}{name}-{_token()}")
+    renamed = os.path.join(directory, f"{GONE}{name}-{token()}")
     os.rename(os.path.join(directory, name), renamed)
     remove(renamed)
 
@@ -151,7 +156,7 @@ def read(path: str) -> Any:
 
 def write(path: str, content: Any) -> None:
     """Replace a file by this JSON, atomically and durably."""
-    temporary = f"{path}.{_token()}"
+    temporary = f"{path}.{token()}"
     _put(temporary, json.dumps(content).encode())
     os.rename(temporary, path)
     _sync(os.path.dirname(path))
@@ -159,7 +164,7 @@ def write(path: str, content: Any) -> None:
 
 def write_once(path: str, content: Any) -> bool:
     """Create a file with this JSON, atomically and durably. False if it exists: the first writer decides."""
-    temporary = f"{path}.{_token()}"
+    temporary = f"{path}.{token()}"
     _put(temporary, json.dumps(content).encode())
     try:
         os.link(temporary, path)
@@ -191,11 +196,6 @@ def queued(directory: str) -> list[str]:
     return sorted(os.listdir(os.path.join(directory, QUEUE)))
 
 
-def dequeue(directory: str, entry: str) -> None:
-    """Remove the entry of a job that no longer waits."""
-    unlink(os.path.join(directory, QUEUE, entry))
-
-
 def name_of(entry: str) -> str:
     """The name of the job of a queue entry."""
     return entry.partition(".")[2]
@@ -210,16 +210,16 @@ def is_waiting(path: str) -> bool:
 def end_if_over(path: str, now: float) -> bool:
     """Write the end of a job that is over but has no end.json. Its lock is held; `now` is in seconds since the epoch.
 
-    A job is over if its shim died, if it was cancelled while it waited, or if it waited too long. True if the job has
-    ended, for any reason.
+    A job is over if its shim died, if it was cancelled or ended while it waited, or if it waited too long. True if the
+    job has ended, for any reason.
     """
     if os.path.exists(os.path.join(path, END)):
         remove_working_tree(path)
         return True
     if os.path.exists(os.path.join(path, BEGUN)):
         end(path, now, disrupted=True, message="the process that ran the job was killed, or the host went down")
-    elif os.path.exists(os.path.join(path, VERDICT)):
-        end(path, now, message="cancelled before it began")
+    elif verdict := read(os.path.join(path, VERDICT)):
+        end(path, now, message="cancelled before it began" if verdict["cancellation"] else "ended before it began")
     elif waited_too_long(job := read(os.path.join(path, JOB))):
         end(path, now, unschedulable=f"no slot became free within {job['queue_seconds']} s; raise local.parallelism")
     else:
@@ -272,7 +272,8 @@ def _boot() -> str:
         return file.read().strip()
 
 
-def _token() -> str:
+def token() -> str:
+    """A random name, for temporary files and for the nonce of a job."""
     return os.urandom(8).hex()
 
 

@@ -32,6 +32,21 @@ def lock(path: str, *, make: bool = False) -> int | None:
     return None
 
 
+def is_locked(path: str) -> bool:
+    """Whether another process, or another part of this one, holds the lock."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that two that ask do not see each other
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 @contextmanager
 def locked(path: str, *, make: bool = False) -> Iterator[bool]:
     """Hold a file's lock, if it is free. Gives whether it is held."""

@@ -9,6 +9,7 @@ import msgspec
 
 from runner.drivers.driver import Retention
 from runner.drivers.local import files, locks
+from runner.drivers.local.listing import JobListing
 from runner.drivers.local.record import Records, StoredJob, is_due
 from runner.drivers.local.shims import Shims
 from runner.runtime.clock import Clock
@@ -23,33 +24,40 @@ suspended for longer fails, and its request is repeated."""
 class Reconciler:
     """The jobs of one directory. Any number of processes may run it at once: every step holds a lock."""
 
-    def __init__(self, directory: str, records: Records, shims: Shims, clock: Clock) -> None:
+    def __init__(self, directory: str, records: Records, listing: JobListing, shims: Shims, clock: Clock) -> None:
         self._directory = directory
         self._records = records
+        self._listing = listing
         self._shims = shims
         self._clock = clock
 
     def run(self, expired: Retention | None) -> int:
-        """See Driver.reconcile."""
-        names = self._records.names()
-        stored_jobs = [stored for name in names if (stored := self._end_if_over(name))]
+        """See Driver.reconcile. With `expired`, also the reported jobs are read."""
+        pending = [each.stored for each in self._listing.pending()]
+        stored_jobs = [ended for stored in (self._all(expired) if expired else pending) if (ended := self._end(stored))]
         self._shims.restart([stored.job for stored in stored_jobs if stored.phase == "waiting"])
         if expired is None or not os.path.isdir(self._directory):
             return 0
         self._remove_leftovers()
         return sum(self._remove(stored.job.name, expired) for stored in stored_jobs if self._is_due(stored, expired))
 
-    def _end_if_over(self, name: str) -> StoredJob | None:
-        """Write the job's end if it is over and has none. Gives the job, or None for a directory that is no job."""
-        stored = self._records.readable(name)
-        if stored and self._may_have_ended(stored):
+    def _all(self, expired: Retention) -> list[StoredJob]:
+        """Every job with something to do: less those that were reported lately."""
+        now, names = self._clock.wall(), self._records.names()
+        wanted = [name for name in names if not self._listing.is_kept(name, now, expired)]
+        return [stored for name in wanted if (stored := self._records.readable(name))]
+
+    def _end(self, stored: StoredJob) -> StoredJob | None:
+        """Write the job's end if it is over and has none. Gives the job, or None if it has gone."""
+        if self._may_have_ended(stored):
+            name = stored.job.name
             try:
                 with locks.locked(self._records.path(name, files.LOCK)) as idle:
                     if idle:
                         files.end_if_over(self._records.path(name), self._clock.wall())
             except OSError as error:
                 log.warning("%s may have ended, but its end cannot be written: %s; trying again later", name, error)
-            stored = self._records.readable(name)
+            return self._records.readable(name)
         return stored
 
     def _may_have_ended(self, stored: StoredJob) -> bool:
@@ -59,7 +67,7 @@ class Reconciler:
         return stored.begun or stored.verdict is not None or files.waited_too_long(msgspec.structs.asdict(stored.job))
 
     def _is_due(self, stored: StoredJob, expired: Retention) -> bool:
-        return is_due(stored, self._clock.wall(), expired.reported, expired.orphaned)
+        return is_due(stored, self._clock.wall(), expired)
 
     def _remove(self, name: str, expired: Retention) -> bool:
         """Remove a job unless another process uses it. It is read again under its lock, where it cannot change."""
@@ -67,6 +75,7 @@ class Reconciler:
             with locks.locked(self._records.path(name, files.LOCK)) as idle:
                 stored = self._records.read(name) if idle else None
                 if stored and self._is_due(stored, expired):
+                    self._listing.forget(name)
                     files.remove_job(self._directory, name)
                     return True
         except OSError as error:

@@ -6,18 +6,21 @@ import errno
 import logging
 import os
 import re
+import signal
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 from io import BytesIO
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
+from runner.drivers.driver import SET_ASIDE_SECONDS, Retention
 from runner.drivers.local import files
 from runner.drivers.local.programs import Program
 from runner.jobs import Report, Value
-from runner.observation import Observation, Phase
+from runner.observation import Observation, Outcome, Phase
+from runner.outcomes import classify
 from runner.runtime.logs import mask
 
 log = logging.getLogger("orchestrator.local")
@@ -37,6 +40,8 @@ class JobFile(Value, frozen=True, kw_only=True):
     boot: str
     monotonic: float
     queue_seconds: int
+    nonce: str = ""
+    """Distinguishes jobs that have one name. Release 0.1 did not write it."""
     pool: str = ""
     fingerprint: str = ""
     labels: Mapping[str, str] = {}
@@ -44,11 +49,18 @@ class JobFile(Value, frozen=True, kw_only=True):
     directories: tuple[str, ...] = ()
     containers: tuple[Program, ...] = ()
 
+    @property
+    def identity(self) -> str:
+        """See Observation.identity."""
+        return self.nonce or f"{self.created:.6f}"
 
-class VerdictFile(Value, frozen=True):
-    """`verdict.json`: the report of the cancellation that ended the job, or None if it ended otherwise."""
+
+class VerdictFile(Value, frozen=True, omit_defaults=True):
+    """`verdict.json`: why the job ends. Without either it ended by itself. `cancelled.json` has the same shape."""
 
     cancellation: Report | None
+    outcome: Outcome | None = None
+    """What Driver.end stored."""
 
 
 class EndFile(Value, frozen=True):
@@ -63,14 +75,18 @@ class EndFile(Value, frozen=True):
     disrupted: bool = False
     unschedulable: str = ""
     configuration_error: str = ""
+    container: str = ""
     message: str = ""
 
 
 class ReportedFile(Value, frozen=True):
-    """`reported.json`, less the outcome, which is not read."""
+    """`reported.json` and `confirmed.json`."""
 
     at: float
     """Seconds since the epoch."""
+    outcome: Outcome | None = None
+    set_aside: bool = False
+    """Atlas has refused it for good."""
 
 
 class StoredJob(Value, frozen=True):
@@ -81,21 +97,36 @@ class StoredJob(Value, frozen=True):
     end: EndFile | None
     verdict: VerdictFile | None
     reported: ReportedFile | None
+    late: VerdictFile | None = None
+    """A cancellation that came after the end."""
+    confirmed: ReportedFile | None = None
 
     @property
     def phase(self) -> Phase:
-        """A cancelled job has failed even if its program succeeded: the cancellation was decided first."""
+        """A job that was stopped has failed even if its program succeeded: that was decided first."""
         if self.end:
-            return "failed" if self.cancellation else self.end.phase
+            return "failed" if self.verdict and (self.verdict.cancellation or self.verdict.outcome) else self.end.phase
         return "running" if self.begun else "waiting"
 
     @property
     def cancellation(self) -> Report | None:
         """The report of the job's cancellation, or None if it was not cancelled."""
-        return self.verdict.cancellation if self.verdict else None
+        first = self.verdict.cancellation if self.verdict else None
+        return first or (self.late.cancellation if self.late else None)
+
+    @property
+    def marked(self) -> ReportedFile | None:
+        """The mark that atlas has everything, or None if something is pending."""
+        return self.confirmed if self.late else self.reported
+
+    @property
+    def published(self) -> str:
+        """See Observation.published."""
+        known = self.reported.outcome if self.reported and not self.reported.set_aside else None
+        return known.reason if known else ""
 
     def __repr__(self) -> str:
-        words = (self.phase, "cancelled" if self.cancellation else "", "reported" if self.reported else "")
+        words = (self.phase, "cancelled" if self.cancellation else "", "reported" if self.marked else "")
         return f"StoredJob({self.job.name!r}, {', '.join(word for word in words if word)})"
 
 
@@ -120,25 +151,28 @@ class Records:
         except FileNotFoundError:
             return []
 
-    def read(self, name: str) -> StoredJob | None:
-        """The job, or None if there is none.
+    def read(self, name: str, path: str = "") -> StoredJob | None:
+        """The job, or None if there is none. `path` is its directory, if that may not have its name any more.
 
         The end is read before the files that are written before it, so it is never seen without them. The check at the
         end rules out that a file was missing only because the job was being removed.
         """
-        job = self._load(name, files.JOB, JobFile)
+        path = path or self.path(name)
+        job = _load(path, files.JOB, JobFile)
         if job is None:
             return None
         if job.name != name:
             raise msgspec.ValidationError(f"it is a copy of {job.name}")
         stored = StoredJob(
             job=job,
-            end=self._load(name, files.END, EndFile),
-            begun=os.path.exists(self.path(name, files.BEGUN)),
-            verdict=self._load(name, files.VERDICT, VerdictFile),
-            reported=self._load(name, files.REPORTED, ReportedFile),
+            end=_load(path, files.END, EndFile),
+            begun=os.path.exists(os.path.join(path, files.BEGUN)),
+            verdict=_load(path, files.VERDICT, VerdictFile),
+            confirmed=_load(path, files.CONFIRMED, ReportedFile),
+            late=_load(path, files.CANCELLED, VerdictFile),
+            reported=_load(path, files.REPORTED, ReportedFile),
         )
-        return stored if os.path.exists(self.path(name, files.JOB)) else None
+        return stored if os.path.exists(os.path.join(path, files.JOB)) else None
 
     def readable(self, name: str) -> StoredJob | None:
         """The job, or None for a directory that is no job; that is logged once.
@@ -167,13 +201,6 @@ class Records:
                 return mask(_tail(self.path(name, f"{each}.log"), lines))
         return ""
 
-    def _load(self, name: str, file: str, kind: type[_File]) -> _File | None:
-        try:
-            with open(self.path(name, file), "rb") as content:
-                return msgspec.json.decode(content.read(), type=kind)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-
     def _warn_once(self, name: str, problem: object) -> None:
         if name not in self._logged:
             self._logged.add(name)
@@ -188,26 +215,61 @@ def is_name(name: str) -> bool:
 def observation(stored: StoredJob, driver: str, log_tail: str) -> Observation:
     """The job as an Observation, the type that all drivers share."""
     end = msgspec.structs.asdict(stored.end) if stored.end else {}
-    return Observation(
+    seen = Observation(
         name=stored.job.name,
         driver=driver,
         pool=stored.job.pool,
         created=stored.job.created,
+        identity=stored.job.identity,
         report=stored.job.report,
         fingerprint=stored.job.fingerprint,
+        reported=stored.marked is not None,
+        published=stored.published,
+        log_tail=log_tail,
+        **{**end, "phase": stored.phase, **_container(stored)},
+    )
+    ended_as = stored.verdict.outcome if stored.verdict else None
+    return msgspec.structs.replace(
+        seen,
         cancelled=stored.cancellation is not None,
         cancellation=stored.cancellation,
-        reported=stored.reported is not None,
-        log_tail=log_tail,
-        **{**end, "phase": stored.phase},
+        ended_as=ended_as or (classify(seen) if stored.late else None),
     )
 
 
-def is_due(stored: StoredJob, now: float, retention: float, orphan_age: float) -> bool:
-    """Whether an ended job is to be removed: `retention` seconds after its report, or `orphan_age` after its end."""
+def _container(stored: StoredJob) -> dict[str, Any]:
+    """The container that explains a failure, and the signal that killed it. Release 0.1 wrote only exit codes."""
+    end = stored.end
+    if end is None or stored.phase != "failed":
+        return {"container": ""}
+    role, code = ("init", end.init_exit) if end.main_exit is None else ("main", end.main_exit)
+    known = [each.name for each in stored.job.containers if each.role == role and code is not None]
+    return {"container": end.container or "".join(known), "signal": _signal(code)}
+
+
+def _signal(code: int | None) -> int:
+    """The signal in an exit code as a shell reports it, or 0."""
+    return code - 128 if code is not None and 128 < code <= 128 + signal.SIGRTMAX else 0
+
+
+def is_due(stored: StoredJob, now: float, expired: Retention) -> bool:
+    """Whether an ended job is to be removed: some time after its report, or long after an end without one."""
     if stored.end is None:
         return False
-    return now >= (stored.reported.at + retention if stored.reported else stored.end.ended + orphan_age)
+    return not is_kept(stored.marked, now, expired) if stored.marked else now >= stored.end.ended + expired.orphaned
+
+
+def is_kept(marked: ReportedFile, now: float, expired: Retention) -> bool:
+    """Whether a reported job is too young to be removed."""
+    return now < marked.at + (SET_ASIDE_SECONDS if marked.set_aside else expired.reported)
+
+
+def _load(path: str, file: str, kind: type[_File]) -> _File | None:
+    try:
+        with open(os.path.join(path, file), "rb") as content:
+            return msgspec.json.decode(content.read(), type=kind)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _tail(path: str, lines: int) -> str:

@@ -82,7 +82,7 @@ def _claim(directory: str) -> tuple[str, int] | None:
         if lock is None:
             continue  # another process holds it, or it is still being created
         begun = _begin(path)
-        files.dequeue(directory, entry)
+        files.unlink(os.path.join(directory, files.QUEUE, entry))
         if begun:
             return path, lock
         os.close(lock)
@@ -127,7 +127,7 @@ def _run_containers(path: str) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for program in job["containers"]:
         ended = _run_program(path, program, secrets)
-        facts |= {f"{program['role']}_exit": ended.code, **_explain(program, ended)}
+        facts |= {f"{program['role']}_exit": ended.code, **_explain(path, program, ended)}
         if ended.stopped or ended.code != 0:
             return facts
     return {**facts, "phase": "succeeded"}
@@ -156,11 +156,11 @@ def _text(text: Any, secrets: Mapping[str, str]) -> str:
     return str(text if isinstance(text, str) else secrets[text["name"]])
 
 
-def _explain(program: Mapping[str, Any], ended: container.Exit) -> dict[str, Any]:
+def _explain(path: str, program: Mapping[str, Any], ended: container.Exit) -> dict[str, Any]:
     """The fields of end.json that explain a container's end, beside the exit code. The most certain row comes first."""
     what = f"the {program['role']} container ({program['name']})"
     table: tuple[tuple[bool, dict[str, Any]], ...] = (
-        (ended.stopped == "cancelled", {"message": f"{what} was stopped by a cancellation"}),
+        (ended.stopped == "cancelled", {"message": f"{what} was stopped by {_decision(path)}"}),
         (ended.stopped != "", {"timed_out": True, "message": f"{what} ran longer than {program['seconds']} s"}),
         (ended.error != "", {"configuration_error": f"{what}: {ended.error}; correct local.images"}),
         (ended.code is None, {"disrupted": True, "message": f"the keeper of {what} was killed"}),
@@ -168,7 +168,14 @@ def _explain(program: Mapping[str, Any], ended: container.Exit) -> dict[str, Any
         (ended.code == 137, {"message": f"{what} was killed (SIGKILL), but not by the driver"}),
         (True, {}),
     )
-    return next(facts for holds, facts in table if holds)
+    explained = next(facts for holds, facts in table if holds)
+    return explained if ended.code == 0 and not ended.stopped else {"container": program["name"], **explained}
+
+
+def _decision(path: str) -> str:
+    """Why verdict.json stops the job."""
+    outcome = (files.read(os.path.join(path, files.VERDICT)) or {}).get("outcome")
+    return f"the tracker ({outcome['reason']})" if outcome else "a cancellation"
 
 
 def _log_error(path: str, error: Exception) -> None:

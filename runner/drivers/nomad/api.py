@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +29,7 @@ from runner.errors import Busy, Rejected, Unavailable
 from runner.runtime.clock import Clock, Deadline
 
 _NEXT_PAGE = "x-nomad-nexttoken"
+_INDEX = "x-nomad-index"
 
 _DENIED = re.compile(r"Permission denied$|ACL token (not found|expired)$")
 # Nomad returns 500 for any error of a handler. Only the message distinguishes requests that it will never accept.
@@ -43,6 +44,8 @@ class NomadResponse(msgspec.Struct, frozen=True):
     now: float
     retry_after: int | None = None
     next_page: str = ""
+    index: int = 0
+    """The index of the last change to what a list shows."""
 
     @property
     def ok(self) -> bool:
@@ -72,10 +75,11 @@ class NomadClient:
         self._settings = settings
         self._reading = threading.Lock()
         self._token: str | None = None
+        self._session = _Session(settings, http, clock)
         self._requester = _Requester(
             address=settings.address.rstrip("/"),
             region=settings.region or None,
-            session=_Session(settings, http, clock),
+            session=self._session,
         )
 
     def __repr__(self) -> str:
@@ -102,6 +106,24 @@ class NomadClient:
             # Most endpoints return the same error for an unknown token and for one that lacks a capability.
             raise Unavailable("Nomad does not know our token; renew nomad.tokenFile", retry_after=10)
         return response
+
+    def stream(
+        self,
+        path: str,
+        query: Sequence[tuple[str, str]],
+        deadline: Deadline,
+        received: Callable[[bytes], None],
+        *,
+        silence_seconds: float,
+    ) -> NomadResponse:
+        """GET a response that goes on. See HttpClient.stream. A name may occur several times in the query.
+
+        A token that Nomad does not know, or that lacks the capability, gets a response without a line.
+        """
+        region = [("region", self._settings.region)] if self._settings.region else []
+        token = self._token if self._token is not None else self._read_token(None)
+        url = f"/v1/{path}?{urlencode([*query, *region])}"
+        return self._session.stream(url, token, deadline, received, silence_seconds)
 
     def _send(
         self, method: str, path: str, deadline: Deadline, body: Any, query: Mapping[str, str] | None, token: str
@@ -169,6 +191,15 @@ class _Session:
     def delete(self, **request: Any) -> NomadResponse:
         return self._send("DELETE", **request)
 
+    def stream(
+        self, path: str, token: str, deadline: Deadline, received: Callable[[bytes], None], silence_seconds: float
+    ) -> NomadResponse:
+        headers = [f"X-Nomad-Token: {token}"] if token else []
+        response = self._http.stream(
+            self._route, path, deadline, received, headers=headers, silence_seconds=silence_seconds
+        )
+        return NomadResponse(response.status, response.body, self._clock.wall(), response.retry_after)
+
     def _send(
         self,
         method: str,
@@ -188,10 +219,16 @@ class _Session:
             timeout,
             body=data,
             headers=["Content-Type: application/json", *given],
-            wanted=("date", _NEXT_PAGE) if method == "GET" else (),
+            wanted=("date", _NEXT_PAGE, _INDEX) if method == "GET" else (),
         )
-        next_page = response.headers.get(_NEXT_PAGE, "")
-        return NomadResponse(response.status, response.body, self._now(response), response.retry_after, next_page)
+        return NomadResponse(
+            response.status,
+            response.body,
+            self._now(response),
+            response.retry_after,
+            response.headers.get(_NEXT_PAGE, ""),
+            int(response.headers.get(_INDEX) or 0),
+        )
 
     def _now(self, response: HttpResponse) -> float:
         """The agent's clock. Times in jobs are from the servers' clocks, from which our clock may differ by minutes."""

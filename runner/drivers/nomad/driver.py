@@ -2,9 +2,11 @@
 
     submit    write the Variable (only if there is none) ──▶ register the job (only if there is none)
     cancel    remove the secrets from the Variable, or write one without secrets ──▶ stop the job, if there is one
+    end       remove the secrets and store the outcome ──▶ stop the job
     reported  remove the secrets; the Variable keeps the name until the retention is over
 
-Each operation starts with one check-and-set, which decides its outcome. A repeat of the operation, or `reconcile`,
+Each operation starts with one check-and-set, which decides its outcome. The nonce of the submit identifies a job: what
+was observed of one is never recorded for another of that name. A repeat of the operation, or `reconcile`,
 completes the rest. So a crash between two steps leaves one of two states:
 
 - a Variable without a job: a repeated submit registers the job; without a repeat the job is reported as deleted, after
@@ -18,35 +20,34 @@ If the result of a request is unknown (a reset, a timeout, a 5xx, no leader), th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
 
+import msgspec
+
 from runner.config.types import Config
-from runner.drivers.driver import Retention, each_of
+from runner.drivers.claiming import Elsewhere, Place
+from runner.drivers.driver import Driver, Retention, Source, each_of
 from runner.drivers.http.client import Unsettled
+from runner.drivers.nomad import closing
 from runner.drivers.nomad.api import NomadClient
-from runner.drivers.nomad.listing import LIST_SECONDS, Cache, NamespaceReader, container_log
+from runner.drivers.nomad.leader_variable import VariableLeaderStore
+from runner.drivers.nomad.listing import LIST_SECONDS, READ_SECONDS, Cache, NamespaceReader, container_log
 from runner.drivers.nomad.namespace import Namespace
-from runner.drivers.nomad.objects import JobStub
-from runner.drivers.nomad.reconciler import NamespaceReconciler, restored
-from runner.drivers.nomad.specification import namespace_of, specification
-from runner.drivers.nomad.variable import (
-    JobVariable,
-    check_size,
-    closed_items,
-    open_items,
-    with_cancellation,
-    with_outcome,
-)
-from runner.errors import Conflict, Rejected, Unavailable
+from runner.drivers.nomad.observation import shortage
+from runner.drivers.nomad.reconciler import NamespaceReconciler
+from runner.drivers.nomad.source import JobSource, PendingJobs
+from runner.drivers.nomad.specification import namespace_of
+from runner.drivers.nomad.submission import Submission, VariablePlace
+from runner.drivers.nomad.variable import closed_items, with_outcome
+from runner.drivers.nomad.variable_source import VariableSource
+from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
+from runner.outcomes import classify
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
-
-FRESH_SECONDS = 1.0
-"""The age of a Variable, in seconds, until which the submit that wrote it may still be registering the job."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 """Seconds before a step is repeated: doubled each time, with jitter (see Backoff)."""
@@ -70,6 +71,7 @@ class NomadDriver:
         pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
         names = dict.fromkeys(namespace_of(config, pool) for pool in pools or [config.default_pool])
         self._namespaces = [Namespace(self._agent, name) for name in names]
+        self._engines: list[Sequence[Place]] = []
         self._cache = Cache()
 
     def __repr__(self) -> str:
@@ -79,8 +81,19 @@ class NomadDriver:
         """See Driver.submit."""
         namespace = Namespace(self._agent, namespace_of(self._config, job.pool))
         nonce = self._random.randbytes(8).hex()
-        attempt = _Attempt(self._config, self._resolve_secrets, namespace, job, deadline, nonce)
-        return self._settled(attempt.step, deadline, f"creating {job.name}")
+        attempt = Submission(self._config, self._resolve_secrets, namespace, job, deadline, nonce)
+        if len(self._namespaces) == 1 and not self._engines:
+            return self._settled(attempt.step, deadline, f"creating {job.name}")
+        elsewhere = Elsewhere(self.places(), self._engines)
+        return self._settled(lambda: attempt.claim_step(elsewhere), deadline, f"creating {job.name}")
+
+    def places(self) -> Sequence[Place]:
+        """See Driver.places."""
+        return [VariablePlace(each) for each in self._namespaces]
+
+    def join(self, engines: Sequence[Driver]) -> None:
+        """See Driver.join."""
+        self._engines = [engine.places() for engine in engines]
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
@@ -98,24 +111,86 @@ class NomadDriver:
                 yield each
 
     def _listed(self, namespace: Namespace) -> Iterator[Observation]:
-        return NamespaceReader(self.name, namespace, self._cache, self._clock).observations()
+        return self._reader(namespace, LIST_SECONDS).observations()
+
+    def _reader(self, namespace: Namespace, seconds: float) -> NamespaceReader:
+        return NamespaceReader(self.name, namespace, self._cache, Deadline.after(seconds, self._clock))
+
+    def sources(self) -> Sequence[Source]:
+        """See Driver.sources. Two for each namespace: events do not show Variables, so tombstones have their own."""
+        found: list[Source] = []
+        for number, namespace in enumerate(self._namespaces):
+            pending = PendingJobs(namespace, self._cache, self._clock, earlier=self._namespaces[:number])
+            interval = self._config.tracker.interval_seconds
+            found += [JobSource(namespace, pending, interval), VariableSource(namespace, pending)]
+        return found
+
+    def find(self, seen: Observation) -> Observation | None:
+        """See Driver.find."""
+        return self._reader(self._namespace_of(seen), READ_SECONDS).one(seen.name).seen
+
+    def explain(self, seen: Observation) -> Observation:
+        """See Driver.explain. The scheduler's evaluations say why no node takes the job."""
+        deadline = Deadline.after(READ_SECONDS, self._clock)
+        reason = shortage(self._namespace_of(seen).evaluations(seen.name, deadline)) if seen.phase == "waiting" else ""
+        return msgspec.structs.replace(seen, unschedulable=reason) if reason else seen
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile."""
         return sum(each_of(self._namespaces, lambda namespace: [self._reconciled(namespace, expired)]))
 
     def _reconciled(self, namespace: Namespace, expired: Retention | None) -> int:
-        return NamespaceReconciler(namespace, self._cache, self._clock).run(expired)
+        elsewhere = Elsewhere(self.places(), self._engines)
+        return NamespaceReconciler(namespace, self._cache, self._clock, elsewhere).run(expired)
 
-    def mark_reported(self, name: str, outcome: Outcome) -> None:
+    def end(self, seen: Observation, outcome: Outcome) -> bool:
+        """See Driver.end."""
+        namespace, deadline = self._namespace_of(seen), Deadline.after(READ_SECONDS, self._clock)
+        found = self.find(seen)
+        by_itself = classify(found) if found and found.ended_as is None else None
+        if found is None or (by_itself and not found.cancelled and by_itself.reason != outcome.reason):
+            return False
+        (done,) = self._settled(
+            lambda: closing.end(namespace, seen, outcome, deadline), deadline, f"ending {seen.name}"
+        )
+        return done and not found.cancelled
+
+    def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""
-        deadline = Deadline.after(LIST_SECONDS, self._clock)
-        for namespace in self._namespaces:
+        return self._mark(seen, outcome, set_aside=False)
 
-            def step(namespace: Namespace = namespace) -> bool | None:
-                return _mark_reported(namespace, name, outcome, deadline) or None
+    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
+        """See Driver.set_aside."""
+        return self._mark(seen, outcome, set_aside=True)
 
-            self._settled(step, deadline, f"marking {name} as reported")
+    def _mark(self, seen: Observation, outcome: Outcome, *, set_aside: bool) -> bool:
+        namespace, deadline = self._namespace_of(seen), Deadline.after(READ_SECONDS, self._clock)
+        if seen.cancelled and seen.report is None:
+            # The others first: only the first namespace's tombstone is reported, so it must be the last to be marked.
+            for other in self._namespaces:
+                if other is not namespace:
+                    self._mark_tombstone(other, seen, outcome, deadline)
+
+        def step() -> tuple[bool] | None:
+            return closing.mark(namespace, seen, outcome, deadline, set_aside=set_aside)
+
+        (done,) = self._settled(step, deadline, f"marking {seen.name} as reported")
+        return done
+
+    def _mark_tombstone(self, namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline) -> None:
+        variable = namespace.variable(seen.name, deadline)
+        if variable is not None and closing.same_tombstone(variable, seen) and not variable.reported:
+            items = closed_items(with_outcome(variable, outcome))
+            namespace.write(seen.name, items, variable.index, deadline)
+
+    def election(self) -> VariableLeaderStore:
+        """See Driver.election."""
+        return VariableLeaderStore(self._namespaces[0])
+
+    def _namespace_of(self, seen: Observation) -> Namespace:
+        """The namespace of an observed job, also one that no pool names any more."""
+        known = (namespace for namespace in self._namespaces if namespace.name == seen.place)
+        return next(known, None) or Namespace(self._agent, seen.place or self._namespaces[0].name)
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """See Driver.logs."""
@@ -133,8 +208,10 @@ class NomadDriver:
     def _cancel_in(
         self, namespace: Namespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
     ) -> State | None:
+        nonce = self._random.randbytes(8).hex()
+
         def step() -> tuple[State | None] | None:
-            return _cancel(namespace, cancellation, deadline, tombstone)
+            return closing.cancel(namespace, cancellation, deadline, tombstone=tombstone, nonce=nonce)
 
         (state,) = self._settled(step, deadline, f"cancelling {cancellation.name}")
         return state
@@ -151,135 +228,3 @@ class NomadDriver:
         if unsettled is None:
             raise Unavailable(f"other writes kept coming first while {action}; repeat the request")
         raise Unavailable(f"{unsettled.detail}; repeat the request", retry_after=unsettled.retry_after) from unsettled
-
-
-class _Attempt:
-    """One submit. `step` is repeated until it returns a state. The nonce identifies the writes of this submit."""
-
-    def __init__(
-        self,
-        config: Config,
-        resolve_secrets: ResolveSecrets,
-        namespace: Namespace,
-        job: JobSpec,
-        deadline: Deadline,
-        nonce: str,
-    ) -> None:
-        self._config = config
-        self._resolve_secrets = resolve_secrets
-        self._namespace = namespace
-        self._job = job
-        self._deadline = deadline
-        self._nonce = nonce
-        self._items: dict[str, str] = {}
-        self._first_step = True
-
-    def step(self) -> State | None:
-        """The state, or None if the step must be repeated.
-
-        Most jobs are new, so the first step writes the Variable without reading it: two requests instead of three.
-        """
-        name = self._job.name
-        if self._first_step:
-            self._first_step = False
-            if (state := self._write_and_register(0)) is not None:
-                return state
-        variable = self._namespace.variable(name, self._deadline)
-        if variable is None:
-            return self._write_and_register(0)
-        if variable.cancelled:
-            return "cancelled"
-        if (known := self._namespace.job(name, self._deadline)) is not None:
-            return self._existing(known, variable)
-        if variable.nonce == self._nonce:  # an earlier write of this submit was applied
-            return self._register()
-        if variable.fingerprint != self._job.fingerprint and variable.reported != "deleted":
-            raise _conflict(name)
-        if variable.reported and variable.reported != "deleted":
-            return "exists"  # Nomad has removed the job; the Variable keeps the name
-        if not variable.reported and variable.age < FRESH_SECONDS:
-            return None  # another submit may be registering it now
-        return self._write_and_register(variable.index)
-
-    def _write_and_register(self, index: int) -> State | None:
-        """Write the Variable, which takes the name, then register the job. None if another write came first."""
-        items = self._opened()
-        if not self._namespace.write(self._job.name, items, index, self._deadline):
-            return None
-        return self._register()
-
-    def _register(self) -> State | None:
-        name = self._job.name
-        if self._namespace.register(specification(self._job, self._config, self._nonce), self._deadline):
-            return "created"
-        known, variable = self._namespace.job(name, self._deadline), self._namespace.variable(name, self._deadline)
-        if known is None:
-            return None
-        if variable and variable.nonce == self._nonce and known.fingerprint != self._job.fingerprint:
-            # The job is of another request, and its Variable was missing.
-            self._namespace.delete(name, variable.index, self._deadline)
-        return self._existing(known)
-
-    def _existing(self, known: JobStub, variable: JobVariable | None = None) -> State:
-        """The state of an existing job: `created` by this submit, or `exists`. Raises Conflict for another request."""
-        if (known.fingerprint or (variable and variable.fingerprint)) != self._job.fingerprint:
-            raise _conflict(self._job.name)
-        return "created" if known.nonce == self._nonce else "exists"
-
-    def _opened(self) -> dict[str, str]:
-        if not self._items:
-            items = open_items(self._job, self._resolve_secrets(self._job), self._nonce)
-            check_size(self._job.name, items)
-            self._items = items
-        return self._items
-
-
-def _conflict(name: str) -> Conflict:
-    return Conflict(f"{name} exists already and was made from a different request; a new run needs a new run_id")
-
-
-def _cancel(
-    namespace: Namespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
-) -> tuple[State | None] | None:
-    """One try to cancel: a tuple with the state, or None if another write came first."""
-    name = cancellation.name
-    variable = namespace.variable(name, deadline)
-    job = namespace.job(name, deadline)
-    if variable is None and job is not None:
-        restored(namespace, job, deadline)
-        return None
-    index = variable.index if variable else 0
-    if job is None and variable and variable.reported == "deleted":
-        variable = None  # the name is free, so a late submit could use it
-    if job is None and not tombstone and (variable is None or variable.open or not variable.fingerprint):
-        return (None,)
-    if variable is not None and variable.cancelled:
-        _stop(namespace, job, deadline)
-        return ("cancelled",)
-    if (variable and (variable.reported or variable.ended)) or (job and job.ended):
-        return ("exists",)
-    items = closed_items(with_cancellation(variable, cancellation))
-    if not namespace.write(name, items, index, deadline):
-        return None
-    _stop(namespace, job or namespace.job(name, deadline), deadline)
-    return ("cancelled",)
-
-
-def _mark_reported(namespace: Namespace, name: str, outcome: Outcome, deadline: Deadline) -> bool:
-    """One try to record the report. False if another write came first."""
-    variable = namespace.variable(name, deadline) or _restored(namespace, name, deadline)
-    if variable is None or variable.reported or not (variable.fingerprint or variable.cancelled):
-        return True
-    items = closed_items(with_outcome(variable, outcome))
-    return namespace.write(name, items, variable.index, deadline)
-
-
-def _restored(namespace: Namespace, name: str, deadline: Deadline) -> JobVariable | None:
-    """The restored Variable of a job whose Variable was deleted; None if there is no such job."""
-    job = namespace.job(name, deadline)
-    return restored(namespace, job, deadline) if job else None
-
-
-def _stop(namespace: Namespace, job: JobStub | None, deadline: Deadline) -> None:
-    if job is not None and not job.stop:
-        namespace.stop(job.id, deadline)

@@ -1,31 +1,30 @@
 """Lists the jobs of a Nomad namespace. It only reads.
 
-Two requests list everything: the Variables (without their items) and the jobs (with their Meta). Details of changed
-Variables and ended jobs are read one by one and cached.
+Three requests list everything: the Variables (without their items), the jobs (with their Meta) and the allocations that
+run. Details of changed Variables and ended jobs are read one by one and cached: after a start, each closed Variable is
+read once, those of reported jobs as well, since a list does not show which they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import msgspec
 
-from runner.drivers.nomad.namespace import Listing, Namespace
-from runner.drivers.nomad.objects import JobStub
-from runner.drivers.nomad.observation import (
-    Evidence,
-    failed_task,
-    log_task,
-    observation,
-    without_job,
-)
+from runner.drivers.nomad.namespace import FOREIGN, Listing, Namespace
+from runner.drivers.nomad.objects import Allocation, JobStub
+from runner.drivers.nomad.observation import Evidence, being_submitted, log_task, observation, without_job
 from runner.drivers.nomad.variable import JobVariable, VariableStub
-from runner.errors import Rejected
+from runner.errors import Rejected, Timeout, Unavailable
 from runner.observation import Observation
-from runner.runtime.clock import Clock, Deadline
+from runner.runtime.clock import Deadline
 
 LIST_SECONDS = 30.0
-"""The deadline for a listing, for reading a log and for `mark_reported`. Commands pass their own deadline."""
+"""The deadline for a listing and for reading a log. Commands pass their own deadline."""
+
+READ_SECONDS = 10.0
+"""The deadline for reading, ending or marking one job."""
 
 LEFT_SECONDS = 600.0
 """After so many seconds, a Variable without a job is no submit in progress: the job was removed or never registered."""
@@ -33,36 +32,56 @@ LEFT_SECONDS = 600.0
 LOG_SECONDS = 3.0
 """The seconds that the last lines of an ended program may take to reach its log (docker's go through a plugin)."""
 
+LOG_READ_SECONDS = 3.0
+"""The deadline for reading a log as evidence. A node that does not answer must not delay the rest for longer."""
+
 EVIDENCE_LINES = 50
 _LONGEST_LINE, _MOST = 1000, 8 << 20
 
 
 class Cache:
-    """Details that were read, with the modify indexes for which they are valid."""
+    """Details that were read, with the modify indexes for which they are valid. Any thread may use it."""
 
     def __init__(self) -> None:
-        self.ends: dict[tuple[str, str], tuple[int, int, Observation]] = {}
-        self.jobs: set[tuple[str, str]] = set()
+        self.ends: dict[tuple[str, str, bool], tuple[int, int, Observation]] = {}
+        self.jobs: set[tuple[str, str, str]] = set()
         self._variables: dict[tuple[str, str], tuple[int, JobVariable | None]] = {}
 
     def variable(self, namespace: Namespace, stub: VariableStub, deadline: Deadline) -> JobVariable | None:
         """The Variable's content, read once after each change; None if it is not the Orchestrator's."""
-        key = (namespace.name, stub.name)
-        known = self._variables.get(key)
-        if known is None or known[0] != stub.modify_index:
-            try:
-                variable = namespace.variable(stub.name, deadline)
-            except Rejected:  # not the Orchestrator's
-                variable = None
-            known = self._variables[key] = (variable.index if variable else stub.modify_index, variable)
+        known = self._variables.get((namespace.name, stub.name))
+        if known is None or known[0] < stub.modify_index:
+            return self.read(namespace, stub.name, stub.modify_index, deadline)
         return known[1]
+
+    def read(self, namespace: Namespace, name: str, index: int, deadline: Deadline) -> JobVariable | None:
+        """Read the Variable now. Its absence, or that it is not the Orchestrator's, is valid for `index`."""
+        try:
+            variable = namespace.variable(name, deadline)
+        except Rejected as error:
+            if not error.detail.startswith(FOREIGN):
+                raise
+            variable = None
+        self._variables[(namespace.name, name)] = (variable.index if variable else index, variable)
+        return variable
 
     def keep(self, namespace: str, names: set[str]) -> None:
         """Remove every other name of the namespace from the cache."""
-        for kept in (self._variables, self.ends):
-            for key in [key for key in list(kept) if key[0] == namespace and key[1] not in names]:
-                kept.pop(key, None)
+        for known in list(self._variables):
+            if known[0] == namespace and known[1] not in names:
+                self._variables.pop(known, None)
+        for ended in list(self.ends):
+            if ended[0] == namespace and ended[1] not in names:
+                self.ends.pop(ended, None)
         self.jobs = {key for key in list(self.jobs) if key[0] != namespace or key[1] in names}
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What one reading of a job has shown, and the modify indexes of the job and of its latest allocation."""
+
+    seen: Observation | None
+    job_index: int = 0
+    allocation_index: int = 0
 
 
 def stubs_by_name(listed: Listing[VariableStub]) -> dict[str, VariableStub]:
@@ -71,50 +90,89 @@ def stubs_by_name(listed: Listing[VariableStub]) -> dict[str, VariableStub]:
 
 
 class NamespaceReader:
-    """One listing of one namespace."""
+    """Reads one namespace: all jobs, or one.
 
-    def __init__(self, driver: str, namespace: Namespace, cache: Cache, clock: Clock) -> None:
+    With `pending_only`, jobs that are reported are left out, and their jobs, allocations and logs are never read. Then
+    the last lines of logs are left out as well: a node that does not answer would delay everything else.
+    """
+
+    def __init__(
+        self, driver: str, namespace: Namespace, cache: Cache, deadline: Deadline, *, pending_only: bool = False
+    ) -> None:
         self._driver = driver
         self._namespace = namespace
         self._cache = cache
-        self._deadline = Deadline.after(LIST_SECONDS, clock)
-        self._now = 0.0
+        self._deadline = deadline
+        self._pending_only = pending_only
+        self._now = math.inf
+        self._running: dict[str, list[Allocation]] = {}
 
     def observations(self) -> Iterator[Observation]:
-        """The observations of every job, and of every name that has only a Variable."""
+        """The observations of every job, and of every name that has only a Variable.
+
+        Those that need no reading of their own come first, then those whose Variable changed last.
+        """
         # List Variables first: a job is registered after its Variable is written, and removed before it.
         stubs = stubs_by_name(self._namespace.variables(self._deadline))
         jobs = self._namespace.jobs(self._deadline)
+        self._running = self._namespace.running_allocations(self._deadline)
         self._now = jobs.now
         names = set(stubs) | {job.id for job in jobs.items}
-        for job in jobs.items:
-            self._cache.jobs.add((self._namespace.name, job.id))
-            yield self._job(job, stubs.pop(job.id, None))
-        for stub in stubs.values():
+        for job in sorted(jobs.items, key=lambda job: _order(stubs.get(job.id))):
+            self._cache.jobs.add((self._namespace.name, job.id, job.nonce))
+            yield from self._job(job, stubs.pop(job.id, None))
+        for stub in sorted(stubs.values(), key=_order):
             yield from self._without_job(stub)
         self._cache.keep(self._namespace.name, names)
 
-    def _job(self, job: JobStub, stub: VariableStub | None) -> Observation:
-        key, index = (self._namespace.name, job.id), stub.modify_index if stub else 0
+    def one(self, name: str) -> Reading:
+        """The job of that name, or what its Variable says of it. Nothing is taken from the cache."""
+        variable = self._cache.read(self._namespace, name, 0, self._deadline)
+        if variable and variable.reported and self._pending_only:
+            return Reading(without_job(name, variable, self._driver, self._namespace.name))
+        job = self._namespace.job(name, self._deadline)
+        if job is None or not job.fingerprint:
+            return Reading(self._by_variable(name, variable))
+        self._cache.jobs.add((self._namespace.name, name, job.nonce))
+        allocations = self._namespace.allocations(name, self._deadline)
+        seen = self._observed(Evidence(job, variable, allocations))
+        return Reading(seen, job.modify_index, max((each.modify_index for each in allocations), default=0))
+
+    def _by_variable(self, name: str, variable: JobVariable | None) -> Observation | None:
+        """What a Variable without a job says. If nobody has seen its job, it may be about to be registered."""
+        if variable is None:
+            return None
+        seen_before = (self._namespace.name, name, variable.nonce) in self._cache.jobs
+        if variable.awaits_submit and not seen_before and variable.age <= LEFT_SECONDS:
+            return being_submitted(name, variable, self._driver, self._namespace.name)
+        return without_job(name, variable, self._driver, self._namespace.name)
+
+    def _job(self, job: JobStub, stub: VariableStub | None) -> Iterator[Observation]:
+        key, index = (self._namespace.name, job.id, self._pending_only), stub.modify_index if stub else 0
         known = self._cache.ends.get(key)
         if known and known[:2] == (job.modify_index, index):
-            return known[2]
+            yield known[2]
+            return
         changed = stub if stub and stub.changed else None
         variable = self._cache.variable(self._namespace, changed, self._deadline) if changed else None
-        seen = self._observed(job, variable)
-        if seen.ended is not None:
+        if variable and variable.reported and self._pending_only:
+            return
+        ended = job.ended or job.stop
+        allocations = self._namespace.allocations(job.id, self._deadline) if ended else self._running.get(job.id, [])
+        seen = self._observed(Evidence(job, variable, allocations))
+        if seen.ended is not None and job.ended:
             self._cache.ends[key] = (job.modify_index, index, seen)
-        return seen
+        yield seen
 
-    def _observed(self, job: JobStub, variable: JobVariable | None) -> Observation:
-        evidence = Evidence(job, variable)
-        if job.ended or job.stop:
-            evidence = Evidence(job, variable, self._namespace.allocations(job.id, self._deadline))
-            task, last = failed_task(evidence), evidence.last
-            if task and last and last.ended:
-                evidence = msgspec.structs.replace(evidence, log_tail=self._log_tail(last.id, task))
-                return self._once_logged(observation(evidence, self._driver))
-        return observation(evidence, self._driver)
+    def _observed(self, evidence: Evidence) -> Observation:
+        seen = observation(evidence, self._driver, self._namespace.name)
+        run = evidence.run
+        if self._pending_only or seen.ended is None or run.allocation is None or not evidence.job.ended:
+            return seen
+        if seen.container and (run.main.exit or run.init.exit):
+            tail = self._log_tail(run.allocation.id, seen.container)
+            return self._once_logged(msgspec.structs.replace(seen, log_tail=tail))
+        return seen
 
     def _once_logged(self, seen: Observation) -> Observation:
         """The observation of an ended job. While its log is still empty, for LOG_SECONDS, the job counts as running."""
@@ -123,18 +181,25 @@ class NamespaceReader:
         return msgspec.structs.replace(seen, phase="running", ended=None)
 
     def _log_tail(self, allocation: str, task: str) -> str:
+        """The last lines of the log; empty if the node is lost, does not answer in time, or has removed the log."""
+        deadline = Deadline.after(min(LOG_READ_SECONDS, self._deadline.left), self._deadline.clock)
         try:
-            return _tail(self._namespace, allocation, task, EVIDENCE_LINES, self._deadline)
-        except Rejected:  # the node is lost or has removed the log
+            return _tail(self._namespace, allocation, task, EVIDENCE_LINES, deadline)
+        except (Rejected, Unavailable, Timeout):
             return ""
 
     def _without_job(self, stub: VariableStub) -> Iterator[Observation]:
         variable = self._cache.variable(self._namespace, stub, self._deadline)
-        if variable is None:
+        if variable is None or (variable.reported and self._pending_only):
             return
-        seen_before = (self._namespace.name, stub.name) in self._cache.jobs
-        if not variable.open or seen_before or self._now - variable.modified > LEFT_SECONDS:
-            yield without_job(stub.name, variable, self._driver)
+        seen_before = (self._namespace.name, stub.name, variable.nonce) in self._cache.jobs
+        if not variable.awaits_submit or seen_before or self._now - variable.modified > LEFT_SECONDS:
+            yield without_job(stub.name, variable, self._driver, self._namespace.name)
+
+
+def _order(stub: VariableStub | None) -> int:
+    """Variables that were not changed need no reading; of the others, the latest change comes first."""
+    return -stub.modify_index if stub and stub.changed else -(2**63)
 
 
 def container_log(namespace: Namespace, job: JobStub, container: str, lines: int, deadline: Deadline) -> str:

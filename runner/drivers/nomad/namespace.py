@@ -6,7 +6,7 @@ Every method returns the result or raises; Unsettled means that the request may 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -20,6 +20,8 @@ from runner.runtime.clock import Deadline
 
 PAGE = "1000"
 _ENFORCED = "Enforcing job modify index"  # nomad/job_endpoint.go, RegisterEnforceIndexErrPrefix
+FOREIGN = "no Variable of a job:"
+_TOPICS = ("Job", "Allocation", "Evaluation")
 _PROBE = "orchestrator-check"
 _Listed = TypeVar("_Listed")
 
@@ -41,6 +43,10 @@ class Namespace:
     def __repr__(self) -> str:
         return f"Namespace({self.name})"
 
+    def sibling(self, name: str) -> Namespace:
+        """Another namespace of the same cluster."""
+        return Namespace(self._agent, name)
+
     def variable(self, name: str, deadline: Deadline) -> JobVariable | None:
         """The job's Variable; None if there is none. Raises Rejected if it is not the Orchestrator's."""
         response = self._call("GET", _endpoint(name), deadline, "variables read")
@@ -52,6 +58,24 @@ class Namespace:
         response = self._call("POST", _endpoint(name), deadline, "variables write", body, cas=str(index))
         self._must_exist(response)
         return response.status != 409
+
+    def record(self, path: str, deadline: Deadline) -> VariableStub | None:
+        """The Variable at any path; None if there is none."""
+        response = self._call("GET", quoted("var", path), deadline, f"variables read on {path}")
+        return None if response.status == 404 else msgspec.json.decode(response.body, type=VariableStub)
+
+    def write_record(self, path: str, items: Mapping[str, str], index: int, deadline: Deadline) -> int | None:
+        """Write the Variable at any path if its index is still `index` (0: it does not exist).
+
+        Returns its new index; None if it was not.
+        """
+        body = {"Path": path, "Items": items}
+        capability = f"variables write on {path}"
+        response = self._call("POST", quoted("var", path), deadline, capability, body, cas=str(index))
+        self._must_exist(response)
+        if response.status == 409:
+            return None
+        return msgspec.json.decode(response.body, type=VariableStub).modify_index
 
     def delete(self, name: str, index: int, deadline: Deadline) -> None:
         """Delete the job's Variable if its index is still `index`."""
@@ -84,6 +108,30 @@ class Namespace:
     def variables(self, deadline: Deadline) -> Listing[VariableStub]:
         """The Variables of all jobs, without their items. The read capability includes listing (acl/policy.go)."""
         return self._list("vars", deadline, "variables read", VariableStub, prefix=PREFIX)
+
+    def variables_index(self, known: int, seconds: int, deadline: Deadline) -> int:
+        """The index of the last change to any job's Variable. Waits up to `seconds` for one after `known`."""
+        wait = {"index": str(known), "wait": f"{seconds}s", "per_page": "1", "prefix": PREFIX}
+        return self._call("GET", "vars", deadline, "variables read", **wait).index
+
+    def running_allocations(self, deadline: Deadline) -> dict[str, list[Allocation]]:
+        """The allocations that run now, by the name of their job. Other programs' jobs are included."""
+        running = 'ClientStatus == "running"'
+        listed = self._list("allocations", deadline, "read-job", Allocation, task_states="true", filter=running)
+        found: dict[str, list[Allocation]] = {}
+        for each in sorted(listed.items, key=lambda each: each.create_index):
+            found.setdefault(each.job_id, []).append(each)
+        return found
+
+    def events(self, deadline: Deadline, received: Callable[[bytes], None], silence_seconds: float) -> NomadResponse:
+        """Pass on each line of the event stream. See NomadClient.stream.
+
+        Raises Rejected if the stream is refused with an error. Most refusals are a stream without any line.
+        """
+        query = [("namespace", self.name), *(("topic", f"{each}:*") for each in _TOPICS)]
+        response = self._agent.stream("event/stream", query, deadline, received, silence_seconds=silence_seconds)
+        raise_for_status(response, f"read-job (for the event stream) in namespace {self.name}")
+        return response
 
     def allocations(self, name: str, deadline: Deadline) -> list[Allocation]:
         """The job's allocations, the newest last."""
@@ -173,5 +221,5 @@ def _endpoint(name: str) -> str:
 def _decoded(response: NomadResponse, name: str) -> JobVariable | None:
     variable = read_variable(msgspec.json.decode(response.body, type=VariableStub), response.now)
     if variable is None:
-        raise Rejected(f"the Variable {variable_path(name)} was written by another program; delete it")
+        raise Rejected(f"{FOREIGN} {variable_path(name)}: the Variable was written by another program; delete it")
     return variable

@@ -76,7 +76,7 @@ class JobStub(_PascalCase, frozen=True):
         return deadlines(self.meta or {})
 
 
-class Event(_PascalCase, frozen=True):
+class TaskEvent(_PascalCase, frozen=True):
     """An event of a task. `time` is in nanoseconds since the epoch."""
 
     type: str = ""
@@ -95,9 +95,16 @@ class TaskState(_PascalCase, frozen=True):
 
     state: str = ""
     failed: bool = False
-    events: list[Event] | None = None
+    events: list[TaskEvent] | None = None
 
-    def last(self, kind: str) -> Event | None:
+    @property
+    def since_start(self) -> list[TaskEvent]:
+        """The events from its latest start on; all of them if it has not started."""
+        events = self.events or []
+        starts = [number for number, event in enumerate(events) if event.type == "Started"]
+        return events[starts[-1] :] if starts else events
+
+    def last(self, kind: str) -> TaskEvent | None:
         """The latest event of that type."""
         return next((event for event in reversed(self.events or []) if event.type == kind), None)
 
@@ -112,6 +119,7 @@ class Allocation(_PascalCase, frozen=True):
     """One execution of a job on one node."""
 
     id: str = msgspec.field(name="ID")
+    job_id: str = msgspec.field(name="JobID", default="")
     client_status: str = ""
     client_description: str = ""
     desired_status: str = ""
@@ -120,6 +128,7 @@ class Allocation(_PascalCase, frozen=True):
     desired_transition: Transition = Transition()
     preempted_by_allocation: str = ""
     create_index: int = 0
+    modify_index: int = 0
     modify_time: int = 0
 
     @property
@@ -127,9 +136,11 @@ class Allocation(_PascalCase, frozen=True):
         """Whether all its tasks have ended."""
         return self.client_status in ("complete", "failed", "lost")
 
-    def task(self, name: str) -> TaskState | None:
-        """The task's state; None if the task has none."""
-        return (self.task_states or {}).get(name)
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """What may have ended the run: the end of the allocation, and each task that has ended or failed."""
+        tasks = [name for name, state in (self.task_states or {}).items() if state.failed or state.last("Terminated")]
+        return (*(["allocation"] if self.client_status not in ("", "pending", "running") else []), *sorted(tasks))
 
 
 class Metric(_PascalCase, frozen=True):
@@ -148,4 +159,26 @@ class Evaluation(_PascalCase, frozen=True):
     status: str = ""
     status_description: str = ""
     create_index: int = 0
+    job_id: str = msgspec.field(name="JobID", default="")
     failed_tg_allocs: dict[str, Metric] | None = msgspec.field(name="FailedTGAllocs", default=None)
+
+
+class EventPayload(_PascalCase, frozen=True):
+    """The object that an event of the stream is about, as it is after the event."""
+
+    job: JobStub | None = None
+    allocation: Allocation | None = None
+    evaluation: Evaluation | None = None
+
+
+class StreamEvent(_PascalCase, frozen=True):
+    """One event of Nomad's event stream."""
+
+    type: str = ""
+    payload: EventPayload = EventPayload()
+
+
+class StreamLine(_PascalCase, frozen=True):
+    """A line of the event stream: the events of one write. A line without events proves that the stream is alive."""
+
+    events: list[StreamEvent] | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import msgspec
 
-from runner.drivers.nomad.objects import Allocation, Evaluation, Event, JobStub, TaskState
-from runner.drivers.nomad.specification import MAIN
-from runner.drivers.nomad.variable import POOL, REPORT, Ended, JobVariable, decode
+from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, TaskState
+from runner.drivers.nomad.specification import INIT, MAIN
+from runner.drivers.nomad.task_ends import TaskEnd, task_end
+from runner.drivers.nomad.variable import POOL, REPORT, Ended, JobVariable, decode, published
 from runner.jobs import Report
 from runner.observation import Observation, Phase
 
@@ -26,57 +28,121 @@ class Evidence(msgspec.Struct, frozen=True):
         """The latest allocation."""
         return self.allocations[-1] if self.allocations else None
 
+    @property
+    def run(self) -> Run:
+        """The run in the first allocation in which it ended by itself, else in the latest one."""
+        runs = [_run_in(each, self.job.meta or {}) for each in self.allocations]
+        return next((run for run in runs if run.over), runs[-1] if runs else Run())
 
-def observation(evidence: Evidence, driver: str) -> Observation:
+
+class Run(msgspec.Struct, frozen=True):
+    """The job's own tasks in one allocation, found by name. Tasks that somebody added are not the job's."""
+
+    allocation: Allocation | None = None
+    init_name: str = ""
+    main_name: str = ""
+    init: TaskEnd = TaskEnd()
+    main: TaskEnd = TaskEnd()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended by itself. Nothing that happens later changes how it ended."""
+        return self.main.over or (self.init.over and self.init.exit != 0)
+
+    @property
+    def ends(self) -> tuple[TaskEnd, TaskEnd]:
+        """In the order in which the tasks run."""
+        return (self.init, self.main)
+
+    @property
+    def explains(self) -> tuple[str, TaskEnd]:
+        """The task that explains the failure, with its name; empty if none does."""
+        for name, end in ((self.init_name, self.init), (self.main_name, self.main)):
+            if end.failed:
+                return name, end
+        return "", TaskEnd()
+
+
+def observation(evidence: Evidence, driver: str, place: str = "") -> Observation:
     """The observation of one job."""
-    job, variable, meta = evidence.job, evidence.variable or JobVariable(), evidence.job.meta or {}
-    phase = _phase(evidence)
-    verdict = variable.ended or Ended()
-    main = meta.get(MAIN, "")
-    exits = {name: _exit(state) for name, state in _tasks(evidence).items()}
+    job, variable, meta, run = evidence.job, evidence.variable or JobVariable(), evidence.job.meta or {}, evidence.run
+    phase = _phase(evidence, run)
+    # A limit that was passed after the end explains nothing.
+    verdict = (variable.ended if not run.over else None) or Ended()
+    container, end = run.explains
     return Observation(
         name=job.id,
         driver=driver,
         pool=meta.get(POOL, ""),
         phase=phase,
         created=job.created,
-        ended=_ended_at(evidence) if phase in ("succeeded", "failed", "gone") else None,
+        place=place,
+        identity=variable.nonce or job.nonce,
+        ended=_ended_at(evidence, run) if phase in ("succeeded", "failed", "gone") else None,
         report=decode(meta.get(REPORT), Report),
         fingerprint=job.fingerprint,
-        cancelled=variable.cancelled is not None,
-        cancellation=variable.cancelled,
-        reported=bool(variable.reported),
+        **_reports(variable),
+        lingers=run.over and not job.stop and _others_run(run),
         timed_out=verdict.timed_out,
-        out_of_memory=any(_out_of_memory(state) for state in _tasks(evidence).values()),
-        disrupted=_disrupted(evidence.last),
-        image_error=_failure(evidence, of_image=True),
+        out_of_memory=any(each.out_of_memory for each in run.ends),
+        disrupted=not run.over and (_disrupted(evidence.last) or any(each.lost for each in run.ends)),
+        disk_exhausted=end.disk_exhausted,
+        container=container,
+        signal=end.signal,
+        image_error=end.image_error,
+        registry_error=end.registry_error,
         unschedulable=verdict.unschedulable,
-        configuration_error=_failure(evidence, of_image=False),
-        init_exit=next((code for name, code in exits.items() if name != main), None),
-        main_exit=exits.get(main),
-        message=_message(evidence),
+        configuration_error=end.configuration_error,
+        init_exit=run.init.exit,
+        main_exit=run.main.exit,
+        message=_message(evidence, run),
         log_tail=evidence.log_tail,
     )
 
 
-def without_job(name: str, variable: JobVariable, driver: str) -> Observation:
-    """The observation of a Variable without a job: a tombstone, or a job that was removed."""
-    ended_by_driver = bool(variable.cancelled or variable.ended)
+def without_job(name: str, variable: JobVariable, driver: str, place: str = "") -> Observation:
+    """The observation of a Variable without a job: a tombstone, or a job that was removed.
+
+    Its identity is empty if release 0.1 closed the Variable, which dropped the nonce.
+    """
     return Observation(
         name=name,
         driver=driver,
         pool=variable.pool,
-        phase="failed" if ended_by_driver else "gone",
+        phase=_phase_without_job(variable),
         created=variable.modified,
+        place=place,
+        identity=variable.nonce,
         ended=variable.modified,
         report=variable.report,
         fingerprint=variable.fingerprint,
-        cancelled=variable.cancelled is not None,
-        cancellation=variable.cancelled,
-        reported=bool(variable.reported),
+        **_reports(variable),
         timed_out=bool(variable.ended and variable.ended.timed_out),
         unschedulable=variable.ended.unschedulable if variable.ended else "",
     )
+
+
+def being_submitted(name: str, variable: JobVariable, driver: str, place: str) -> Observation:
+    """The observation of a Variable whose job has not been registered yet."""
+    seen = without_job(name, variable, driver, place)
+    return msgspec.structs.replace(seen, phase="waiting", ended=None, incomplete=True)
+
+
+def _reports(variable: JobVariable) -> dict[str, Any]:
+    """What the Variable says about cancellation and reports, as fields of an Observation."""
+    return {
+        "cancelled": variable.cancelled is not None,
+        "cancellation": variable.cancelled,
+        "reported": bool(variable.reported),
+        "published": published(variable),
+        "ended_as": variable.ended.outcome if variable.ended else None,
+    }
+
+
+def _phase_without_job(variable: JobVariable) -> Phase:
+    if variable.ended and variable.ended.outcome and variable.ended.outcome.reason == "succeeded":
+        return "succeeded"
+    return "failed" if variable.cancelled or variable.ended else "gone"
 
 
 def overdue(job: JobStub, now: float) -> Ended | None:
@@ -107,12 +173,6 @@ def shortage(evaluations: Iterable[Evaluation]) -> str:
     return "no node had enough capacity: " + ", ".join(facts)
 
 
-def failed_task(evidence: Evidence) -> str:
-    """The last task that exited with an error, whose log has the reason; empty if there is none."""
-    ran = [name for name, state in _tasks(evidence).items() if _exit(state) not in (None, 0)]
-    return ran[-1] if ran else ""
-
-
 def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:
     """The task whose log to read: the main one if it has started, else the first that has."""
     main = meta.get(MAIN, "")
@@ -120,44 +180,39 @@ def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:
     return main if main in started or not started else started[0]
 
 
-def _phase(evidence: Evidence) -> Phase:
+def _run_in(allocation: Allocation, meta: Mapping[str, str]) -> Run:
+    states = allocation.task_states or {}
+    main = meta.get(MAIN, "")
+    # Release 0.1 did not write the name of the init task.
+    init = meta[INIT] if INIT in meta else next((name for name in states if name != main), "")
+    return Run(allocation, init, main, task_end(states.get(init)), task_end(states.get(main)))
+
+
+def _others_run(run: Run) -> bool:
+    """Whether a task runs that is not the job's own."""
+    states = run.allocation.task_states if run.allocation else None
+    return any(
+        state.state == "running" for name, state in (states or {}).items() if name not in (run.init_name, run.main_name)
+    )
+
+
+def _phase(evidence: Evidence, run: Run) -> Phase:
     job, variable, last = evidence.job, evidence.variable, evidence.last
+    if run.over:
+        return "succeeded" if run.main.exit == 0 else "failed"
     if not job.ended or (last and not last.ended and last.client_status != "unknown"):
         return "running" if job.running or (last and last.client_status == "running") else "waiting"
     if variable and (variable.cancelled or variable.ended):
         return "failed"
-    if last and last.client_status == "complete" and not _interrupted(evidence):
+    if last and last.client_status == "complete" and run.main.exit == 0:
         return "succeeded"
     return "gone" if job.stop else "failed"
-
-
-def _interrupted(evidence: Evidence) -> bool:
-    """Whether the main program did not exit with 0. Nomad also calls an allocation complete that it has stopped."""
-    main = evidence.last.task((evidence.job.meta or {}).get(MAIN, "")) if evidence.last else None
-    return main is None or _exit(main) != 0
 
 
 def _waits_in_queue(job: JobStub) -> bool:
     """Whether no node has accepted the job yet. After the loss of its node, a job waits within its total deadline."""
     counts = job.job_summary.summary.values() if job.job_summary else ()
     return not any(each.running or each.starting or each.lost or each.unknown for each in counts)
-
-
-def _tasks(evidence: Evidence) -> dict[str, TaskState]:
-    return (evidence.last.task_states or {}) if evidence.last else {}
-
-
-def _exit(state: TaskState) -> int | None:
-    ended = state.last("Terminated")
-    if ended is None:
-        return None
-    code = (ended.details or {}).get("exit_code", "")
-    return int(code) if code.lstrip("-").isdigit() else None
-
-
-def _out_of_memory(state: TaskState) -> bool:
-    ended = state.last("Terminated")
-    return bool(ended and (ended.details or {}).get("oom_killed") == "true")
 
 
 def _disrupted(last: Allocation | None) -> bool:
@@ -167,34 +222,22 @@ def _disrupted(last: Allocation | None) -> bool:
     )
 
 
-def _failure(evidence: Evidence, *, of_image: bool) -> str:
-    """Why a task could not be started: its image (with `of_image`), or any other reason (without)."""
-    for state in _tasks(evidence).values():
-        for event in state.events or []:
-            if event.fatal and event.type != "Not Restarting" and _of_image(event) == of_image:
-                return event.display_message
-            if event.type == "Driver Failure" and _of_image(event) == of_image:
-                return event.display_message
-    return ""
-
-
-def _of_image(event: Event) -> bool:
-    text = event.display_message.lower()
-    return event.type == "Driver Failure" and any(word in text for word in ("image", "pull", "repository", "manifest"))
-
-
-def _message(evidence: Evidence) -> str:
+def _message(evidence: Evidence, run: Run) -> str:
     last = evidence.last
     texts = [last.client_description, last.desired_description] if last and last.client_status != "complete" else []
     texts += [evidence.job.status_description]
-    for name, state in _tasks(evidence).items():
+    for name, state in _tasks(run):
         if state.failed:
             texts += [f"{name}: {event.display_message}" for event in (state.events or [])[-3:]]
     return "\n".join(dict.fromkeys(text for text in texts if text))
 
 
-def _ended_at(evidence: Evidence) -> float:
-    times = [event.time for state in _tasks(evidence).values() for event in state.events or []]
+def _tasks(run: Run) -> Iterable[tuple[str, TaskState]]:
+    return ((run.allocation.task_states if run.allocation else None) or {}).items()
+
+
+def _ended_at(evidence: Evidence, run: Run) -> float:
+    times = [event.time for _, state in _tasks(run) for event in state.events or []]
     last = evidence.last.modify_time if evidence.last else 0
     closed = evidence.variable.modified if evidence.variable and not evidence.variable.open else 0.0
     return max([*times, 0]) / 1e9 or last / 1e9 or closed or evidence.job.created

@@ -10,21 +10,29 @@ from collections.abc import Iterable
 
 import msgspec
 
-from runner.drivers.driver import Retention, each_of
+from runner.drivers import claiming
+from runner.drivers.claiming import Elsewhere
+from runner.drivers.claims import NEW
+from runner.drivers.driver import SET_ASIDE_SECONDS, Retention, each_of
+from runner.drivers.nomad.closing import restored
 from runner.drivers.nomad.listing import LIST_SECONDS, Cache, stubs_by_name
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
 from runner.drivers.nomad.observation import overdue, shortage
-from runner.drivers.nomad.variable import POOL, REPORT, Ended, JobVariable, VariableStub, closed_items, decode
-from runner.jobs import Report
+from runner.drivers.nomad.submission import VariablePlace, standing_of
+from runner.drivers.nomad.variable import Ended, JobVariable, VariableStub, closed_items
 from runner.runtime.clock import Clock, Deadline
+
+ABANDONED_SECONDS = 60.0
+"""The age of a new claim whose request is no longer alive."""
 
 
 class NamespaceReconciler:
     """One pass over one namespace."""
 
-    def __init__(self, namespace: Namespace, cache: Cache, clock: Clock) -> None:
+    def __init__(self, namespace: Namespace, cache: Cache, clock: Clock, elsewhere: Elsewhere) -> None:
         self._namespace = namespace
+        self._elsewhere = elsewhere
         self._cache = cache
         self._deadline = Deadline.after(LIST_SECONDS, clock)
 
@@ -39,7 +47,21 @@ class NamespaceReconciler:
         removed = sum(self._remove(each, listed.now, expired) for each in without_job) if expired else 0
         # A job that cannot be ended (its Variable is another program's, say) does not stop the others from being ended.
         list(each_of(live, lambda pair: self._enforce(*pair, jobs.now)))
+        list(each_of(without_job, lambda stub: self._give_up(stub, listed.now)))
         return removed
+
+    def _give_up(self, stub: VariableStub, now: float) -> Iterable[str]:
+        """Let a claim yield that nobody has completed, if another place has the name. Returns its name, or none."""
+        age = now - stub.modify_time / 1e9
+        if stub.changed or age < ABANDONED_SECONDS:
+            return []
+        variable = self._cache.variable(self._namespace, stub, self._deadline)
+        if variable is None or variable.claim != NEW or not variable.awaits_submit:
+            return []
+        mine = standing_of(stub.name, variable, self._namespace.name)
+        place = VariablePlace(self._namespace)
+        yielded = mine is not None and claiming.give_up(mine, place, self._elsewhere, self._deadline)
+        return [stub.name] if yielded else []
 
     def _enforce(self, job: JobStub, stub: VariableStub | None, now: float) -> Iterable[str]:
         """Close the job's Variable if the job is overdue. Stop the job if its Variable is closed and it still runs.
@@ -77,19 +99,13 @@ class NamespaceReconciler:
     def _remove(self, stub: VariableStub, now: float, expired: Retention) -> bool:
         """Remove a Variable without a job once it is old enough. Nomad removes the jobs (`job_gc_threshold`)."""
         variable = self._cache.variable(self._namespace, stub, self._deadline)
-        if variable is None or now - variable.modified <= (expired.reported if variable.reported else expired.orphaned):
+        if variable is None or now - variable.modified <= _kept_seconds(variable, expired):
             return False
         self._namespace.delete(stub.name, variable.index, self._deadline)
         return True
 
 
-def restored(namespace: Namespace, job: JobStub, deadline: Deadline) -> JobVariable | None:
-    """Write the Variable of a job whose Variable was deleted, from the job's Meta. Returns what is stored then.
-
-    A caller that closes it writes it once more. Until then listings do not read it: they read only changed Variables.
-    """
-    meta = job.meta or {}
-    report = decode(meta.get(REPORT), Report)
-    variable = JobVariable(fingerprint=job.fingerprint, pool=meta.get(POOL, ""), report=report)
-    namespace.write(job.id, closed_items(variable), 0, deadline)
-    return namespace.variable(job.id, deadline)
+def _kept_seconds(variable: JobVariable, expired: Retention) -> float:
+    if variable.set_aside:
+        return SET_ASIDE_SECONDS
+    return expired.reported if variable.reported else expired.orphaned

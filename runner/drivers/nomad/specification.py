@@ -21,6 +21,7 @@ from runner.jobs import Container, Deadlines, JobSpec, Secret, SecretRef, Text, 
 
 DEADLINES = "orchestrator_deadlines"
 MAIN = "orchestrator_main"
+INIT = "orchestrator_init"
 GROUP = "job"
 
 _DOLLAR = "orchestrator_dollar"
@@ -117,6 +118,7 @@ def _meta(job: JobSpec, nonce: str) -> dict[str, str]:
         REPORT: encode(job.report),
         DEADLINES: encode(job.deadlines),
         MAIN: job.main.name,
+        INIT: job.init.name if job.init else "",
         _DOLLAR: "$",
     }
 

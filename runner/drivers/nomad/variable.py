@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
+from runner.drivers.claims import NEW, YIELDED
 from runner.errors import Rejected
 from runner.jobs import Cancellation, JobSpec, Report, Value
 from runner.observation import Outcome
@@ -27,7 +28,14 @@ REPORT = "orchestrator_report"
 CANCELLED = "orchestrator_cancelled"
 ENDED = "orchestrator_ended"
 REPORTED = "orchestrator_reported"
+PUBLISHED = "orchestrator_published"
+SET_ASIDE = "orchestrator_set_aside"
 NONCE = "orchestrator_nonce"
+CLAIM = "orchestrator_claim"
+"""What became of its claim to the name, where pools lead to several places (see runner.drivers.claims)."""
+
+FREE = "deleted"
+"""The reported reason of a name that is free: its job is gone, or was to run in another place."""
 
 MAX_BYTES = 65536
 """The limit for a Variable's keys and values together (nomad/structs/variables.go), our own items included."""
@@ -41,11 +49,16 @@ _LONGEST = 6
 PREFIX = "nomad/jobs/"
 
 
+LONGEST_EVIDENCE = 4000
+"""Characters of evidence that are stored with an outcome: at most 24 KB of the 64 that a Variable may have."""
+
+
 class Ended(Value, frozen=True):
-    """Why the driver ended a job, and the evidence at that time."""
+    """Why the driver ended a job, or how it had ended before its cancel, and the evidence at that time."""
 
     timed_out: bool = False
     unschedulable: str = ""
+    outcome: Outcome | None = None
 
 
 class JobVariable(Value, frozen=True):
@@ -57,11 +70,29 @@ class JobVariable(Value, frozen=True):
     cancelled: Report | None = None
     ended: Ended | None = None
     reported: str = ""
+    """The reason that was reported last. Nothing is left to report until a cancel comes."""
+    published: str = ""
+    """The reason of the end that atlas had accepted when a cancel came."""
+    set_aside: bool = False
+    """Atlas refused the report for good."""
     open: bool = False
+    claim: str = ""
+    """A new or yielded one is closed, and has no job."""
     nonce: str = ""
+    """Of the submit that wrote it. Variables that release 0.1 closed have none."""
     index: int = 0
     modified: float = 0.0
     age: float = 0.0
+
+    @property
+    def free(self) -> bool:
+        """Whether a submit may take the name."""
+        return self.reported == FREE
+
+    @property
+    def awaits_submit(self) -> bool:
+        """Whether the submit that wrote it is to register its job."""
+        return self.open or (self.claim == NEW and not (self.cancelled or self.ended or self.reported))
 
     def __repr__(self) -> str:
         words = ("open" if self.open else "closed", "cancelled" if self.cancelled else "", self.reported)
@@ -93,7 +124,7 @@ def variable_path(name: str) -> str:
     return f"{PREFIX}{name}"
 
 
-def open_items(job: JobSpec, secrets: Mapping[str, str], nonce: str = "") -> dict[str, str]:
+def open_items(job: JobSpec, secrets: Mapping[str, str], nonce: str = "", claim: str = "") -> dict[str, str]:
     """The items of a job that may run. `nonce` identifies the submit that writes them."""
     ours = {
         OPEN: "yes",
@@ -101,19 +132,34 @@ def open_items(job: JobSpec, secrets: Mapping[str, str], nonce: str = "") -> dic
         FINGERPRINT: job.fingerprint,
         POOL: job.pool,
         REPORT: encode(job.report),
+        **({CLAIM: claim} if claim else {}),
     }
     return {**ours, **secrets}
+
+
+def claim_of(job: JobSpec, nonce: str) -> JobVariable:
+    """A new claim to the job's name: a closed Variable, so no job can start."""
+    return JobVariable(fingerprint=job.fingerprint, pool=job.pool, report=job.report, nonce=nonce, claim=NEW)
+
+
+def with_claim_yielded(variable: JobVariable) -> JobVariable:
+    """The same Variable after its claim has made room for another place. The name is free here."""
+    return msgspec.structs.replace(variable, claim=YIELDED, reported=FREE, open=False)
 
 
 def closed_items(variable: JobVariable) -> dict[str, str]:
     """The items of a job that must not start, or not again. They contain no secret."""
     items = {
+        NONCE: variable.nonce,
         FINGERPRINT: variable.fingerprint,
         POOL: variable.pool,
         REPORT: encode(variable.report) if variable.report else "",
         CANCELLED: encode(variable.cancelled) if variable.cancelled else "",
         ENDED: encode(variable.ended) if variable.ended else "",
         REPORTED: variable.reported,
+        PUBLISHED: variable.published,
+        SET_ASIDE: "yes" if variable.set_aside else "",
+        CLAIM: variable.claim,
     }
     return {name: value for name, value in items.items() if value}
 
@@ -131,14 +177,43 @@ def check_size(name: str, items: Mapping[str, str]) -> None:
         )
 
 
-def with_cancellation(variable: JobVariable | None, cancellation: Cancellation) -> JobVariable:
-    """The same Variable, cancelled; without one, the tombstone that a late submit finds."""
-    return msgspec.structs.replace(variable or JobVariable(), cancelled=cancellation.report)
+def with_cancellation(
+    variable: JobVariable | None, cancellation: Cancellation, ended: Outcome | None = None, nonce: str = ""
+) -> JobVariable:
+    """The same Variable, cancelled; without one, the tombstone that a late submit finds, with this nonce.
+
+    `ended`: how the run had ended before. What was reported then is kept as `published`, since the cancellation itself
+    has yet to be reported.
+    """
+    variable = variable or JobVariable(nonce=nonce)
+    return msgspec.structs.replace(
+        variable,
+        cancelled=cancellation.report,
+        ended=_ended_as(ended) if ended else variable.ended,
+        published=published(variable),
+        reported="",
+        set_aside=False,
+    )
 
 
-def with_outcome(variable: JobVariable, outcome: Outcome) -> JobVariable:
-    """The same Variable after atlas has received the outcome."""
-    return msgspec.structs.replace(variable, reported=outcome.reason)
+def with_end(variable: JobVariable, outcome: Outcome) -> JobVariable:
+    """The same Variable after the driver has ended the job for that outcome."""
+    return msgspec.structs.replace(variable, ended=_ended_as(outcome), open=False)
+
+
+def with_outcome(variable: JobVariable, outcome: Outcome, *, set_aside: bool = False) -> JobVariable:
+    """The same Variable after atlas has received the outcome, or has refused it for good."""
+    return msgspec.structs.replace(variable, reported=outcome.reason, set_aside=set_aside)
+
+
+def published(variable: JobVariable) -> str:
+    """The reason of the end that atlas has accepted; empty if it has not."""
+    accepted = not (variable.cancelled or variable.set_aside)
+    return variable.published or (variable.reported if accepted else "")
+
+
+def _ended_as(outcome: Outcome) -> Ended:
+    return Ended(outcome=msgspec.structs.replace(outcome, err=outcome.err[:LONGEST_EVIDENCE]))
 
 
 def read_variable(stub: VariableStub, now: float) -> JobVariable | None:
@@ -153,8 +228,11 @@ def read_variable(stub: VariableStub, now: float) -> JobVariable | None:
         cancelled=decode(items.get(CANCELLED), Report),
         ended=decode(items.get(ENDED), Ended),
         reported=items.get(REPORTED, ""),
+        published=items.get(PUBLISHED, ""),
+        set_aside=SET_ASIDE in items,
         open=OPEN in items,
         nonce=items.get(NONCE, ""),
+        claim=items.get(CLAIM, ""),
         index=stub.modify_index,
         modified=stub.modify_time / 1e9,
         age=now - stub.modify_time / 1e9,

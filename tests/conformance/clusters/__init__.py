@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 from runner.drivers.driver import Driver
 from runner.jobs import JobSpec, State
 from runner.observation import Observation, Outcome
-from runner.tracker.outcomes import classify
+from runner.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import Program, SecretResolver
 from tests.harness.deadlines import within
@@ -50,6 +50,11 @@ class Cluster(ABC):
     end_seconds: ClassVar[float] = 20.0
     """Seconds within which a short job ends."""
 
+    @property
+    def place(self) -> str:
+        """Where the jobs of the pool `jobs.POOL` are: a namespace; empty where there are none."""
+        return ""
+
     def __init__(self) -> None:
         self.resolver = SecretResolver()
         self.driver = self.another()
@@ -57,6 +62,10 @@ class Cluster(ABC):
     @abstractmethod
     def another(self) -> Driver:
         """A new driver on the same cluster, as another process would create."""
+
+    @abstractmethod
+    def lose(self, name: str) -> None:
+        """Delete the job and everything that is kept of it, as an operator would, so that its name is free."""
 
     @abstractmethod
     def state(self) -> object:
@@ -81,6 +90,13 @@ class Cluster(ABC):
         assert len(found) <= 1, f"{name} is listed {len(found)} times"
         return found[0] if found else None
 
+    def unknown(self, name: str) -> Observation:
+        """What was seen of a job that does not exist (any more)."""
+        driver, place = self.driver.name, self.place
+        return Observation(
+            name=name, driver=driver, pool=jobs.POOL, place=place, identity="none", phase="failed", created=1.0
+        )
+
     def running(self, job: JobSpec) -> Observation:
         """The job, once it runs."""
         self.carry_on(job)
@@ -96,6 +112,10 @@ class Cluster(ABC):
     def ended(self, name: str) -> Observation:
         """The job of that name, once it has ended."""
         return self._await(name, lambda seen: classify(seen) is not None, "ended")
+
+    def stopped(self, name: str) -> Observation:
+        """The job of that name, once its containers have ended."""
+        return self._await(name, lambda seen: seen.phase in ("succeeded", "failed"), "was stopped")
 
     def _await(self, name: str, reached: Callable[[Observation], bool], what: str) -> Observation:
         until = time.monotonic() + self.end_seconds

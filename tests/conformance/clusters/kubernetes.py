@@ -8,7 +8,6 @@ from contextlib import contextmanager
 import pytest
 
 from runner import composition
-from runner.config.types import Config
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from tests import cluster
 from tests.conformance.clusters import Cluster
@@ -21,11 +20,19 @@ class KubernetesCluster(Cluster):
 
     end_seconds = 90.0  # pods start seconds apart, and one that ignores SIGTERM is killed after 30 s
 
-    def __init__(self, config: Config, image: str) -> None:
-        self.config = config
+    def __init__(self, namespace: Namespace, image: str) -> None:
+        self.namespace = namespace
+        self.config = namespace.config()
         self.writes: list[str] = []
         self.image = image  # type: ignore[misc]  # known only after the build
         super().__init__()
+
+    @property
+    def place(self) -> str:
+        return self.namespace.name
+
+    def lose(self, name: str) -> None:
+        self.namespace.kubectl("delete", "job", name, "--wait=true")
 
     def state(self) -> object:
         return tuple(self.writes)
@@ -42,6 +49,6 @@ def opened(request: pytest.FixtureRequest) -> Iterator[KubernetesCluster]:
     make_config = request.getfixturevalue("make_config")
     namespace = Namespace.create(access, request.getfixturevalue("tmp_path"), make_config)
     try:
-        yield KubernetesCluster(namespace.config(), shell.reference)
+        yield KubernetesCluster(namespace, shell.reference)
     finally:
         namespace.delete()

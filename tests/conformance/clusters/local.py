@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner.config.drivers import LocalImage
+from runner.drivers.local import files
 from runner.drivers.local.driver import LocalDriver
 from runner.runtime.clock import SystemClock
 from tests.conformance.clusters import Cluster
@@ -35,6 +36,12 @@ class LocalCluster(Cluster):
             clock=SystemClock(),
         )
 
+    def lose(self, name: str) -> None:
+        self.directory.joinpath(name).rename(self.directory / f"{files.GONE}{name}-{files.token()}")
+        for pid in self._processes(f"{self.directory}/{name}"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
     def state(self) -> object:
         shims = [pid for pid in self._processes() if b"shim.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return snapshot(self.directory), sorted(shims)
@@ -46,9 +53,9 @@ class LocalCluster(Cluster):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def _processes(self) -> list[int]:
-        """The processes with the directory's path in their arguments, environment or working directory."""
-        text, found = str(self.directory), []
+    def _processes(self, text: str = "") -> list[int]:
+        """The processes with the directory's path (or this text) in arguments, environment or working directory."""
+        text, found = text or str(self.directory), []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 texts = [(process / name).read_bytes() for name in ("cmdline", "environ")]

@@ -27,6 +27,9 @@ class MemoryCluster(Cluster):
             self.driver = self.make()
         return self.driver
 
+    def lose(self, name: str) -> None:
+        self.driver.lose(name)
+
     def state(self) -> object:
         return {each.name: (each, self._content(each.name)) for each in self.driver.list()}
 

@@ -20,10 +20,19 @@ class NomadCluster(Cluster):
 
     end_seconds = 60.0  # a program that ignores SIGTERM is killed after 30 s
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, nomad: Nomad) -> None:
         self.config = config
+        self.nomad = nomad
         self.writes: list[str] = []
         super().__init__()
+
+    @property
+    def place(self) -> str:
+        return self.nomad.namespace
+
+    def lose(self, name: str) -> None:
+        self.nomad.purge(name)
+        self.nomad.delete(f"var/nomad/jobs/{name}")
 
     def state(self) -> object:
         return tuple(self.writes)
@@ -36,6 +45,6 @@ class NomadCluster(Cluster):
 def opened(request: pytest.FixtureRequest) -> Iterator[NomadCluster]:
     nomad = Nomad(request.getfixturevalue("real_servers").nomad, request.getfixturevalue("tmp_path"))
     try:
-        yield NomadCluster(nomad.config(request.getfixturevalue("make_config")))
+        yield NomadCluster(nomad.config(request.getfixturevalue("make_config")), nomad)
     finally:
         nomad.close()

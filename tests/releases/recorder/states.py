@@ -173,7 +173,7 @@ class Recording:
         if state.reaches == "ended" or state.cancelled:
             until(lambda: release.classify(seen(driver, planned.name)), f"{state.name} ends")
         if state.marked:
-            driver.mark_reported(planned.name, release.classify(seen(driver, planned.name)))
+            release.mark(driver, seen(driver, planned.name))
 
     def _cancel(self, driver: Any, state: State) -> None:
         cancellation = action("cancel_check_run", cancellation_document(state), self._config)

@@ -1,88 +1,27 @@
-"""The tracker publishes each end that a job cannot publish itself, at least once, and retries until atlas accepts."""
+"""The tracker publishes each end that a job cannot publish itself: once if nothing crashes, whatever else fails."""
 
 from __future__ import annotations
 
 import itertools
-import json
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from random import Random
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import jwt
 import msgspec
 import pytest
 
-from runner.commands import plan
 from runner.config.types import Config
-from runner.drivers.driver import Driver, Retention
-from runner.drivers.http.client import HttpResponse, Route, Unsettled
-from runner.drivers.http.curl import CurlHttpClient
+from runner.drivers.driver import SET_ASIDE_SECONDS, Retention, Source
+from runner.drivers.list_source import ListSource
 from runner.drivers.memory import MemoryDriver
-from runner.errors import Unavailable
-from runner.jobs import Cancellation, JobSpec, Report
+from runner.errors import Rejected, Unavailable
+from runner.jobs import Report
 from runner.observation import Observation, Outcome
-from runner.payloads import RequestPolicy, decode
-from runner.request_types import REQUEST_TYPES
-from runner.runtime.clock import Deadline, SystemClock
-from runner.security.tokens import Signer
-from runner.tracker.leader import only_one
-from runner.tracker.publisher import PUBLISH_SECONDS, SILENCE_SECONDS, HttpPublisher
-from runner.tracker.results import Result, result
-from runner.tracker.tracker import CLEANUP_SECONDS, LONGEST_PAUSE, ROUND_SECONDS, Publisher, Tracker
-from tests.conftest import KeyPair
-from tests.harness.clock import ManualClock
-from tests.harness.deadlines import within
-from tests.harness.rounds import observed
+from runner.tracker.publisher import NotAccepted
+from runner.tracker.steps import EVIDENCE_SECONDS, REFUSALS
+from runner.tracker.tracker import CLEANUP_SECONDS, LOGS, LONGEST_PAUSE
+from tests.unit.tracker.world import PUBLISHERS, Inbox, World
 
 Sample = Callable[[str], dict[str, Any]]
-
-
-class Inbox:
-    """A publisher that keeps the results; it raises while `refusing`."""
-
-    def __init__(self) -> None:
-        self.accepted: list[Result] = []
-        self.attempts = 0
-        self.refusing = False
-
-    def publish(self, name: str, result: Result) -> None:
-        self.attempts += 1
-        if self.refusing:
-            raise Unavailable("atlas answered 500")
-        self.accepted.append(result)
-
-    def codes(self) -> list[int]:
-        """The status codes of the accepted results, in order."""
-        return [sent.body["kwargs"]["status"]["code"] for sent in self.accepted]
-
-
-class World:
-    """A memory driver, a tracker over it, and a clock that a test moves."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-        self.clock = ManualClock()
-        self.inbox = Inbox()
-        self.driver = MemoryDriver(resolve_secrets=lambda _: {}, clock=self.clock)
-        self.tracker = self.another()
-
-    def another(self, drivers: Mapping[str, Driver] | None = None, publisher: Publisher | None = None) -> Tracker:
-        """A new tracker, by default with the same driver and the same inbox."""
-        drivers, publisher = drivers or {"memory": self.driver}, publisher or self.inbox
-        return Tracker(drivers, publisher, retention=1, orphan_age=1, clock=self.clock, random=Random(1))
-
-    def submit(self, request_type: str, document: dict[str, Any]) -> JobSpec:
-        policy = RequestPolicy(runner_id="", public_key="")
-        request = decode(json.dumps(document).encode(), REQUEST_TYPES[request_type].payload, policy)
-        (job,) = plan(request, self.config)
-        assert isinstance(job, JobSpec)
-        self.driver.submit(job, within(5))
-        return job
-
-    def reported(self, name: str) -> bool:
-        return next(seen for seen in observed(self.driver) if seen.name == name).reported
 
 
 @pytest.fixture
@@ -90,28 +29,76 @@ def world(config: Config) -> World:
     return World(config)
 
 
+class Scripted(MemoryDriver):
+    """Shows what a test says, and keeps what the tracker does."""
+
+    def __init__(self, world: World, *script: list[Observation]) -> None:
+        super().__init__(resolve_secrets=lambda _: {}, clock=world.clock)
+        self.script = list(script)
+        self.ended: list[Outcome] = []
+        self.marked: list[Outcome] = []
+        self.finds = 0
+        self.events: Callable[[Observation], Observation] = lambda seen: seen
+        self.explained = 0
+
+    def list(self) -> Sequence[Observation]:
+        shown = self.script[0]
+        if len(self.script) > 1:
+            self.script.pop(0)
+        return shown
+
+    def find(self, seen: Observation) -> Observation | None:
+        self.finds += 1
+        return next((each for each in self.script[0] if each.name == seen.name), None)
+
+    def explain(self, seen: Observation) -> Observation:
+        self.explained += 1
+        return self.events(seen)
+
+    def end(self, seen: Observation, outcome: Outcome) -> bool:
+        self.ended.append(outcome)
+        self.script = [[msgspec.structs.replace(each, ended_as=outcome) for each in self.script[0]]]
+        return True
+
+    def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+        self.marked.append(outcome)
+        self.script = [[]]
+        return True
+
+
+def waiting(world: World, **facts: Any) -> Observation:
+    now = world.clock.wall()
+    return Observation(
+        name="j", driver="d", pool="p", phase="waiting", created=now, queued_since=now, identity="1", **facts
+    )
+
+
+def changed(seen: Observation, **facts: Any) -> Observation:
+    return msgspec.structs.replace(seen, **facts)
+
+
 def test_a_running_job_is_not_reported(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.start(job.name)
-    world.tracker.round()
+    world.run()
 
-    assert world.inbox.attempts == 0
-    assert not world.reported(job.name)
+    assert world.inbox.attempts == []
+    assert not world.seen(job.name).reported
 
 
 def test_a_success_is_published_by_the_job_and_marked_by_the_tracker(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name)
-    world.tracker.round()
+    world.run()
 
     assert world.inbox.accepted == []
-    assert world.reported(job.name)
+    assert world.seen(job.name).reported
 
 
 def test_a_failure_is_published_with_its_reason_and_evidence(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=3, log_tail="cannot open https://u:secret@host/x\n")
-    world.tracker.round()
+    world.run()
 
     (sent,) = world.inbox.accepted
     kwargs = sent.body["kwargs"]
@@ -121,101 +108,162 @@ def test_a_failure_is_published_with_its_reason_and_evidence(world: World, sampl
     assert (kwargs["check_seq"], kwargs["analyzer_shortcode"]) == ("1", "python")
     assert kwargs["status"]["code"] == 5107
     assert "exit code 3" in kwargs["status"]["err"]
-    assert "secret" not in json.dumps(sent.body)
-    assert world.reported(job.name)
-
-
-def test_a_result_is_sent_again_with_growing_pauses_until_atlas_accepts_it(world: World, sample: Sample) -> None:
-    job = world.submit("analysis_run", sample("analysis"))
-    world.driver.finish(job.name, main_exit=1)
-    world.inbox.refusing = True
-    attempted_at = []
-    while len(attempted_at) < 12:
-        before = world.inbox.attempts
-        world.tracker.round()
-        if world.inbox.attempts > before:
-            attempted_at.append(world.clock.monotonic())
-        world.clock.advance(1)
-    pauses = [later - earlier for earlier, later in itertools.pairwise(attempted_at)]
-    assert pauses[0] < 10 < pauses[-1] <= LONGEST_PAUSE + 1
-    assert not world.reported(job.name)
-
-    world.inbox.refusing = False
-    world.clock.advance(LONGEST_PAUSE)
-    world.tracker.round()
-    assert len(world.inbox.accepted) == 1
-    assert world.reported(job.name)
+    assert "secret" not in str(sent.body)
+    assert world.seen(job.name).reported
 
 
 def test_an_end_is_reported_once_if_nothing_crashes(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
-    for _ in range(5):
-        world.clock.advance(1000)
-        world.tracker.round()
+    world.run(5000)
 
-    assert world.inbox.attempts == 1
+    assert len(world.inbox.attempts) == 1
 
 
-def test_a_new_tracker_finds_the_pending_results(world: World, sample: Sample) -> None:
+def test_a_result_is_sent_again_with_growing_pauses_until_atlas_accepts_it(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
-    world.inbox.refusing = True
-    world.tracker.round()
+    world.inbox.refuse()
+    world.run(300)
+    pauses = [later - earlier for (earlier, _), (later, _) in itertools.pairwise(world.inbox.attempts)]
+    assert pauses[0] <= 3 < 10 < max(pauses) <= LONGEST_PAUSE + 2
+    assert not world.seen(job.name).reported
 
-    inbox = Inbox()
-    world.another(publisher=inbox).round()
+    world.inbox.accept()
+    world.run(60)
+    assert world.inbox.codes() == [5107]
+    assert world.seen(job.name).reported
 
-    assert len(inbox.accepted) == 1
+
+def test_all_pending_results_follow_within_a_minute_once_atlas_is_back(world: World, sample: Sample) -> None:
+    jobs = [world.submit("analysis_run", {**sample("analysis"), "run_id": f"r{n}"}) for n in range(50)]
+    for job in jobs:
+        world.driver.finish(job.name, main_exit=1)
+    world.inbox.refuse(None)
+    world.run(600)
+    assert len(world.inbox.attempts) < 200, "an atlas that is down was asked for every result, again and again"
+
+    world.inbox.accept()
+    world.run(60)
+    assert len(world.inbox.accepted) == len({sent.id for sent in world.inbox.accepted}) == 50
 
 
-def test_a_result_sent_twice_has_one_id(world: World, sample: Sample) -> None:
-    """A crash between publishing and marking repeats the publishing. atlas must be able to recognise the repeat."""
+def test_a_result_that_atlas_does_not_answer_delays_no_other(world: World, sample: Sample) -> None:
+    slow = world.submit("analysis_run", {**sample("analysis"), "run_id": "slow"})
+
+    def answer(name: str) -> NotAccepted | None:
+        if name != slow.name:
+            return None
+        world.clock.sleep(13)
+        return NotAccepted("atlas did not answer", status=None)
+
+    world.inbox.answer = answer
+    world.driver.finish(slow.name, main_exit=1)
+    world.run()
+    for number in range(20):
+        job = world.submit("analysis_run", {**sample("analysis"), "run_id": f"r{number}"})
+        world.driver.finish(job.name, main_exit=1)
+        before = len(world.inbox.accepted)
+        world.run(2)
+        assert len(world.inbox.accepted) == before + 1
+
+
+def test_no_more_results_are_in_flight_than_the_configuration_allows(world: World, sample: Sample) -> None:
+    in_flight, most = 0, 0
+
+    def answer(name: str) -> None:
+        nonlocal in_flight, most
+        in_flight += 1
+        most = max(most, in_flight)
+        world.clock.sleep(5)
+        in_flight -= 1
+
+    world.inbox.answer = answer
+    for number in range(20):
+        job = world.submit("analysis_run", {**sample("analysis"), "run_id": f"r{number}"})
+        world.driver.finish(job.name, main_exit=1)
+    world.run(60)
+
+    assert most == PUBLISHERS
+    assert len(world.inbox.accepted) == 20
+
+
+def test_a_result_that_atlas_refuses_for_good_is_set_aside(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
-    ids = set()
-    for _ in range(2):
-        inbox = Inbox()
-        world.another({"memory": Forgetful(world.driver)}, inbox).round()
-        ids.add(inbox.accepted[0].body["id"])
+    world.inbox.refuse(404)
+    world.run(3600)
 
-    assert len(ids) == 1
+    assert len(world.inbox.attempts) == REFUSALS
+    assert world.seen(job.name).reported
+    world.track()
+    world.run(SET_ASIDE_SECONDS / 100)
+    assert len(world.inbox.attempts) == REFUSALS
 
 
-class Forgetful:
-    """A driver that never marks a job, as if the tracker crashed just before."""
+def test_a_new_tracker_finds_the_pending_results_and_sends_them_under_the_same_id(world: World, sample: Sample) -> None:
+    """A crash between publishing and marking repeats the publishing. Atlas must be able to recognise the repeat."""
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    mark, world.driver.mark_reported = world.driver.mark_reported, _unavailable  # type: ignore[method-assign]
+    world.run(60)
+    assert len(world.inbox.accepted) == 1, "a mark that fails is no reason to publish again"
+    world.driver.mark_reported = mark  # type: ignore[method-assign]
+    world.track()
+    world.run()
 
-    name = "memory"
+    assert len(world.inbox.accepted) == 2
+    assert len({sent.body["id"] for sent in world.inbox.accepted}) == 1
 
-    def __init__(self, inner: MemoryDriver) -> None:
-        self._inner = inner
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def mark_reported(self, name: str, outcome: Outcome) -> None:
-        pass
+def _unavailable(*_: Any) -> Any:
+    raise Unavailable("no answer")
 
 
 def test_a_cancel_is_confirmed_under_its_own_run(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
-    document = {"run_id": "cancel-1", "analysis_meta": {"run_id": sample("analysis")["run_id"], "run_serial": "0", "check_seq": "1"}}  # fmt: skip  # noqa: E501
-    request = decode(
-        json.dumps(document).encode(),
-        REQUEST_TYPES["cancel_check_run"].payload,
-        RequestPolicy(runner_id="", public_key=""),
-    )
-    (cancellation,) = plan(request, world.config)
-    assert isinstance(cancellation, Cancellation)
-    world.driver.cancel(cancellation, within(5), tombstone=True)
-    world.tracker.round()
+    world.cancel(sample("analysis"))
+    world.run()
 
     (sent,) = world.inbox.accepted
     assert sent.path == "/api/runner/cancel-check/results"
     assert sent.body["task"] == "contrib.atlas.tasks.confirm_check_cancellation"
     assert sent.body["kwargs"]["run_id"] == "cancel-1"
     assert sent.body["kwargs"]["status"]["code"] == 5000
-    assert world.reported(job.name)
+    assert world.seen(job.name).reported
+
+
+@pytest.mark.parametrize(("main_exit", "codes"), [(0, [5001]), (3, [5107, 5001])])
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_cancel_after_the_end_is_confirmed_too(
+    world: World, sample: Sample, main_exit: int, codes: list[int], reported: bool
+) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=main_exit)
+    if reported:
+        world.run()
+    world.cancel(sample("analysis"))
+    world.run(20)
+
+    assert world.inbox.codes() == codes
+    reason = "analyzer_failed" if main_exit else "succeeded"
+    assert world.inbox.accepted[-1].body["kwargs"]["status"]["hmessage"] == f"The run had already ended: {reason}."
+    assert world.seen(job.name).reported
+
+
+def test_a_cancel_while_the_end_is_being_published_is_confirmed(world: World, sample: Sample) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=3)
+
+    def answer(name: str) -> None:
+        world.inbox.accept()
+        world.cancel(sample("analysis"))
+
+    world.inbox.answer = answer
+    world.run(20)
+
+    assert world.inbox.codes() == [5107, 5001]
+    assert world.seen(job.name).reported
 
 
 @pytest.mark.parametrize(("exit_code", "status"), [(0, 0), (10, 10), (13, 13), (137, 5107)])
@@ -223,7 +271,7 @@ def test_a_result_of_ssh_verify_is_published_by_the_tracker(world: World, exit_c
     document = {"run_id": "v-1", "ssh_meta": {"remote_url": "git@example.org:a/b.git"}, "keys": {}}
     job = world.submit("ssh_verify_run", document)
     world.driver.finish(job.name, main_exit=exit_code)
-    world.tracker.round()
+    world.run()
 
     (sent,) = world.inbox.accepted
     assert sent.path == "/api/runner/ssh-verify/results"
@@ -244,252 +292,153 @@ def test_a_failure_has_the_members_of_its_request_type_s_result(
     document = sample(payload) if payload else {"run_id": "p-1", "run_serial": "0", "vcs_meta": vcs}
     job = world.submit(request_type, document)
     world.driver.finish(job.name, main_exit=1)
-    world.tracker.round()
+    world.run()
 
     assert world.inbox.accepted[0].body["kwargs"].keys() == members
 
 
-def test_a_driver_that_cannot_list_does_not_stop_the_others(world: World, sample: Sample) -> None:
-    class Failing(MemoryDriver):
-        def list(self) -> Sequence[Observation]:
-            raise Unavailable("no answer")
+class Unlisted(MemoryDriver):
+    """Cannot be listed while `failing`."""
 
+    name = "unlisted"
+    failing = True
+
+    def list(self) -> Sequence[Observation]:
+        return _unavailable() if self.failing else super().list()
+
+
+def test_a_driver_that_cannot_list_does_not_stop_the_others(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name)
-    drivers = {"failing": Failing(resolve_secrets=lambda _: {}, clock=world.clock), "memory": world.driver}
-    world.another(drivers).round()
+    world.track(Unlisted(resolve_secrets=lambda _: {}, clock=world.clock), world.driver)
+    world.run()
 
-    assert world.reported(job.name)
+    assert world.seen(job.name).reported
 
 
-class Recorder(MemoryDriver):
-    """Records the order of the calls."""
+def test_a_source_that_cannot_be_read_is_logged_once_and_again_when_it_works(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    driver = Unlisted(resolve_secrets=lambda _: {}, clock=world.clock)
+    world.track(driver)
+    world.run(600)
+    assert [record.levelname for record in caplog.records if "was not read" in record.message] == ["ERROR"]
+
+    driver.failing = False
+    world.run(60)
+    assert [record.levelname for record in caplog.records if "is read again" in record.message] == ["WARNING"]
+
+
+def test_a_failed_listing_reports_no_job_as_deleted(world: World, sample: Sample) -> None:
+    driver = world.driver = Unlisted(resolve_secrets=lambda _: {}, clock=world.clock)
+    world.submit("analysis_run", sample("analysis"))
+    for driver.failing in (False, True, False):
+        world.run(20)
+
+    assert world.inbox.attempts == []
+
+
+class Reconciled(MemoryDriver):
+    """Records when it is reconciled."""
 
     def __init__(self, world: World) -> None:
         super().__init__(resolve_secrets=lambda _: {}, clock=world.clock)
-        self.used: list[str] = []
-
-    def list(self) -> Sequence[Observation]:
-        self.used.append("list")
-        return super().list()
+        self.world = world
+        self.began = world.clock.monotonic()
+        self.calls: list[tuple[float, bool]] = []
 
     def reconcile(self, expired: Retention | None = None) -> int:
-        self.used.append("remove old jobs" if expired else "reconcile")
-        return super().reconcile(expired)
-
-    def mark_reported(self, name: str, outcome: Outcome) -> None:
-        self.used.append("mark")
-        super().mark_reported(name, outcome)
+        self.calls.append((self.world.clock.monotonic() - self.began, expired is not None))
+        raise Unavailable("no answer")
 
 
-def test_a_round_reconciles_before_it_lists_and_removes_old_jobs_after_their_ends_are_reported(
-    world: World, sample: Sample
-) -> None:
-    """A tracker that starts after a long pause finds unreported ends that are older than the orphan age."""
-    driver = world.driver = Recorder(world)
-    job = world.submit("analysis_run", sample("analysis"))
-    world.driver.finish(job.name, main_exit=1)
-    world.clock.advance(10**6)
+def test_it_reconciles_all_the_time_and_removes_old_jobs_once_a_minute(world: World) -> None:
+    driver = Reconciled(world)
+    world.track(driver)
+    world.run(2 * CLEANUP_SECONDS + 3)
 
-    world.another({"memory": driver}).round()
-
-    assert driver.used == ["reconcile", "list", "mark", "remove old jobs"]
-    assert world.inbox.codes() == [5107]
-
-
-def test_every_round_reconciles_and_old_jobs_are_removed_once_a_minute(world: World) -> None:
-    driver = Recorder(world)
-    tracker = world.another({"memory": driver})
-    for _ in range(4):
-        tracker.round()
-        world.clock.advance(CLEANUP_SECONDS / 3)
-
-    assert driver.used == ["reconcile", "list", "remove old jobs", *["reconcile", "list"] * 3, "remove old jobs"]
-
-
-def test_a_driver_that_cannot_reconcile_is_still_listed(world: World, sample: Sample) -> None:
-    class Idle(MemoryDriver):
-        def reconcile(self, expired: Retention | None = None) -> int:
-            raise Unavailable("no answer")
-
-    world.driver = Idle(resolve_secrets=lambda _: {}, clock=world.clock)
-    job = world.submit("analysis_run", sample("analysis"))
-    world.driver.finish(job.name, main_exit=1)
-    world.another({"memory": world.driver}).round()
-
-    assert world.inbox.codes() == [5107]
-
-
-def test_evidence_that_is_removed_with_the_pod_is_remembered(world: World) -> None:
-    """At its deadline Kubernetes deletes a Job's pod, and with it the reason why the pod never ran."""
-    waiting = Observation(name="j", driver="d", pool="p", phase="waiting", created=0, image_error="ErrImagePull: no")
-    without_evidence = Observation(name="j", driver="d", pool="p", phase="waiting", created=0)
-    ended = Observation(name="j", driver="d", pool="p", phase="failed", created=0, ended=1, timed_out=True)
-    marked: list[Outcome] = []
-
-    class Scripted(MemoryDriver):
-        script = [[waiting], [without_evidence], [ended]]
-
-        def list(self) -> Sequence[Observation]:
-            return self.script.pop(0)
-
-        def mark_reported(self, name: str, outcome: Outcome) -> None:
-            marked.append(outcome)
-
-    tracker = world.another({"d": Scripted(resolve_secrets=lambda _: {}, clock=world.clock)})
-    for _ in range(3):
-        tracker.round()
-
-    assert marked[0].reason == "image_unavailable"
-
-
-def deleted_while_atlas_refuses(world: World, sample: Sample) -> JobSpec:
-    """A job that was listed, and then deleted."""
-    job = world.submit("analysis_run", sample("analysis"))
-    world.tracker.round()
-    world.driver.lose(job.name)
-    world.inbox.refusing = True
-    world.tracker.round()
-    return job
+    assert [at for at, clean in driver.calls if clean] == [CLEANUP_SECONDS, 2 * CLEANUP_SECONDS]
+    assert len(driver.calls) > 50
 
 
 def test_a_deleted_job_is_reported(world: World, sample: Sample) -> None:
-    deleted_while_atlas_refuses(world, sample)
-    world.inbox.refusing = False
-    for _ in range(3):
-        world.clock.advance(LONGEST_PAUSE)
-        world.tracker.round()
+    job = world.submit("analysis_run", sample("analysis"))
+    world.run()
+    world.driver.lose(job.name)
+    world.run()
 
     (sent,) = world.inbox.accepted
     assert sent.body["kwargs"]["run_id"] == sample("analysis")["run_id"]
     assert sent.body["kwargs"]["status"]["code"] == 5109
 
 
+def test_two_deletions_of_one_name_are_two_results(world: World, sample: Sample) -> None:
+    for _ in range(2):
+        job = world.submit("analysis_run", sample("analysis"))
+        world.run()
+        world.driver.lose(job.name)
+        world.run()
+
+    assert world.inbox.codes() == [5109, 5109]
+    assert len({sent.body["id"] for sent in world.inbox.accepted}) == 2
+
+
+def test_a_list_without_the_job_is_no_deletion(world: World) -> None:
+    """A stale or partial answer: the job is found by name before anything is published."""
+    seen = waiting(world)
+    driver = Scripted(world, [seen], [], [seen])
+    driver.find = lambda seen: seen  # type: ignore[method-assign]
+    world.track(driver)
+    world.run(30)
+
+    assert driver.marked == []
+
+
 def test_an_end_that_atlas_has_not_accepted_is_kept_when_its_job_is_deleted(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
-    world.tracker.round()
     world.driver.finish(job.name, main_exit=1)
-    world.inbox.refusing = True
-    world.tracker.round()
+    world.inbox.refuse()
+    world.run()
     world.driver.lose(job.name)
-    world.tracker.round()
-    world.inbox.refusing = False
-    world.clock.advance(LONGEST_PAUSE)
-    world.tracker.round()
+    world.run()
+    world.inbox.accept()
+    world.run(60)
 
     assert world.inbox.codes() == [5107]
 
 
-def test_a_deleted_job_that_is_submitted_again_is_followed_to_its_own_end(world: World, sample: Sample) -> None:
-    """The pending result of the first job is not published, and does not count as the end of the second."""
-    job = deleted_while_atlas_refuses(world, sample)
-    world.submit("analysis_run", sample("analysis"))
-    world.inbox.refusing = False
-    world.clock.advance(LONGEST_PAUSE)
-    world.tracker.round()
-    assert world.inbox.accepted == []
-    assert not world.reported(job.name)
-
-    world.driver.finish(job.name, main_exit=1)
-    world.tracker.round()
-    assert world.inbox.codes() == [5107]
-    assert world.reported(job.name)
-
-
-def test_a_job_submitted_again_while_its_deletion_is_published_is_not_marked(world: World, sample: Sample) -> None:
+def test_a_job_made_anew_while_its_predecessor_s_end_is_published_is_not_marked(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
-    world.tracker.round()
-    world.driver.lose(job.name)
-    accept = world.inbox.publish
+    world.driver.finish(job.name, main_exit=1)
 
-    def publish(name: str, result: Result) -> None:
+    def answer(name: str) -> None:
+        world.inbox.accept()
+        world.driver.lose(job.name)
         world.submit("analysis_run", sample("analysis"))
-        accept(name, result)
 
-    world.inbox.publish = publish  # type: ignore[method-assign]
-    world.tracker.round()
-
-    assert world.inbox.codes() == [5109]
-    assert not world.reported(job.name)
-
-
-def test_a_deleted_job_s_successor_that_has_ended_is_reported_instead(world: World, sample: Sample) -> None:
-    job = deleted_while_atlas_refuses(world, sample)
-    world.submit("analysis_run", sample("analysis"))
-    world.driver.finish(job.name, main_exit=1)
-    world.inbox.refusing = False
-    for _ in range(3):
-        world.clock.advance(LONGEST_PAUSE)
-        world.tracker.round()
-
+    world.inbox.answer = answer
+    world.run()
     assert world.inbox.codes() == [5107]
-    assert world.reported(job.name)
+    assert not world.seen(job.name).reported, "the new job is marked before it has run"
 
-
-@pytest.mark.parametrize("again", ["running", "cancelled"])
-def test_a_pending_result_is_not_published_for_the_job_that_replaced_its_own(
-    world: World, sample: Sample, again: str
-) -> None:
-    """The first job was deleted and submitted again between two listings; or the second was cancelled as well."""
-    job = world.submit("analysis_run", sample("analysis"))
     world.driver.finish(job.name, main_exit=1)
-    world.inbox.refusing = True
-    world.tracker.round()
-    world.driver.lose(job.name)
-    world.submit("analysis_run", sample("analysis"))
-    if again == "cancelled":
-        report = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
-        cancellation = Cancellation(name=job.name, labels={}, report=report)
-        assert world.driver.cancel(cancellation, within(5), tombstone=False) == "cancelled"
-    world.inbox.refusing = False
-    world.clock.advance(LONGEST_PAUSE)
-    world.tracker.round()
-
-    assert [sent.path for sent in world.inbox.accepted] == (["/cancelled"] if again == "cancelled" else [])
-    assert world.reported(job.name) == (again == "cancelled")
-
-
-def test_after_a_pause_as_long_as_the_retention_a_missing_job_is_not_reported_as_deleted(
-    world: World, sample: Sample
-) -> None:
-    """Another tracker may have reported it meanwhile."""
-    job = world.submit("analysis_run", sample("analysis"))
-    world.tracker.round()
-    world.driver.lose(job.name)
-    world.clock.advance(1)
-    world.tracker.round()
-
-    assert world.inbox.attempts == 0
+    world.run()
+    assert world.inbox.codes() == [5107, 5107]
+    assert len({sent.body["id"] for sent in world.inbox.accepted}) == 2
+    assert world.seen(job.name).reported
 
 
 def test_a_job_that_another_tracker_has_reported_is_not_reported_as_deleted(world: World, sample: Sample) -> None:
     job = world.submit("analysis_run", sample("analysis"))
-    world.tracker.round()
+    world.run()
     world.driver.finish(job.name, main_exit=1)
-    world.another(publisher=Inbox()).round()
-    world.tracker.round()
+    seen = world.seen(job.name)
+    world.driver.mark_reported(seen, Outcome(reason="analyzer_failed", code=5107, hmessage=""))
+    world.run()
     world.driver.lose(job.name)
-    world.tracker.round()
+    world.run()
 
-    assert world.inbox.attempts == 0
-
-
-def test_a_failed_listing_reports_no_job_as_deleted(world: World, sample: Sample) -> None:
-    class Flaky(MemoryDriver):
-        failing = False
-
-        def list(self) -> Sequence[Observation]:
-            if self.failing:
-                raise Unavailable("no answer")
-            return super().list()
-
-    world.driver = Flaky(resolve_secrets=lambda _: {}, clock=world.clock)
-    world.submit("analysis_run", sample("analysis"))
-    tracker = world.another()
-    for world.driver.failing in (False, True, False):
-        tracker.round()
-
-    assert world.inbox.attempts == 0
+    assert world.inbox.attempts == []
 
 
 def test_an_internal_error_for_one_result_does_not_stop_the_others(
@@ -497,156 +446,220 @@ def test_an_internal_error_for_one_result_does_not_stop_the_others(
 ) -> None:
     first = world.submit("analysis_run", sample("analysis"))
     second = world.submit("analysis_run", {**sample("analysis"), "run_id": "z"})
-    accept, broken = world.inbox.publish, first.name
-
-    def publish(name: str, result: Result) -> None:
-        if name == broken:
-            raise ZeroDivisionError
-        accept(name, result)
-
-    world.inbox.publish = publish  # type: ignore[method-assign]
     for job in (first, second):
         world.driver.finish(job.name, main_exit=1)
-    world.tracker.round()
+    world.inbox.answer = lambda name: {second.name: None}[name]
+    world.run()
 
-    assert not world.reported(first.name)
-    assert world.reported(second.name)
-    assert "ZeroDivisionError" in caplog.text
-
-
-def test_a_hanging_atlas_does_not_stop_the_rounds_and_every_result_is_attempted(world: World, sample: Sample) -> None:
-    """Each attempt takes as long as a round may. The longest waiting comes first, so each result is attempted."""
-    names = []
-    for run_id in "abc":
-        names.append(world.submit("analysis_run", {**sample("analysis"), "run_id": run_id}).name)
-        world.driver.finish(names[-1], main_exit=1)
-    attempted: list[str] = []
-
-    def publish(name: str, result: Result) -> None:
-        attempted.append(name)
-        world.clock.advance(ROUND_SECONDS + 1)
-        raise Unavailable("atlas did not answer")
-
-    world.inbox.publish = publish  # type: ignore[method-assign]
-    for _ in names:
-        world.tracker.round()
-
-    assert sorted(attempted) == names
+    assert not world.seen(first.name).reported
+    assert world.seen(second.name).reported
+    assert "KeyError" in caplog.text
 
 
-def test_a_second_tracker_on_the_host_waits_for_the_first(tmp_path: Any) -> None:
-    stop = threading.Event()
-    begun = threading.Event()
+def test_a_node_that_does_not_answer_delays_no_result_by_more_than_the_budget(world: World, sample: Sample) -> None:
+    hanging = {f"analysis-s0-h{number}-1" for number in range(40)}
 
-    def second() -> None:
-        with only_one(tmp_path / "lock", stop):
-            begun.set()
+    class Logs(MemoryDriver):
+        def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+            if name in hanging:
+                world.clock.sleep(30)
+                raise Unavailable("the node does not answer")
+            return "the log\n"
 
-    with only_one(tmp_path / "lock", stop):
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        assert not begun.wait(0.3)
-    assert begun.wait(5)
-    waiting.join()
+    world.driver = Logs(resolve_secrets=lambda _: {}, clock=world.clock)
+    world.run()
+    began = world.clock.monotonic()
+    for run_id in [*(f"h{number}" for number in range(40)), *(f"r{number}" for number in range(10))]:
+        job = world.submit("analysis_run", {**sample("analysis"), "run_id": run_id})
+        world.driver.finish(job.name, main_exit=1)
+    world.run(2 + EVIDENCE_SECONDS)
 
-
-class Atlas(BaseHTTPRequestHandler):
-    """Answers with the server's `status`, and records each request in its `received`."""
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        server: Any = self.server
-        server.received.append((self.path, self.headers["Authorization"], json.loads(body)))
-        self.send_response(server.status)
-        if server.status == 302:
-            self.send_header("Location", "/elsewhere")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    assert len(world.inbox.accepted) == 50
+    quick = [at - began for at, name in world.inbox.attempts if name not in hanging]
+    assert max(quick) <= 1.0
+    logged = [sent for sent in world.inbox.accepted if "the log" in sent.body["kwargs"]["status"]["err"]]
+    assert len(logged) == 10
 
 
-@pytest.fixture
-def atlas() -> Iterator[Any]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), Atlas)
-    server.status, server.received = 200, []
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def test_evidence_that_is_removed_with_the_pod_is_remembered(world: World) -> None:
+    """At its deadline Kubernetes deletes a Job's pod, and with it the reason why the pod never ran."""
+    first = waiting(world, image_error="ErrImagePull: no")
+    ended = changed(first, image_error="", phase="failed", ended=1.0, timed_out=True, disrupted=True)
+    driver = Scripted(world, [first], [changed(first, image_error="")], [ended])
+    world.track(driver)
+    world.run(10)
+
+    assert [outcome.reason for outcome in driver.marked] == ["image_unavailable"]
 
 
-@pytest.fixture
-def publisher(atlas: Any, runner_keys: KeyPair) -> HttpPublisher:
-    signer = Signer(runner_keys.private, "runner-1", lambda: 1_700_000_000)
-    return HttpPublisher(
-        f"http://127.0.0.1:{atlas.server_address[1]}",
-        signer.sign,
-        http=CurlHttpClient(SystemClock()),
-        clock=SystemClock(),
-    )
+@pytest.mark.parametrize(
+    ("facts", "seconds", "reason"),
+    [
+        ({"image_error": "ErrImagePull: not found"}, 30, "image_unavailable"),
+        ({"image_error": "ErrImagePull: 429", "registry_error": True}, 300, "image_unavailable"),
+        ({"configuration_error": "secret missing"}, 30, "misconfigured"),
+        ({"unschedulable": "0/3 nodes"}, 600, "unschedulable"),
+        ({"incomplete": True}, 600, "misconfigured"),
+        ({"not_admitted": "exceeded quota"}, 600, "not_admitted"),
+        ({}, 600, "unschedulable"),
+        ({"held": "queue batch"}, 3600, "not_admitted"),
+    ],
+)
+def test_a_job_that_waits_too_long_is_ended_and_reported(
+    world: World, facts: dict[str, Any], seconds: int, reason: str
+) -> None:
+    driver = Scripted(world, [waiting(world, **facts)])
+    world.track(driver, admission_seconds=3600)
+    world.run(seconds - 1)
+    assert driver.ended == driver.marked == []
+
+    world.run(15)
+    assert [outcome.reason for outcome in driver.ended] == [reason]
+    assert [outcome.reason for outcome in driver.marked] == [reason]
 
 
-RESULT = Result(path="/api/runner/analysis/results", scope="analysis.*", run_id="r-1", body={"id": "1"})
+def test_a_queue_may_hold_a_job_for_ever_unless_the_configuration_bounds_it(world: World) -> None:
+    driver = Scripted(world, [waiting(world, held="queue batch")])
+    world.track(driver)
+    world.run(100_000)
+
+    assert driver.ended == []
 
 
-@pytest.mark.parametrize("status", [200, 201, 202, 204])
-def test_any_2xx_is_success(atlas: Any, publisher: HttpPublisher, runner_keys: KeyPair, status: int) -> None:
-    atlas.status = status
-    publisher.publish("job-1", RESULT)
+def test_a_job_that_waits_without_a_reason_is_explained_by_the_events(world: World) -> None:
+    driver = Scripted(world, [waiting(world)])
+    driver.events = lambda seen: changed(seen, configuration_error='secret "artifacts" not found')
+    world.track(driver)
+    world.run(35)
 
-    ((path, authorization, body),) = atlas.received
-    assert (path, body) == (RESULT.path, {"id": "1"})
-    claims = jwt.decode(
-        authorization.removeprefix("Bearer "), runner_keys.public, algorithms=["RS256"], options={"verify_exp": False}
-    )
-    assert (claims["run_id"], claims["scp"], claims["iss"]) == ("r-1", "analysis.*", "runner-1")
+    assert [outcome.reason for outcome in driver.ended] == ["misconfigured"]
+    assert 'secret "artifacts" not found' in driver.ended[0].err
 
 
-@pytest.mark.parametrize("status", [302, 401, 404, 500, 503])
-def test_any_other_status_is_unavailable(atlas: Any, publisher: HttpPublisher, status: int) -> None:
-    atlas.status = status
-    with pytest.raises(Unavailable, match=str(status)):
-        publisher.publish("job-1", RESULT)
-    assert len(atlas.received) == 1, "a redirect was followed, with the token"
+def test_events_that_cannot_be_read_keep_no_job_from_being_ended(world: World) -> None:
+    driver = Scripted(world, [waiting(world)])
+    driver.events = _unavailable
+    world.track(driver)
+    world.run(620)
+
+    assert [outcome.reason for outcome in driver.ended] == ["unschedulable"]
 
 
-def test_a_refused_connection_is_unavailable(runner_keys: KeyPair) -> None:
-    signer = Signer(runner_keys.private, "runner-1", lambda: 0)
-    with pytest.raises(Unavailable, match="did not answer"):
-        HttpPublisher(
-            "http://127.0.0.1:1", signer.sign, http=CurlHttpClient(SystemClock()), clock=SystemClock()
-        ).publish("job-1", RESULT)
+def test_what_lingers_after_the_end_is_ended_with_the_outcome(world: World) -> None:
+    """A container that a mesh has injected keeps running after the job's own."""
+    done = changed(waiting(world), phase="failed", main_exit=3, lingers=True, log_tail="x")
+    driver = Scripted(world, [done])
+    world.track(driver)
+    world.run()
+
+    assert [outcome.reason for outcome in driver.ended] == ["analyzer_failed"]
+    assert [outcome.reason for outcome in driver.marked] == ["analyzer_failed"]
 
 
-def test_an_attempt_has_one_deadline_and_a_new_token(runner_keys: KeyPair) -> None:
-    """An atlas that sends a byte now and then would otherwise block the tracker without limit."""
-    clock, attempts = ManualClock(), []
+def test_an_end_without_evidence_is_read_again_before_it_is_published(world: World) -> None:
+    """The Job's end may be seen before its pod's."""
+    poor = changed(waiting(world), phase="failed")
+    driver = Scripted(world, [poor], [changed(poor, main_exit=3, log_tail="x")])
+    world.track(driver)
+    world.run(10)
 
-    class Silent:
-        def request(self, route: Route, method: str, path: str, deadline: Deadline, **given: Any) -> HttpResponse:
-            attempts.append((method, route.url + path, given["headers"][0]))
-            assert (deadline.left, route.silence_seconds) == (PUBLISH_SECONDS, SILENCE_SECONDS)
-            clock.advance(deadline.left)
-            raise Unsettled("atlas did not answer")
-
-    signer = Signer(runner_keys.private, "runner-1", clock.wall)
-    publisher = HttpPublisher("https://atlas.example", signer.sign, http=Silent(), clock=clock)
-    for _ in range(2):
-        with pytest.raises(Unavailable, match=r"did not answer at https://atlas\.example/api"):
-            publisher.publish("job-1", RESULT)
-    (first, second) = attempts
-    assert first[:2] == second[:2] == ("POST", f"https://atlas.example{RESULT.path}")
-    assert first[2] != second[2]
+    assert driver.finds == 1
+    assert [outcome.reason for outcome in driver.marked] == ["analyzer_failed"]
 
 
-def test_a_job_without_a_report_has_no_result() -> None:
-    seen = Observation(name="j", driver="d", pool="p", phase="failed", created=0, ended=1)
-    assert result(seen, Outcome(reason="unknown", code=5199, hmessage="")) is None
+def test_events_after_the_mark_bring_nothing_back(world: World) -> None:
+    """A watch may pass on changes from before the mark."""
+    ended = changed(waiting(world), phase="failed", main_exit=3, log_tail="x")
+
+    class Lagging(Scripted):
+        def sources(self) -> Sequence[Source]:
+            return [ListSource(self, 1.0, listed=lambda: [ended])]
+
+    driver = Lagging(world, [ended])
+    world.track(driver)
+    world.run(30)
+
+    assert len(driver.marked) == 1
 
 
-def test_results_are_plain_json() -> None:
-    assert msgspec.json.encode(RESULT.body)
+def test_a_log_that_there_is_not_is_no_failure(world: World, sample: Sample) -> None:
+    class NoLogs(MemoryDriver):
+        def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+            raise Rejected("there is no log")
+
+    world.driver = NoLogs(resolve_secrets=lambda _: {}, clock=world.clock)
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    world.run()
+
+    assert world.inbox.codes() == [5107]
+
+
+def test_two_trackers_by_accident_publish_under_one_id(world: World, sample: Sample) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    other = Inbox(world.clock)
+    world.driver.mark_reported = _unavailable  # type: ignore[method-assign]
+    world.run()
+    world.track(inbox=other)
+    world.run()
+
+    assert {sent.id for sent in world.inbox.accepted} == {sent.id for sent in other.accepted}
+
+
+def test_the_status_says_who_leads_what_is_pending_and_which_source_is_stale(world: World, sample: Sample) -> None:
+    driver = Unlisted(resolve_secrets=lambda _: {}, clock=world.clock)
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    world.inbox.refuse()
+    world.track(driver, world.driver)
+    world.run(90)
+    unlisted, memory = world.statuses[-1].values()
+
+    assert (unlisted["leads"], unlisted["stale"], unlisted["pending"]) == (True, ["unlisted list"], 0)
+    assert (memory["leads"], memory["stale"], memory["pending"]) == (True, [], 1)
+    assert unlisted["heard_seconds_ago"] > 80 > 3 > memory["heard_seconds_ago"]
+
+
+def test_a_cancel_while_a_limit_could_not_be_stored_is_confirmed_as_a_cancel(world: World) -> None:
+    """The job was not ended yet, so it had not already ended when it was cancelled."""
+    report = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
+    waits = waiting(world, image_error="ErrImagePull: not found")
+    cancelled = changed(waits, cancelled=True, cancellation=report, phase="failed")
+    driver = Scripted(world, [waits])
+    driver.end = _unavailable  # type: ignore[method-assign]
+    world.track(driver)
+    world.run(40)
+    driver.script = [[cancelled]]
+    world.run(40)
+
+    assert world.inbox.codes() == [5000]
+
+
+def test_a_limit_that_could_not_be_stored_is_judged_again_when_the_job_has_left_the_view(world: World) -> None:
+    waits = waiting(world, image_error="ErrImagePull: not found")
+    driver = Scripted(world, [waits])
+    driver.end = _unavailable  # type: ignore[method-assign]
+    driver.find = lambda seen: changed(waits, image_error="", phase="running")  # type: ignore[method-assign]
+    world.track(driver)
+    world.run(40)
+    driver.script = [[]]
+    world.run(40)
+
+    assert (driver.marked, world.inbox.attempts) == ([], [])
+
+
+def test_results_go_without_their_logs_once_every_log_reader_waits(world: World, sample: Sample) -> None:
+    class Logs(MemoryDriver):
+        def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+            world.clock.sleep(30)
+            raise Unavailable("the node does not answer")
+
+    world.driver = Logs(resolve_secrets=lambda _: {}, clock=world.clock)
+    world.run()
+    for number in range(LOGS + 20):
+        job = world.submit("analysis_run", {**sample("analysis"), "run_id": f"r{number}"})
+        world.driver.finish(job.name, main_exit=1)
+    world.run(2 + 2 * EVIDENCE_SECONDS)
+
+    assert len(world.inbox.accepted) == LOGS + 20

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import gevent
 import pytest
@@ -24,32 +23,6 @@ from tests.harness.deadlines import within
 from tests.harness.scripted_server import Conversation, ScriptedServer, scripted_server
 
 SECRET = "s3cr3t-token"
-
-
-class GreenletClient(CurlHttpClient):
-    """Sends each request from a greenlet, as a worker of the sidecar's pool does."""
-
-    def request(self, *args: Any, **named: Any) -> HttpResponse:
-        asked = gevent.spawn(super().request, *args, **named)
-        gevent.wait([asked])
-        response: HttpResponse = asked.get()
-        return response
-
-
-@pytest.fixture
-def cooperating() -> Iterator[None]:
-    """Waiting in this thread yields to other greenlets, as in a worker of the sidecar's pool."""
-    concurrency.cooperate(threads=2)
-    yield
-    del concurrency._here.hub
-
-
-@pytest.fixture(params=["thread", "greenlet"])
-def client(request: pytest.FixtureRequest) -> CurlHttpClient:
-    if request.param == "thread":
-        return CurlHttpClient(SystemClock())
-    request.getfixturevalue("cooperating")
-    return GreenletClient(SystemClock())
 
 
 def send(client: CurlHttpClient, url: str, *, seconds: float = 5.0, **route: object) -> HttpResponse:

@@ -22,6 +22,8 @@ from tests.harness.clock import ManualClock
 class Api:
     """Responds from a table by namespace and kind. An integer instead of a list is an error status."""
 
+    clock_ahead = 0.0
+
     def __init__(self, **listed: dict[str, Any]) -> None:
         self.listed = listed
         self.asked: list[str] = []

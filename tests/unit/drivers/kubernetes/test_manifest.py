@@ -340,7 +340,7 @@ def test_a_tombstone_has_the_name_creates_no_pod_and_ends_by_itself(cluster: Con
         "annotations": {CANCELLED: msgspec.json.encode(cancellation.report).decode(), POOL: "plan-pf"},
     }
     template = made["spec"].pop("template")
-    assert made["spec"] == {"parallelism": 0, "activeDeadlineSeconds": 1}
+    assert made["spec"] == {"parallelism": 0, "activeDeadlineSeconds": 0}
     assert template["spec"]["restartPolicy"] == "Never"
     assert template["spec"]["securityContext"]["runAsNonRoot"] is True
     assert template["spec"]["containers"] == [

@@ -85,6 +85,28 @@ def test_a_log_keeps_its_head_and_its_tail(tmp_path: Path, monkeypatch: pytest.M
     assert int(left_out) + len(content) - note == len(lines) * 10
 
 
+@pytest.mark.parametrize("length", range(9, 40))
+def test_a_log_is_cut_between_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    """Half of a secret that the container has not got from us would not be recognized in the evidence."""
+    for name, size in {"LOG_LIMIT": 1000, "LOG_HEAD": 100, "LOG_TAIL": 300}.items():
+        monkeypatch.setattr(container_log, name, size)
+    line = b"x" * length + b"\n"
+    content = logged(tmp_path / "log", [], [line] * 200)
+    head, _, rest = content.partition(b"\n[")
+    left_out, _, tail = rest.partition(b" bytes were left out here]\n")
+    assert set(head.split(b"\n")) == {line[:-1], b""}
+    assert set(tail.split(b"\n")) == {line[:-1], b""}
+    assert len(head) + int(left_out) + len(tail) == 200 * len(line)
+
+
+def test_a_log_without_lines_is_cut_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, size in {"LOG_LIMIT": 1000, "LOG_HEAD": 100, "LOG_TAIL": 300}.items():
+        monkeypatch.setattr(container_log, name, size)
+    content = logged(tmp_path / "log", [], [b"x" * 100] * 30)
+    assert len(content) <= 1100
+    assert content.startswith(b"x" * 100 + b"\n[")
+
+
 def test_a_full_disk_loses_the_log_and_raises_nothing() -> None:
     log = ContainerLog("/dev/full", [])
     log.write(b"lost\n")

@@ -15,6 +15,7 @@ import pytest
 
 from runner.drivers.driver import Retention
 from runner.errors import Conflict, Rejected, Unavailable
+from runner.observation import Observation
 from tests.conformance import jobs
 from tests.conformance.jobs import new_name
 from tests.harness.clock import ManualClock
@@ -86,7 +87,9 @@ def test_a_name_that_is_a_path_is_rejected(host: Host, name: str) -> None:
     ):
         with pytest.raises(Rejected, match="no job"):
             call()
-    host.driver.mark_reported(name, DONE)
+    unknown = Observation(name=name, driver="local", pool="", phase="failed", created=0)
+    assert not host.driver.mark_reported(unknown, DONE)
+    assert host.driver.find(unknown) is None
 
 
 def test_check_succeeds_and_leaves_only_the_shared_directories(host: Host) -> None:
@@ -173,9 +176,10 @@ def test_a_reported_job_is_removed_after_its_retention_and_its_name_is_free(host
     driver = host.make_driver(clock=clock)
     name = host.submit("true")
     host.over(name)
-    driver.mark_reported(name, DONE)
+    seen = host.seen(name)
+    assert driver.mark_reported(seen, DONE)
     clock.advance(50)
-    driver.mark_reported(name, DONE)
+    assert driver.mark_reported(seen, DONE)
     assert driver.reconcile(Retention(100, 10**9)) == 0
     clock.advance(51)
     assert driver.reconcile(Retention(100, 10**9)) == 1
@@ -195,14 +199,14 @@ def test_an_unreported_job_is_removed_once_it_is_as_old_as_orphan_age(host: Host
 def test_a_tombstone_is_removed_like_any_other_job(host: Host) -> None:
     name = new_name()
     host.cancel(name, tombstone=True)
-    host.driver.mark_reported(name, DONE)
+    assert host.driver.mark_reported(host.seen(name), DONE)
     assert host.driver.reconcile(Retention(0, 10**9)) == 1
 
 
 def test_a_running_or_waiting_job_is_never_removed(make_host: Callable[..., Host]) -> None:
     host = make_host(parallelism=1)
     for name in (host.submit(ENDLESS), host.submit("true")):
-        host.driver.mark_reported(name, DONE)
+        assert host.driver.mark_reported(host.seen(name), DONE)
     assert host.make_driver(clock=ManualClock(time.time() + 10**6)).reconcile(Retention(0, 0)) == 0
     assert len(observed(host.driver)) == 2
 
@@ -228,7 +232,7 @@ def test_one_directory_that_cannot_be_removed_does_not_stop_the_rest(
     names = [host.submit("true", name=f"job-{number}") for number in range(3)]
     for name in names:
         host.over(name)
-        host.driver.mark_reported(name, DONE)
+        assert host.driver.mark_reported(host.seen(name), DONE)
     stuck = host.file(names[0], "immutable")
     stuck.touch()
     if subprocess.run(["chattr", "+i", stuck], capture_output=True, check=False).returncode:

@@ -21,8 +21,8 @@ from runner.drivers.local.driver import LocalDriver
 from runner.errors import Rejected
 from runner.jobs import JobSpec, State
 from runner.observation import Observation, Outcome
+from runner.outcomes import classify
 from runner.runtime.clock import SystemClock
-from runner.tracker.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.jobs import SecretResolver
 from tests.conftest import ROOT

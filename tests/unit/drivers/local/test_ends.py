@@ -14,9 +14,11 @@ import pytest
 from runner.config.drivers import LocalImage
 from runner.drivers.local import shims
 from runner.jobs import Deadlines
+from runner.observation import Outcome
+from runner.outcomes import classify
 from tests.conformance import jobs
 from tests.harness.rounds import observed
-from tests.unit.drivers.local.test_driver import ENDLESS, Host, eventually, hosts, processes, run_python
+from tests.unit.drivers.local.test_driver import DONE, ENDLESS, Host, eventually, hosts, processes, run_python
 from tests.unit.drivers.local.test_slots import waiting_shim
 
 
@@ -37,25 +39,36 @@ def test_a_program_that_does_not_exist_is_misconfigured_and_names_the_setting(ma
     assert host.reason(name) == "misconfigured"
     assert "'/nowhere/marvin' cannot be run on this host: No such file" in host.seen(name).configuration_error
     assert "local.images" in host.seen(name).configuration_error
+    assert host.seen(name).container == "marvin"
+
+
+def test_a_program_that_is_not_executable_is_misconfigured(make_host: Callable[..., Host], tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("no program")
+    host = make_host(images={"*": LocalImage(command=(str(tmp_path / "plain"),))})
+    name = host.submit("true", init="true")
+    assert host.reason(name) == "misconfigured"
+    assert "Permission denied" in host.seen(name).configuration_error
+    assert host.seen(name).container == "coat"
 
 
 def test_a_program_killed_by_sigkill_is_not_reported_as_out_of_memory(host: Host) -> None:
     name = host.submit("kill -9 $$")
     assert host.reason(name) == "analyzer_failed"
     seen = host.seen(name)
-    assert (seen.main_exit, seen.out_of_memory) == (137, False)
+    assert (seen.main_exit, seen.out_of_memory, seen.signal, seen.container) == (137, False, 9, "marvin")
     assert "SIGKILL" in seen.message
 
 
 def test_a_signal_becomes_the_exit_code_that_a_shell_reports(host: Host) -> None:
-    assert host.ended(host.submit("kill -SEGV $$")).main_exit == 139
+    seen = host.ended(host.submit("kill -SEGV $$"))
+    assert (seen.main_exit, seen.signal) == (139, signal.SIGSEGV)
 
 
 def test_an_init_container_that_takes_too_long_is_ended_and_the_main_container_never_starts(host: Host) -> None:
     name = host.submit("echo it ran", init=ENDLESS, deadlines=Deadlines(queue=60, clone=1, run=60))
     assert host.reason(name) == "timed_out"
     seen = host.seen(name)
-    assert (seen.init_exit, seen.main_exit) == (143, None)
+    assert (seen.init_exit, seen.main_exit, seen.container) == (143, None, "coat")
     assert "the init container (coat) ran longer than 1 s" in seen.message
     assert not host.file(name, "main.log").exists()
 
@@ -66,6 +79,40 @@ def test_a_cancelled_program_gets_sigterm_before_sigkill(host: Host) -> None:
     host.cancel(name)
     assert host.reason(name) == "cancelled"
     assert host.driver.logs(name).endswith("goodbye\n")
+
+
+OUTCOME = Outcome(reason="unschedulable", code=5102, hmessage="No machine had room for the job.")
+
+
+def test_a_running_job_that_is_ended_names_the_tracker_and_its_reason(host: Host) -> None:
+    name = host.submit("trap 'exit 0' TERM; echo begun; while :; do sleep 0.02; done")
+    host.await_log(name, "begun")
+    assert host.driver.end(host.seen(name), OUTCOME)
+    seen = host.ended(name)
+    assert (seen.phase, seen.main_exit, seen.ended_as) == ("failed", 0, OUTCOME)
+    assert "(marvin) was stopped by the tracker (unschedulable)" in seen.message
+
+
+def test_a_waiting_job_that_is_ended_ends_at_once_and_never_starts(make_host: Callable[..., Host]) -> None:
+    host = make_host(parallelism=1)
+    blocker, name = host.submit(ENDLESS), host.submit("echo it ran")
+    assert host.driver.end(host.seen(name), OUTCOME)
+    assert (host.seen(name).phase, host.seen(name).message) == ("failed", "ended before it began")
+    host.cancel(blocker)
+    assert host.reason(host.submit("true")) == "succeeded"
+    assert host.driver.logs(name) == ""
+
+
+def test_a_job_whose_end_was_decided_is_not_marked_by_who_saw_no_cancellation(host: Host) -> None:
+    """The tracker's limit came after the cancel, so what it has published is not all that atlas is to get."""
+    name = host.submit("echo begun; sleep 1000")
+    host.await_log(name, "begun")
+    seen = host.seen(name)
+    host.cancel(name)
+    assert not host.driver.end(seen, OUTCOME)
+    assert not host.driver.mark_reported(seen, OUTCOME)
+    assert (host.seen(name).reported, host.seen(name).ended_as) == (False, None)
+    assert host.driver.mark_reported(host.ended(name), DONE)
 
 
 def test_a_job_that_waits_too_long_is_unschedulable_and_never_starts(make_host: Callable[..., Host]) -> None:
@@ -161,7 +208,14 @@ def test_a_cancel_after_the_shim_was_killed_leaves_the_job_disrupted(host: Host)
     os.kill(host.shim_of(name), signal.SIGKILL)
     eventually(lambda: host.is_free(name))
     assert host.cancel(name) == "exists"
-    assert host.reason(name) == "disrupted"
+    assert ended_as(host, name) == "disrupted"
+
+
+def ended_as(host: Host, name: str) -> str:
+    """The reason of the end before which no cancellation was decided."""
+    seen = host.ended(name)
+    outcome = seen.ended_as if seen.cancelled else classify(seen)
+    return outcome.reason if outcome else "cancelled"
 
 
 BEFORE_THE_VERDICT = '    write_once(os.path.join(path, VERDICT), {"cancellation": None})\n'
@@ -187,7 +241,7 @@ def test_a_cancel_while_the_job_ends_wins_before_verdict_json_and_loses_after_it
     assert host.cancel(name) == answer
     assert host.seen(name).phase == "running"
     (tmp_path / "go").touch()
-    assert host.reason(name) == reason
+    assert ended_as(host, name) == reason
     assert host.cancel(name) == answer
 
 
@@ -223,4 +277,4 @@ def test_the_answer_to_a_cancel_agrees_with_the_listed_end(host: Host) -> None:
         name = host.submit("true")
         eventually(host.file(name, "begun.json").exists)
         answer = host.cancel(name)
-        assert (answer, host.reason(name)) in [("cancelled", "cancelled"), ("exists", "succeeded")]
+        assert (answer, ended_as(host, name)) in [("cancelled", "cancelled"), ("exists", "succeeded")]

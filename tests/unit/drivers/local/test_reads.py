@@ -84,6 +84,7 @@ def test_a_job_that_waited_too_long_is_ended_by_reconcile_only(host: Host, monke
 def test_an_old_job_is_listed_until_reconcile_removes_it(host: Host) -> None:
     name = host.submit("true")
     host.over(name)
+    eventually(lambda: not processes(str(host.directory)))
     later = ManualClock(time.time() + 1000)
     assert listed(host, name, clock=later) == "succeeded"
     driver = host.make_driver(clock=later)

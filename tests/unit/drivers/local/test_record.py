@@ -6,10 +6,12 @@ import msgspec
 import pytest
 
 from runner.config.drivers import LocalImage
+from runner.drivers.driver import SET_ASIDE_SECONDS, Retention
 from runner.drivers.local import programs, record
 from runner.drivers.local.record import EndFile, JobFile, ReportedFile, StoredJob, VerdictFile
 from runner.errors import Rejected
 from runner.jobs import JobSpec, Secret, Volume
+from runner.observation import Observation, Outcome
 from tests.conformance import jobs
 from tests.conformance.jobs import secret_ref
 
@@ -109,15 +111,60 @@ def test_a_job_is_due_after_its_report_or_long_after_its_end(
         end=EndFile(phase="succeeded", ended=end) if end is not None else None,
         reported=ReportedFile(reported) if reported is not None else None,
     )
-    assert record.is_due(stored, now, retention=10, orphan_age=1000) == due
+    assert record.is_due(stored, now, Retention(reported=10, orphaned=1000)) == due
 
 
 def test_a_cancellation_that_was_decided_first_overrides_a_success() -> None:
     report = jobs.report("job")
-    seen = record.observation(
-        _stored(end=EndFile(phase="succeeded", ended=2.0, main_exit=0), verdict=VerdictFile(report)), "local", ""
-    )
+    seen = _succeeded(VerdictFile(report))
     assert (seen.phase, seen.cancelled, seen.cancellation, seen.main_exit) == ("failed", True, report, 0)
+    assert seen.ended_as is None
+
+
+def test_an_outcome_that_was_decided_first_overrides_a_success() -> None:
+    outcome = Outcome(reason="unschedulable", code=5102, hmessage="No machine had room for the job.")
+    seen = _succeeded(VerdictFile(None, outcome))
+    assert (seen.phase, seen.cancelled, seen.ended_as, seen.main_exit) == ("failed", False, outcome, 0)
+
+
+def _succeeded(verdict: VerdictFile) -> Observation:
+    end = EndFile(phase="succeeded", ended=2.0, main_exit=0)
+    return record.observation(_stored(end=end, verdict=verdict), "local", "")
+
+
+def test_a_job_of_release_0_1_has_its_identity_from_the_time_of_its_submit() -> None:
+    stored = _stored(end=None)
+    assert record.observation(stored, "local", "").identity == "1.000000"
+    present = msgspec.structs.replace(stored, job=msgspec.structs.replace(stored.job, nonce="5f"))
+    assert record.observation(present, "local", "").identity == "5f"
+
+
+@pytest.mark.parametrize(
+    ("exits", "container", "signal"),
+    [
+        ({"init_exit": 7}, "coat", 0),
+        ({"init_exit": 143}, "coat", 15),
+        ({"init_exit": 0, "main_exit": 139}, "marvin", 11),
+        ({"main_exit": 128}, "marvin", 0),
+        ({"main_exit": 255}, "marvin", 0),
+        ({}, "", 0),
+    ],
+)
+def test_an_end_of_release_0_1_names_its_container_and_signal(
+    exits: dict[str, int], container: str, signal: int
+) -> None:
+    containers = programs.programs(_job(init="true"), ROOT, {"*": LocalImage()}, {})
+    stored = _stored(end=EndFile(phase="failed", ended=2.0, **exits))
+    stored = msgspec.structs.replace(stored, job=msgspec.structs.replace(stored.job, containers=containers))
+    seen = record.observation(stored, "local", "")
+    assert (seen.container, seen.signal) == (container, signal)
+
+
+def test_a_result_that_was_set_aside_is_kept_for_seven_days() -> None:
+    stored = _stored(end=EndFile(phase="succeeded", ended=1.0), reported=ReportedFile(2.0, None, True))
+    expired = Retention(reported=10, orphaned=10)
+    assert not record.is_due(stored, 2 + SET_ASIDE_SECONDS - 1, expired)
+    assert record.is_due(stored, 2 + SET_ASIDE_SECONDS, expired)
 
 
 def test_the_repr_of_a_stored_job_has_name_and_phase() -> None:

@@ -11,7 +11,6 @@ from runner.config.types import Config
 from runner.drivers.nomad.objects import Allocation, Counts, Evaluation, JobStub, Summary
 from runner.drivers.nomad.observation import (
     Evidence,
-    failed_task,
     log_task,
     observation,
     overdue,
@@ -20,7 +19,7 @@ from runner.drivers.nomad.observation import (
 )
 from runner.drivers.nomad.specification import specification
 from runner.drivers.nomad.variable import Ended, JobVariable, with_cancellation
-from runner.tracker.outcomes import classify
+from runner.outcomes import classify
 from tests.conformance.jobs import Program, cancellation, job
 
 SUBMITTED = 1_000.0
@@ -79,7 +78,7 @@ def test_every_end_has_its_reason(reason: str, last: Allocation) -> None:
 
 @pytest.mark.parametrize("how", [{"DesiredTransition": {"Migrate": True}}, {"PreemptedByAllocation": "other"}])
 def test_a_drained_node_and_a_more_important_job_are_disruptions(how: dict[str, Any]) -> None:
-    last = allocation("complete", CLONED, [event("Started"), terminated(143)], **how)
+    last = allocation("complete", CLONED, [event("Started"), event("Killing"), terminated(143)], **how)
     outcome = classify(observation(Evidence(stub(), VARIABLE, [last]), "nomad"))
     assert outcome is not None
     assert outcome.reason == "disrupted"
@@ -175,9 +174,9 @@ def test_a_removed_job_is_gone_and_a_cancelled_name_is_cancelled() -> None:
     assert without_job("a", with_cancellation(None, cancellation("a")), "nomad").cancelled
 
 
-def test_failed_task_and_log_task() -> None:
+def test_the_container_that_explains_the_end_and_the_one_whose_log_is_read_first() -> None:
     meta = stub().meta or {}
-    assert failed_task(Evidence(stub(), VARIABLE, [ENDS["clone_failed"]])) == "coat"
-    assert failed_task(Evidence(stub(), VARIABLE, [ENDS["succeeded"]])) == ""
+    assert observation(Evidence(stub(), VARIABLE, [ENDS["clone_failed"]]), "nomad").container == "coat"
+    assert observation(Evidence(stub(), VARIABLE, [ENDS["succeeded"]]), "nomad").container == ""
     assert log_task(meta, ENDS["clone_failed"]) == "coat"
     assert log_task(meta, ENDS["analyzer_failed"]) == "marvin"

@@ -1,4 +1,4 @@
-"""runner.tracker.outcomes: how a job ended, decided from evidence alone."""
+"""runner.outcomes: how a job ended, decided from evidence alone."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.observation import Observation
-from runner.tracker.outcomes import RULES, classify
+from runner.observation import Observation, Outcome
+from runner.outcomes import RULES, classify
 
 DESIGN = {
     "succeeded": 0,
@@ -23,6 +23,8 @@ DESIGN = {
     "analyzer_failed": 5107,
     "misconfigured": 5108,
     "deleted": 5109,
+    "disk_exhausted": 5110,
+    "not_admitted": 5111,
     "unknown": 5199,
 }
 """The table of the design. atlas shows these, so they never change."""
@@ -35,6 +37,9 @@ EVIDENCE: list[tuple[str, dict[str, Any]]] = [
     ("deleted", {"phase": "gone"}),
     ("image_unavailable", {"phase": "failed", "image_error": "no such image"}),
     ("misconfigured", {"phase": "failed", "configuration_error": "secret not found"}),
+    ("misconfigured", {"phase": "failed", "incomplete": True}),
+    ("not_admitted", {"phase": "failed", "not_admitted": "exceeded quota", "timed_out": True}),
+    ("disk_exhausted", {"phase": "failed", "disk_exhausted": "500Mi", "disrupted": True, "main_exit": 137}),
     ("out_of_memory", {"phase": "failed", "out_of_memory": True, "main_exit": 137}),
     ("disrupted", {"phase": "failed", "disrupted": True, "main_exit": 143}),
     ("unschedulable", {"phase": "failed", "unschedulable": "0/3 nodes", "timed_out": True}),
@@ -51,6 +56,8 @@ STRONGEST_FIRST: list[tuple[str, dict[str, Any]]] = [
     ("cancelled", {"cancelled": True}),
     ("image_unavailable", {"image_error": "no such image"}),
     ("misconfigured", {"configuration_error": "secret not found"}),
+    ("not_admitted", {"not_admitted": "exceeded quota"}),
+    ("disk_exhausted", {"disk_exhausted": "500Mi"}),
     ("out_of_memory", {"out_of_memory": True}),
     ("disrupted", {"disrupted": True}),
     ("unschedulable", {"unschedulable": "0/3 nodes"}),
@@ -67,8 +74,8 @@ def seen(**evidence: Any) -> Observation:
 
 
 def test_reasons_and_codes_are_those_of_the_design() -> None:
-    assert {rule.reason: rule.code for rule in RULES} == DESIGN
-    assert len(RULES) == len(DESIGN)
+    codes = [(rule.reason, rule.code) for rule in RULES]
+    assert sorted(codes) == sorted([*DESIGN.items(), ("cancelled", 5001)])
 
 
 def test_every_reason_has_an_example() -> None:
@@ -118,7 +125,8 @@ def test_a_waiting_or_running_job_has_no_outcome_whatever_the_evidence(evidence:
 def test_a_job_that_ended_always_has_an_outcome(phase: str, evidence: dict[str, Any]) -> None:
     outcome = classify(seen(phase=phase, **evidence))
     assert outcome is not None
-    assert DESIGN[outcome.reason] == outcome.code
+    before = evidence["cancelled"] and phase == "succeeded"
+    assert outcome.code == (5001 if before else DESIGN[outcome.reason])
     assert (outcome.reason == "succeeded") is (phase == "succeeded" and not evidence["cancelled"])
 
 
@@ -137,8 +145,8 @@ def test_an_outcome_contains_all_the_evidence() -> None:
     )
     assert outcome is not None
     assert outcome.err == (
-        "init container: exit code 128\nmain container: exit code 137\nimage: gone\nsecret: missing\n0/3 nodes\n"
-        "the node said so\nlast lines of the log:\none\ntwo\n"
+        "init container: exit code 128\nmain container: exit code 137, killed by SIGKILL\nimage: gone\n"
+        "secret: missing\n0/3 nodes\nthe node said so\nlast lines of the log:\none\ntwo\n"
     )
 
 
@@ -154,3 +162,22 @@ def test_no_secret_is_in_the_evidence() -> None:
     assert outcome is not None
     assert "hunter2" not in outcome.err
     assert "eyJ" not in outcome.err
+
+
+def test_a_cancel_that_came_after_the_end_says_how_the_run_had_ended() -> None:
+    before = Outcome(reason="analyzer_failed", code=5107, hmessage="The analyzer ended with an error.")
+    outcome = classify(seen(phase="failed", cancelled=True, ended_as=before))
+    assert outcome is not None
+    assert (outcome.code, outcome.hmessage) == (5001, "The run had already ended: analyzer_failed.")
+
+
+@pytest.mark.parametrize("phase", ["waiting", "running", "succeeded", "failed", "gone"])
+def test_what_was_stored_with_the_job_is_not_contradicted(phase: str) -> None:
+    stored = Outcome(reason="image_unavailable", code=5101, hmessage="No image.", err="ErrImagePull")
+    assert classify(seen(phase=phase, ended_as=stored, main_exit=137, disrupted=True)) == stored
+
+
+def test_running_out_of_memory_names_the_container() -> None:
+    outcome = classify(seen(phase="failed", out_of_memory=True, container="coat"))
+    assert outcome is not None
+    assert "container coat ran out of memory" in outcome.hmessage

@@ -1,0 +1,216 @@
+"""Carries a request through the claim protocol (see `claims`), with any driver's places.
+
+other places: settled? ─▶ that one answers
+       │ no
+       ▼
+take ─▶ look ─▶ decide ─▶ admit | yield | mark the other one first, then look again
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from runner.drivers.claims import (
+    ADMITTED,
+    ASSUMED,
+    NEW,
+    YIELDED,
+    Admit,
+    Claim,
+    MarkFirst,
+    Standing,
+    YieldTo,
+    decide,
+)
+from runner.errors import OrchestratorError, Unavailable
+from runner.jobs import JobSpec
+from runner.runtime.clock import Deadline
+
+log = logging.getLogger("orchestrator.claims")
+
+OTHER_ENGINE_SECONDS = 1.0
+"""How long the other engines may take to answer, all together. One that does not answer does not stop the others."""
+
+ROUNDS = 20
+"""How often a request decides. Every repetition means that another request has changed a claim in between."""
+
+
+class Place(Protocol):
+    """A namespace of an engine, or this host."""
+
+    driver: str
+    name: str
+
+    def standing(self, name: str, deadline: Deadline) -> Standing | None:
+        """The name as it stands here; None if it is free. The read must show every write that came before it."""
+
+    def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
+        """Change its claim. False if it is not as it was read: another claim, cancelled, ended, another job or none.
+
+        With `yielded` it ends without having run, is reported to nobody, and frees the name.
+        """
+
+
+class Taking(Protocol):
+    """One request's hold on its name, in a place that its driver can write to."""
+
+    @property
+    def place(self) -> Place:
+        """Where it is to stand."""
+
+    def take(self, deadline: Deadline) -> Standing | None:
+        """Claim the name as new. What stands there now: this claim or another's; None if that was just deleted."""
+
+    def admit(self, mine: Standing, claim: Claim, deadline: Deadline) -> bool:
+        """Like Place.move, with what the job needs to start."""
+
+    def elsewhere(self, standing: Standing) -> Taking | None:
+        """The same request's hold on the name in that place; None if it must be left to the request that took it."""
+
+
+class Elsewhere:
+    """The other places, as one request sees them: those of its own engine, and those of other engines."""
+
+    def __init__(self, own: Sequence[Place], others: Sequence[Sequence[Place]]) -> None:
+        self._own = own
+        self._others = others
+        self.silent: set[str] = set()
+        """The engines that did not answer. They are not asked again by this request."""
+
+    def standings(self, name: str, here: Place, deadline: Deadline) -> list[Standing]:
+        """The name in every place but `here`. Raises if a place of the own engine does not answer."""
+        own = (place.standing(name, deadline) for place in self._own if not _same(place, here))
+        return [found for found in own if found is not None] + list(self._other_engines(name, deadline))
+
+    def make_yield(self, standing: Standing, deadline: Deadline) -> None:
+        """Mark it as yielded, if it is still as it was read."""
+        for place in self._own:
+            if is_in(standing, place):
+                place.move(standing, YIELDED, deadline)
+        for places in self._others:
+            for place in places:
+                if is_in(standing, place):
+                    try:
+                        place.move(standing, YIELDED, self._briefly(deadline))
+                    except OrchestratorError as error:
+                        self._give_up(place, error)
+
+    def _other_engines(self, name: str, deadline: Deadline) -> Iterator[Standing]:
+        for places in self._others:
+            within = self._briefly(deadline)
+            for place in places:
+                if place.driver in self.silent:
+                    continue
+                try:
+                    found = place.standing(name, within)
+                except OrchestratorError as error:
+                    self._give_up(place, error)
+                    continue
+                if found is not None:
+                    yield found
+
+    def _briefly(self, deadline: Deadline) -> Deadline:
+        seconds = min(OTHER_ENGINE_SECONDS / len(self._others), deadline.left)
+        return Deadline.after(seconds, deadline.clock)
+
+    def _give_up(self, place: Place, error: OrchestratorError) -> None:
+        self.silent.add(place.driver)
+        log.warning("%s is not asked whether it has the name: %s; the tracker does so later", place, error.detail)
+
+
+def claimed(job: JobSpec, taking: Taking, elsewhere: Elsewhere, deadline: Deadline) -> tuple[Standing, Taking]:
+    """The settled name that answers the request, and the hold on the place where it stands.
+
+    Raises Unavailable if the name is being taken by a request that cannot be helped from here.
+    """
+    found = elsewhere.standings(job.name, taking.place, deadline)
+    if there := _answering(job, found, taking):
+        mine, taking = there
+    else:
+        mine = _present(taking.take(deadline), job)
+    for _ in range(ROUNDS):
+        deadline.check(f"taking the name {job.name}")
+        if mine.settled:
+            return mine, taking
+        found = elsewhere.standings(job.name, taking.place, deadline)
+        if mine.yielded:
+            if (there := _answering(job, found, taking)) is None:
+                break
+            mine, taking = there
+            continue
+        mine = _present(_step(mine, found, taking, elsewhere, deadline), job)
+    raise Unavailable(f"{job.name} is being created in another place; repeat the request", retry_after=1)
+
+
+def settled_elsewhere(place: Place, name: str, elsewhere: Elsewhere, deadline: Deadline) -> Standing | None:
+    """The name where it is settled; None once every other place has made room for it here.
+
+    For a place that creates a job at once, without a claim that others could see as new for long. While it does, it
+    shows a claim with an empty identity, which is the least of all.
+    """
+    mine = Standing(name=name, driver=place.driver, place=place.name, identity="", claim=NEW)
+    for _ in range(ROUNDS):
+        deadline.check(f"taking the name {name}")
+        decision = decide(mine, elsewhere.standings(name, place, deadline))
+        if isinstance(decision, Admit):
+            return None
+        if isinstance(decision, YieldTo):
+            if decision.other.settled:
+                return decision.other
+            break
+        elsewhere.make_yield(decision.other, deadline)
+    raise Unavailable(f"{name} is being created in another place; repeat the request", retry_after=1)
+
+
+def give_up(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadline) -> bool:
+    """Whether a new claim that nobody has completed has yielded to another one. Else it is about to be ended."""
+    decision = decide(mine, elsewhere.standings(mine.name, place, deadline))
+    return isinstance(decision, YieldTo) and place.move(mine, YIELDED, deadline)
+
+
+def _step(
+    mine: Standing, found: Sequence[Standing], taking: Taking, elsewhere: Elsewhere, deadline: Deadline
+) -> Standing | None:
+    """Carry out one decision. My claim as it is then; None if it is gone."""
+    decision = decide(mine, found)
+    if isinstance(decision, MarkFirst):
+        elsewhere.make_yield(decision.other, deadline)
+        return mine
+    if isinstance(decision, Admit):
+        claim: Claim = ASSUMED if elsewhere.silent else ADMITTED
+        moved = taking.admit(mine, claim, deadline)
+    else:
+        claim = YIELDED
+        moved = taking.place.move(mine, claim, deadline)
+    return msgspec.structs.replace(mine, claim=claim) if moved else taking.place.standing(mine.name, deadline)
+
+
+def _answering(job: JobSpec, found: Sequence[Standing], taking: Taking) -> tuple[Standing, Taking] | None:
+    """The name in another place, which answers this request or which this request may complete."""
+    for standing in found:
+        if standing.settled:
+            return standing, taking.elsewhere(standing) or taking
+    for standing in found:
+        adoptable = standing.claim == NEW and job.same_task(standing.fingerprint)
+        if adoptable and (there := taking.elsewhere(standing)):
+            return standing, there
+    return None
+
+
+def _present(standing: Standing | None, job: JobSpec) -> Standing:
+    if standing is None:
+        raise Unavailable(f"{job.name} was deleted while it was being created; repeat the request")
+    return standing
+
+
+def _same(one: Place, other: Place) -> bool:
+    return (one.driver, one.name) == (other.driver, other.name)
+
+
+def is_in(standing: Standing, place: Place) -> bool:
+    """Whether the name stands in that place."""
+    return (standing.driver, standing.place) == (place.driver, place.name)

@@ -1,0 +1,138 @@
+"""One name over all places: who may run a name that was taken in several places at once. Pure.
+
+A name is unique in one place only: a namespace, or this host. So a request takes it in three steps.
+
+    take: new ──▶ look at the other places ──▶ admit: admitted (or assumed, if another engine did not answer)
+                                          └──▶ yield: yielded
+
+Every step is a guarded write: it fails if the claim has changed since it was read, or if another job has the name. No
+container starts before `admitted` or `assumed`. Why one at the most is admitted: of two, each is taken before its
+request looks. So the later look finds the other claim. If that one is new and the greater, it must be marked as yielded
+before the lesser one is admitted; if it is anything else, the looking one yields.
+
+A claim whose request died is completed by a repeat of the request; any request of the same task may do so.
+
+`assumed` is for an engine that did not answer: it must not stop the others. Later the tracker decides once more, among
+all assumed claims to a name, by the same table. A job without a claim was made where all pools led to one place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from runner.errors import Conflict
+from runner.jobs import JobSpec, State, Value
+from runner.observation import Observation
+
+Claim = Literal["", "new", "assumed", "admitted", "yielded"]
+
+NEW: Claim = "new"
+ASSUMED: Claim = "assumed"
+ADMITTED: Claim = "admitted"
+YIELDED: Claim = "yielded"
+
+
+class Standing(Value, frozen=True, kw_only=True):
+    """A name in one place. `identity` distinguishes the jobs that have it there, one after the other."""
+
+    name: str
+    driver: str
+    place: str
+    identity: str
+    claim: Claim
+    fingerprint: str = ""
+    pool: str = ""
+    cancelled: bool = False
+    """The name is cancelled, and its run had not ended before."""
+    over: bool = False
+    """It was cancelled or ended, so its claim does not matter any more."""
+    version: str = ""
+    """What a write is guarded by, where the identity and the claim are not enough."""
+
+    @property
+    def yielded(self) -> bool:
+        """Whether it has made room for another one."""
+        return self.claim == YIELDED and not self.over
+
+    @property
+    def settled(self) -> bool:
+        """Whether it holds the name. A new claim may still yield."""
+        return self.over or self.claim in ("", ASSUMED, ADMITTED)
+
+    @property
+    def rank(self) -> tuple[str, str, str]:
+        """The order of claims: the least one wins. It has nothing to do with time, which no two places share."""
+        return (self.identity, self.driver, self.place)
+
+
+class Admit(Value, frozen=True):
+    """The name is free everywhere else."""
+
+
+class YieldTo(Value, frozen=True):
+    """The other one has the name, or will get it."""
+
+    other: Standing
+
+
+class MarkFirst(Value, frozen=True):
+    """The other one must have yielded first; then look again."""
+
+    other: Standing
+
+
+Decision = Admit | YieldTo | MarkFirst
+
+
+def decide(mine: Standing, others: Iterable[Standing]) -> Decision:
+    """What becomes of my claim, which is new or assumed, once all the other places were read.
+
+    An assumed one only competes with other assumed ones: a new one finds it settled, and yields.
+    """
+    rivals: list[Standing] = []
+    for other in others:
+        if other.claim == mine.claim and not other.over:
+            rivals.append(other)
+        elif other.settled:
+            return YieldTo(other)
+    least = min(rivals, key=_rank, default=None)
+    if least is None:
+        return Admit()
+    return YieldTo(least) if least.rank < mine.rank else MarkFirst(least)
+
+
+def answer(standing: Standing, job: JobSpec) -> State:
+    """The state of a settled name, for a request that has not made the job. Raises Conflict for another task."""
+    if standing.cancelled:
+        return "cancelled"
+    if not job.same_task(standing.fingerprint):
+        where = f"{standing.driver} {standing.place}".strip()
+        raise Conflict(f"{job.name} exists on {where}, made from a different request; a new run needs a new run_id")
+    return "exists"
+
+
+def standing_of(seen: Observation) -> Standing:
+    """The name of a job that was made without a claim."""
+    return Standing(
+        name=seen.name,
+        driver=seen.driver,
+        place=seen.place,
+        identity=seen.identity,
+        claim="",
+        fingerprint=seen.fingerprint,
+        pool=seen.pool,
+        cancelled=seen.cancelled and seen.ended_as is None,
+        over=seen.cancelled or seen.ended is not None,
+    )
+
+
+def rerouted(job: JobSpec, standing: Standing) -> JobSpec:
+    """The job as it stands in another place of the same driver."""
+    return msgspec.structs.replace(job, pool=standing.pool)
+
+
+def _rank(standing: Standing) -> tuple[str, str, str]:
+    return standing.rank

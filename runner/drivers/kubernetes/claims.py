@@ -1,0 +1,56 @@
+"""A name in a namespace of Kubernetes: the annotation CLAIM of its Job. A new Job has no Secret, so nothing starts."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from runner.drivers.claims import YIELDED, Claim, Standing
+from runner.drivers.kubernetes import patches
+from runner.drivers.kubernetes.manifest import FINGERPRINT, POOL
+from runner.drivers.kubernetes.namespace import KubernetesNamespace
+from runner.drivers.kubernetes.objects import JobObject
+from runner.runtime.clock import Deadline
+
+_DRIVER = "kubernetes"
+
+
+class NamespacePlace:
+    """One namespace. See Place. Reads by name are consistent (no resourceVersion is passed)."""
+
+    driver = _DRIVER
+
+    def __init__(self, namespace: KubernetesNamespace) -> None:
+        self.name = namespace.name
+        self.namespace = namespace
+
+    def __repr__(self) -> str:
+        return f"{self.driver} {self.name}"
+
+    def standing(self, name: str, deadline: Deadline) -> Standing | None:
+        """See Place.standing."""
+        job = self.namespace.job(name, deadline)
+        return standing_of(job, self.name) if job else None
+
+    def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
+        """See Place.move."""
+        if claim == YIELDED:
+            patch = patches.yield_patch(standing.identity, standing.claim)
+        else:
+            patch = patches.claim_patch(standing.identity, standing.claim, claim)
+        return self.namespace.change_if(standing.name, patch, deadline)
+
+
+def standing_of(job: JobObject, place: str) -> Standing:
+    """The name of a Job."""
+    annotations = job.metadata.annotations
+    return Standing(
+        name=job.metadata.name,
+        driver=_DRIVER,
+        place=place,
+        identity=job.metadata.uid,
+        claim=cast(Claim, job.claim),
+        fingerprint=annotations.get(FINGERPRINT, ""),
+        pool=annotations.get(POOL, ""),
+        cancelled=job.cancelled and not job.ended_as,
+        over=job.cancelled or (not job.yielded and bool(job.ended_as or job.ended)),
+    )

@@ -1,0 +1,82 @@
+"""Where the API server is and how to authenticate: read by the official client, from a kubeconfig or a pod's files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import yaml
+from kubernetes.client import Configuration
+from kubernetes.client.rest import should_bypass_proxies
+from kubernetes.config import ConfigException, load_incluster_config
+from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
+from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigLoader, KubeConfigMerger
+
+from runner.config.drivers import KubernetesSection
+from runner.drivers.http.client import Route
+from runner.errors import Unavailable
+
+_TOKEN = ("BearerToken", "authorization")
+"""The keys under which the official client stores a token: from a kubeconfig, and in a pod."""
+
+
+class Access(msgspec.Struct, frozen=True):
+    """The address of the API server and the credentials for it, as read from the kubeconfig or the pod's files."""
+
+    route: Route
+    token: str
+    """The value of the header Authorization; empty if a client certificate is used."""
+
+    def __repr__(self) -> str:
+        return f"Access({self.route})"
+
+
+def read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> Access:
+    """Read address and credentials. Raises Unavailable if there are no usable credentials."""
+    configuration = Configuration()
+    try:
+        if settings.kubeconfig or SERVICE_HOST_ENV_NAME not in environ:
+            _read_kubeconfig(configuration, settings)
+        else:
+            load_incluster_config(configuration)
+        # The hook would make the client read files and run the plugin again at any later call.
+        configuration.refresh_api_key_hook = None
+        return Access(_route(configuration), configuration.get_api_key_with_prefix(*_TOKEN) or "")
+    except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
+        raise Unavailable(
+            f"no usable credentials for Kubernetes ({type(error).__name__}: {' '.join(str(error).split())}); in a pod,"
+            " mount a service account's token; elsewhere, set kubernetes.kubeconfig"
+        ) from error
+
+
+def _read_kubeconfig(configuration: Configuration, settings: KubernetesSection) -> None:
+    """Like `load_kube_config`, which only logs that a plugin failed and then sends requests without credentials."""
+    path = settings.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
+    document = KubeConfigMerger(path).config
+    if document is None:
+        raise ConfigException(f"there is no kubeconfig at {path}")
+    loader = KubeConfigLoader(document, active_context=settings.context or None)
+    loader.load_and_set(configuration)
+    name = loader.current_context["context"].get("user")
+    user = document["users"].get_with_name(name, safe=True) if name else None
+    if user and "exec" in user["user"] and not (configuration.api_key or configuration.cert_file):
+        raise ConfigException(
+            f"the credential plugin of the kubeconfig's user {name} returned neither token nor certificate, see the log"
+        )
+
+
+def _route(configuration: Configuration) -> Route:
+    """The route to the API server, from the official client's configuration. Each request adds the token."""
+    bypassed = should_bypass_proxies(configuration.host, configuration.no_proxy or "")
+    return Route(
+        url=configuration.host.rstrip("/"),
+        server="the API server",
+        trust="the CA in the kubeconfig",
+        ca_file=configuration.ssl_ca_cert or "",
+        cert_file=configuration.cert_file or "",
+        key_file=configuration.key_file or "",
+        verify=configuration.verify_ssl,
+        server_name=configuration.tls_server_name or "",
+        proxy="" if bypassed else configuration.proxy or "",
+        proxy_headers=tuple(f"{name}: {value}" for name, value in (configuration.proxy_headers or {}).items()),
+    )

@@ -1,0 +1,292 @@
+"""What two watches have shown of one namespace: its jobs that are not reported, and the latest pod of each.
+
+    watch of jobs ─▶ jobs ─┐
+                           ├─▶ observations ─▶ view
+    watch of pods ─▶ pods ─┘
+                  └▶ early pods (their Job is not known yet)
+
+The two watches are independent: a pod may arrive before its Job. Most pods in a namespace belong to jobs that are
+reported, which the watch of jobs leaves out. The versions distinguish the two. All kinds of objects are numbered by one
+counter, etcd's revision; so a pod that is no newer than what the watch of jobs has reached has no Job in this view.
+
+A Job's failure may arrive before that of the pod that caused it. Such a job is held back until its pod shows an end or
+the watch of pods has reached the Job's version: without its pod, the failure would get a wrong reason.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+import msgspec
+
+from runner.drivers.driver import View
+from runner.drivers.kubernetes.objects import JobObject, PodObject
+from runner.drivers.kubernetes.observation import observation
+from runner.observation import Observation
+from runner.runtime.clock import Clock
+
+EARLY_PODS = 1000
+"""How many pods are kept whose Job is not known. The oldest are dropped."""
+
+DROPPED_NAMES = 10_000
+"""How many names of jobs are kept whose early pod was dropped."""
+
+
+CAUSE_SECONDS = 120.0
+"""How long a failed job is held back for the cause, at the most: versions may not be comparable after all."""
+
+_UNKNOWN_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+"""When a pod was deleted whose deletion was missed. Our own clock may be behind the times in the pod's status."""
+
+_POD_FAILED = frozenset({"BackoffLimitExceeded", "PodFailurePolicy"})
+"""The reasons of a Job that failed with its pod: by then the pod had ended or was deleted."""
+
+_POD_ENDED = frozenset({"Succeeded", "Failed"})
+
+
+class NamespaceStore:
+    """Joins jobs and pods, and passes the observations on to the view once both kinds have been listed.
+
+    Any thread may call it. The lock is also held while the view is called, so that the view gets the observations of a
+    job in their order. Nothing waits while holding it: a view does no I/O.
+    """
+
+    _jobs: dict[str, JobObject]
+    _pods: dict[str, PodObject]  # the latest of each known job, by the job's name; also if it was deleted since
+    _early: dict[str, PodObject]  # of jobs that are not known, by the job's name
+    _dropped: dict[str, None]  # the names of jobs whose early pod was dropped
+    _jobs_version: int  # what the watch of jobs has reached
+    _pods_version: int
+    _changed: dict[str, float]  # the names of jobs that were not passed on since they changed; and since when
+
+    def __init__(self, place: str, driver: str, clock: Clock, clock_ahead: Callable[[], float]) -> None:
+        self._place = place
+        self._driver = driver
+        self._clock = clock
+        self._clock_ahead = clock_ahead
+        self._lock = threading.Lock()
+        self._view: View | None = None
+        self._forget()
+
+    def __repr__(self) -> str:
+        return (
+            f"NamespaceStore({self._place}, {len(self._jobs)} jobs, {len(self._pods)} pods, {len(self._early)} early)"
+        )
+
+    def attach(self, view: View) -> None:
+        """Pass observations to this view. If it is another one than before, everything has to be listed again."""
+        with self._lock:
+            if view is not self._view:
+                self._view = view
+                self._forget()
+
+    @property
+    def jobs_listed(self) -> bool:
+        """Whether the jobs have been listed. Only then is it known which pods to keep."""
+        return self._jobs_listed
+
+    @property
+    def pods_missed(self) -> bool:
+        """Whether a pod was dropped whose Job became known later. Then the pods have to be listed again."""
+        return self._pods_missed
+
+    def replace_jobs(self, jobs: Iterable[JobObject], version: str) -> None:
+        """A complete list of the jobs that are not reported, as of that version."""
+        with self._lock:
+            self._jobs = {job.metadata.name: job for job in jobs}
+            self._pods = {name: pod for name, pod in self._pods.items() if self._is_known(pod)}
+            for name, job in self._jobs.items():
+                if name not in self._pods:
+                    self._adopt(job)
+            self._jobs_listed = True
+            self._reach(version)
+            self._replace()
+
+    def replace_pods(self, pods: Iterable[PodObject], version: str) -> None:
+        """A complete list of the pods as of that version, of which only those that `relevant` returned are needed."""
+        with self._lock:
+            before, self._pods = self._pods, {}
+            self._early.clear()
+            self._dropped.clear()
+            self._pods_missed = False
+            listed = set()
+            for pod in pods:
+                listed.add(pod.metadata.uid)
+                self._put_or_hold(pod)
+            for pod in before.values():
+                if pod.metadata.uid not in listed:
+                    newer = _number(pod.metadata.resource_version) > _number(version)  # than a stale list
+                    self._put(pod if newer else _deleted(pod))
+            self._pods_listed = True
+            self._pods_version = _number(version)
+            self._replace()
+
+    def relevant(self, pods: Iterable[PodObject]) -> list[PodObject]:
+        """The pods whose Job is in this view, or may be in it as soon as the watch of jobs has reached it."""
+        with self._lock:
+            return [pod for pod in pods if self._is_known(pod) or self._is_early(pod)]
+
+    def update_job(self, job: JobObject) -> None:
+        """A job was added or has changed."""
+        with self._lock:
+            name = job.metadata.name
+            known = self._jobs.get(name)
+            self._jobs[name] = job
+            if known is None or known.metadata.uid != job.metadata.uid:
+                self._pods.pop(name, None)
+                self._adopt(job)
+            self._jobs_version = _number(job.metadata.resource_version)
+            self._mark(name)
+            self._release()
+
+    def remove_job(self, job: JobObject) -> None:
+        """A job has left the view: it was deleted, or it has a label that excludes it."""
+        with self._lock:
+            self._jobs_version = _number(job.metadata.resource_version)
+            known = self._jobs.get(job.metadata.name)
+            if known is None or known.metadata.uid != job.metadata.uid:
+                return
+            last = self._observation(job)
+            del self._jobs[job.metadata.name]
+            self._pods.pop(job.metadata.name, None)
+            if self._view is not None and self._jobs_listed and self._pods_listed:
+                self._view.left(last)
+            self._release()
+
+    def update_pod(self, pod: PodObject) -> None:
+        """A pod was added or has changed."""
+        with self._lock:
+            if self._put_or_hold(pod):
+                self._mark(pod.job)
+            self._pods_version = _number(pod.metadata.resource_version)
+            self._release()
+
+    def remove_pod(self, pod: PodObject) -> None:
+        """A pod was deleted. Its Job is shown with it until there is another: it says how the containers ended."""
+        self.update_pod(_deleted(pod))
+
+    def reach_jobs(self, version: str) -> None:
+        """The watch of jobs has shown everything up to that version."""
+        with self._lock:
+            self._reach(version)
+
+    def reach_pods(self, version: str) -> None:
+        """The watch of pods has shown everything up to that version."""
+        with self._lock:
+            self._pods_version = _number(version)
+            self._release()
+
+    # All that follows is called with the lock held.
+
+    def _forget(self) -> None:
+        self._jobs, self._pods, self._early, self._dropped, self._changed = {}, {}, {}, {}, {}
+        self._jobs_listed = self._pods_listed = self._pods_missed = self._replacing = False
+        self._jobs_version = self._pods_version = 0
+
+    def _is_known(self, pod: PodObject) -> bool:
+        job = self._jobs.get(pod.job)
+        return job is not None and pod.belongs_to(job)
+
+    def _is_early(self, pod: PodObject) -> bool:
+        return _number(pod.metadata.resource_version) > self._jobs_version
+
+    def _put_or_hold(self, pod: PodObject) -> bool:
+        """Whether it is now the latest pod of a known job."""
+        if self._is_known(pod):
+            return self._put(pod)
+        if self._is_early(pod):
+            self._early.pop(pod.job, None)
+            self._early[pod.job] = pod
+            if len(self._early) > EARLY_PODS:
+                self._drop(next(iter(self._early)))
+        return False
+
+    def _put(self, pod: PodObject) -> bool:
+        known = self._pods.get(pod.job)
+        if known is not None and known.metadata.uid != pod.metadata.uid and _rank(known) > _rank(pod):
+            return False  # an earlier pod, which was disrupted and replaced
+        self._pods[pod.job] = pod
+        return True
+
+    def _adopt(self, job: JobObject) -> None:
+        """A job has become known: its pod may be here already."""
+        name = job.metadata.name
+        early = self._early.pop(name, None)
+        if early is not None and self._is_known(early):
+            self._pods[name] = early
+        elif name in self._dropped:
+            self._pods_missed = True
+
+    def _reach(self, version: str) -> None:
+        self._jobs_version = _number(version)
+        for name in [name for name, pod in self._early.items() if not self._is_early(pod)]:
+            self._drop(name)
+
+    def _drop(self, name: str) -> None:
+        del self._early[name]
+        self._dropped[name] = None
+        if len(self._dropped) > DROPPED_NAMES:
+            del self._dropped[next(iter(self._dropped))]
+
+    def _observation(self, job: JobObject) -> Observation:
+        return observation(job, self._pods.get(job.metadata.name), self._driver, self._clock_ahead())
+
+    def _mark(self, name: str) -> None:
+        self._changed.setdefault(name, self._clock.monotonic())
+
+    def _replace(self) -> None:
+        self._replacing = True
+        for name in self._jobs:
+            self._mark(name)
+        self._release()
+
+    def _release(self) -> None:
+        """Pass on a complete list or the jobs that have changed, but none that lacks the cause of its failure."""
+        if self._view is None or not (self._jobs_listed and self._pods_listed):
+            return
+        changed, self._changed = self._changed, {}
+        ready = []
+        for name, since in changed.items():
+            job = self._jobs.get(name)
+            if job is not None and self._lacks_cause(job, since):
+                self._changed[name] = since
+            elif job is not None:
+                ready.append(job)
+        if self._replacing and not self._changed:
+            self._replacing = False
+            self._view.replace(self._place, [self._observation(job) for job in self._jobs.values()])
+            return
+        for job in ready:
+            self._view.update(self._observation(job))
+
+    def _lacks_cause(self, job: JobObject, since: float) -> bool:
+        """Whether the Job failed because of its pod, and the watch of pods has not shown why."""
+        if job.ended is None or job.ended.reason not in _POD_FAILED:
+            return False
+        pod = self._pods.get(job.metadata.name)
+        if pod is not None and (pod.status.phase in _POD_ENDED or pod.metadata.deletion_timestamp is not None):
+            return False
+        reached = self._pods_version >= _number(job.metadata.resource_version)
+        return not reached and self._clock.monotonic() < since + CAUSE_SECONDS
+
+
+def _deleted(pod: PodObject) -> PodObject:
+    """The pod with a deletion timestamp: its own if it was deleted gracefully, else one after all that it showed."""
+    if pod.metadata.deletion_timestamp is not None:
+        return pod
+    return msgspec.structs.replace(
+        pod, metadata=msgspec.structs.replace(pod.metadata, deletion_timestamp=_UNKNOWN_TIME)
+    )
+
+
+def _rank(pod: PodObject) -> tuple[float, bool]:
+    """Orders the pods of one Job. Times are in whole seconds; of two in one second, the one that exists is later."""
+    created = pod.metadata.creation_timestamp
+    return created.timestamp() if created else 0.0, pod.metadata.deletion_timestamp is None
+
+
+def _number(version: str) -> int:
+    """A resourceVersion as a number. An API server that does not number its versions gets 0: nothing is early then."""
+    return int(version) if version.isdecimal() else 0

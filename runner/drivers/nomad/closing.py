@@ -1,0 +1,148 @@
+"""The guarded writes that close a job's Variable: cancel, end, report. Each is one try, decided by one check-and-set.
+
+Every function returns a tuple with its result, or None if another write came first; the driver then repeats it. A
+Variable is only closed for the job that was observed: its nonce must be the observation's identity.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from runner.drivers.nomad.namespace import Namespace
+from runner.drivers.nomad.objects import JobStub
+from runner.drivers.nomad.observation import Evidence, observation, without_job
+from runner.drivers.nomad.variable import (
+    POOL,
+    REPORT,
+    JobVariable,
+    closed_items,
+    decode,
+    with_cancellation,
+    with_end,
+    with_outcome,
+)
+from runner.jobs import Cancellation, Report, State
+from runner.observation import Observation, Outcome
+from runner.outcomes import RULES, classify, explanation
+from runner.runtime.clock import Deadline
+
+_DRIVER = "nomad"
+
+
+def cancel(
+    namespace: Namespace, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool, nonce: str
+) -> tuple[State | None] | None:
+    """Cancel the name. If its run had ended before, that end is stored as well. `nonce` is for a tombstone."""
+    name = cancellation.name
+    variable = namespace.variable(name, deadline)
+    job = namespace.job(name, deadline)
+    if variable is None and job is not None:
+        restored(namespace, job, deadline)
+        return None
+    index = variable.index if variable else 0
+    if job is None and variable and variable.free:
+        variable = None  # the name is free, so a late submit could use it
+    if job is None and not tombstone and (variable is None or variable.awaits_submit or not variable.fingerprint):
+        return (None,)
+    if variable is not None and variable.cancelled:
+        _stop(namespace, job, deadline)
+        return ("exists" if variable.ended else "cancelled",)
+    ended = _end_before(namespace, variable, job, deadline)
+    closed = with_cancellation(variable, cancellation, ended, nonce)
+    if not namespace.write(name, closed_items(closed), index, deadline):
+        return None
+    _stop(namespace, job or namespace.job(name, deadline), deadline)
+    return ("exists" if ended else "cancelled",)
+
+
+def end(namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline) -> tuple[bool] | None:
+    """Store the outcome and stop the job. The first outcome stays; one of a cancelled job is not stored.
+
+    A stored outcome of a cancelled job would mean that the job had ended before its cancel.
+    """
+    variable = _variable_of(namespace, seen, deadline)
+    if variable is None:
+        return (False,)
+    decided = variable.ended or variable.cancelled or variable.reported
+    items = closed_items(with_end(variable, outcome))
+    if not decided and not namespace.write(seen.name, items, variable.index, deadline):
+        return None
+    _stop(namespace, namespace.job(seen.name, deadline), deadline)
+    return (True,)
+
+
+def mark(
+    namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline, *, set_aside: bool
+) -> tuple[bool] | None:
+    """Record the report. The result is False if this job is gone, or was cancelled after the observation."""
+    variable = _variable_of(namespace, seen, deadline)
+    if variable is None or (variable.cancelled is not None and not seen.cancelled):
+        return (False,)
+    if variable.reported:
+        return (True,)
+    items = closed_items(with_outcome(variable, outcome, set_aside=set_aside))
+    return (True,) if namespace.write(seen.name, items, variable.index, deadline) else None
+
+
+def restored(namespace: Namespace, job: JobStub, deadline: Deadline) -> JobVariable | None:
+    """Write the Variable of a job whose Variable was deleted, from the job's Meta. Returns what is stored then.
+
+    A caller that closes it writes it once more. Until then listings do not read it: they read only changed Variables.
+    """
+    meta = job.meta or {}
+    report = decode(meta.get(REPORT), Report)
+    variable = JobVariable(fingerprint=job.fingerprint, pool=meta.get(POOL, ""), report=report, nonce=job.nonce)
+    namespace.write(job.id, closed_items(variable), 0, deadline)
+    return namespace.variable(job.id, deadline)
+
+
+def same_tombstone(variable: JobVariable | None, seen: Observation) -> bool:
+    """Whether the Variable is a tombstone that the same cancellation has written in another namespace."""
+    return variable is not None and not variable.fingerprint and variable.cancelled == seen.cancellation
+
+
+def _variable_of(namespace: Namespace, seen: Observation, deadline: Deadline) -> JobVariable | None:
+    """The Variable of the job that was observed; None if the name is free, or another job has it.
+
+    A Variable without a nonce was closed by release 0.1, which dropped it. Then the fingerprint decides: a later submit
+    would have written a nonce.
+    """
+    variable = namespace.variable(seen.name, deadline)
+    if variable is None:
+        job = namespace.job(seen.name, deadline)
+        variable = restored(namespace, job, deadline) if job else None
+    if variable is None:
+        return None
+    same = variable.nonce == seen.identity if variable.nonce else variable.fingerprint == seen.fingerprint
+    return variable if same else None
+
+
+def _end_before(
+    namespace: Namespace, variable: JobVariable | None, job: JobStub | None, deadline: Deadline
+) -> Outcome | None:
+    """How the run ended before anybody cancelled it; None if it has not."""
+    variable = variable or JobVariable()
+    if variable.ended and variable.ended.outcome:
+        return variable.ended.outcome
+    if variable.reported:
+        return _reported(variable.reported)
+    if job is not None:
+        seen = observation(Evidence(job, variable, namespace.allocations(job.id, deadline)), _DRIVER)
+    elif variable.ended:
+        seen = without_job("", variable, _DRIVER)
+    else:
+        return None
+    if variable.ended and seen.phase in ("waiting", "running"):  # it has passed a limit, and its tasks are ending
+        return explanation(msgspec.structs.replace(seen, phase="failed"))
+    return classify(seen)
+
+
+def _reported(reason: str) -> Outcome:
+    """The outcome whose reason is all that a reported Variable keeps."""
+    code = next((rule.code for rule in RULES if rule.reason == reason), 0)
+    return Outcome(reason=reason, code=code, hmessage="The run ended, and its end was reported.")
+
+
+def _stop(namespace: Namespace, job: JobStub | None, deadline: Deadline) -> None:
+    if job is not None and not job.stop:
+        namespace.stop(job.id, deadline)

@@ -1,0 +1,127 @@
+"""How a task ended, or why it could not start, from its state and events in an allocation. Pure.
+
+Events and their details: nomad/structs/structs.go (TaskEvent). Reasons are taken from an event's type and from the
+beginning of the docker driver's own messages (drivers/docker/coordinator.go, driver.go). Words that a message quotes,
+like the path of a program or the name of an image, are no reasons.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from runner.drivers.nomad.objects import TaskEvent, TaskState
+
+_RPC = r"(?:rpc error: code = \w+ desc = )*"
+_DAEMON = r"(?:Error response from daemon: )?"
+_OF_IMAGE = re.compile(
+    _RPC + r"(?:Failed to pull `|Failed to find docker auth for repo |unable to create local docker image \""
+    rf"|{_DAEMON}pull access denied for |{_DAEMON}manifest (?:for \S+ not found|unknown)"
+    rf"|{_DAEMON}invalid reference format|{_DAEMON}No such image: )"
+)
+# The node's own failures: not the fault of the job, and no proof that the node was lost.
+_OF_NODE = re.compile(
+    r"Cannot connect to the Docker daemon|plugin (?:is|has) (?:shut|shutting) ?down|connection is shut"
+)
+_QUOTED = re.compile(r"\"[^\"]*\"|`[^`]*`")
+_REGISTRY = re.compile(
+    r"toomanyrequests|429 Too Many Requests|50[0234] (?:Internal|Bad|Service|Gateway)"
+    r"|unexpected HTTP status: 5"
+    r"|[Tt]imeout|timed out|deadline exceeded|connection (?:refused|reset)|temporary failure|unexpected EOF|: EOF"
+)
+
+_KILLS = frozenset({"Killing", "Restart Signaled"})
+_CONSEQUENCES = frozenset({"Not Restarting", "Sibling Task Failed", "Leader Task Dead"})
+_START_FAILURES = frozenset({"Driver Failure", "Setup Failure", "Failed Validation", "Failed Artifact Download"})
+_DISK = "Disk Resources Exceeded"
+_RESTORE = "Failed Restoring Task"
+
+
+class TaskEnd(msgspec.Struct, frozen=True):
+    """How a task ended, or why it could not start."""
+
+    over: bool = False
+    """It has ended by itself, or cannot start, and Nomad does not start it again. False if something stopped it."""
+    exit: int | None = None
+    signal: int = 0
+    out_of_memory: bool = False
+    lost: bool = False
+    """Its node restarted, or lost the process that watches it."""
+    image_error: str = ""
+    registry_error: bool = False
+    configuration_error: str = ""
+    disk_exhausted: str = ""
+
+    @property
+    def failed(self) -> bool:
+        """Whether it explains the failure of a run."""
+        refused = self.image_error or self.configuration_error or self.disk_exhausted
+        return bool(refused or self.out_of_memory or self.exit or (self.over and self.exit is None))
+
+
+def task_end(state: TaskState | None) -> TaskEnd:
+    """How the task ended; an empty TaskEnd if it has not."""
+    if state is None:
+        return TaskEnd()
+    failure = _failure(state)
+    ended = next((event for event in reversed(state.since_start) if event.type == "Terminated"), None)
+    if ended is None:
+        could_not_start = state.state == "dead" and state.failed and failure is not None
+        restarted = any(event.type == _RESTORE for event in state.since_start)
+        return _with_failure(TaskEnd(over=could_not_start, lost=restarted), failure)
+    details = ended.details or {}
+    exit_code, lost = _number(details, "exit_code"), _watcher_lost(details)
+    code = None if lost else exit_code
+    before = state.since_start[: state.since_start.index(ended)]
+    end = TaskEnd(
+        over=not lost and not any(event.type in _KILLS for event in before),
+        exit=code,
+        signal=_number(details, "signal") or _signal_of(code),
+        out_of_memory=details.get("oom_killed") == "true",
+        lost=lost,
+    )
+    return _with_failure(end, failure)
+
+
+def _watcher_lost(details: dict[str, str]) -> bool:
+    """Whether the driver lost the program: it then says 0 for the exit code, and why it knows no better."""
+    return details.get("exit_code") == "0" and bool(details.get("exit_message"))
+
+
+def _failure(state: TaskState) -> TaskEvent | None:
+    """The event that kept the task from starting, or made Nomad kill it."""
+    for event in state.events or []:
+        if event.type in _START_FAILURES or event.type == _DISK:
+            return event
+        if event.fatal and event.type not in _CONSEQUENCES:
+            return event
+    return None
+
+
+def _with_failure(end: TaskEnd, event: TaskEvent | None) -> TaskEnd:
+    if event is None:
+        return end
+    text = event.display_message or event.type
+    if event.type == _DISK:
+        return msgspec.structs.replace(end, disk_exhausted=text)
+    if event.type == "Driver Failure" and _OF_IMAGE.match(text):
+        return msgspec.structs.replace(end, image_error=text, registry_error=_of_registry(text))
+    if _OF_NODE.search(_QUOTED.sub("", text)):
+        return end
+    return msgspec.structs.replace(end, configuration_error=text)
+
+
+def _of_registry(text: str) -> bool:
+    """Whether the registry may recover. What the message quotes (URLs, names) is left out."""
+    return bool(_REGISTRY.search(_QUOTED.sub("", text)))
+
+
+def _number(details: dict[str, str], name: str) -> int:
+    text = details.get(name, "")
+    return int(text) if text.lstrip("-").isdigit() else 0
+
+
+def _signal_of(code: int | None) -> int:
+    """The signal that an exit code stands for, as for shells: 128 + signal."""
+    return code - 128 if code is not None and 128 < code < 160 else 0

@@ -1,0 +1,146 @@
+"""Decides how a job ended, from its Observation alone.
+
+`classify` turns an `Observation`, the type that all drivers share, into an `Outcome`, or None while the job may go on.
+The first row of the table that holds decides. A cancellation comes first, then what was stored with the job, then the
+best explanation of a failure. Reasons and codes are fixed: atlas shows them. docs/outcomes.md explains each to an
+operator.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+import msgspec
+
+from runner.observation import Observation, Outcome
+from runner.security.masking import mask
+
+
+class Rule(msgspec.Struct, frozen=True):
+    """One row of the table. `hmessage` may name the container that explains the end: `{container}`."""
+
+    reason: str
+    code: int
+    holds: Callable[[Observation], bool]
+    hmessage: str
+
+
+def _failed(seen: Observation) -> bool:
+    return seen.phase == "failed"
+
+
+def _ended_before_its_cancel(seen: Observation) -> bool:
+    return seen.cancelled and (seen.ended_as is not None or seen.phase == "succeeded")
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("cancelled", 5001, _ended_before_its_cancel, "The run had already ended: {ended_as}."),
+    Rule("cancelled", 5000, lambda seen: seen.cancelled, "The run was cancelled."),
+    Rule("succeeded", 0, lambda seen: seen.phase == "succeeded", "The run finished."),
+    Rule("deleted", 5109, lambda seen: seen.phase == "gone", "Somebody deleted the job from the cluster."),
+    Rule(
+        "image_unavailable",
+        5101,
+        lambda seen: bool(seen.image_error),
+        "An image of the job could not be fetched; check its name, version and the registry's credentials.",
+    ),
+    Rule(
+        "misconfigured",
+        5108,
+        lambda seen: bool(seen.configuration_error) or seen.incomplete,
+        "The node refused to start the job; check its program, secrets, volumes and security settings.",
+    ),
+    Rule(
+        "not_admitted",
+        5111,
+        lambda seen: bool(seen.not_admitted),
+        "The cluster refused to create the job's pod; check quotas, limit ranges, policies and its priority class.",
+    ),
+    Rule(
+        "disk_exhausted",
+        5110,
+        lambda seen: _failed(seen) and bool(seen.disk_exhausted),
+        "The run wrote more to the disk than it may; raise its limit, or check what it writes.",
+    ),
+    Rule(
+        "out_of_memory",
+        5104,
+        lambda seen: _failed(seen) and seen.out_of_memory,
+        "The container {container} ran out of memory; raise its limit.",
+    ),
+    Rule(
+        "disrupted",
+        5106,
+        lambda seen: _failed(seen) and seen.disrupted,
+        "The machine that ran the job went away, or somebody deleted its pod; run it again.",
+    ),
+    Rule(
+        "unschedulable",
+        5102,
+        lambda seen: bool(seen.unschedulable),
+        "No machine had room for the job in the time allowed; add capacity or lower its limits.",
+    ),
+    Rule("timed_out", 5105, lambda seen: _failed(seen) and seen.timed_out, "The run took longer than allowed."),
+    Rule(
+        "clone_failed",
+        5103,
+        lambda seen: _failed(seen) and seen.init_exit not in (None, 0),
+        "The repository could not be cloned; check its URL, keys and commit.",
+    ),
+    Rule(
+        "analyzer_failed",
+        5107,
+        lambda seen: _failed(seen) and seen.main_exit not in (None, 0),
+        "The analyzer ended with an error.",
+    ),
+    Rule("unknown", 5199, lambda _: True, "The job failed for a reason that the cluster did not give."),
+)
+
+
+def classify(seen: Observation) -> Outcome | None:
+    """How the job ended, or None if it has not ended.
+
+    A waiting job whose image or configuration was refused has not ended: a cluster may still recover from both, within
+    the limits of the configuration. A job that was ended for an outcome has that outcome from then on, whatever its
+    containers do until they are gone.
+    """
+    if seen.ended_as is not None and not seen.cancelled:
+        return seen.ended_as
+    if seen.phase in ("waiting", "running") and seen.ended_as is None:
+        return None
+    return explanation(seen)
+
+
+def explanation(seen: Observation) -> Outcome:
+    """The outcome that the evidence supports, whatever the job's phase."""
+    rule = next(rule for rule in RULES if rule.holds(seen))
+    before = seen.ended_as.reason if seen.ended_as else "succeeded"
+    hmessage = rule.hmessage.format(container=seen.container or "of the analyzer", ended_as=before)
+    return Outcome(reason=rule.reason, code=rule.code, hmessage=hmessage, err=_evidence(seen))
+
+
+def _evidence(seen: Observation) -> str:
+    facts = (
+        (seen.init_exit not in (None, 0), f"init container: {_exit(seen.init_exit)}"),
+        (seen.main_exit not in (None, 0), f"main container: {_exit(seen.main_exit)}"),
+        (bool(seen.image_error), seen.image_error),
+        (bool(seen.configuration_error), seen.configuration_error),
+        (seen.incomplete, "its secrets were never created; repeat the request"),
+        (bool(seen.not_admitted), seen.not_admitted),
+        (bool(seen.disk_exhausted), seen.disk_exhausted),
+        (bool(seen.unschedulable), seen.unschedulable),
+        (bool(seen.held), f"held by {seen.held}"),
+        (bool(seen.message), seen.message),
+        (bool(seen.log_tail), f"last lines of the log:\n{seen.log_tail}"),
+    )
+    return mask("\n".join(text for holds, text in facts if holds))
+
+
+def _exit(code: int | None) -> str:
+    """An exit code in words: 128 + n, or -n, is the signal n (as for shells, and as subprocess says)."""
+    number = -code if code is not None and code < 0 else (code or 0) - 128
+    try:
+        return f"exit code {code}, killed by {signal.Signals(number).name}"
+    except ValueError:
+        return f"exit code {code}"

@@ -1,0 +1,140 @@
+"""Finds private keys in text: PEM, OpenSSH and PGP blocks, and parts of one whose first or last lines are out of sight.
+
+A log is read from its end, so a key may begin before the text does. Then its lines are recognized by themselves.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from typing import NamedTuple
+
+_MARKER = re.compile(r'-{4,5} ?(BEGIN|END) [^-\n"]{0,64}PRIVATE KEY(?: BLOCK)? ?-{4,5}')
+_END = re.compile(r'-{4,5} ?END [^-\n"]{0,64}PRIVATE KEY(?: BLOCK)? ?-{4,5}')
+
+LONG_LINE, LONG_RUN = 40, 96
+"""Characters of base64 that make a line long, and that the long lines of a run have together before it is masked. A PEM
+line has 64, an OpenSSH line 70."""
+
+_BODY = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\\ufffd"
+"""Base64, the backslash of an escaped line feed, and what replaces a control character."""
+_PURE = re.compile(r"[A-Za-z0-9+/=\\\ufffd]+")
+_LONG = re.compile(rf"[A-Za-z0-9+/\\]{{{LONG_LINE}}}")
+_LAST_WORD = re.compile(r"(?:^|\s)(?=\S*[A-Z0-9+/=])[A-Za-z0-9+/=\\]+$")
+_COLOUR = re.compile("[\ufffd\x1b]\\[[0-9;]*[A-Za-z]")
+_MIXED = re.compile(r"(?=[A-Z][A-Z0-9]|[0-9][A-Za-z]|[a-z][0-9])")
+_AROUND = " \t\r\ufffd\"',"
+
+
+class _Line(NamedTuple):
+    """A line and its offsets. `content` is without indentation, quotes, commas and colours."""
+
+    start: int
+    end: int
+    content: str
+
+    @property
+    def pure(self) -> bool:
+        """Whether it has only characters of a key's body."""
+        return _PURE.fullmatch(self.content) is not None
+
+
+def spans(text: str) -> list[tuple[int, int]]:
+    """The offsets (start, end) of everything in `text` that is or may be part of a private key, in order.
+
+    Where the text is one line of JSON, no span contains a double quote or half an escape.
+    """
+    marked = _marked(text) if "PRIVATE KEY" in text else ()
+    unmarked = _unmarked(text) if len(text) >= LONG_RUN else ()
+    return _merged(text, sorted([*marked, *unmarked]))
+
+
+def _marked(text: str) -> Iterator[tuple[int, int]]:
+    """Blocks, to their END or the end of the text; and what precedes an END whose BEGIN is out of sight."""
+    at, last_line = 0, text.rfind("\n") + 1
+    for marker in _MARKER.finditer(text):
+        if marker.start() < at:
+            continue
+        if marker[1] == "BEGIN":
+            at = _block_end(text, marker.end(), marker.start() >= last_line)
+            yield marker.start(), at
+        else:
+            yield from _before_end(text, at, marker.start())
+            at = marker.end()
+            yield marker.start(), at
+
+
+def _block_end(text: str, start: int, last_line: bool) -> int:
+    """Where the block ends whose BEGIN ends at `start`. In the last line, a double quote ends it too: that of JSON."""
+    quote = text.find('"', start) if last_line else -1
+    stop = len(text) if quote < 0 else quote
+    end = _END.search(text, start, stop)
+    if end or quote < 0:
+        return end.end() if end else stop
+    return start + len(text[start:quote].rstrip("\\"))
+
+
+def _before_end(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The lines of a key in text[start:end], which an END follows.
+
+    They are the run of lines that the END follows, even if it is short; every other run with a long line; lines with a
+    prefix (a time, say) and a long word; and the last two lines if their last word has more than lower-case letters.
+    """
+    line = max(text.rfind("\n", start, end) + 1, start)
+    yield line + len(text[line:end].rstrip(_BODY + " \t")), end
+    lines = list(_lines(text, start, line))
+    last = len(lines) - 1
+    for pure, group in groupby(enumerate(lines), lambda item: item[1].pure):
+        run = list(group)
+        if pure and (run[-1][0] == last or any(_LONG.search(each.content) for _, each in run)):
+            yield run[0][1].start, run[-1][1].end
+        elif not pure:
+            for at, each in run:
+                if _LONG.search(each.content) or (at >= last - 1 and _LAST_WORD.search(each.content)):
+                    yield each.start, each.end
+
+
+def _unmarked(text: str) -> Iterator[tuple[int, int]]:
+    """Runs of lines that look like a key's, of which neither BEGIN nor END is in sight.
+
+    A run is of lines with nothing but base64. It is masked if its long lines have LONG_RUN characters or more, letters
+    of both cases, and, for each 8 characters, a pair that words seldom have: two capitals, or a digit beside a letter.
+    Random base64 has 41 of them in 100 characters (measured; none of 300,000 random bodies of 96 was missed). These
+    remain: checksums (one case only), paths and names in camelCase (few such pairs), and every line with a space,
+    colon, dot, dash or underscore, as most lines of logs have.
+    What is masked though it is no secret: a certificate, or a file that was printed in base64. Nobody reads those.
+    """
+    for pure, run in groupby(_lines(text, 0, len(text)), lambda line: line.pure):
+        lines = list(run)
+        if pure and _scrambled("".join(each.content for each in lines if _LONG.search(each.content))):
+            yield lines[0].start, lines[-1].end
+
+
+def _scrambled(body: str) -> bool:
+    """Whether these lines are long enough and mixed enough for base64 of random bytes."""
+    size = len(body)
+    if size < LONG_RUN:
+        return False
+    capitals, small = sum(map(str.isupper, body)), sum(map(str.islower, body))
+    return min(capitals, small) * 8 >= size and len(_MIXED.findall(body)) * 8 >= size
+
+
+def _lines(text: str, start: int, end: int) -> Iterator[_Line]:
+    """The lines of text[start:end]; the line feed that ends the last one begins no other."""
+    while start < end:
+        stop = text.find("\n", start, end)
+        stop = end if stop < 0 else stop
+        yield _Line(start, stop, _COLOUR.sub("", text[start:stop]).strip(_AROUND))
+        start = stop + 1
+
+
+def _merged(text: str, found: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans without overlaps. Spans with only white space between them become one."""
+    merged: list[tuple[int, int]] = []
+    for start, end in found:
+        if merged and (start <= merged[-1][1] or text[merged[-1][1] : start].isspace()):
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        elif start < end:
+            merged.append((start, end))
+    return merged

@@ -1,0 +1,300 @@
+"""The ledger: the tracker's memory of the jobs of one driver that are not reported yet.
+
+It does no I/O. Sources write what they see (`View`), and `take` gives the next step that is due:
+
+    observed ─▶ ended?     no ─▶ judged again when a limit may have passed ─▶ explain ─▶ end
+                           yes ─▶ find (only if the evidence is poor) ─▶ evidence ─▶ publish ─▶ mark ─▶ forgotten
+
+The outcome of a job is decided once and kept: nothing that is seen later contradicts it, except that a cancel adds its
+confirmation. All of it can be rebuilt from a listing, apart from what only improves a report: what a job showed before
+its pod was removed, and that a deleted job had existed.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import msgspec
+
+from runner.config.types import LimitsSection
+from runner.observation import Observation, Outcome
+from runner.outcomes import classify
+from runner.runtime.backoff import Backoff
+from runner.runtime.clock import Clock
+from runner.tracker.ledger.agenda import Agenda
+from runner.tracker.ledger.finished import FinishedJobs
+from runner.tracker.ledger.judge import UNEXPLAINED_SECONDS, Passed, judge
+from runner.tracker.ledger.planning import explain_in, remaining, vanished
+from runner.tracker.ledger.record import Key, Record, Step, Taken, key_of
+
+_POOR = frozenset({"unknown", "deleted", "disrupted"})
+"""Outcomes that may only say that the evidence has not been seen yet, or that a list was stale."""
+
+
+class Ledger:
+    """The records of one driver's jobs. Several tasks may use it at once: each method holds its lock, none waits."""
+
+    def __init__(
+        self, limits: LimitsSection, clock: Clock, make_backoff: Callable[[], Backoff], wake: Callable[[], None]
+    ) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._make_backoff = make_backoff
+        self._wake = wake
+        self._lock = threading.RLock()
+        self._agenda = Agenda()
+        self._records: dict[Key, Record] = {}
+        self._finished = FinishedJobs()
+        self.closed = False
+        self.heard = clock.monotonic()
+        """When a source last heard from the cluster."""
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __repr__(self) -> str:
+        return f"Ledger({len(self._records)} jobs, {len(self.pending())} results pending)"
+
+    def pending(self) -> list[Record]:
+        """The records whose outcome is decided and not reported."""
+        with self._lock:
+            return [record for record in self._records.values() if record.outcome is not None]
+
+    def replace(self, place: str, listed: Iterable[Observation]) -> None:
+        """See View.replace. A job that is missing in the listing is looked up by name before anything follows."""
+        self._take_in(partial(self._replace, place, listed))
+
+    def update(self, seen: Observation) -> None:
+        """See View.update."""
+        self._take_in(partial(self._note, seen))
+
+    def left(self, seen: Observation) -> None:
+        """See View.left."""
+        self._take_in(partial(self._note_left, seen))
+
+    def alive(self) -> None:
+        """See View.alive."""
+        self.heard = self._clock.monotonic()
+
+    def take(self, step: Step, due_before: float = math.inf) -> Taken | None:
+        """The record whose `step` has been due for the longest, marked as busy; None if none is due (by then)."""
+        with self._lock:
+            now = min(self._clock.monotonic(), due_before)
+            if self.closed or (record := self._agenda.pop(step, now)) is None:
+                return None
+            record.busy, record.changed = True, False
+            return Taken(record, record.seen, record.outcome)
+
+    def judge_due(self) -> None:
+        """Judge every waiting job whose time has come."""
+        now = self._clock.monotonic()
+        with self._lock:
+            while (record := self._agenda.pop(None, now)) is not None:
+                record.due = None
+                self._decide(record)
+
+    def next_due(self, steps: Iterable[Step]) -> float | None:
+        """Seconds until the next judgement or one of these steps is due; None if only a change matters."""
+        with self._lock:
+            due = self._agenda.next((None, *steps))
+        return None if due is None else max(0.0, due - self._clock.monotonic())
+
+    def found(self, record: Record, seen: Observation | None) -> None:
+        """A job was looked up by name, with this result."""
+        with self._lock:
+            record.busy = record.changed = record.left = False
+            record.steps.clear()
+            if seen is None or key_of(seen) != record.key:
+                record.gone = True
+            elif seen.reported:
+                self._forget(record)
+                return
+            else:
+                record.observe(seen, self._clock.monotonic())
+            self._decide(record, confirmed=True)
+
+    def explained(self, record: Record, seen: Observation) -> None:
+        """The events of a job were read."""
+        with self._lock:
+            record.busy = record.changed = False
+            record.explained_at = self._clock.monotonic()
+            record.steps.clear()
+            record.explain(seen)
+            self._decide(record)
+
+    def did(self, record: Record, step: Step) -> None:
+        """The step that was taken is done. After the last one, the record is forgotten."""
+        with self._lock:
+            record.busy = False
+            if record.step == step:
+                record.steps.popleft()
+            record.tries = record.refusals = 0
+            record.backoff.reset()
+            record.due = self._clock.monotonic()
+            self._go_on(record)
+
+    def postpone(self, record: Record, at_least: float = 0.0) -> float:
+        """The step has failed and is tried again later. Gives the seconds until then."""
+        with self._lock:
+            record.busy = False
+            record.tries += 1
+            pause = max(record.backoff.next(), at_least)
+            record.due = self._clock.monotonic() + pause
+            self._go_on(record)
+            return pause
+
+    def give_back(self, record: Record) -> None:
+        """The step was not tried. It stays due."""
+        with self._lock:
+            record.busy = False
+            self._go_on(record)
+
+    def add_log(self, record: Record, tail: str) -> None:
+        """Add the last lines of its log to the evidence."""
+        with self._lock:
+            record.add_log(tail)
+
+    def give_up(self, record: Record) -> None:
+        """Atlas refuses the result for good: the job is set aside."""
+        with self._lock:
+            record.busy = False
+            self._plan(record, [] if record.gone else ["set_aside"])
+
+    def find_again(self, record: Record, *, undecided: bool = False) -> None:
+        """The job is no longer what the record says. It is looked up by name, and judged again if `undecided`."""
+        with self._lock:
+            record.busy = False
+            if undecided:
+                record.outcome = None
+            pause = record.backoff.next() if record.tries else 0.0  # a guard that fails for good must not spin
+            record.tries += 1
+            self._plan(record, ["find"], pause)
+
+    def release(self, step: Step) -> None:
+        """Atlas answers again: every record that waits to repeat this step is due now."""
+        now = self._clock.monotonic()
+        with self._lock:
+            for record in self._records.values():
+                if record.step == step and record.tries and not record.refusals and not record.busy:
+                    record.due = now
+                    self._agenda.put(record)
+
+    def _take_in(self, change: Callable[[], None]) -> None:
+        with self._lock:
+            if self.closed:
+                return
+            change()
+            self.heard = self._clock.monotonic()
+        self._wake()
+
+    def _replace(self, place: str, listed: Iterable[Observation]) -> None:
+        shown = set()
+        for seen in listed:
+            shown.add(key_of(seen))
+            self._note(seen)
+        for record in [each for each in self._records.values() if each.seen.place == place]:
+            if record.key not in shown:
+                self._left(record)
+        self._finished.listed(place, shown)
+
+    def _note(self, seen: Observation) -> None:
+        if self._finished.has(seen):
+            return
+        record = self._records.get(key_of(seen))
+        if seen.reported:
+            if record is not None and not record.busy:
+                self._forget(record)
+            return
+        if record is None:
+            record = Record(seen=seen, first_seen=self._clock.monotonic(), backoff=self._make_backoff())
+            self._records[record.key] = record
+            record.set_cause(self._clock.monotonic())
+        else:
+            record.left = record.gone = False
+            record.observe(seen, self._clock.monotonic())
+        self._changed(record)
+
+    def _note_left(self, seen: Observation) -> None:
+        self._finished.left(seen)
+        if record := self._records.get(key_of(seen)):
+            self._left(record)
+
+    def _left(self, record: Record) -> None:
+        record.left = True
+        if not record.gone:
+            self._changed(record)
+
+    def _changed(self, record: Record) -> None:
+        if record.busy:
+            record.changed = True
+        else:
+            self._decide(record)
+
+    def _go_on(self, record: Record) -> None:
+        """After a step: heed what was seen meanwhile, and enter the next step, or forget the record."""
+        if record.outcome is not None and not record.steps:
+            self._forget(record)
+        elif record.changed and (record.outcome is None or record.left):
+            self._decide(record)
+        else:
+            self._agenda.put(record)
+        record.changed = False
+
+    def _decide(self, record: Record, *, confirmed: bool = False) -> None:
+        """Decide on the outcome and the steps that remain, or on when to judge again."""
+        if record.left and not record.gone and record.step != "mark":
+            # Deleted, or reported by another tracker: they look alike. A mark finds out by itself.
+            if "end" in record.steps:  # it was not ended yet, so its outcome is decided anew
+                record.outcome = None
+            self._plan(record, ["find"])
+        elif record.outcome is not None:
+            if not record.steps:
+                self._plan(record, remaining(record))
+        elif record.step != "find":
+            seen = msgspec.structs.replace(record.seen, phase="gone") if vanished(record) else record.seen
+            outcome = classify(seen)
+            if outcome is None:
+                self._judge(record)
+            elif outcome.reason in _POOR and not confirmed:
+                self._plan(record, ["find"])
+            else:
+                record.seen = seen
+                self._end_as(record, outcome)
+
+    def _judge(self, record: Record) -> None:
+        now = self._clock.monotonic()
+        verdict = judge(record.seen, now - record.cause_since, self._clock.wall(), self._limits)
+        unexplained = explain_in(record, now)
+        if isinstance(verdict, Passed):
+            recently = record.explained_at is not None and now - record.explained_at < UNEXPLAINED_SECONDS
+            if unexplained is not None and not recently:
+                self._plan(record, ["explain"])
+            else:
+                self._end_as(record, verdict.outcome, end=True)
+        elif unexplained == 0.0:
+            self._plan(record, ["explain"])
+        else:
+            times = [each for each in (verdict.seconds, unexplained) if each is not None]
+            record.steps.clear()
+            record.due = now + min(times) if times else None
+            self._agenda.put(record)
+
+    def _end_as(self, record: Record, outcome: Outcome, *, end: bool = False) -> None:
+        record.outcome, record.decided_at = outcome, self._clock.monotonic()
+        self._plan(record, remaining(record, end=end))
+
+    def _plan(self, record: Record, steps: list[Step], pause: float = 0.0) -> None:
+        record.steps, record.due = deque(steps), self._clock.monotonic() + pause
+        if steps:
+            self._agenda.put(record)
+        else:
+            self._forget(record)
+
+    def _forget(self, record: Record) -> None:
+        record.forgotten = True
+        self._records.pop(record.key, None)
+        self._finished.add(record)

@@ -1,0 +1,38 @@
+"""Plans what remains to be done for a record. Pure."""
+
+from __future__ import annotations
+
+from runner.tracker.ledger.judge import AGAIN_SECONDS, UNEXPLAINED_SECONDS
+from runner.tracker.ledger.record import Record, Step
+from runner.tracker.results import results
+
+_WITHOUT_LOG = frozenset({0, 5000, 5001})
+"""Codes of outcomes that no log explains."""
+
+
+def remaining(record: Record, *, end: bool = False) -> list[Step]:
+    """The steps that remain for a job whose outcome is decided. With `end`, it has passed a limit and must be ended."""
+    assert record.outcome is not None
+    seen, gone = record.seen, record.gone
+    with_log = record.outcome.code not in _WITHOUT_LOG and seen.phase == "failed" and not seen.log_tail
+    wanted: list[tuple[Step, bool]] = [
+        ("evidence", with_log and not gone and not end),
+        ("end", (end or seen.lingers) and seen.ended_as is None and not gone),
+        ("publish", any(each.id not in record.sent for each in results(seen, record.outcome))),
+        ("mark", not gone),
+    ]
+    return [step for step, holds in wanted if holds]
+
+
+def explain_in(record: Record, now: float) -> float | None:
+    """In how many seconds to read the cluster's events, to learn why the job waits. None if there is no need."""
+    if record.cause or record.seen.phase != "waiting" or record.seen.queued_since is None:
+        return None
+    if record.explained_at is None:
+        return max(0.0, record.first_seen + UNEXPLAINED_SECONDS - now)
+    return max(0.0, record.explained_at + AGAIN_SECONDS - now)
+
+
+def vanished(record: Record) -> bool:
+    """Whether the job is gone, and its end was not seen."""
+    return record.gone and record.seen.phase in ("waiting", "running") and record.seen.ended_as is None

@@ -1,0 +1,134 @@
+"""What the tracker keeps of one job: its last observation, its outcome once decided, and the steps that remain."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from runner.observation import Observation, Outcome
+from runner.outcomes import explanation
+from runner.runtime.backoff import Backoff
+from runner.tracker.ledger.judge import Cause, cause_of
+
+Step = Literal["find", "explain", "evidence", "end", "publish", "mark", "set_aside"]
+Key = tuple[str, str, str]
+"""Place, name and identity."""
+
+_EXPLANATIONS = ("image_error", "configuration_error", "not_admitted", "unschedulable")
+
+
+class Record(msgspec.Struct, eq=False):
+    """One job that is not reported. Times are on the monotonic clock."""
+
+    seen: Observation
+    first_seen: float
+    backoff: Backoff
+    outcome: Outcome | None = None
+    steps: deque[Step] = msgspec.field(default_factory=deque)
+    due: float | None = None
+    """When the next step, or the next judgement, is due."""
+    busy: bool = False
+    """A step is in progress."""
+    changed: bool = False
+    """The job was observed, or left the view, while a step was in progress."""
+    left: bool = False
+    """It is not shown any more."""
+    gone: bool = False
+    """It is not on the cluster any more, so it cannot be marked."""
+    forgotten: bool = False
+    sent: set[str] = msgspec.field(default_factory=set)
+    """The ids of the results that atlas has accepted."""
+    cause: Cause = ""
+    cause_since: float = 0.0
+    explained_at: float | None = None
+    decided_at: float = 0.0
+    tries: int = 0
+    refusals: int = 0
+    """How often atlas has refused its result for good."""
+
+    @property
+    def key(self) -> Key:
+        """See Key."""
+        return key_of(self.seen)
+
+    @property
+    def step(self) -> Step | None:
+        """The next step."""
+        return self.steps[0] if self.steps else None
+
+    def observe(self, seen: Observation, now: float) -> None:
+        """Take in a later observation of the same job."""
+        last, self.seen = self.seen, merged(self.seen, seen)
+        if seen.cancelled and not last.cancelled:
+            if self.outcome is not None and seen.ended_as is None and "end" not in self.steps:
+                # It had ended before it was cancelled, and the cancel did not see that.
+                self.seen = msgspec.structs.replace(self.seen, ended_as=self.outcome)
+            self.outcome = None
+            self.steps.clear()
+        self.set_cause(now)
+
+    def explain(self, events: Observation) -> None:
+        """Take in what the cluster's events say. The job has waited for that all along."""
+        if self.seen.phase == "waiting":
+            found = {name: getattr(events, name) or getattr(self.seen, name) for name in _EXPLANATIONS}
+            self.seen = msgspec.structs.replace(self.seen, **found)
+            self.cause = cause_of(self.seen)
+
+    def add_log(self, tail: str) -> None:
+        """Add the last lines of the job's log to the evidence."""
+        if self.outcome is not None and tail:
+            self.seen = msgspec.structs.replace(self.seen, log_tail=tail)
+            err = f"{self.outcome.err}\nlast lines of the log:\n{tail}".strip()
+            self.outcome = msgspec.structs.replace(self.outcome, err=err)
+
+    def set_cause(self, now: float) -> None:
+        """Note since when it waits for its present cause."""
+        cause = cause_of(self.seen)
+        if cause != self.cause or not self.cause_since:
+            self.cause, self.cause_since = cause, now
+
+    def __repr__(self) -> str:
+        outcome = self.outcome.reason if self.outcome else self.seen.phase
+        return f"Record({self.seen.name}, {outcome}, next={self.step}{', busy' if self.busy else ''})"
+
+
+class Taken(NamedTuple):
+    """A step that is in progress: its record, and what was known when it began. The record may change meanwhile."""
+
+    record: Record
+    seen: Observation
+    outcome: Outcome | None
+
+
+def key_of(seen: Observation) -> Key:
+    """The key of an observed job."""
+    return (seen.place, seen.name, seen.identity)
+
+
+def merged(last: Observation, seen: Observation) -> Observation:
+    """The new observation of the same job, with what the last one showed and this one has no room for.
+
+    A cancel is never taken back, nor is an outcome that was stored. A cluster removes the reason of a wait together
+    with the pod, and shows a placeholder instead. A placeholder is no fact: while the job still waits, or has ended
+    without any container having run, the last reason stays.
+    """
+    if last.phase in ("succeeded", "failed") and seen.ended_as is None and _shows_less(seen):
+        kept = {name: getattr(seen, name) for name in ("cancelled", "cancellation", "ended_as", "lingers", "reported")}
+        seen = msgspec.structs.replace(last, **kept)
+    if last.cancelled and not seen.cancelled:  # seen before the cancel, and shown after it
+        seen = msgspec.structs.replace(seen, cancelled=True, cancellation=last.cancellation)
+    if seen.ended_as is None:
+        seen = msgspec.structs.replace(seen, ended_as=last.ended_as)
+    started = seen.phase in ("running", "succeeded") or seen.main_exit is not None or seen.init_exit not in (None, 0)
+    if started or last.phase != "waiting" or any(getattr(seen, name) for name in _EXPLANATIONS):
+        return seen
+    kept = {name: getattr(last, name) for name in _EXPLANATIONS}
+    return msgspec.structs.replace(seen, registry_error=last.registry_error, **kept)
+
+
+def _shows_less(seen: Observation) -> bool:
+    """Whether an observation after the end shows no end, or no reason for it: its pod is gone, or a list was stale."""
+    bare = msgspec.structs.replace(seen, cancelled=False)
+    return seen.phase in ("waiting", "running") or (seen.phase == "failed" and explanation(bare).reason == "unknown")

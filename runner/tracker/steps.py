@@ -1,0 +1,194 @@
+"""Carries out the steps of a record: each is one or two requests to the cluster or to atlas, and may take its time.
+
+Every step ends in the ledger: done, postponed, or looked up again. A step that fails is logged and repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from runner.drivers.driver import Driver
+from runner.errors import OrchestratorError
+from runner.observation import Observation, Outcome
+from runner.runtime import logs
+from runner.runtime.clock import Clock
+from runner.security.masking import evidence_tail
+from runner.tracker.circuit_breaker import ResultBreaker
+from runner.tracker.ledger.ledger import Ledger
+from runner.tracker.ledger.record import Record, Step, Taken
+from runner.tracker.metrics import TrackerMetrics
+from runner.tracker.publisher import NotAccepted
+from runner.tracker.results import Result, results
+
+log = logging.getLogger("orchestrator.tracker")
+
+LOG_LINES, LOG_CHARACTERS = 20, 4096
+"""How much of a failed job's log becomes evidence: its last lines."""
+
+EVIDENCE_SECONDS = 1.0
+"""How long a result waits for that log. A node that does not answer delays its own jobs' results by no more."""
+
+REFUSALS = 20
+"""How often atlas may refuse a result for good until its job is set aside."""
+
+
+class Publisher(Protocol):
+    """Sends results to atlas."""
+
+    def publish(self, name: str, result: Result) -> None:
+        """Returns once atlas has accepted the result. Raises NotAccepted if it has not."""
+
+
+class Steps:
+    """The steps of one driver's records."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        ledger: Ledger,
+        publisher: Publisher,
+        breaker: ResultBreaker,
+        leads: Callable[[], bool],
+        clock: Clock,
+        metrics: TrackerMetrics,
+    ) -> None:
+        self._driver = driver
+        self._ledger = ledger
+        self._publisher = publisher
+        self._breaker = breaker
+        self._leads = leads
+        self._clock = clock
+        self._metrics = metrics
+        self._lock = threading.Lock()
+        self._fetching: dict[Record, float] = {}
+        """Records whose log is being read, and until when that may take."""
+        self.set_aside = 0
+        """How many results were set aside."""
+
+    def __repr__(self) -> str:
+        return f"Steps({self._driver.name}, {len(self._fetching)} logs being read)"
+
+    def carry_out(self, step: Step, taken: Taken) -> None:
+        """Carry out one step."""
+        try:
+            getattr(self, f"_{step}")(*taken)
+        except OrchestratorError as error:
+            self._failed(step, taken.record, error)
+        except Exception:
+            pause = self._ledger.postpone(taken.record)
+            log.exception("%s: %s failed: internal error; next attempt in %.0f s", taken.seen.name, step, pause)
+
+    def evidence_began(self, record: Record) -> None:
+        """Its log is about to be read."""
+        with self._lock:
+            self._fetching[record] = self._clock.monotonic() + EVIDENCE_SECONDS
+
+    def overdue_evidence(self) -> float | None:
+        """Go on without the logs that take too long. Gives the seconds until the next one takes too long."""
+        now = self._clock.monotonic()
+        with self._lock:
+            late = [record for record, until in self._fetching.items() if until <= now]
+            for record in late:
+                del self._fetching[record]
+            left = min(self._fetching.values(), default=None)
+        for record in late:
+            log.warning("%s: its log could not be read in time; its result goes without", record.seen.name)
+            self._ledger.did(record, "evidence")
+        return None if left is None else left - now
+
+    def _find(self, record: Record, seen: Observation, _: Outcome | None) -> None:
+        self._ledger.found(record, self._driver.find(seen))
+
+    def _explain(self, record: Record, seen: Observation, _: Outcome | None) -> None:
+        try:
+            seen = self._driver.explain(seen)
+        except OrchestratorError as error:
+            log.warning("%s: its events could not be read: %s", seen.name, error.detail)
+        self._ledger.explained(record, seen)
+
+    def _evidence(self, record: Record, seen: Observation, _: Outcome) -> None:
+        tail = ""
+        try:
+            raw = self._driver.logs(seen.name, seen.container, LOG_LINES)
+            tail = evidence_tail(raw, LOG_LINES, LOG_CHARACTERS)
+        except OrchestratorError as error:
+            log.debug("%s: its log could not be read: %s", seen.name, error.detail)
+        finally:
+            with self._lock:
+                in_time = self._fetching.pop(record, None) is not None
+            if in_time:
+                self._ledger.add_log(record, tail)
+                self._ledger.did(record, "evidence")
+
+    def _end(self, record: Record, seen: Observation, outcome: Outcome) -> None:
+        if self._driver.end(seen, outcome):
+            self._ledger.did(record, "end")
+        else:  # it has ended otherwise meanwhile, was cancelled, or is gone
+            self._ledger.find_again(record, undecided=True)
+
+    def _publish(self, record: Record, seen: Observation, outcome: Outcome) -> None:
+        for result in results(seen, outcome):
+            if result.id in record.sent:
+                continue
+            if not self._leads():
+                self._ledger.postpone(record)
+                return
+            self._publisher.publish(seen.name, result)
+            record.sent.add(result.id)
+            self._metrics.published(200)
+            if self._breaker.succeeded():
+                self._ledger.release("publish")
+        if record.gone:
+            self._report(record, seen, outcome)
+        self._ledger.did(record, "publish")
+
+    def _mark(self, record: Record, seen: Observation, outcome: Outcome) -> None:
+        if not self._driver.mark_reported(seen, outcome):
+            self._ledger.find_again(record)
+            return
+        self._report(record, seen, outcome)
+        self._ledger.did(record, "mark")
+
+    def _set_aside(self, record: Record, seen: Observation, outcome: Outcome) -> None:
+        if not self._driver.set_aside(seen, outcome):
+            self._ledger.find_again(record)
+            return
+        self.set_aside += 1
+        log.error(
+            "%s: atlas refuses its result for good; the job is set aside for seven days; see `jobs show %s` and correct"
+            " the cause",
+            seen.name,
+            seen.name,
+        )
+        self._ledger.did(record, "set_aside")
+
+    def _report(self, record: Record, seen: Observation, outcome: Outcome) -> None:
+        publisher = "published by the tracker" if record.sent else "published by the job"
+        logs.log_command("ended", job=seen.name, reason=outcome.reason, code=outcome.code, result=publisher)
+        seconds = self._clock.monotonic() - record.decided_at
+        self._metrics.reported(seen.driver, seen.pool, outcome.reason, seconds)
+
+    def _inform_breaker(self, record: Record, error: NotAccepted) -> None:
+        """A refusal for good says that atlas is there. 401 and 403 concern all results once a key was rotated."""
+        if error.permanent:
+            if self._breaker.succeeded():
+                self._ledger.release("publish")
+        else:
+            self._breaker.failed(record.seen.name, error.retry_after)
+
+    def _failed(self, step: Step, record: Record, error: OrchestratorError) -> None:
+        at_least = 0.0
+        if isinstance(error, NotAccepted):
+            self._metrics.published(error.status)
+            at_least = error.retry_after or 0.0
+            record.refusals += error.permanent
+            self._inform_breaker(record, error)
+            if record.refusals >= REFUSALS:
+                self._ledger.give_up(record)
+                return
+        pause = self._ledger.postpone(record, at_least)
+        verb = "not reported" if step == "publish" else f"{step} failed"
+        log.warning("%s: %s: %s; next attempt in %.0f s", record.seen.name, verb, error.detail, pause)

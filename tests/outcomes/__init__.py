@@ -1,0 +1,1 @@
+"""How each situation that was seen on a real server is judged, and the table that judges it."""
