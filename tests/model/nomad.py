@@ -1,0 +1,486 @@
+"""The protocol on Nomad: one name in one namespace. See runner/drivers/nomad.
+
+    client    submit: write the Variable ─▶ check that there is no job ─▶ register it ─▶ answer
+              cancel: read ─▶ close the Variable, or write a tombstone ─▶ answer (the reconciler stops the job as well)
+    cluster   starts a job whose Variable is open, ends it, removes what has ended (garbage collection)
+    tracker   see `following`; its reconciler stops, ends what is overdue, and removes Variables after the retention
+    others    purge the job, delete the Variable
+
+A write of the Variable is decided by check-and-set. EnforceIndex is not: a register checks first and writes later, and
+two of them may both have found nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from tests.model.explorer import Move
+from tests.model.following import (
+    CANCELLATION,
+    END,
+    Record,
+    Seen,
+    Sent,
+    Tracker,
+    classify,
+    contradiction,
+    forget_lost,
+    promised,
+    succeeded,
+)
+
+
+class Variable(NamedTuple):
+    """See runner.drivers.nomad.variable.JobVariable. Two that are equal have one index."""
+
+    nonce: int
+    open: bool = True
+    cancelled: bool = False
+    ended: str = ""
+    stored: bool = False
+    """`ended` has an outcome, not only the limit that was passed."""
+    reported: str = ""
+    aside: bool = False
+    published: str = ""
+    tomb: bool = False
+    marked: bool = False
+    """Its end was published and marked once, in truth."""
+
+
+class Job(NamedTuple):
+    """A registered job with its allocation."""
+
+    nonce: int
+    run: str = "waiting"
+    by: str = ""
+    """What ended it first, in truth: itself (ok, bad), limit or cancel."""
+    stop: bool = False
+    dead: bool = False
+
+
+class Submit(NamedTuple):
+    """A client's submit, and what it does next: write, read, check, register."""
+
+    step: str
+    nonce: int
+    missing: bool = False
+    """It wrote the first Variable of the name."""
+
+
+class Read(NamedTuple):
+    """What a cancel has read."""
+
+    variable: Variable | None
+    seen: Seen | None
+    job: bool
+
+
+class State(NamedTuple):
+    """The cluster, the clients, the trackers and atlas."""
+
+    variable: Variable | None
+    job: Job | None
+    trackers: tuple[Record | None, ...]
+    clients: tuple[Submit | None, ...]
+    cancelling: Read | None = None
+    atlas: frozenset[Sent] = frozenset()
+    pending: frozenset[tuple[int, str]] = frozenset()
+    lost: frozenset[int] = frozenset()
+    confirmed: bool = False
+    done: bool = False
+    """A run under this name has ended by itself, and the name has not become free since."""
+    nonces: int = 0
+    submits: int = 0
+    cancels: int = 0
+    purges: int = 0
+    deletes: int = 0
+    kills: int = 0
+    stale: int = 0
+    refusals: int = 0
+    bad: str = ""
+
+
+class NomadWorld:
+    """See World. The bounds say how often each thing may happen."""
+
+    def __init__(
+        self, name: str, without: frozenset[str] = frozenset(), *, trackers: int = 1, clients: int = 1, **bounds: int
+    ) -> None:
+        self.name = name
+        self.without = without
+        self._first = State(None, None, (None,) * trackers, (None,) * clients, **bounds)
+        self._trackers = [Tracker(number, self) for number in range(trackers)]
+
+    def initial(self) -> State:
+        """See World."""
+        return self._first
+
+    def wrong(self, state: State) -> str:
+        """See World."""
+        if state.bad:
+            return state.bad
+        variable = state.variable
+        if variable and variable.reported and any(nonce == variable.nonce for nonce, _ in state.pending):
+            return "marked as reported with a result pending"
+        return contradiction(state)
+
+    def pending(self, state: State) -> bool:
+        """See World."""
+        return bool(state.pending)
+
+    def moves(self, state: State) -> Iterator[Move]:
+        """See World."""
+        for number, submit in enumerate(state.clients):
+            yield from self._submit(state, number, submit)
+        yield from self._cancel(state)
+        if state.job:
+            yield from self._run(state, state.job)
+            yield from self._reconcile(state, state.job)
+        yield from self._removal(state)
+        for tracker in self._trackers:
+            yield from tracker.moves(state)
+
+    # The clients.
+
+    def _submit(self, state: State, number: int, submit: Submit | None) -> Iterator[Move]:
+        if submit is None:
+            if state.submits:
+                nonce = state.nonces + 1
+                started = state._replace(nonces=nonce, submits=state.submits - 1)
+                yield f"client {number}: submit {nonce} begins", _next(started, number, Submit("write", nonce))
+            return
+        who = f"client {number}: submit {submit.nonce}"
+        if submit.step != "write":
+            yield f"{who}: the client dies", _next(state, number, None)
+        yield from getattr(self, f"_submit_{submit.step}")(state, number, submit, who)
+
+    def _submit_write(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
+        if state.variable is None or "variable-lock" in self.without:
+            written = state._replace(variable=Variable(submit.nonce))
+            yield f"{who} writes the Variable", _next(written, number, Submit("check", submit.nonce, True))
+        else:
+            yield f"{who} finds a Variable", _next(state, number, submit._replace(step="read"))
+
+    def _submit_read(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
+        variable, job = state.variable, state.job
+        if variable is None:
+            yield f"{who} finds no Variable any more", _next(state, number, submit._replace(step="write"))
+        elif variable.cancelled and "submit-finds-cancel" not in self.without:
+            if variable.ended:
+                yield f"{who} finds an ended run", _next(self._answered(state), number, None)
+            else:
+                yield f"{who} finds the name cancelled", _next(state, number, None)
+        elif job is not None:
+            yield f"{who} finds the job, and answers 2xx", _next(self._answered(state), number, None)
+        elif variable.open and variable.nonce == submit.nonce:
+            yield f"{who} finds its own Variable", _next(state, number, submit._replace(step="check"))
+        elif variable.ended or (variable.reported and variable.reported != "deleted"):
+            yield f"{who} finds an ended run", _next(self._answered(state), number, None)
+        elif not self._may_be_registering(state, number, variable):
+            taken = state._replace(variable=Variable(submit.nonce))
+            if variable.reported == "deleted":
+                taken = taken._replace(done=False)
+            yield f"{who} takes over a Variable without a job", _next(taken, number, Submit("check", submit.nonce))
+
+    def _may_be_registering(self, state: State, number: int, variable: Variable) -> bool:
+        """Whether the submit that wrote it may be between the check and the write of its register."""
+        others = [each for each in state.clients if each and each.nonce == variable.nonce and each.step == "register"]
+        return bool(others) and "fresh-variable" not in self.without
+
+    def _submit_check(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
+        if state.job is None:
+            yield f"{who}: no job exists", _next(state, number, submit._replace(step="register"))
+            return
+        variable, known = state.variable, state.job
+        differs = variable and variable.nonce == submit.nonce != known.nonce
+        if differs and submit.missing and "nonce-corrected" not in self.without:
+            state = state._replace(variable=variable._replace(nonce=known.nonce))
+        yield f"{who} finds the job, and answers 2xx", _next(self._answered(state), number, None)
+
+    def _submit_register(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
+        registered = state._replace(job=Job(submit.nonce))
+        yield f"{who} registers the job, and answers 2xx", _next(self._answered(registered), number, None)
+
+    def _answered(self, state: State) -> State:
+        """A 2xx promises the end of the job under the name, unless a cancel came meanwhile."""
+        variable, job = state.variable, state.job
+        if variable and ((variable.cancelled and not variable.ended) or variable.aside or variable.reported):
+            return state
+        identity = variable.nonce if variable else job.nonce if job else 0
+        return promised(state, identity, END) if identity else state
+
+    def _cancel(self, state: State) -> Iterator[Move]:
+        known = state.cancelling
+        if known is None:
+            if state.cancels:
+                yield "client: cancel reads the name", self._read(state._replace(cancels=state.cancels - 1))
+            return
+        yield "client: dies during the cancel", state._replace(cancelling=None)
+        if state.variable != known.variable and "cancel-cas" not in self.without:
+            yield "client: cancel finds that the Variable has changed, and reads it again", self._read(state)
+        elif known.variable is None and known.job:
+            # Restored: the cancel reads it again.
+            restored = state._replace(variable=Variable(known.seen.identity, open=False))
+            yield "client: cancel restores the Variable", self._read(restored)
+        elif known.variable is None and "tombstone" in self.without:
+            yield "client: cancel finds nothing, and is confirmed", state._replace(cancelling=None, confirmed=True)
+        else:
+            yield from self._close(state, known)
+
+    def _close(self, state: State, known: Read) -> Iterator[Move]:
+        """See closing.cancel."""
+        nonce = state.nonces + 1
+        made = known.variable is None or (not known.job and known.variable.reported == "deleted")
+        before = Variable(nonce, tomb=True) if made else known.variable
+        ended = "" if made else _end_before(known)
+        closed = before._replace(cancelled=True, open="cancel-closes" in self.without, aside=False)
+        if ended and "cancel-stores-end" not in self.without:
+            closed = closed._replace(ended=ended, stored=True)
+        if before.reported and not before.aside and "cancel-keeps-published" not in self.without:
+            closed = closed._replace(published=before.published or before.reported)
+        if "cancel-clears-mark" not in self.without:
+            closed = closed._replace(reported="")
+        job = state.job
+        if job and not ended:
+            state = state._replace(job=job._replace(by=job.by or "cancel"))
+        state = state._replace(variable=closed, cancelling=None, nonces=nonce if made else state.nonces)
+        words = "writes a tombstone" if made else f"closes the Variable{f' of a run that ended: {ended}' * bool(ended)}"
+        yield f"client: cancel {words}, and is confirmed", self._confirm(state)
+
+    def _read(self, state: State) -> State:
+        if state.variable and state.variable.cancelled:
+            return self._confirm(state._replace(cancelling=None))
+        return state._replace(cancelling=Read(state.variable, self.observed(state), state.job is not None))
+
+    def _confirm(self, state: State) -> State:
+        variable = state.variable
+        if not variable.ended:
+            state = state._replace(confirmed=True, pending=state.pending - {(variable.nonce, END)})
+        return promised(state, variable.nonce, CANCELLATION)
+
+    # The cluster.
+
+    def _run(self, state: State, job: Job) -> Iterator[Move]:
+        renders = state.variable and state.variable.open
+        if job.run == "waiting" and not job.stop and (renders or "open-template" in self.without):
+            bad = state.bad
+            if state.confirmed:
+                bad = "a task started after a confirmed cancel"
+            elif state.done:
+                bad = "a job ran a second time"
+            yield "cluster: starts the job", state._replace(job=job._replace(run="running"), bad=bad)
+        if job.run == "running":
+            identity = state.variable.nonce if state.variable else job.nonce
+            over = job._replace(run="over")
+            if job.by != "limit":
+                yield (
+                    "cluster: the run succeeds, and publishes its result",
+                    succeeded(state._replace(job=over._replace(by="ok"), done=True), identity),
+                )
+            yield "cluster: the run fails", state._replace(job=over._replace(by=job.by or "bad"), done=True)
+        if job.stop and job.run != "over":
+            yield "cluster: stops the job", state._replace(job=job._replace(run="over", dead=True))
+        if job.run == "over" and not job.dead:
+            yield "cluster: shows the job as dead", state._replace(job=job._replace(dead=True))
+
+    def _reconcile(self, state: State, job: Job) -> Iterator[Move]:
+        """See NamespaceReconciler._enforce."""
+        variable = state.variable
+        if variable and not variable.open and not job.stop and not job.dead and "reconcile-stops" not in self.without:
+            by = job.by or ("cancel" if variable.cancelled and not variable.ended else "limit")
+            yield (
+                "tracker: the reconciler stops a job whose Variable is closed",
+                state._replace(job=job._replace(stop=True, by=by)),
+            )
+        if (variable is None or variable.open) and job.run != "over":
+            closed = (variable or Variable(job.nonce))._replace(open=False, ended="timed_out")
+            yield (
+                "tracker: the reconciler ends the overdue job",
+                state._replace(variable=closed, job=job._replace(by=job.by or "limit")),
+            )
+
+    def _removal(self, state: State) -> Iterator[Move]:
+        variable, job = state.variable, state.job
+        heard = variable and (variable.reported or (not variable.open and job and job.by != "ok"))
+        if job and job.dead and (heard or "collection-after-report" in self.without):
+            yield "cluster: garbage-collects the job", state._replace(job=None)
+        if job and state.purges and self._is_seen(state, job):
+            identity = variable.nonce if variable else job.nonce
+            purged = state._replace(job=None, done=False, purges=state.purges - 1, lost=state.lost | {identity})
+            yield "somebody: purges the job", forget_lost(purged)
+        if variable and state.deletes:
+            deleted = state._replace(variable=None, confirmed=False, deletes=state.deletes - 1)
+            if job is None or variable.cancelled:
+                deleted = forget_lost(deleted._replace(done=job is not None, lost=state.lost | {variable.nonce}))
+            yield "somebody: deletes the Variable", deleted
+        reported = variable and (variable.reported or "retention-after-report" in self.without)
+        if reported and job is None and not self._is_followed(state, variable.nonce):
+            removed = state._replace(variable=None, confirmed=False, done=False)
+            yield "tracker: the reconciler removes the Variable after the retention", removed
+
+    def _is_followed(self, state: State, identity: int) -> bool:
+        """The retention is longer than any request, and than a tracker keeps a record; see the assumption."""
+        if "retention-outlasts-records" in self.without:
+            return False
+        requests = state.cancelling is not None or any(state.clients)
+        return requests or any(each and each.seen.identity == identity for each in state.trackers)
+
+    def _is_seen(self, state: State, job: Job) -> bool:
+        """Whether a tracker that follows the job has seen its success; see the assumption."""
+        following = [each for each in state.trackers if each and each.seen.phase != "gone"]
+        seen = bool(following) and all(each.seen.phase == "succeeded" for each in following)
+        closed = state.variable is not None and not state.variable.open
+        return job.by != "ok" or seen or closed or "success-seen-first" in self.without
+
+    # What the trackers ask for.
+
+    def observed(self, state: State) -> Seen | None:
+        """See NamespaceReader."""
+        variable, job = state.variable, state.job
+        if job is not None:
+            return _observed(job, variable)
+        if variable is None:
+            return None
+        if variable.open and self._may_still_register(state):
+            return None
+        phase, reason = "gone", ""
+        if variable.cancelled or variable.ended:
+            phase, reason = ("succeeded" if variable.ended == "succeeded" else "failed"), variable.ended or "unknown"
+        return _seen(variable, variable.nonce, phase, reason)
+
+    def _may_still_register(self, state: State) -> bool:
+        """See LEFT_SECONDS: it is longer than any request."""
+        at_work = any(each and each.step in ("check", "register") for each in state.clients)
+        return at_work and "left-seconds" not in self.without
+
+    def end(self, state: State, record: Record) -> tuple[State, bool]:
+        """See closing.end."""
+        variable, job = self._variable_of(state, record, "end-identity")
+        if variable is None:
+            return state, False
+        if variable.cancelled and "end-not-cancelled" not in self.without:
+            return state, False
+        if job and job.run == "over" and not variable.ended and "end-sees-run" not in self.without:
+            return state, False
+        if variable.ended or variable.cancelled or variable.reported:
+            return state._replace(variable=variable if state.variable else state.variable), True
+        closed = variable._replace(open=False)
+        if "end-stores-outcome" not in self.without:
+            closed = closed._replace(ended=record.outcome, stored=True)
+        if job:
+            job = job._replace(by=job.by or "limit", stop=True)
+        return state._replace(variable=closed, job=job), True
+
+    def mark(self, state: State, record: Record, aside: bool) -> tuple[State, bool]:
+        """See closing.mark."""
+        variable, _ = self._variable_of(state, record, "mark-identity")
+        if variable is None:
+            return state, False
+        if variable.cancelled and not record.seen.cancelled and "mark-not-cancelled" not in self.without:
+            return state, False
+        if "mark-cas" in self.without:  # what was read before a cancel is written after it
+            variable = variable._replace(cancelled=record.seen.cancelled)
+        if variable.reported:
+            return state, True
+        marked = variable.marked or END in record.sent
+        closed = variable._replace(open=False, reported=record.outcome, aside=aside, marked=marked)
+        if "mark-removes-open" in self.without:
+            closed = closed._replace(open=variable.open)
+        return state._replace(variable=closed), True
+
+    def _variable_of(self, state: State, record: Record, guard: str) -> tuple[Variable | None, Job | None]:
+        variable, job = state.variable, state.job
+        if variable is None and job is not None:
+            variable = Variable(job.nonce, open=False)
+        if variable and variable.nonce != record.seen.identity and guard not in self.without:
+            return None, job
+        return variable, job
+
+    def is_true(self, state: State, record: Record, result: Sent) -> str:
+        """See Cluster."""
+        variable, job = state.variable, state.job
+        heard = [each for each in state.atlas if each.identity == result.identity and each.kind != CANCELLATION]
+        aside = variable is not None and variable.aside
+        if result.reason == "5001" and not heard and not record.seen.published and not aside:
+            return "confirmed as already ended, but how it ended was never published"
+        if variable is None or variable.nonce != result.identity:
+            return ""
+        if result.kind == END and variable.marked and len(state.trackers) == 1:
+            return "an end was published again after its mark"
+        if job and result.reason == "deleted":
+            return "a job was published as deleted that is still there"
+        if job and result.reason == "5001" and job.by == "cancel":
+            return "confirmed as already ended, but the cancel stopped it"
+        return ""
+
+    def may_expire(self, state: State, record: Record) -> bool:
+        """See Cluster."""
+        return record.seen.phase == "waiting" and not record.seen.cancelled
+
+    def may_lose(self, state: State, record: Record) -> bool:
+        """See Cluster and the assumption."""
+        if "one-memory-of-end" in self.without or END not in record.sent:
+            return True
+        variable, known = state.variable, state.cancelling
+        if variable is None or variable.nonce != record.seen.identity:
+            return True
+        reading = known is not None and not _end_before(known)
+        return not (reading or (variable.cancelled and not variable.ended))
+
+    def may_send(self, state: State, record: Record, result: Sent) -> bool:
+        """See Cluster and the assumption."""
+        if "one-memory-of-end" in self.without or len(state.trackers) == 1:
+            return True
+        if result.reason == "5000":
+            return not any(
+                each and each.seen.identity == result.identity and END in each.sent for each in state.trackers
+            )
+        own = CANCELLATION in record.sent
+        return own or not any(each.identity == result.identity and each.reason == "5000" for each in state.atlas)
+
+
+def _next(state: State, number: int, submit: Submit | None) -> State:
+    clients = tuple(submit if at == number else each for at, each in enumerate(state.clients))
+    return state._replace(clients=clients)
+
+
+def _end_before(known: Read) -> str:
+    """See closing._end_before."""
+    variable, seen = known.variable, known.seen
+    if variable and variable.stored:
+        return variable.ended
+    if variable and variable.reported:
+        return variable.reported
+    if variable and variable.ended and (seen is None or seen.phase in ("waiting", "running")):
+        return variable.ended
+    return classify(seen) if seen and known.job else variable.ended if variable else ""
+
+
+def _observed(job: Job, variable: Variable | None) -> Seen:
+    """See runner.drivers.nomad.observation. The run's own end is shown by its allocation."""
+    identity = variable.nonce if variable else job.nonce
+    if job.run == "over" and job.by in ("ok", "bad"):
+        phase, reason = ("succeeded", "") if job.by == "ok" else ("failed", "failed")
+    elif not job.dead:
+        phase, reason = ("waiting" if job.run == "waiting" else "running"), ""
+    elif variable and (variable.cancelled or variable.ended):
+        phase, reason = "failed", variable.ended or "unknown"
+    else:
+        phase, reason = ("gone", "") if job.stop else ("failed", "unknown")
+    return _seen(variable, identity, phase, reason)
+
+
+def _seen(variable: Variable | None, identity: int, phase: str, reason: str) -> Seen:
+    if variable is None:
+        return Seen(identity, phase, reason)
+    ended_as = variable.ended if variable.stored else ""
+    return Seen(identity, phase, reason, variable.cancelled, ended_as, variable.published, bool(variable.reported))
+
+
+def worlds(without: frozenset[str] = frozenset()) -> list[NomadWorld]:
+    """The bounds within which everything is tried."""
+    return [
+        NomadWorld("a cancel and a crash", without, submits=1, cancels=2, kills=1),
+        NomadWorld("a refusal", without, submits=1, cancels=1, kills=1, refusals=1),
+    ]
