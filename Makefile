@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROTOCOL ?= http
+SEEDS ?= 20000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tox format stubs bench cluster cluster-down pins clean
+.PHONY: help demo test lint tox format stubs bench tracker prove cluster cluster-down pins clean simulate
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,8 +32,17 @@ format: $(READY) ## put the code into the house's style
 stubs: $(READY) ## generate from proto/ again, where that breaks no client
 	$(BIN)/python proto/stubs.py
 
-bench: $(READY) ## measure speed and memory, as ratios within one run (needs wrk)
-	$(BIN)/python -m tests.bench
+bench: $(READY) ## measure speed and memory, as ratios within one run (needs wrk; `make bench tracker`: only the tracker)
+	$(BIN)/python -m tests.bench $(filter tracker,$(MAKECMDGOALS))
+
+tracker: # a word after `bench`
+	@:
+
+prove: $(READY) ## prove on the real servers that each end is reported once and rightly (ARGS="kills --ends 100" for some)
+	$(BIN)/python -m tests.prove --restart-server $(ARGS)
+
+simulate: $(READY) ## run the real code in a simulated world, SEEDS=20000 times, and print each seed that breaks a promise
+	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
 cluster: $(READY) ## a real Kubernetes and a real Nomad on this machine, built and started (Linux, root, Go)
 	$(BIN)/python -m tests.cluster up

@@ -9,7 +9,6 @@
 - outcomes: how each situation that a real server has shown is judged.
 - model: the protocols as models, explored completely; each guard is taken away in turn.
 - simulation: the real code in a simulated world, by seeds; mutants of the code that it must find.
-- prove: a slice of what `make prove` does on the real servers, by the recorder.
 - acceptance: from the request to the result, on both real clusters.
 - releases: jobs and state that an earlier release has written.
 - examples: the example atlas, coat and marvin.
@@ -18,5 +17,5 @@
 - new_request_type: a made-up request type, which the suites of protocols and conformance send.
 
 Not tests: cluster builds and starts the real servers, for `make cluster` and for the tests that need them. harness has
-what several suites share, recorder what the real servers and atlas have. bench is `make bench`.
+what several suites share, recorder what the real servers and atlas have. bench is `make bench`, prove is `make prove`.
 """

@@ -18,6 +18,7 @@ from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
 from tests.bench import clusters, dry_run, grpc_load, load, rabbitmq, stack
 from tests.bench.figures import Figure
+from tests.bench.tracker import tracker
 from tests.conftest import make_key_pair
 
 ROUNDS = 3
@@ -164,6 +165,7 @@ MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "printer": printer,
     "cold-start": cold_start,
     "nomad": clusters.nomad,
+    "tracker": tracker,
     "kubernetes": clusters.kubernetes,  # last, because Kubernetes takes minutes to remove the jobs
 }
 

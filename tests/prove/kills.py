@@ -1,0 +1,77 @@
+"""kill -9 of a tracker, the leader or everything at random moments: nothing is lost, and little is sent twice."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+
+from tests.prove.installation import Child, Installation
+from tests.prove.stage import Proof, Settings, Stage, mixed, simulated_ends, stage
+
+PAUSES = (0.5, 6.0)
+"""Seconds between two kills; and up to the restart."""
+
+ENDS_PER_SECOND = 20
+SHORTEST_SECONDS = 30.0
+"""How long requests come, and ends with them, so that the kills meet all moments of a job."""
+
+DOUBLED = 0.01
+"""Results that may be sent again under their id, as a share of all."""
+
+
+class Killer:
+    """Kills processes in a thread until `stop`, and starts them again."""
+
+    def __init__(self, opened: Stage, installation: Installation, source: random.Random) -> None:
+        self._place = opened.kubernetes_places[0]
+        self._installation = installation
+        self._random = source
+        self._ended = threading.Event()
+        self.killed: Counter[str] = Counter()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._thread.join(60)
+        self._installation.restart_ended()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self._random.uniform(*PAUSES)):
+            what = self._random.choice(("tracker", "leader", "everything"))
+            victims = self._victims(what)
+            self.killed[what] += 1
+            for child in victims:
+                child.kill()
+            self._ended.wait(self._random.uniform(0, PAUSES[1] / 2))
+            for child in victims:
+                child.start()
+            self._installation.restart_ended()
+
+    def _victims(self, what: str) -> list[Child]:
+        if what == "everything":
+            return list(self._installation.children)
+        if what == "leader":
+            holder = self._place.leader()
+            leaders = [child for child in self._installation.trackers if str(child.pid) in holder]
+            if leaders:
+                return leaders
+        return [self._random.choice(self._installation.trackers)]
+
+
+def kills(settings: Settings) -> Proof:
+    """kill -9 of trackers, the leader and everything, at moments that the seed decides."""
+    with stage(settings) as opened:
+        _, installation = simulated_ends(opened, seconds=0.5, trackers=2)
+        killer = Killer(opened, installation, settings.random("kills"))
+        seconds = max(SHORTEST_SECONDS, settings.ends / ENDS_PER_SECOND)
+        opened.client.analyses(mixed(settings.ends), seconds=seconds)
+        killer.stop()
+        found = opened.settled(120, installation.restart_ended)
+        exits = sum(child.exits for child in installation.children)
+    failures = []
+    if found.doubled_share > DOUBLED:
+        failures.append(f"{found.doubled_share:.1%} of the results were sent again; at most {DOUBLED:.0%} may be")
+    notes = ", ".join(f"{count} times {what}" for what, count in sorted(killer.killed.items()))
+    return Proof(found, (f"killed {notes}; {exits} processes ended by themselves",), tuple(failures))

@@ -1,0 +1,204 @@
+"""The mutants: one line of the product each, what it breaks, and the seeds that find it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+K8S, NOMAD = "runner/drivers/kubernetes", "runner/drivers/nomad"
+TRACKER, LEDGER = "runner/tracker", "runner/tracker/ledger"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One line of one file, and what to put there instead."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    engine: str = "kubernetes"
+    seeds: range = range(100)
+
+
+MUTANTS: dict[str, Mutant] = {
+    mutant.name: mutant
+    for mutant in (
+        Mutant(
+            "a repeat never puts the missing Secret",
+            f"{K8S}/submission.py",
+            'if state != "cancelled" and not known.started:',
+            'if state == "created" and not known.started:',
+        ),
+        Mutant(
+            "a cancel writes no tombstone",
+            f"{K8S}/driver.py",
+            "if (known is None or known.tombstone or known.claim in (NEW, YIELDED)) and not tombstone:",
+            "if known is None or known.tombstone:",
+        ),
+        Mutant(
+            "a cancel does not stop the Job",
+            f"{K8S}/patches.py",
+            '    return {"suspend": False, "activeDeadlineSeconds": 1}',
+            '    return {"suspend": False}',
+        ),
+        Mutant(
+            "a cancel keeps the mark of the end",
+            f"{K8S}/patches.py",
+            '"labels": {REPORTED: None, SET_ASIDE: None},',
+            '"labels": {},',
+        ),
+        Mutant(
+            "a mark does not see a cancel in between",
+            f"{K8S}/patches.py",
+            "*([] if cancelled else [_absent(CANCELLED)])]",
+            "]",
+        ),
+        Mutant(
+            "a cancel does not see that the run had ended",
+            f"{K8S}/driver.py",
+            "ended = known.ended_as or self._ended_by_itself(namespace, known, deadline)",
+            "ended = known.ended_as",
+        ),
+        Mutant(
+            "a watch that has expired is never listed again",
+            f"{K8S}/source.py",
+            "if response.status == 410 or self._refusals >= REFUSALS:",
+            "if self._refusals > 10**9:",
+        ),
+        Mutant(
+            "an end by a limit is not written to the Job",
+            f"{LEDGER}/planning.py",
+            '("end", (end or seen.lingers) and seen.ended_as is None and not gone),',
+            '("end", False),',
+        ),
+        Mutant(
+            "poor evidence is believed at once",
+            f"{LEDGER}/ledger.py",
+            "elif outcome.reason in _POOR and not confirmed:",
+            "elif outcome.reason in () and not confirmed:",
+        ),
+        Mutant(
+            "a cancel after the outcome is ignored",
+            f"{LEDGER}/record.py",
+            "if seen.cancelled and not last.cancelled:",
+            "if False and seen.cancelled:",
+        ),
+        Mutant(
+            "a failed step is never tried again",
+            f"{LEDGER}/ledger.py",
+            "            record.due = self._clock.monotonic() + pause\n",
+            "            record.due = None\n",
+        ),
+        Mutant(
+            "a success is reported as well",
+            f"{TRACKER}/results.py",
+            '    if outcome.reason == "succeeded":\n        return None\n',
+            "",
+        ),
+        Mutant(
+            "the id of a result has the time in it",
+            f"{TRACKER}/results.py",
+            "parts = (kind, seen.driver, seen.name, *job, report.run_id)",
+            "parts = (kind, seen.driver, seen.name, *job, report.run_id, str(seen.main_exit), str(seen.ended))",
+        ),
+        Mutant(
+            "a waiting tracker never takes over",
+            f"{TRACKER}/election.py",
+            "return now >= self._free_at",
+            "return at_once if version != self._seen else False",
+        ),
+        Mutant(
+            "a Variable is written without check-and-set",
+            f"{NOMAD}/namespace.py",
+            '"variables write", body, cas=str(index))',
+            '"variables write", body)',
+            "nomad",
+        ),
+        Mutant(
+            "a Nomad cancel keeps the Variable open",
+            f"{NOMAD}/closing.py",
+            "if not namespace.write(name, closed_items(closed), index, deadline):",
+            "if False:",
+            "nomad",
+        ),
+        Mutant(
+            "a submit ignores a closed Variable",
+            f"{NOMAD}/submission.py",
+            "        if variable.cancelled:\n            return self._cancelled(variable)\n",
+            "",
+            "nomad",
+        ),
+        Mutant(
+            "a cancel is taken back by an older observation",
+            f"{LEDGER}/record.py",
+            "if last.cancelled and not seen.cancelled:",
+            "if False:",
+            "kubernetes",
+            range(1000),
+        ),
+        Mutant(
+            "a job that left the view is deleted",
+            f"{LEDGER}/ledger.py",
+            '            self._plan(record, ["find"])\n        elif record.outcome',
+            "            record.gone = True\n        elif record.outcome",
+            "kubernetes",
+            range(300),
+        ),
+        Mutant(
+            "the id of an end leaves out the identity",
+            f"{TRACKER}/results.py",
+            "*job, report.run_id)",
+            "report.run_id)",
+            "kubernetes",
+            range(300),
+        ),
+        Mutant(
+            "a registered Nomad job is known by its name",
+            "runner/drivers/nomad/listing.py",
+            "seen_before = (self._namespace.name, name, variable.nonce) in self._cache.jobs",
+            "seen_before = any(each[1] == name for each in self._cache.jobs)",
+            "nomad",
+            range(300),
+        ),
+        Mutant(
+            "a queue limit is measured by the host's clock",
+            f"{K8S}/observation.py",
+            "_queued_since(job, own) - clock_ahead",
+            "_queued_since(job, own)",
+            "kubernetes",
+            range(300),
+        ),
+        Mutant(
+            "a limit that was refused is published",
+            f"{TRACKER}/steps.py",
+            "self._ledger.find_again(record, undecided=True)",
+            'self._ledger.did(record, "end")',
+            "kubernetes",
+            range(300),
+        ),
+        Mutant(
+            "a job is published only once atlas is well",
+            f"{TRACKER}/steps.py",
+            "            self._breaker.failed(record.seen.name, error.retry_after)\n",
+            "            record.forgotten = True\n",
+            "kubernetes",
+            range(200),
+        ),
+        Mutant(
+            "a confirmed cancel leaves the job running",
+            "runner/drivers/nomad/reconciler.py",
+            "if variable and not variable.open and not job.stop:",
+            "if False:",
+            "nomad",
+            range(200),
+        ),
+        Mutant(
+            "a result that atlas refused is dropped",
+            f"{TRACKER}/steps.py",
+            "        pause = self._ledger.postpone(record, at_least)\n        verb",
+            "        pause = self._ledger.did(record, step) or 0.0\n        verb",
+            "kubernetes",
+            range(200),
+        ),
+    )
+}

@@ -1,0 +1,1 @@
+"""A simulated Nomad: an agent, a scheduler that lags, and nodes on which allocations meet their fates."""

@@ -1,0 +1,235 @@
+"""Holds the four promises against a history. It knows requests, answers, what atlas got, and what truly happened.
+
+1. A 2xx means exactly one job: never two jobs run for one name.
+2. Every accepted job's end reaches atlas, unless the job published its result itself: under one id, for a true reason.
+3. A cancelled check stays cancelled, and its cancellation is confirmed under one id.
+4. All of it holds whichever of our processes were killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.simulation.fates import CODES
+from tests.simulation.history import Arrival, Command, Fact, History
+
+STOP_SECONDS = 12.0
+"""How long after a cancel's 2xx a container of a job that was there already may still start: controllers lag."""
+
+CLEAR_SECONDS = 20.0
+"""Two things that are so far apart happened in that order for everybody."""
+
+
+PROMPT_SECONDS = {"image missing": 30.0, "never fits": 65.0, "hangs": 180.0, "deleted": 60.0}
+"""When nothing fails: how long after it happened its report may arrive, where that is more than AT_ONCE_SECONDS."""
+
+AT_ONCE_SECONDS = 12.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job under a name: its Job's uid or its Nomad job's nonce. A name may have several, one after the other."""
+
+    place: str
+    identity: str
+    facts: tuple[Fact, ...]
+
+    def first(self, *what: str) -> Fact | None:
+        return next((fact for fact in self.facts if fact.what in what), None)
+
+    @property
+    def made(self) -> float:
+        return self.facts[0].at
+
+    @property
+    def gone(self) -> float:
+        """When it was removed from the cluster."""
+        fact = self.first("deleted", "expired")
+        return fact.at if fact else float("inf")
+
+    @property
+    def tombstone(self) -> bool:
+        return self.facts[0].detail == "tombstone"
+
+    @property
+    def published(self) -> bool:
+        return self.first("published") is not None
+
+    @property
+    def causes(self) -> set[str]:
+        """Everything that may explain its end."""
+        found = {fact.detail for fact in self.facts if fact.what == "happened"}
+        return found | ({"deleted"} if self.first("deleted") else set())
+
+    @property
+    def over(self) -> float:
+        """When it ended by itself."""
+        ends = [f.at for f in self.facts if f.what in ("published", "happened") and f.detail not in _PASSING]
+        return ends[0] if ends else float("inf")
+
+
+_PASSING = frozenset({"never fits", "image missing", "hangs", "evicted", "node lost", "incomplete"})
+"""What does not end a run by itself at once."""
+
+
+class Checker:
+    """One name against its history."""
+
+    def __init__(self, history: History, name: str, *, calm: bool) -> None:
+        self.name = name
+        self.end_id, self.cancel_id = run_id(name), cancel_id(name)
+        self._calm = calm
+        self._commands = [each for each in history.commands if each.name == name]
+        self._arrivals = history.arrivals
+        self._runs = tuple(_runs(history, name))
+
+    @property
+    def runs(self) -> list[Run]:
+        return [run for run in self._runs if not run.tombstone]
+
+    def violations(self) -> Iterator[str]:
+        """What must never be, at any time."""
+        yield from self._doubled()
+        yield from self._ends()
+        yield from self._revived()
+        yield from self._late()
+        yield from self._cancelled()
+
+    def pending(self) -> Iterator[str]:
+        """What must come at last, and has not."""
+        reported = {arrival.id for arrival in self._about(self.end_id)}
+        needed = [run for run in self.runs if self._needs_report(run)]
+        if len(reported) < len(needed):
+            yield f"promise 2: {len(needed)} runs of {self.name} need a report, atlas has {len(reported)}"
+        if self._cancel_answers() and not self._about(self.cancel_id) and not self._removed():
+            yield f"promise 3: the cancellation of {self.name} was never confirmed"
+        for command in self._commands:
+            if command.kind == "submit" and command.state in ("created", "exists") and not self._runs:
+                yield f"promise 1: {self.name} was accepted and there is no job"
+
+    def _doubled(self) -> Iterator[str]:
+        started = [(fact.at, run) for run in self.runs if (fact := run.first("started"))]
+        for at, run in started:
+            for other_at, other in started:
+                if other is not run and other_at <= at and other.gone > run.made:
+                    yield (
+                        f"promise 1: {self.name} runs twice: {other.place}/{other.identity} from {other_at:.2f} s"
+                        f" and {run.place}/{run.identity} from {at:.2f} s"
+                    )
+        for command in self._commands:
+            if command.state == "created" and not any(run.made <= command.ended for run in self._runs):
+                yield f"promise 1: {self.name} was accepted at {command.ended:.2f} s and there was no job"
+
+    def _ends(self) -> Iterator[str]:
+        arrivals = self._about(self.end_id)
+        ids = {arrival.id for arrival in arrivals}
+        possible = [run for run in self.runs if not run.published or self._forgotten(run)]
+        if len(ids) > len(possible):
+            what = "published its own result" if self.runs and not possible else f"has {len(possible)} such runs"
+            yield f"promise 2: {self.name} {what}, and atlas has {len(ids)} ids for its end"
+        allowed = set().union(*(CODES.get(cause, frozenset()) for run in self.runs for cause in run.causes))
+        allowed |= self._waited_too_long() if possible else set()
+        # Atlas keeps the first result of an id. A stale list may make a new leader send another, which atlas drops.
+        for arrival in {arrival.id: arrival for arrival in reversed(arrivals)}.values():
+            if possible and arrival.code not in allowed:
+                yield f"promise 2: the end of {self.name} was reported as {arrival.code}, true were {sorted(allowed)}"
+        for arrival in arrivals:
+            if not any(run.made <= arrival.at for run in self.runs):
+                yield f"promise 2: an end of {self.name} was reported before it had a job"
+
+    def _revived(self) -> Iterator[str]:
+        """What was reported as ended starts nothing any more."""
+        arrivals = self._about(self.end_id)
+        for fact in (each for run in self.runs for each in run.facts if each.what == "started"):
+            if len(self._runs) == 1 and arrivals and fact.at > arrivals[0].at + STOP_SECONDS:
+                yield f"promise 2: the end of {self.name} was reported, and {fact.detail} started at {fact.at:.2f} s"
+
+    def _late(self) -> Iterator[str]:
+        """In a calm world reports are prompt."""
+        runs, arrivals = self.runs, self._about(self.end_id)
+        if not self._calm or len(runs) != 1 or len(runs[0].causes) != 1 or self._cancel_answers():
+            return
+        happened, cause = runs[0].first("happened", "deleted"), next(iter(runs[0].causes))
+        if happened and arrivals and cause not in ("evicted", "node lost"):
+            took = arrivals[0].at - happened.at
+            if took > PROMPT_SECONDS.get(cause, AT_ONCE_SECONDS):
+                yield f"promise 2: {self.name} ({cause}) was reported after {took:.0f} s"
+
+    def _forgotten(self, run: Run) -> bool:
+        """Whether somebody deleted the job before everybody can have seen that it had published its result."""
+        deleted = run.first("deleted")
+        return deleted is not None and not (self._calm and run.over + CLEAR_SECONDS < deleted.at)
+
+    def _waited_too_long(self) -> set[int]:
+        """The codes for a job whose submit was never completed."""
+        never_started = any(run.first("started") is None and not run.causes for run in self.runs)
+        return set(CODES["incomplete"]) if never_started else set()
+
+    def _cancelled(self) -> Iterator[str]:
+        answers = self._cancel_answers()
+        confirmed = {arrival.id for arrival in self._about(self.cancel_id)}
+        if len(confirmed) > max(1, len(self._runs)):
+            yield f"promise 3: the cancellation of {self.name} was confirmed under {len(confirmed)} ids"
+        sent = [command for command in self._commands if command.kind == "cancel"]
+        if confirmed and not sent:
+            yield f"promise 3: a cancellation of {self.name} was confirmed and never asked for"
+        stops = [command for command in answers if command.state == "cancelled"]
+        if stops and not self._removed():
+            stopped = stops[0].ended
+            yield from self._late_starts(stopped)
+        yield from self._confirmations(sent)
+
+    def _late_starts(self, stopped: float) -> Iterator[str]:
+        for run in self.runs:
+            for fact in run.facts:
+                allowed = stopped + (STOP_SECONDS if run.made < stopped else 0)
+                if fact.what == "started" and fact.at > allowed:
+                    yield (
+                        f"promise 3: {self.name} was cancelled at {stopped:.2f} s, and {fact.detail} of"
+                        f" {run.identity} started at {fact.at:.2f} s"
+                    )
+
+    def _confirmations(self, sent: list[Command]) -> Iterator[str]:
+        """5000 where the cancel stopped the run or kept it from starting, 5001 where it had ended before."""
+        for arrival in self._about(self.cancel_id):
+            over = min((run.over for run in self.runs), default=float("inf"))
+            if arrival.code not in (5000, 5001):
+                yield f"promise 3: the cancellation of {self.name} was confirmed with {arrival.code}"
+            elif arrival.code == 5001 and over == float("inf") and not any(run.causes for run in self.runs):
+                yield f"promise 3: {self.name} was confirmed as already ended, and had not"
+            elif arrival.code == 5000 and sent and over + CLEAR_SECONDS < sent[0].began and not self._removed():
+                yield f"promise 3: {self.name} was confirmed as cancelled, and had ended at {over:.2f} s"
+
+    def _about(self, run: str) -> list[Arrival]:
+        return [arrival for arrival in self._arrivals if arrival.run_id == run]
+
+    def _cancel_answers(self) -> list[Command]:
+        return [command for command in self._commands if command.kind == "cancel" and command.state]
+
+    def _removed(self) -> bool:
+        """Whether somebody deleted a job of this name, and our memory with it."""
+        return any(run.first("deleted") for run in self._runs)
+
+    def _needs_report(self, run: Run) -> bool:
+        accepted = any(c.kind == "submit" and c.state in ("created", "exists") for c in self._commands)
+        if not accepted or run.published or self._cancel_answers():
+            return False  # a cancelled one's confirmation is enough
+        return self._calm or run.first("deleted") is None
+
+
+def run_id(name: str) -> str:
+    """The run id in the report of a job's end."""
+    return f"run of {name}"
+
+
+def cancel_id(name: str) -> str:
+    """The run id in the confirmation of its cancellation."""
+    return f"cancel of {name}"
+
+
+def _runs(history: History, name: str) -> Iterator[Run]:
+    facts = list(history.of(name))
+    for identity in dict.fromkeys(fact.identity for fact in facts):
+        its = tuple(fact for fact in facts if fact.identity == identity)
+        yield Run(its[0].place, identity, its)

@@ -1,0 +1,100 @@
+"""What one seed stands for: which requests, which faults, whom to kill and when."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.simulation.clients import Intent
+from tests.simulation.seams.network import Weather
+
+STORM_SECONDS = 110.0
+"""All faults and kills are over by then."""
+
+SKEW_SECONDS = 200.0
+"""By how much a tracker's wall clock may be wrong."""
+
+NAMESPACES = ("jobs", "more-jobs")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Everything that is decided before the run."""
+
+    intents: tuple[Intent, ...]
+    weather: Weather
+    refusing: float = 0.0
+    """How often atlas refuses."""
+    kills: tuple[tuple[float, str, float], ...] = ()
+    """When, which process, and seconds until it is started again."""
+    deletions: tuple[tuple[float, str], ...] = ()
+    """When somebody deletes the job of that name."""
+    compactions: tuple[float, ...] = ()
+    slow_controllers: bool = False
+    pools: tuple[str, ...] = ("default",)
+    skews: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def calm(self) -> bool:
+        """Whether nothing fails: then even a deleted job's end must be reported."""
+        return not (self.kills or self.weather.until or self.refusing)
+
+
+def drawn(random: Random, engine: str, servers: tuple[str, ...], *, move: bool = False) -> Scenario:
+    """The scenario of a seed. With `move`, requests of one name may lead to several pools."""
+    number = random.choice((1, 2, 3, 3, 4, 5, 8))
+    intents = tuple(Intent.drawn(f"check-{each + 1}", random) for each in range(number))
+    stormy, deadly = random.random() < 0.55, random.random() < 0.5
+    deletions = [(random.random() * 80, intent.name) for intent in intents if random.random() < 0.1]
+    return Scenario(
+        intents,
+        _weather(random, servers) if stormy else Weather(),
+        refusing=random.choice((0.0, 0.2, 0.7)) if stormy else 0.0,
+        kills=tuple(_kills(random)) if deadly else (),
+        deletions=tuple(deletions),
+        compactions=tuple(random.random() * STORM_SECONDS for _ in range(2)) if stormy else (),
+        slow_controllers=stormy and random.random() < 0.4,
+        pools=("default", "other") if move and random.random() < 0.4 else ("default",),
+        skews={who: SKEW_SECONDS * random.choice((0, 0, 1, -1)) for who in ("tracker-a", "tracker-b")},
+    )
+
+
+def _weather(random: Random, servers: tuple[str, ...]) -> Weather:
+    """Each kind of fault is absent, rare or frequent."""
+
+    def often(most: float) -> float:
+        return random.choice((0.0, most / 4, most))
+
+    outages: dict[str, list[tuple[float, float]]] = {}
+    for server in servers:
+        if random.random() < 0.25:
+            begin = random.random() * 70
+            outages[server] = [(begin, begin + random.random() * 35)]
+    return Weather(
+        refused=often(0.05),
+        lost_before=often(0.1),
+        lost_after=often(0.12),
+        late=often(0.08),
+        twice=often(0.06),
+        failing=often(0.1),
+        throttled=often(0.08),
+        cut=often(0.5),
+        silent=often(0.3),
+        stale=often(0.3),
+        short_pages=often(0.6),
+        expired=often(0.3),
+        slow=often(0.1),
+        outages=outages,
+        until=STORM_SECONDS,
+    )
+
+
+def _kills(random: Random) -> list[tuple[float, str, float]]:
+    whom = ("worker-1", "worker-2", "tracker-a", "tracker-b", "tracker-a", "tracker-b")
+    kills = [
+        (random.random() * 90, random.choice(whom), random.random() ** 2 * 15) for _ in range(random.randrange(1, 7))
+    ]
+    if random.random() < 0.2:
+        at = random.random() * 60
+        kills += [(at, each, random.random() * 10) for each in sorted(set(whom))]  # everything at once
+    return sorted(kills)

@@ -1,0 +1,46 @@
+"""300 seeds of each engine, each the history of a few jobs with the faults, crashes and clients that it draws."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.simulation.__main__ import ENGINES
+
+SEEDS = 300
+
+SECONDS = 600
+"""Far more than it takes on two busy cores."""
+
+pytestmark = pytest.mark.timeout(SECONDS + 60)
+
+
+def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m tests.simulation`, in a process of its own: a run depends on its seed and on nothing else."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
+    done = simulation("--engine", engine, "--seeds", str(SEEDS))
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("seed", [1, 7])
+def test_a_seed_replays_exactly(engine: str, seed: int) -> None:
+    first, second = (simulation("--engine", engine, "--replay", str(seed), "-v") for _ in range(2))
+    assert len(first.stdout.splitlines()) > 1000, first.stderr
+    assert first.stdout == second.stdout
