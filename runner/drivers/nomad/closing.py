@@ -127,7 +127,10 @@ def _end_before(
     if variable.reported:
         return _reported(variable.reported)
     if job is not None:
-        seen = observation(Evidence(job, variable, namespace.allocations(job.id, deadline)), _DRIVER)
+        allocations = namespace.allocations(job.id, deadline)
+        seen = observation(Evidence(job, variable, allocations), _DRIVER)
+        if seen.phase == "failed" and not (allocations or variable.ended):  # Nomad has removed what says how it ended
+            seen = msgspec.structs.replace(seen, phase="gone")
     elif variable.ended:
         seen = without_job("", variable, _DRIVER)
     else:
