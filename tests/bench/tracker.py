@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import queue
+import signal
 import statistics
 import sys
 import tempfile
@@ -286,6 +287,7 @@ def main() -> int:
         default = getattr(Sizes(), name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     chosen = vars(parser.parse_args())
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that everything is cleared away
     code = chosen.pop("code")
     met = True
     with tempfile.TemporaryDirectory(prefix="orchestrator-bench-") as directory:

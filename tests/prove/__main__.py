@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ SCENARIOS: dict[str, tuple[Callable[[Settings], Proof], int]] = {
 
 def main() -> int:
     chosen = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that everything is cleared away
     if reason := cluster.missing():
         sys.exit(f"the proofs need the test cluster: {reason}")
     servers = cluster.up()

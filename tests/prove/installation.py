@@ -133,7 +133,11 @@ class Installation:
         self.trackers: list[Child] = []
         for _ in range(trackers):
             self.add_tracker()
-        self.await_ready()
+        try:
+            self.await_ready()
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def children(self) -> tuple[Child, ...]:
