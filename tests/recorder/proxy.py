@@ -175,7 +175,7 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(OSError, HTTPException, ValueError):
             while piece := answer.read1(65536):
                 quiet = self.server.silent_seconds
-                if quiet and time.monotonic() - began > quiet:
+                if silenced or (quiet and time.monotonic() - began > quiet):  # once silent, a stream stays so
                     self.server.injected["silent"] += not silenced
                     silenced = True
                     continue

@@ -72,6 +72,17 @@ def test_a_silent_stream_stays_open_and_brings_nothing(proxy: RecordingProxy) ->
     assert proxy.injected["silent"] == 1
 
 
+def test_a_stream_that_has_been_silent_never_goes_on_with_a_gap(proxy: RecordingProxy) -> None:
+    proxy.silent_seconds = 0.1
+    pieces = opened(proxy, silence=4 * PAUSE)
+    next(pieces)
+    while not proxy.injected["silent"]:
+        time.sleep(0.01)
+    proxy.silent_seconds = 0.0
+    with pytest.raises(urllib3.exceptions.ReadTimeoutError):
+        list(pieces)
+
+
 def test_each_second_watch_is_gone_inside_a_good_answer(proxy: RecordingProxy) -> None:
     proxy.gone_every = 2
     assert next(opened(proxy)) == b'{"a":"b"}\n'
