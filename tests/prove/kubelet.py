@@ -113,7 +113,7 @@ class Kubelet:
         for _ in range(THREADS):
             self._queue.put(None)
         for path in (f"/api/v1/nodes/{self.name}", f"{_LEASES}/{self.name}"):
-            with suppress(ApiError):
+            with suppress(ApiError, urllib3.exceptions.HTTPError):
                 self._api.call("DELETE", path)
 
     def _register(self) -> None:
@@ -126,17 +126,17 @@ class Kubelet:
         self._api.call("POST", "/api/v1/nodes", node)
         self._api.call("POST", _LEASES, {"metadata": {"name": self.name}, "spec": {"holderIdentity": self.name}})
         size = {"cpu": "100000", "memory": "1000000Gi", "pods": "100000", "ephemeral-storage": "1000000Gi"}
-        ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "no kubelet"}
-        now = _now()
-        condition = {**ready, "lastHeartbeatTime": now, "lastTransitionTime": now}
-        status = {"capacity": size, "allocatable": size, "conditions": [condition]}
+        status = {"capacity": size, "allocatable": size, "conditions": _node_conditions()}
         self._api.call("PATCH", f"/api/v1/nodes/{self.name}/status", {"status": status}, MERGE_PATCH)
 
     def _beat(self) -> None:
+        """Renew the Lease and the node's conditions. A Lease alone did not count: the node was NotReady after 50 s."""
         while not self._ended.wait(HEARTBEAT_SECONDS):
             renewed = {"spec": {"renewTime": _now(micro=True), "leaseDurationSeconds": 40}}
-            with suppress(ApiError, urllib3.exceptions.HTTPError):
+            status = {"status": {"conditions": _node_conditions()}}
+            with suppress(ApiError, OSError, urllib3.exceptions.HTTPError):
                 self._api.call("PATCH", f"{_LEASES}/{self.name}", renewed, MERGE_PATCH)
+                self._api.call("PATCH", f"/api/v1/nodes/{self.name}/status", status, MERGE_PATCH)
 
     def _changed(self, kind: str, pod: dict[str, Any]) -> None:
         """Called by the watch. Queues what a kubelet would do."""
@@ -197,6 +197,12 @@ class Kubelet:
         metadata = pod["metadata"]
         path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/status"
         self._api.call("PATCH", path, {"metadata": {"uid": metadata["uid"]}, "status": status}, MERGE_PATCH)
+
+
+def _node_conditions() -> list[dict[str, str]]:
+    """Ready since now; nothing reads since when."""
+    ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "message": "no kubelet"}
+    return [{**ready, "lastHeartbeatTime": _now(), "lastTransitionTime": _now()}]
 
 
 def word(job: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import urllib3
 import yaml
 
 from tests.cluster import KubernetesAccess, NomadAccess
@@ -82,7 +83,7 @@ class KubernetesPlace:
         return next((each["spec"].get("holderIdentity") or "" for each in leases), "")
 
     def close(self) -> None:
-        with suppress(ApiError):
+        with suppress(ApiError, urllib3.exceptions.HTTPError):
             self.api.call("DELETE", f"/api/v1/namespaces/{self.name}")
 
 
@@ -109,9 +110,9 @@ class NomadPlace:
             self.api.call("DELETE", f"/v1/job/{job}", namespace=self.name, purge="true")
 
     def close(self) -> None:
-        self._each("/v1/jobs", "ID", "/v1/job/", purge="true")
-        self._each("/v1/vars", "Path", "/v1/var/")
-        with suppress(ApiError):
+        with suppress(ApiError, urllib3.exceptions.HTTPError):
+            self._each("/v1/jobs", "ID", "/v1/job/", purge="true")
+            self._each("/v1/vars", "Path", "/v1/var/")
             self.api.call("DELETE", f"/v1/acl/token/{self._token['AccessorID']}")
             self.api.call("DELETE", f"/v1/acl/policy/{self.name}")
             self.api.call("DELETE", f"/v1/namespace/{self.name}")
