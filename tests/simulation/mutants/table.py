@@ -153,14 +153,6 @@ MUTANTS: dict[str, Mutant] = {
             range(300),
         ),
         Mutant(
-            "a registered Nomad job is known by its name",
-            "runner/drivers/nomad/listing.py",
-            "seen_before = (self._namespace.name, name, variable.nonce) in self._cache.jobs",
-            "seen_before = any(each[1] == name for each in self._cache.jobs)",
-            "nomad",
-            range(300),
-        ),
-        Mutant(
             "a queue limit is measured by the host's clock",
             f"{K8S}/observation.py",
             "_queued_since(job, own) - clock_ahead",
