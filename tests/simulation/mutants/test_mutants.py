@@ -8,6 +8,8 @@ from tests.simulation.mutants.__main__ import found_by_simulation
 from tests.simulation.mutants.loader import mutated
 from tests.simulation.mutants.table import MUTANTS, Mutant
 
+pytestmark = pytest.mark.timeout(600)  # hundreds of seeds, on two busy cores
+
 
 @pytest.mark.parametrize("mutant", MUTANTS.values(), ids=MUTANTS)
 def test_the_simulation_finds(mutant: Mutant) -> None:
