@@ -56,7 +56,7 @@ def cancel(
 
 
 def end(namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline) -> tuple[bool] | None:
-    """Store the outcome and stop the job. The first outcome stays; one of a cancelled job is not stored.
+    """Store the outcome and stop the job. The first outcome stays. False for a cancelled job, which stores none.
 
     A stored outcome of a cancelled job would mean that the job had ended before its cancel.
     """
@@ -68,7 +68,7 @@ def end(namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Dea
     if not decided and not namespace.write(seen.name, items, variable.index, deadline):
         return None
     _stop(namespace, namespace.job(seen.name, deadline), deadline)
-    return (True,)
+    return (variable.cancelled is None,)
 
 
 def mark(

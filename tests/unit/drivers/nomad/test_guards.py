@@ -184,6 +184,22 @@ class TestEnd:
         assert (again.cancelled, again.ended_as) == (True, None)
         assert agent.jobs[("default", wanted.name)]["Stop"]
 
+    def test_a_cancel_after_the_driver_has_read_the_job_is_seen(
+        self, driver: NomadDriver, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        wanted = submitted(driver)
+        seen = find(driver, wanted)
+
+        def read_then_cancelled(_: Observation) -> Observation:
+            cancel(driver, wanted.name)
+            return seen
+
+        with monkeypatch.context() as patched:
+            patched.setattr(driver, "find", read_then_cancelled)
+            assert not driver.end(seen, LIMIT)
+        again = find(driver, wanted)
+        assert (again.cancelled, again.ended_as) == (True, None)
+
     def test_an_ended_job_that_nomad_has_removed_is_not_created_again(
         self, driver: NomadDriver, agent: FakeAgent
     ) -> None:
