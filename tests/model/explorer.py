@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Move = tuple[str, Any]
@@ -124,5 +124,5 @@ def _trace(came: list[tuple[int, str]], number: int) -> tuple[str, ...]:
     return tuple(reversed(steps))
 
 
-Build = Callable[[frozenset[str]], list[World]]
+Build = Callable[[frozenset[str]], Sequence[World]]
 """Makes an engine's worlds without the guards and assumptions of these names."""

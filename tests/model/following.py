@@ -128,10 +128,16 @@ def succeeded(state: Any, identity: int) -> Any:
 
 def promised(state: Any, identity: int, kind: str) -> Any:
     """The state once a client has an answer that promises this result."""
-    kinds = (END, "success") if kind == END else (CANCELLATION,)
-    if any(each.kind in kinds and (each.identity == identity or kind == CANCELLATION) for each in state.atlas):
+    if any(_keeps(each, identity, kind) for each in state.atlas):
         return state
     return state._replace(pending=state.pending | {(identity, kind)})
+
+
+def _keeps(result: Sent, identity: int, kind: str) -> bool:
+    """Whether this result is what was promised. A cancel that stopped the run is its end as well."""
+    if kind == CANCELLATION:
+        return result.kind == CANCELLATION
+    return result.identity == identity and (result.kind != CANCELLATION or result.reason == "5000")
 
 
 def contradiction(state: Any) -> str:
@@ -194,7 +200,7 @@ class Tracker:
             changed = self._observed(record, shown)
             if changed != record:
                 yield f"{self._name}: sees that the job has changed, {_words(changed)}", self._with(state, changed)
-            if state.stale and not record.step:
+            if state.stale and record.step in ("", "end"):
                 missing = self._left(record)
                 yield (
                     f"fault: tracker {NAMES[self._number]} gets a listing without the job",
@@ -236,6 +242,8 @@ class Tracker:
         restarted = seen.cancelled and not last.cancelled and "cancel-restarts" not in self._without
         if last.phase in ("succeeded", "failed") and seen.phase == "failed":
             seen = seen._replace(reason=last.reason or seen.reason)
+        if last.cancelled:  # a cancel is never taken back
+            seen = seen._replace(cancelled=True)
         if last.cancelled and last.ended_as and not seen.ended_as and "cancelled-keeps-end" not in self._without:
             seen = seen._replace(ended_as=last.ended_as)
         record = record._replace(seen=seen)

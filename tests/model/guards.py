@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.model import kubernetes, nomad
+from tests.model import claims, kubernetes, nomad
 from tests.model.explorer import Build
 
 _LEDGER, _RECORD = "runner.tracker.ledger.ledger:Ledger", "runner.tracker.ledger.record"
 _PLANNING, _RESULTS = "runner.tracker.ledger.planning:remaining", "runner.tracker.results:results"
 _DRIVER, _PATCHES = "runner.drivers.kubernetes.driver:KubernetesDriver", "runner.drivers.kubernetes.patches"
+_CLAIMS, _CLAIMING = "runner.drivers.claims", "runner.drivers.claiming"
 _CLOSING, _RECONCILER = "runner.drivers.nomad.closing", "runner.drivers.nomad.reconciler:NamespaceReconciler.run"
 
 TRACKER: Mapping[str, str] = {
@@ -18,6 +19,9 @@ TRACKER: Mapping[str, str] = {
     "cancel-restarts": f"{_RECORD}:Record.observe",
     "cancelled-keeps-end": f"{_RECORD}:merged",
     "end-before-publish": _PLANNING,
+    "find-before-deleted": f"{_LEDGER}.left",
+    "find-drops-unstored": f"{_LEDGER}.left",
+    "id-of-identity": _RESULTS,
     "id-without-reason": _RESULTS,
     "publish-before-mark": _PLANNING,
     "refused-end-decides-anew": f"{_LEDGER}.find_again",
@@ -38,15 +42,13 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "end-not-cancelled": f"{_DRIVER}.end",
         "end-sees-pod": f"{_DRIVER}.end",
         "end-stores-outcome": f"{_PATCHES}:end_patch",
-        "find-before-deleted": f"{_LEDGER}.left",
-        "find-drops-unstored": f"{_LEDGER}.left",
-        "id-of-identity": _RESULTS,
         "mark-identity": f"{_PATCHES}:reported_patch",
         "mark-not-cancelled": f"{_PATCHES}:reported_patch",
         "no-ttl-before-mark": "runner.drivers.kubernetes.manifest:job_manifest",
         "stop-makes-no-pod": f"{_PATCHES}:end_patch",
         "stop-resumes": f"{_PATCHES}:end_patch",
         "submit-finds-cancel": f"{_DRIVER}.submit",
+        "tombstone": f"{_DRIVER}.cancel",
     },
     "nomad": {
         **TRACKER,
@@ -55,31 +57,53 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "cancel-closes": f"{_CLOSING}:cancel",
         "cancel-keeps-published": f"{_CLOSING}:cancel",
         "cancel-stores-end": f"{_CLOSING}:cancel",
+        "end-identity": f"{_CLOSING}:end",
         "end-not-cancelled": f"{_CLOSING}:end",
         "end-sees-run": "runner.drivers.nomad.driver:NomadDriver.end",
         "end-stores-outcome": f"{_CLOSING}:end",
         "left-seconds": "runner.drivers.nomad.listing:NamespaceReader.one",
+        "mark-cas": f"{_CLOSING}:mark",
+        "mark-identity": f"{_CLOSING}:mark",
         "mark-not-cancelled": f"{_CLOSING}:mark",
+        "nonce-corrected": "runner.drivers.nomad.submission:Submission.step",
         "open-template": "runner.drivers.nomad.specification:specification",
         "reconcile-stops": _RECONCILER,
         "retention-after-report": _RECONCILER,
         "submit-finds-cancel": "runner.drivers.nomad.driver:NomadDriver.submit",
+        "tombstone": f"{_CLOSING}:cancel",
         "variable-lock": "runner.drivers.nomad.namespace:Namespace.write",
+    },
+    "claims": {
+        "cancelled-settles": f"{_CLAIMS}:decide",
+        "claim-is-no-job": f"{_DRIVER}.cancel",
+        "claim-tests-claim": f"{_PATCHES}:claim_patch",
+        "claim-tests-identity": f"{_PATCHES}:claim_patch",
+        "lesser-wins": f"{_CLAIMS}:decide",
+        "read-after-take": f"{_CLAIMING}:claimed",
+        "mark-first": f"{_CLAIMS}:decide",
+        "secret-after-admit": "runner.drivers.kubernetes.submission:JobSubmission.claim",
+        "tombstone-everywhere": f"{_DRIVER}.cancel",
     },
 }
 
 ASSUMPTIONS: Mapping[str, Mapping[str, str]] = {
     "kubernetes": {
-        "no-success-in-grace": "a program that is ended does not publish a success in its grace period",
-        "one-memory-of-end": "a cancel in the seconds before the condition of the Job is not raced by a second leader",
+        "no-success-in-grace": "a job that is ended for a limit does not publish a success in its grace period",
+        "one-memory-of-end": "the tracker that has published an end lives until its mark, if a cancel missed that end",
         "retention-outlasts-records": "no tracker remembers a job for longer than the retention",
         "success-seen-first": "nobody deletes a job between its success and the watch event that shows it",
     },
     "nomad": {
-        "collection-after-report": "Nomad removes no ended job before its end is reported",
-        "one-memory-of-end": "a cancel that has not seen the end is not raced by a second leader",
-        "retention-outlasts-records": "no tracker remembers a job for longer than the retention",
+        "collection-after-report": "Nomad removes no successful job before that is marked, and none during a request",
+        "correction-unseen": "no tracker reads a Variable that replaces a deleted one before it has the job's nonce",
+        "no-success-in-grace": "a job that is ended for a limit does not publish a success in its grace period",
+        "one-memory-of-end": "the tracker that has published an end lives until its mark, if a cancel missed that end",
+        "register-is-short": "no run starts while another register is between its check and its write",
+        "retention-outlasts-records": "no tracker or request remembers a job for longer than the retention",
+        "success-seen-first": "nobody purges a successful job before it is marked",
     },
+    "claims": {},
 }
+"""What the model takes for granted and no guard ensures. Without it a promise is broken, as the trace shows."""
 
-WORLDS: Mapping[str, Build] = {"kubernetes": kubernetes.worlds, "nomad": nomad.worlds}
+WORLDS: Mapping[str, Build] = {"kubernetes": kubernetes.worlds, "nomad": nomad.worlds, "claims": claims.worlds}

@@ -299,6 +299,8 @@ class KubernetesWorld:
             return state, bool(job.ended_as)
         if job.shown and "end-sees-pod" not in self.without:
             return state, False
+        if job.uid != record.seen.identity:
+            state = state._replace(bad="a job was ended for the limit of another one")
         changed = self._stopped(job, "limit")
         if "end-stores-outcome" not in self.without:
             changed = changed._replace(ended_as=record.outcome)
@@ -384,6 +386,6 @@ def worlds(without: frozenset[str] = frozenset()) -> list[KubernetesWorld]:
         KubernetesWorld("a refusal", without, submits=1, cancels=1, kills=1, refusals=1),
         KubernetesWorld("a job made anew", without, submits=2, deletes=1, kills=1, stale=1),
         KubernetesWorld("a cancelled job made anew", without, submits=2, cancels=1, deletes=1),
-        KubernetesWorld("two leaders", without, trackers=2, submits=1, cancels=1, stale=1),
+        KubernetesWorld("two leaders", without, trackers=2, submits=1, cancels=1),
         KubernetesWorld("two leaders and a crash", without, trackers=2, submits=1, deletes=1, kills=1, losses=1),
     ]

@@ -157,7 +157,9 @@ class NomadWorld:
 
     def _submit_write(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
         if state.variable is None or "variable-lock" in self.without:
-            written = state._replace(variable=Variable(submit.nonce))
+            unseen = not {"correction-unseen", "nonce-corrected", "variable-lock"} & self.without
+            nonce = state.job.nonce if state.job and unseen else submit.nonce  # see the assumption
+            written = state._replace(variable=Variable(nonce))
             yield f"{who} writes the Variable", _next(written, number, Submit("check", submit.nonce, True))
         else:
             yield f"{who} finds a Variable", _next(state, number, submit._replace(step="read"))
@@ -177,16 +179,11 @@ class NomadWorld:
             yield f"{who} finds its own Variable", _next(state, number, submit._replace(step="check"))
         elif variable.ended or (variable.reported and variable.reported != "deleted"):
             yield f"{who} finds an ended run", _next(self._answered(state), number, None)
-        elif not self._may_be_registering(state, number, variable):
+        else:
             taken = state._replace(variable=Variable(submit.nonce))
             if variable.reported == "deleted":
                 taken = taken._replace(done=False)
             yield f"{who} takes over a Variable without a job", _next(taken, number, Submit("check", submit.nonce))
-
-    def _may_be_registering(self, state: State, number: int, variable: Variable) -> bool:
-        """Whether the submit that wrote it may be between the check and the write of its register."""
-        others = [each for each in state.clients if each and each.nonce == variable.nonce and each.step == "register"]
-        return bool(others) and "fresh-variable" not in self.without
 
     def _submit_check(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
         if state.job is None:
@@ -263,6 +260,9 @@ class NomadWorld:
 
     def _run(self, state: State, job: Job) -> Iterator[Move]:
         renders = state.variable and state.variable.open
+        registering = any(each and each.step == "register" for each in state.clients)
+        if registering and "register-is-short" not in self.without:
+            renders = False
         if job.run == "waiting" and not job.stop and (renders or "open-template" in self.without):
             bad = state.bad
             if state.confirmed:
@@ -271,13 +271,12 @@ class NomadWorld:
                 bad = "a job ran a second time"
             yield "cluster: starts the job", state._replace(job=job._replace(run="running"), bad=bad)
         if job.run == "running":
-            identity = state.variable.nonce if state.variable else job.nonce
             over = job._replace(run="over")
-            if job.by != "limit":
-                yield (
-                    "cluster: the run succeeds, and publishes its result",
-                    succeeded(state._replace(job=over._replace(by="ok"), done=True), identity),
-                )
+            if job.by != "limit" or "no-success-in-grace" in self.without:
+                heard = succeeded(state._replace(job=over._replace(by="ok"), done=True), job.nonce)
+                if state.variable:
+                    heard = succeeded(heard, state.variable.nonce)
+                yield "cluster: the run succeeds, and publishes its result", heard
             yield "cluster: the run fails", state._replace(job=over._replace(by=job.by or "bad"), done=True)
         if job.stop and job.run != "over":
             yield "cluster: stops the job", state._replace(job=job._replace(run="over", dead=True))
@@ -303,16 +302,21 @@ class NomadWorld:
     def _removal(self, state: State) -> Iterator[Move]:
         variable, job = state.variable, state.job
         heard = variable and (variable.reported or (not variable.open and job and job.by != "ok"))
-        if job and job.dead and (heard or "collection-after-report" in self.without):
+        requests = any(state.clients) or state.cancelling is not None
+        old = any(each and each.seen.phase in ("waiting", "running") for each in state.trackers)
+        # Nomad waits for hours, and no request or observation lasts so long.
+        if job and job.dead and not requests and not old and (heard or "collection-after-report" in self.without):
             yield "cluster: garbage-collects the job", state._replace(job=None)
-        if job and state.purges and self._is_seen(state, job):
+        if job and state.purges and self._is_marked(state, job):
             identity = variable.nonce if variable else job.nonce
             purged = state._replace(job=None, done=False, purges=state.purges - 1, lost=state.lost | {identity})
             yield "somebody: purges the job", forget_lost(purged)
         if variable and state.deletes:
             deleted = state._replace(variable=None, confirmed=False, deletes=state.deletes - 1)
             if job is None or variable.cancelled:
-                deleted = forget_lost(deleted._replace(done=job is not None, lost=state.lost | {variable.nonce}))
+                deleted = forget_lost(
+                    deleted._replace(done=state.done and job is not None, lost=state.lost | {variable.nonce})
+                )
             yield "somebody: deletes the Variable", deleted
         reported = variable and (variable.reported or "retention-after-report" in self.without)
         if reported and job is None and not self._is_followed(state, variable.nonce):
@@ -326,12 +330,11 @@ class NomadWorld:
         requests = state.cancelling is not None or any(state.clients)
         return requests or any(each and each.seen.identity == identity for each in state.trackers)
 
-    def _is_seen(self, state: State, job: Job) -> bool:
-        """Whether a tracker that follows the job has seen its success; see the assumption."""
-        following = [each for each in state.trackers if each and each.seen.phase != "gone"]
-        seen = bool(following) and all(each.seen.phase == "succeeded" for each in following)
-        closed = state.variable is not None and not state.variable.open
-        return job.by != "ok" or seen or closed or "success-seen-first" in self.without
+    def _is_marked(self, state: State, job: Job) -> bool:
+        """Whether the Variable says how it ended, if it has succeeded; see the assumption."""
+        variable = state.variable
+        kept = variable is not None and (variable.stored or variable.reported)
+        return job.by != "ok" or bool(kept) or "success-seen-first" in self.without
 
     # What the trackers ask for.
 
@@ -361,10 +364,13 @@ class NomadWorld:
             return state, False
         if variable.cancelled and "end-not-cancelled" not in self.without:
             return state, False
-        if job and job.run == "over" and not variable.ended and "end-sees-run" not in self.without:
+        over = job is None or job.run == "over"
+        if over and not variable.ended and "end-sees-run" not in self.without:
             return state, False
         if variable.ended or variable.cancelled or variable.reported:
-            return state._replace(variable=variable if state.variable else state.variable), True
+            return state, True
+        if variable.nonce != record.seen.identity:
+            state = state._replace(bad="a job was ended for the limit of another one")
         closed = variable._replace(open=False)
         if "end-stores-outcome" not in self.without:
             closed = closed._replace(ended=record.outcome, stored=True)
@@ -377,16 +383,15 @@ class NomadWorld:
         variable, _ = self._variable_of(state, record, "mark-identity")
         if variable is None:
             return state, False
-        if variable.cancelled and not record.seen.cancelled and "mark-not-cancelled" not in self.without:
-            return state, False
-        if "mark-cas" in self.without:  # what was read before a cancel is written after it
-            variable = variable._replace(cancelled=record.seen.cancelled)
+        if variable.cancelled and not record.seen.cancelled:
+            if "mark-cas" in self.without:  # what was read before the cancel is written after it
+                variable = variable._replace(cancelled=False)
+            elif "mark-not-cancelled" not in self.without:
+                return state, False
         if variable.reported:
             return state, True
         marked = variable.marked or END in record.sent
         closed = variable._replace(open=False, reported=record.outcome, aside=aside, marked=marked)
-        if "mark-removes-open" in self.without:
-            closed = closed._replace(open=variable.open)
         return state._replace(variable=closed), True
 
     def _variable_of(self, state: State, record: Record, guard: str) -> tuple[Variable | None, Job | None]:
@@ -408,7 +413,7 @@ class NomadWorld:
             return ""
         if result.kind == END and variable.marked and len(state.trackers) == 1:
             return "an end was published again after its mark"
-        if job and result.reason == "deleted":
+        if job and not job.stop and result.reason == "deleted":
             return "a job was published as deleted that is still there"
         if job and result.reason == "5001" and job.by == "cancel":
             return "confirmed as already ended, but the cancel stopped it"
@@ -482,5 +487,10 @@ def worlds(without: frozenset[str] = frozenset()) -> list[NomadWorld]:
     """The bounds within which everything is tried."""
     return [
         NomadWorld("a cancel and a crash", without, submits=1, cancels=2, kills=1),
+        NomadWorld("two submits at once", without, clients=2, submits=2, cancels=1),
         NomadWorld("a refusal", without, submits=1, cancels=1, kills=1, refusals=1),
+        NomadWorld("a purged job", without, submits=2, purges=1, kills=1, stale=1),
+        NomadWorld("a purged job and a cancel", without, submits=1, purges=1, cancels=1),
+        NomadWorld("a deleted Variable", without, submits=2, deletes=1, kills=1),
+        NomadWorld("two leaders", without, trackers=2, submits=1, cancels=1),
     ]
