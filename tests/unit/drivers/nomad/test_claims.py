@@ -20,6 +20,7 @@ from runner.jobs import JobSpec
 from tests.conformance.jobs import SecretResolver, cancellation, job
 from tests.harness.clock import ManualClock
 from tests.harness.deadlines import within
+from tests.harness.interleaving import give_way, interleaved
 from tests.unit.drivers.nomad.agent import FakeAgent
 
 POOLS = {"a": {"namespace": "na"}, "b": {"namespace": "nb"}}
@@ -73,6 +74,8 @@ def submit(driver: NomadDriver, pool: str, **fields: Any) -> str:
     try:
         return driver.submit(task(pool, **fields), within(10, driver._clock))
     except Unavailable as error:
+        return error.code
+    except Conflict as error:
         return error.code
 
 
@@ -194,3 +197,24 @@ def test_another_request_in_between_wherever_it_dies(
     assert len(open_in(agent)) <= 1
     assert state == "unavailable" or open_in(agent)
     settle(agent, make, number)
+
+
+@pytest.mark.parametrize("other", ["f1", "other"])
+@pytest.mark.parametrize("seed", range(150))
+def test_three_requests_at_once_in_any_order(
+    make: Callable[..., NomadDriver], agent: Agent, seed: int, other: str
+) -> None:
+    """With one task, or with two: then the second is a conflict, or is to be repeated."""
+    order, drivers = Random(seed), [make(seed * 3 + each) for each in range(3)]
+    agent.interrupt = lambda _number, when: give_way() if when == "before" else None
+    wanted = [("a", "f1"), ("b", other), ("b", "f1")]
+    calls = [
+        lambda driver=driver, pool=pool, text=text: submit(driver, pool, fingerprint=text)
+        for driver, (pool, text) in zip(drivers, wanted, strict=True)
+    ]
+    states = interleaved(order, *calls)
+    assert states.count("created") <= 1
+    assert set(states) <= {"created", "exists", "unavailable"} | ({"conflict"} if other != "f1" else set())
+    assert len(open_in(agent)) <= 1
+    assert open_in(agent) or not set(states) & {"created", "exists"}
+    assert [where for where, name in agent.jobs if name == NAME] in ([], open_in(agent))
