@@ -1,0 +1,135 @@
+"""One name over several engines: each driver looks at the others before its job starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+
+from runner import composition
+from runner.config.types import Config
+from runner.drivers.driver import Driver
+from runner.drivers.local.driver import LocalDriver
+from runner.drivers.memory import MemoryDriver
+from runner.drivers.nomad.api import NomadClient
+from runner.drivers.nomad.driver import NomadDriver
+from runner.drivers.nomad.variable import CLAIM, OPEN, PREFIX
+from runner.errors import Conflict, Unavailable
+from runner.jobs import JobSpec
+from runner.runtime.clock import SystemClock
+from tests.conformance.jobs import SecretResolver, cancellation, job
+from tests.harness.deadlines import within
+from tests.harness.interleaving import give_way, interleaved
+from tests.unit.drivers.kubernetes.test_claims import NAME, Servers
+from tests.unit.drivers.kubernetes.test_claims import make as make_kubernetes
+from tests.unit.drivers.kubernetes.test_claims import servers as servers  # a fixture
+from tests.unit.drivers.nomad.test_claims import Agent
+from tests.unit.drivers.nomad.test_claims import agent as agent  # a fixture
+
+make = make_kubernetes
+Engines = dict[str, Driver]
+
+
+@pytest.fixture
+def engines(
+    servers: Servers, agent: Agent, make: Callable[..., Driver], make_config: Callable[..., Config], tmp_path: Path
+) -> Engines:
+    """One driver of each kind, joined."""
+    config = make_config(driver="nomad", nomad={"address": "http://nomad:4646", "namespace": "na"})
+    client = NomadClient(config.nomad, http=agent, clock=servers.clock)
+    secrets = SecretResolver()
+    made: Engines = {
+        "kubernetes": make(1, pools={"a": {"namespace": "na"}}),
+        "nomad": NomadDriver(config, resolve_secrets=secrets, agent=client, clock=servers.clock, random=Random(2)),
+        "memory": MemoryDriver(resolve_secrets=secrets, clock=servers.clock),
+        "local": LocalDriver(
+            tmp_path / "jobs",
+            parallelism=1,
+            images={"*": msgspec.convert({"command": ["/bin/true"]}, composition.LocalImage)},
+            resolve_secrets=secrets,
+            clock=SystemClock(),
+        ),
+    }
+    for name, driver in made.items():
+        driver.join([other for other_name, other in made.items() if other_name != name])
+    return made
+
+
+def task(fingerprint: str = "f1") -> JobSpec:
+    return msgspec.structs.replace(job("shell", name=NAME, fingerprint=fingerprint), pool="a")
+
+
+def submit(driver: Driver, fingerprint: str = "f1") -> str:
+    try:
+        return driver.submit(task(fingerprint), within(10))
+    except Unavailable as error:
+        return error.code
+
+
+def runnable(engines: Engines, servers: Servers, agent: Agent) -> list[str]:
+    """The engines in which the job may run."""
+    at_once = [name for name in ("memory", "local") if any(each.name == NAME for each in engines[name].list())]
+    variable = agent.variables.get(("na", PREFIX + NAME), {"Items": {}})
+    clusters = [("kubernetes", bool(servers.released())), ("nomad", OPEN in variable["Items"])]
+    return at_once + [name for name, runs in clusters if runs]
+
+
+@pytest.mark.parametrize("first", ["kubernetes", "nomad", "memory", "local"])
+def test_a_job_is_found_from_every_engine(engines: Engines, servers: Servers, agent: Agent, first: str) -> None:
+    assert submit(engines[first]) == "created"
+    for name, driver in engines.items():
+        assert submit(driver) == "exists", name
+        if name != first:
+            with pytest.raises(Conflict):
+                submit(driver, "other")
+    assert runnable(engines, servers, agent) == [first]
+    assert engines[first].cancel(cancellation(NAME), within(10), tombstone=False) == "cancelled"
+    assert {submit(driver) for driver in engines.values()} == {"cancelled"}
+
+
+@pytest.mark.parametrize("names", [("kubernetes", "nomad"), ("kubernetes", "memory"), ("nomad", "local")])
+@pytest.mark.parametrize("seed", range(60))
+def test_two_engines_at_once_in_any_order(
+    engines: Engines, servers: Servers, agent: Agent, seed: int, names: tuple[str, str]
+) -> None:
+    servers.uids = Random(seed)
+    servers.interrupt = agent.interrupt = lambda _number, when: give_way() if when == "before" else None
+    states = interleaved(Random(seed), *[lambda name=name: submit(engines[name]) for name in names])
+    servers.interrupt = agent.interrupt = lambda _number, _when: None
+    assert states.count("created") == 1
+    assert set(states) <= {"created", "exists", "unavailable"}
+    assert runnable(engines, servers, agent) == [names[states.index("created")]]
+
+
+def test_an_engine_that_does_not_answer_stops_nobody(engines: Engines, servers: Servers, agent: Agent) -> None:
+    def down(_method: str, _path: str) -> None:
+        raise Unavailable("the agent is down")
+
+    agent.before = down
+    assert submit(engines["kubernetes"]) == "created"
+    assert servers.notes("na")["orchestrator/claim"] == "assumed"
+    assert submit(engines["memory"]) == "exists"
+
+
+def test_a_claim_elsewhere_whose_request_died_makes_room(engines: Engines, servers: Servers, agent: Agent) -> None:
+    """A job on this host is made at once, so its claim is less than all others."""
+    place = engines["nomad"].places()[0]
+    items = {"orchestrator_fingerprint": "f1", "orchestrator_nonce": "0", CLAIM: "new"}
+    agent._write("na", PREFIX + NAME, items, 0)
+    assert submit(engines["local"]) == "created"
+    stands = place.standing(NAME, within(10))
+    assert stands is not None
+    assert stands.yielded
+    assert submit(engines["nomad"]) == "exists"
+
+
+def test_the_composition_joins_the_engines(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    local = {"directory": str(tmp_path), "images": {"*": {"command": ["/bin/true"]}}}
+    pools = {"here": {"driver": "local"}, "there": {"driver": "memory"}}
+    made = composition.drivers(make_config(driver="local", local=local, pools=pools, defaultPool="here"))
+    here, there = (msgspec.structs.replace(task(), pool=pool) for pool in ("here", "there"))
+    assert made["memory"].submit(there, within(10)) == "created"
+    assert made["local"].submit(here, within(10)) == "exists"
