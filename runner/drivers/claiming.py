@@ -147,7 +147,7 @@ def claimed(job: JobSpec, taking: Taking, elsewhere: Elsewhere, deadline: Deadli
 
 
 def settled_elsewhere(place: Place, name: str, elsewhere: Elsewhere, deadline: Deadline) -> Standing | None:
-    """The name where it is settled; None once every other place has made room for it here.
+    """The name where it is settled; None once every other place has yielded to it.
 
     For a place that creates a job at once, without a claim that others could see as new for long. While it does, it
     shows a claim with an empty identity, which is the least of all.

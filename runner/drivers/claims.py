@@ -54,7 +54,7 @@ class Standing(Value, frozen=True, kw_only=True):
 
     @property
     def yielded(self) -> bool:
-        """Whether it has made room for another one."""
+        """Whether it has yielded to another one."""
         return self.claim == YIELDED and not self.over
 
     @property

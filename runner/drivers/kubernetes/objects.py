@@ -107,7 +107,7 @@ class JobObject(_CamelCase, frozen=True):
 
     @property
     def yielded(self) -> bool:
-        """Whether it made room for a job in another place, and was not cancelled since."""
+        """Whether it yielded to a job in another place, and was not cancelled since."""
         return self.claim == YIELDED and not self.cancelled
 
     @property

@@ -143,7 +143,7 @@ def claim_of(job: JobSpec, nonce: str) -> JobVariable:
 
 
 def with_claim_yielded(variable: JobVariable) -> JobVariable:
-    """The same Variable after its claim has made room for another place. The name is free here."""
+    """The same Variable after its claim has yielded to another place. The name is free here."""
     return msgspec.structs.replace(variable, claim=YIELDED, reported=FREE, open=False)
 
 

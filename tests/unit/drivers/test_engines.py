@@ -114,7 +114,7 @@ def test_an_engine_that_does_not_answer_stops_nobody(engines: Engines, servers: 
     assert submit(engines["memory"]) == "exists"
 
 
-def test_a_claim_elsewhere_whose_request_died_makes_room(engines: Engines, servers: Servers, agent: Agent) -> None:
+def test_a_claim_elsewhere_whose_request_died_yields(engines: Engines, servers: Servers, agent: Agent) -> None:
     """A job on this host is made at once, so its claim is less than all others."""
     place = engines["nomad"].places()[0]
     items = {"orchestrator_fingerprint": "f1", "orchestrator_nonce": "0", CLAIM: "new"}

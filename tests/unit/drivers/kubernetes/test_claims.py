@@ -46,6 +46,7 @@ class Servers:
         self.clock = ManualClock()
         self.interrupt: Callable[[int, str], None] = lambda _number, _when: None
         self.uids = Random(5)
+        self.clock_ahead = 0.0
 
     def call(self, method: str, path: str, deadline: Deadline, **rest: Any) -> ApiServerResponse:
         self.asked.append(f"{method} {path.partition('/namespaces/')[2]}")
@@ -157,10 +158,10 @@ def test_one_place_costs_no_more_than_before(make: Make, servers: Servers) -> No
     assert CLAIM not in servers.notes("na")
 
 
-def test_two_places_cost_two_looks_and_one_write_more(make: Make, servers: Servers) -> None:
+def test_two_places_cost_two_reads_and_one_write_more(make: Make, servers: Servers) -> None:
     assert submit(make(1), "a") == "created"
-    look = f"GET nb/jobs/{NAME}"
-    assert servers.asked == [look, "POST na/jobs", look, f"PATCH na/jobs/{NAME}", "POST na/secrets"]
+    read = f"GET nb/jobs/{NAME}"
+    assert servers.asked == [read, "POST na/jobs", read, f"PATCH na/jobs/{NAME}", "POST na/secrets"]
     assert servers.notes("na")[CLAIM] == "admitted"
 
 
