@@ -119,7 +119,7 @@ class Elsewhere:
 
     def _give_up(self, place: Place, error: OrchestratorError) -> None:
         self.silent.add(place.driver)
-        log.warning("%s is not asked whether it has the name: %s; the tracker does so later", place, error.detail)
+        log.warning("%s: %s; it was not read, so a job of the same name may run there as well", place, error.detail)
 
 
 def claimed(job: JobSpec, taking: Taking, elsewhere: Elsewhere, deadline: Deadline) -> tuple[Standing, Taking]:

@@ -12,8 +12,8 @@ before the lesser one is admitted; if it is anything else, the looking one yield
 
 A claim whose request died is completed by a repeat of the request; any request of the same task may do so.
 
-`assumed` is for an engine that did not answer: it must not stop the others. Later the tracker decides once more, among
-all assumed claims to a name, by the same table. A job without a claim was made where all pools led to one place.
+`assumed` is for an engine that did not answer: it must not stop the others. Then two jobs may run, one in each engine;
+nothing ends the second yet. A job without a claim was made where all pools led to one place.
 """
 
 from __future__ import annotations

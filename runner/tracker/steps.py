@@ -189,6 +189,10 @@ class Steps:
             if record.refusals >= REFUSALS:
                 self._ledger.give_up(record)
                 return
+        if step == "end":  # it may have been completed meanwhile, so it is judged anew before it is ended
+            log.warning("%s: end failed: %s; it is read again", record.seen.name, error.detail)
+            self._ledger.find_again(record, undecided=True)
+            return
         pause = self._ledger.postpone(record, at_least)
         verb = "not reported" if step == "publish" else f"{step} failed"
         log.warning("%s: %s: %s; next attempt in %.0f s", record.seen.name, verb, error.detail, pause)

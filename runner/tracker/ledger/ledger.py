@@ -6,8 +6,7 @@ It does no I/O. Sources write what they see (`View`), and `take` gives the next 
                            yes ─▶ find (only if the evidence is poor) ─▶ evidence ─▶ publish ─▶ mark ─▶ forgotten
 
 The outcome of a job is decided once and kept: nothing that is seen later contradicts it, except that a cancel adds its
-confirmation. All of it can be rebuilt from a listing, apart from what only improves a report: what a job showed before
-its pod was removed, and that a deleted job had existed.
+confirmation. A listing rebuilds all of it, except what only improves a report: evidence that the cluster has removed.
 """
 
 from __future__ import annotations
@@ -91,9 +90,8 @@ class Ledger:
 
     def judge_due(self) -> None:
         """Judge every waiting job whose time has come."""
-        now = self._clock.monotonic()
         with self._lock:
-            while (record := self._agenda.pop(None, now)) is not None:
+            while (record := self._agenda.pop(None, self._clock.monotonic())) is not None:
                 record.due = None
                 self._decide(record)
 
@@ -110,12 +108,14 @@ class Ledger:
             record.steps.clear()
             if seen is None or key_of(seen) != record.key:
                 record.gone = True
+                self._decide(record, confirmed=True)
+            elif record.seen.cancelled and not seen.cancelled:  # it was read before its cancel
+                self._plan(record, ["find"])
             elif seen.reported:
                 self._forget(record)
-                return
             else:
                 record.observe(seen, self._clock.monotonic())
-            self._decide(record, confirmed=True)
+                self._decide(record, confirmed=True)
 
     def explained(self, record: Record, seen: Observation) -> None:
         """The events of a job were read."""

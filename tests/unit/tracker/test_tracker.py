@@ -663,3 +663,49 @@ def test_results_go_without_their_logs_once_every_log_reader_waits(world: World,
     world.run(2 + 2 * EVIDENCE_SECONDS)
 
     assert len(world.inbox.accepted) == LOGS + 20
+
+
+def test_a_reading_from_before_a_cancel_does_not_hide_it(world: World) -> None:
+    """The job was marked, read by name and then cancelled; the watch shows the cancel before the reading arrives."""
+    report = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
+    ended = changed(waiting(world), phase="failed", main_exit=3, log_tail="x")
+    outcome = Outcome(reason="analyzer_failed", code=5107, hmessage="")
+    cancelled = changed(ended, cancelled=True, cancellation=report, ended_as=outcome, published="analyzer_failed")
+
+    class Racing(Scripted):
+        refused = False
+
+        def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+            if not self.refused:
+                self.refused = True  # the answer to the mark was lost, and its repeat is refused
+                return False
+            return super().mark_reported(seen, outcome)
+
+        def find(self, seen: Observation) -> Observation | None:
+            self.finds += 1
+            if self.finds > 1:
+                return cancelled
+            self.script = [[cancelled]]
+            world.clock.sleep(3)
+            return changed(ended, reported=True, published="analyzer_failed")
+
+    driver = Racing(world, [ended])
+    world.track(driver)
+    world.run(30)
+
+    assert [outcome.code for outcome in driver.marked] == [5001]
+    assert world.inbox.accepted[-1].path == "/cancelled"
+
+
+def test_a_job_that_was_completed_while_it_could_not_be_ended_is_not_ended(world: World) -> None:
+    waits = waiting(world, incomplete=True)
+    driver = Scripted(world, [waits])
+    end, driver.end = driver.end, _unavailable  # type: ignore[method-assign]
+    driver.find = lambda seen: changed(waits, incomplete=False, phase="running")  # type: ignore[method-assign]
+    world.track(driver)
+    world.run(610)
+    driver.script = [[changed(waits, incomplete=False, phase="running")]]
+    driver.end = end  # type: ignore[method-assign]
+    world.run(60)
+
+    assert (driver.ended, world.inbox.attempts) == ([], [])
