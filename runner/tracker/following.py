@@ -34,12 +34,11 @@ class FollowedSource:
         self._ledger = ledger
         self._clock = clock
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, random)
-        self._failed_since: float | None = None
         self._logged = False
         self.worked = clock.monotonic()
 
     def __repr__(self) -> str:
-        return f"FollowedSource({self._source.name}, {'failing' if self._failed_since else 'read'})"
+        return f"FollowedSource({self.name}, {'stale' if self.stale else 'read'})"
 
     @property
     def stale(self) -> bool:
@@ -48,7 +47,7 @@ class FollowedSource:
 
     def run(self, closed: Signal) -> None:
         """Sessions, until `closed` is set."""
-        while not closed.is_set() and not self._ledger.closed:
+        while not closed.is_set():
             closed.wait(self.session())
 
     def session(self) -> float:
@@ -58,29 +57,27 @@ class FollowedSource:
         except OrchestratorError as error:
             return self._failed(error.detail)
         except Exception as error:
-            log.exception("%s cannot be followed: internal error", self._source.name)
+            log.exception("%s cannot be followed: internal error", self.name)
             return self._failed(repr(error))
         self._recovered()
         return self._source.pause
 
     def _failed(self, detail: str) -> float:
-        now = self._clock.monotonic()
-        self._failed_since = self._failed_since or now
         if self.stale and not self._logged:
             self._logged = True
             log.error(
                 "%s was not read for %.0f s, so ends are not noticed: %s; it is tried again until it works",
-                self._source.name,
-                now - self.worked,
+                self.name,
+                self._clock.monotonic() - self.worked,
                 detail,
             )
         else:
-            log.debug("%s: %s", self._source.name, detail)
+            log.debug("%s: %s", self.name, detail)
         return self._backoff.next()
 
     def _recovered(self) -> None:
         self.worked = self._clock.monotonic()
         self._backoff.reset()
         if self._logged:
-            log.warning("%s is read again", self._source.name)
-        self._failed_since, self._logged = None, False
+            log.warning("%s is read again", self.name)
+        self._logged = False

@@ -47,11 +47,6 @@ class NotAccepted(Unavailable):
         """Whether atlas will never accept this result. Every other refusal may pass."""
         return self.status in PERMANENT
 
-    @property
-    def concerns_all(self) -> bool:
-        """Whether it says something about atlas and not about this result: no answer, 429 or 5xx."""
-        return self.status is None or self.status == 429 or self.status >= 500
-
 
 def route_to_atlas(url: str, section: ResultsSection, environment: Mapping[str, str]) -> Route:
     """The route to `url`, with the configured proxy and CA certificates; by default the environment's proxy."""

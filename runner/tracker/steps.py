@@ -28,6 +28,9 @@ log = logging.getLogger("orchestrator.tracker")
 LOG_LINES, LOG_CHARACTERS = 20, 4096
 """How much of a failed job's log becomes evidence: its last lines."""
 
+READ_LINES = 200
+"""How much of it is read: more than is shown, since a key is recognised by its first line."""
+
 EVIDENCE_SECONDS = 1.0
 """How long a result waits for that log. A node that does not answer delays its own jobs' results by no more."""
 
@@ -112,7 +115,7 @@ class Steps:
     def _evidence(self, record: Record, seen: Observation, _: Outcome) -> None:
         tail = ""
         try:
-            raw = self._driver.logs(seen.name, seen.container, LOG_LINES)
+            raw = self._driver.logs(seen.name, seen.container, READ_LINES)
             tail = evidence_tail(raw, LOG_LINES, LOG_CHARACTERS)
         except OrchestratorError as error:
             log.debug("%s: its log could not be read: %s", seen.name, error.detail)

@@ -142,8 +142,7 @@ class DriverTracker:
         self._clock = shared.clock
         self._came_round: float | None = None
         self._term: Term | None = None
-        self.set_aside = 0
-        """How many results this process has set aside."""
+        self._set_aside = 0
 
     def __repr__(self) -> str:
         return f"{self.name}: {self._term.ledger if self._term else 'waits'}"
@@ -161,6 +160,11 @@ class DriverTracker:
                 self._lead(stop)
                 self._shared.metrics.leading(self.name, False)
                 self._came_round = None
+
+    @property
+    def set_aside(self) -> int:
+        """How many results this process has set aside."""
+        return self._set_aside + (self._term.steps.set_aside if self._term else 0)
 
     def pending(self) -> list[Record]:
         """The results that are pending, as far as this process leads."""
@@ -196,12 +200,11 @@ class DriverTracker:
                 self._shared.metrics.source_alive(self.name, self._clock.wall() - age)
         finally:
             term.close()
-            self.set_aside += term.steps.set_aside
-            self._term = None
+            self._set_aside, self._term = self.set_aside, None
 
 
 class Term:
-    """One driver's jobs while this process leads: begins with empty hands, and is closed with the leadership."""
+    """One driver's jobs while this process leads: begins with an empty ledger, and is closed with the leadership."""
 
     def __init__(self, driver: Driver, leads: Callable[[], bool], settings: Settings, shared: Shared) -> None:
         self._driver = driver

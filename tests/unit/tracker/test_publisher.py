@@ -59,24 +59,24 @@ def refusal(signer: Signer, answer: HttpResponse | Exception, proxy: str = "") -
     return caught.value
 
 
-PERMANENT, CONCERNS_ALL = {400, 404, 410, 413, 422}, {429, 500, 501, 502, 503, 504, 599}
+PERMANENT, MAY_PASS = {400, 404, 410, 413, 422}, {429, 500, 501, 502, 503, 504, 599}
 
 
 @pytest.mark.parametrize(
     "status",
-    [100, 199, 300, 301, 302, 307, 308, 401, 402, 403, 405, 407, 408, 409, 425, 451, *PERMANENT, *CONCERNS_ALL],
+    [100, 199, 300, 301, 302, 307, 308, 401, 402, 403, 405, 407, 408, 409, 425, 451, *PERMANENT, *MAY_PASS],
 )
 def test_what_a_status_means(signer: Signer, status: int) -> None:
     error = refusal(signer, HttpResponse(status=status, body=b"secret", retry_after=7))
-    assert (error.status, error.permanent, error.concerns_all) == (status, status in PERMANENT, status in CONCERNS_ALL)
+    assert (error.status, error.permanent) == (status, status in PERMANENT)
     assert error.retry_after == 7
     assert error.detail == f"atlas answered {status} at https://atlas.example{PATH}"
 
 
 @pytest.mark.parametrize("problem", [Unavailable("no route"), Unsettled("reset"), Timeout("the deadline passed")])
-def test_no_answer_may_pass_and_concerns_all_results(signer: Signer, problem: Exception) -> None:
+def test_no_answer_may_pass(signer: Signer, problem: Exception) -> None:
     error = refusal(signer, problem)
-    assert (error.status, error.retry_after, error.permanent, error.concerns_all) == (None, None, False, True)
+    assert (error.status, error.retry_after, error.permanent) == (None, None, False)
     assert f"atlas did not answer at https://atlas.example{PATH}: " in error.detail
 
 

@@ -17,7 +17,7 @@ from runner.errors import Rejected, Unavailable
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.tracker.publisher import NotAccepted
-from runner.tracker.steps import EVIDENCE_SECONDS, REFUSALS
+from runner.tracker.steps import EVIDENCE_SECONDS, LOG_LINES, REFUSALS
 from runner.tracker.tracker import CLEANUP_SECONDS, LOGS, LONGEST_PAUSE
 from tests.unit.tracker.world import PUBLISHERS, Inbox, World
 
@@ -196,6 +196,7 @@ def test_a_result_that_atlas_refuses_for_good_is_set_aside(world: World, sample:
 
     assert len(world.inbox.attempts) == REFUSALS
     assert world.seen(job.name).reported
+    assert world.metrics.registry.get_sample_value("orchestrator_results_set_aside") == 1
     world.track()
     world.run(SET_ASIDE_SECONDS / 100)
     assert len(world.inbox.attempts) == REFUSALS
@@ -709,3 +710,22 @@ def test_a_job_that_was_completed_while_it_could_not_be_ended_is_not_ended(world
     world.run(60)
 
     assert (driver.ended, world.inbox.attempts) == ([], [])
+
+
+def test_a_key_whose_first_line_is_not_shown_is_masked(world: World, sample: Sample) -> None:
+    """Of the key, only its last line is within what is shown, and its end was never printed."""
+    body = [f"{number:02}" + "aB3+" * 15 for number in range(60)]
+    printed = ["-----BEGIN PRIVATE KEY-----", *body, *(f"line {number}" for number in range(LOG_LINES - 1))]
+
+    class Logs(MemoryDriver):
+        def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+            return "".join(f"{line}\n" for line in printed[-lines:])
+
+    world.driver = Logs(resolve_secrets=lambda _: {}, clock=world.clock)
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    world.run()
+
+    (sent,) = world.inbox.accepted
+    assert "aB3+" not in str(sent.body)
+    assert "last lines of the log" in sent.body["kwargs"]["status"]["err"]

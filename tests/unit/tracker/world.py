@@ -66,6 +66,7 @@ class World:
         self.clock = SteppedTasks()
         self.inbox = Inbox(self.clock)
         self.driver = MemoryDriver(resolve_secrets=lambda _: {}, clock=self.clock)
+        self.metrics = TrackerMetrics()
         self._stop: Signal | None = None
         self.statuses: list[Mapping[str, Any]] = []
 
@@ -73,11 +74,12 @@ class World:
         """Start a tracker. It takes the place of the one before, which ends with all that it knew."""
         self.kill()
         stop = self._stop = self.clock.signal()
+        self.metrics = TrackerMetrics()
         settings = Settings(limits=LimitsSection(**limits), publishers=PUBLISHERS, interval=2, orphaned=1)
         shared = Shared(
             publisher=inbox or self.inbox,
             breaker=ResultBreaker(PUBLISHERS, self.clock, Random(1)),
-            metrics=TrackerMetrics(),
+            metrics=self.metrics,
             clock=self.clock,
             random=Random(1),
             tasks=self.clock,
