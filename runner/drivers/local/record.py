@@ -10,7 +10,7 @@ import signal
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from io import BytesIO
+from io import BytesIO, StringIO
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,6 +27,8 @@ log = logging.getLogger("orchestrator.local")
 
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _SPAN = 1 << 16
+KEY_LINES = 150
+"""How many lines more than asked for are read, so that a key is masked whole: its first line gives it away."""
 _HOST_FAILS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 
 _File = TypeVar("_File", bound=Value)
@@ -198,7 +200,8 @@ class Records:
         """The last lines of a container's log. An empty role means the last container that has begun."""
         for each in [role] if role else ["main", "init"]:
             with suppress(FileNotFoundError):
-                return mask(_tail(self.path(name, f"{each}.log"), lines))
+                masked = mask(_tail(self.path(name, f"{each}.log"), lines + KEY_LINES))
+                return "".join(deque(StringIO(masked, newline="\n"), maxlen=max(0, lines)))
         return ""
 
     def _warn_once(self, name: str, problem: object) -> None:

@@ -99,3 +99,14 @@ def test_a_missing_directory_is_not_created(host: Host) -> None:
     assert list(driver.list()) == []
     assert driver.reconcile(Retention(reported=0, orphaned=0)) == 0
     assert not host.directory.exists()
+
+
+def test_a_key_that_begins_before_the_lines_asked_for_is_masked(host: Host) -> None:
+    body = [f"{number:02}" + "aB3+" * 15 for number in range(60)]
+    name = host.submit("echo begun")
+    host.over(name)
+    lines = ["-----BEGIN PRIVATE KEY-----", *body, *(f"line {number}" for number in range(5))]
+    (host.directory / name / "main.log").write_text("".join(f"{line}\n" for line in lines))
+
+    for shown in (1, 6, 7, 60, 200):
+        assert "aB3+" not in host.driver.logs(name, lines=shown)
