@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, settings
 from runner.request_types import REQUEST_TYPES
 
 # No deadline for a single example: on a loaded machine it would fail for the load alone.
-settings.register_profile("quick", deadline=None, max_examples=25, print_blob=True)
-settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+BUSY = [HealthCheck.too_slow]  # how fast a machine makes its inputs says nothing about the code
+settings.register_profile("quick", deadline=None, max_examples=25, print_blob=True, suppress_health_check=BUSY)
+settings.register_profile("thorough", deadline=None, max_examples=2000, suppress_health_check=BUSY)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
