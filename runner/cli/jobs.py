@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator
 
 import click
+import msgspec
 
 from runner.cli.configuration import config_option, load_or_exit
-from runner.drivers.driver import Driver
-from runner.errors import Rejected
+from runner.cli.explaining import explain
+from runner.cli.known import duration, find, moment
+from runner.cli.listing import Duration, list_jobs
+from runner.config.types import LimitsSection
+from runner.errors import Timeout
 from runner.jobs import Cancellation, Report
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.runtime.clock import Deadline, SystemClock
+from runner.tracker.advice import limit_of, state_of, wait_of
 
 CANCEL_SECONDS = 15.0
+
+WAIT_SECONDS = 1.0
+"""Between two readings of the job by `jobs wait`."""
+
+EXIT_FAILED = 6
+_EXIT_CODES = {"succeeded": 0, "cancelled": 7}
+"""Of `jobs wait`, by the state of the job."""
 
 
 @click.group()
@@ -23,19 +35,9 @@ def jobs() -> None:
     """List, show and cancel jobs. Needs the configuration, not a running Orchestrator."""
 
 
+jobs.add_command(list_jobs)
+jobs.add_command(explain)
 name_argument = click.argument("name")
-
-
-@jobs.command("list")
-@config_option
-@click.option("--all", "every", is_flag=True, help="Also jobs whose end has been reported to atlas.")
-def list_jobs(path: str | None, every: bool) -> None:
-    """A line for each job, the newest last."""
-    seen = sorted((job for job in _observed(path) if every or not job.reported), key=lambda job: job.created)
-    for job in seen:
-        click.echo(f"{_age(job):>6}  {_state(job):<17}  {job.driver:<10}  {job.name}")
-    if not seen:
-        click.echo("There are no jobs.", err=True)
 
 
 @jobs.command()
@@ -43,10 +45,9 @@ def list_jobs(path: str | None, every: bool) -> None:
 @config_option
 def show(name: str, path: str | None) -> None:
     """Everything known of one job, and why it ended as it did."""
-    job = next((job for job in _observed(path) if job.name == name), None)
-    if job is None:
-        raise Rejected(f"there is no job {name}; see `jobs list --all`")
-    click.echo("\n".join(f"{label:<10} {value}" for label, value in _facts(job) if value))
+    config = load_or_exit(path)
+    facts = _facts(find(config, name).seen, config.limits)
+    click.echo("\n".join(f"{label:<10} {value}" for label, value in facts if value))
 
 
 @jobs.command()
@@ -56,8 +57,7 @@ def show(name: str, path: str | None) -> None:
 @click.option("--lines", default=200, show_default=True, type=click.IntRange(1, 1_000_000))
 def logs(name: str, path: str | None, container: str, lines: int) -> None:
     """The last lines that a job has printed."""
-    _, driver = _find(name, path)
-    click.echo(driver.logs(name, container, lines), nl=False)
+    click.echo(find(load_or_exit(path), name).driver.logs(name, container, lines), nl=False)
 
 
 @jobs.command()
@@ -65,58 +65,61 @@ def logs(name: str, path: str | None, container: str, lines: int) -> None:
 @config_option
 def cancel(name: str, path: str | None) -> None:
     """Stop a job for good; a repeat of its request will not start it again."""
-    job, driver = _find(name, path)
-    report = job.report or Report(request_type="", run_id=name, path="", task="", scope="")
+    known = find(load_or_exit(path), name)
+    report = known.seen.report or Report(request_type="", run_id=name, path="", task="", scope="")
     cancellation = Cancellation(name=name, labels={"application": name, "manager": "runner"}, report=report)
-    state = driver.cancel(cancellation, Deadline.after(CANCEL_SECONDS, SystemClock()), tombstone=False)
+    state = known.driver.cancel(cancellation, Deadline.after(CANCEL_SECONDS, SystemClock()), tombstone=False)
     click.echo("It had ended already." if state == "exists" else "It is being stopped.")
 
 
-def _drivers(path: str | None) -> dict[str, Driver]:
-    config = load_or_exit(path)
-    from runner import composition
+@jobs.command()
+@name_argument
+@config_option
+@click.option("--timeout", type=Duration(), help="Give up after this time: 90s, 30m, 2h.  [default: never]")
+def wait(name: str, path: str | None, timeout: float | None) -> None:
+    """Wait until a job has ended, and print how.
 
-    return composition.drivers(config)
-
-
-def _observed(path: str | None) -> Iterator[Observation]:
-    for driver in _drivers(path).values():
-        yield from driver.list()
-
-
-def _find(name: str, path: str | None) -> tuple[Observation, Driver]:
-    for driver in _drivers(path).values():
-        for job in driver.list():
-            if job.name == name:
-                return job, driver
-    raise Rejected(f"there is no job {name}; see `jobs list --all`")
-
-
-def _state(job: Observation) -> str:
-    outcome = classify(job)
-    return outcome.reason if outcome else job.phase
-
-
-def _age(job: Observation) -> str:
-    seconds = max(0, int(SystemClock().wall() - job.created))
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    \b
+    Exit codes:  0  it succeeded
+                 5  it had not ended in the time allowed
+                 6  it failed
+                 7  it was cancelled
+    """  # noqa: D301  (the escape is meant: click leaves a paragraph alone that begins with this character)
+    known = find(load_or_exit(path), name)
+    seen, clock = known.seen, SystemClock()
+    until = clock.monotonic() + timeout if timeout is not None else None
+    while (outcome := classify(seen)) is None:
+        if until is not None and clock.monotonic() >= until:
+            raise Timeout(f"{name} has not ended; it is {state_of(seen)}")
+        time.sleep(WAIT_SECONDS)
+        found = known.driver.find(seen)
+        same = found is not None and found.identity == seen.identity
+        seen = found if found and same else msgspec.structs.replace(seen, phase="gone")
+    click.echo(f"{name} ended: {outcome.reason}, code {outcome.code}. {outcome.hmessage}")
+    sys.exit(_EXIT_CODES.get(state_of(seen), EXIT_FAILED))
 
 
-def _facts(job: Observation) -> list[tuple[str, str]]:
-    outcome = classify(job)
-    report = job.report
+def _facts(job: Observation, limits: LimitsSection) -> list[tuple[str, str]]:
+    outcome, wait, report = classify(job), wait_of(job), job.report
     return [
         ("name", job.name),
-        ("driver", f"{job.driver}, pool {job.pool}"),
+        ("driver", f"{job.driver} {job.place}".strip() + f", pool {job.pool}"),
         ("request", f"{report.request_type}, run {report.run_id}" if report else ""),
-        ("created", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.created))),
-        ("ended", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job.ended)) if job.ended else ""),
-        ("state", _state(job)),
+        ("created", moment(job.created)),
+        ("ended", moment(job.ended) if job.ended else ""),
+        ("state", state_of(job)),
+        ("waits for", wait.text if wait else ""),
+        ("until", _until(job, limits)),
+        ("reason", outcome.reason if outcome else ""),
         ("code", str(outcome.code) if outcome else ""),
         ("meaning", outcome.hmessage if outcome else ""),
-        ("reported", "yes, to atlas" if job.reported else ""),
+        ("reported", "no, set aside: atlas refused it" if job.set_aside else "yes, to atlas" if job.reported else ""),
         ("evidence", outcome.err.replace("\n", "\n" + " " * 11) if outcome else ""),
     ]
+
+
+def _until(job: Observation, limits: LimitsSection) -> str:
+    """What ends its wait, and when."""
+    if (limit := limit_of(job, limits)) is None:
+        return ""
+    return f"{moment(limit.at) if limit.at else duration(limit.seconds) + ' of this'} ({limit.key})"

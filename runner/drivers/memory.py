@@ -164,8 +164,8 @@ class MemoryDriver:
             if cancelled_since and now.ended_as is None:
                 return False
             confirms = seen.cancelled and now.ended_as is not None
-            published = now.published if confirms else published
-            self._jobs[seen.name] = entry.replace(reported=not cancelled_since, published=published)
+            marks = {"reported": not cancelled_since, "set_aside": not cancelled_since and not published}
+            self._jobs[seen.name] = entry.replace(published=now.published if confirms else published, **marks)
         return not cancelled_since
 
     def _same(self, seen: Observation) -> MemoryJob | None:

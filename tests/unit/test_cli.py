@@ -107,6 +107,8 @@ class TestHelp:
             "submit",
             "jobs list",
             "jobs show",
+            "jobs explain",
+            "jobs wait",
             "jobs logs",
             "jobs cancel",
         } <= set(every)
@@ -530,20 +532,22 @@ class TestJobs:
 
     def test_none_are_said_to_be_none(self, run: Run, config_file: Callable[..., Path]) -> None:
         result = run("jobs", "list", "--config", config_file())
-        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "There are no jobs.\n")
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "There are no such jobs; --all shows all.\n")
+        assert run("jobs", "list", "--all", "--config", config_file()).stderr == "There are no jobs.\n"
 
-    @pytest.mark.parametrize("command", [["show"], ["logs"], ["cancel"]])
+    @pytest.mark.parametrize("command", [["show"], ["explain"], ["wait"], ["logs"], ["cancel"]])
     def test_one_that_is_not_there_is_4(self, command: list[str], run: Run, config_file: Callable[..., Path]) -> None:
         result = run("jobs", *command, "analysis-s0-r-9-1", "--config", config_file())
         assert (result.exit_code, result.stdout) == (exit_codes.REFUSED, "")
         assert "there is no job analysis-s0-r-9-1" in result.stderr
 
-    def test_a_list_has_age_state_driver_and_name(self, run: Run, local: Path) -> None:
+    def test_a_list_has_name_state_reason_and_age(self, run: Run, local: Path) -> None:
         result = run("jobs", "list", "--config", local)
         assert (result.exit_code, result.stderr) == (0, "")
-        (age, *rest) = result.stdout.split()
+        (name, state, reason, age, *why) = result.stdout.split()
+        assert (name, state, reason) == ("analysis-s0-r-1-1", "cancelled", "cancelled")
         assert age.endswith("s")
-        assert rest == ["cancelled", "local", "analysis-s0-r-1-1"]
+        assert " ".join(why) == "The run was cancelled."
 
     def test_one_is_shown_with_reason_and_code(self, run: Run, local: Path) -> None:
         result = run("jobs", "show", "analysis-s0-r-1-1", "--config", local)

@@ -55,6 +55,7 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         cancelled=job.cancelled,
         cancellation=_report(annotations.get(CANCELLED)),
         reported=is_reported(job),
+        set_aside=SET_ASIDE in (job.metadata.labels or {}),
         published=_published(job),
         ended_as=job.ended_as,
         lingers=end is not None and own.others_run and _is_let_run(job, own),

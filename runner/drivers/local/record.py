@@ -227,6 +227,7 @@ def observation(stored: StoredJob, driver: str, log_tail: str) -> Observation:
         report=stored.job.report,
         fingerprint=stored.job.fingerprint,
         reported=stored.marked is not None,
+        set_aside=stored.marked is not None and stored.marked.set_aside,
         published=stored.published,
         log_tail=log_tail,
         **{**end, "phase": stored.phase, **_container(stored)},

@@ -134,6 +134,7 @@ def _reports(variable: JobVariable) -> dict[str, Any]:
         "cancelled": variable.cancelled is not None,
         "cancellation": variable.cancelled,
         "reported": bool(variable.reported),
+        "set_aside": variable.set_aside,
         "published": published(variable),
         "ended_as": variable.ended.outcome if variable.ended else None,
     }

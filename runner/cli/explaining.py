@@ -1,0 +1,109 @@
+"""`jobs explain`: in plain words why a job waits or how it ended, what atlas has, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from runner.cli.configuration import config_option, load_or_exit
+from runner.cli.known import age, duration, find, moment
+from runner.config.types import LimitsSection
+from runner.observation import Observation
+from runner.outcomes import classify
+from runner.runtime.clock import SystemClock
+from runner.tracker.advice import ADVICE, HELD, STARTING, limit_of, state_of, threatens, wait_of
+
+_INDENT = " " * 11
+
+
+@click.command()
+@click.argument("name")
+@config_option
+def explain(name: str, path: str | None) -> None:
+    """Say why a job waits or how it ended, what atlas has accepted, and what to do next."""
+    config = load_or_exit(path)
+    click.echo("\n".join(lines(find(config, name).seen, config.limits)))
+
+
+def lines(seen: Observation, limits: LimitsSection) -> Iterator[str]:
+    """The explanation of one job: a sentence, then one paragraph for each question that an operator has."""
+    yield _sentence(seen)
+    for label, text in (
+        ("Why", _why(seen)),
+        ("Until", _until(seen, limits)),
+        ("Atlas", _reported(seen)),
+        ("Do next", _advice(seen)),
+    ):
+        if text:
+            yield ""
+            yield f"{label:<{len(_INDENT)}}" + text.strip().replace("\n", f"\n{_INDENT}")
+
+
+def _sentence(seen: Observation) -> str:
+    outcome, state = classify(seen), state_of(seen)
+    if outcome is None:
+        doing = "runs" if state == "running" else "waits"
+        return f"{seen.name} {doing} ({_where(seen)}), {age(seen.created)} after it was accepted."
+    when = f" at {moment(seen.ended)}" if seen.ended else ""
+    code = f", code {outcome.code}" if outcome.code else ""
+    return f"{seen.name} ended{when} ({_where(seen)}): {outcome.reason}{code}. {outcome.hmessage}"
+
+
+def _where(seen: Observation) -> str:
+    return f"{seen.driver} {seen.place}".strip() + f", pool {seen.pool or 'unknown'}"
+
+
+def _why(seen: Observation) -> str:
+    if wait := wait_of(seen):
+        return wait.text
+    outcome = classify(seen)
+    if outcome is None or outcome.err:
+        return outcome.err if outcome else ""
+    return "" if outcome.reason in ("succeeded", "cancelled") else "The cluster has no more evidence."
+
+
+def _until(seen: Observation, limits: LimitsSection) -> str:
+    """By when its wait is ended, and as what."""
+    if (wait := wait_of(seen)) is None:
+        return ""
+    limit, outcome = limit_of(seen, limits), threatens(seen)
+    if limit is None:
+        return "Nothing bounds this wait; set limits.admissionSeconds to bound it."
+    end = f"ended as {outcome.reason} ({outcome.code})" if outcome else "ended as not_admitted (5111)"
+    bound = f"{limit.key}, {duration(limit.seconds)}"
+    if limit.at is None:
+        return f"It is {end} once it has waited so for {duration(limit.seconds)} ({limit.key})."
+    left = limit.at - SystemClock().wall()
+    if left <= 0:
+        return f"It should have been {end} at {moment(limit.at)} ({bound}). Does a tracker run, and lead?"
+    what = "If no container of it starts, it" if wait.reason == STARTING else "If that does not change, it"
+    return f"{what} is {end} at {moment(limit.at)}, in {duration(left)} ({bound})."
+
+
+def _reported(seen: Observation) -> str:
+    outcome = classify(seen)
+    if outcome is None:
+        return "Nothing yet: it has not ended."
+    if seen.set_aside:
+        return (
+            "It refused the result for good, so the job was set aside. Correct the cause, then"
+            f" `jobs resend {seen.name}`."
+        )
+    if seen.reported:
+        by_itself = outcome.reason == "succeeded"
+        return "The job published its result itself." if by_itself else "It has accepted the result."
+    if outcome.reason == "succeeded":
+        return "The job published its result itself; the tracker has not marked the job yet."
+    before = f" Before its cancel, {seen.published} was accepted." if seen.published else ""
+    return f"The result is pending: the tracker sends it until atlas accepts it.{before}"
+
+
+def _advice(seen: Observation) -> str:
+    wait = wait_of(seen)
+    outcome = threatens(seen) if wait else classify(seen)
+    if wait and wait.reason in (HELD, STARTING):
+        return ADVICE[wait.reason]
+    if seen.set_aside or outcome is None:
+        return ""
+    return ADVICE[outcome.reason].replace("`err` has", "Above is").replace("what `err` names", "what is named above")

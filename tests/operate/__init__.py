@@ -1,0 +1,1 @@
+"""What an operator sees: lists, explanations, metrics, alerts, the runbook."""

@@ -1,0 +1,139 @@
+"""`jobs explain`: what an operator reads of each situation that real servers have shown."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner.cli.explaining import lines
+from runner.config.types import LimitsSection
+from runner.observation import Observation, Outcome
+from runner.outcomes import RULES, classify
+from runner.runtime.clock import SystemClock
+from runner.tracker.advice import ADVICE, HELD, STARTING, limit_of, state_of, wait_of
+from tests.conftest import ROOT
+from tests.outcomes.test_kubernetes import ENDS, MISSING, PULL
+from tests.unit.drivers.kubernetes.objects import observed
+
+LIMITS = LimitsSection()
+OUTCOMES = (ROOT / "docs" / "outcomes.md").read_text()
+BASE = Observation(name="job-1", driver="kubernetes", place="ci", pool="small", phase="waiting", created=0.0)
+
+KUBERNETES = {
+    "9 the image is missing": ("image_unavailable", "ImagePullBackOff: coat: ", "limits.imageSeconds"),
+    "9 marvin's image is missing": ("image_unavailable", "ErrImagePull: marvin: ", "limits.imageSeconds"),
+    "11 no node has room": ("unschedulable", "Unschedulable: 0/1 nodes", "limits.queueSeconds"),
+    "12 no pod is made": ("starting", "Starting", "limits.queueSeconds"),
+    "13 a volume is missing": ("starting", "Starting", "limits.queueSeconds"),
+}
+"""Of the situations that wait: the reason, the beginning of why, and what bounds it."""
+
+WAITS: list[tuple[dict[str, Any], str, str, str]] = [
+    ({"held": "queue batch"}, HELD, "Suspended by queue batch", "Nothing bounds this wait"),
+    ({"incomplete": True}, "misconfigured", "Incomplete: its secrets are missing", "limits.queueSeconds"),
+    ({"not_admitted": "exceeded quota: q"}, "not_admitted", "Not admitted: exceeded quota: q", "limits.queueSeconds"),
+    (
+        {"configuration_error": 'MountVolume.SetUp failed for volume "credentials": secret "creds" not found'},
+        "misconfigured",
+        'MountVolume.SetUp failed for volume "credentials": secret "creds" not found',
+        "limits.imageSeconds",
+    ),
+    (
+        {"image_error": f"coat: ErrImagePull: {PULL}429 Too Many Requests", "registry_error": True},
+        "image_unavailable",
+        "ErrImagePull: coat: Back-off",
+        "limits.registrySeconds",
+    ),
+    ({"unschedulable": "0/3 nodes are available"}, "unschedulable", "Unschedulable: 0/3 nodes", "limits.queueSeconds"),
+]
+
+
+def text(seen: Observation, limits: LimitsSection = LIMITS) -> str:
+    return "\n".join(lines(seen, limits))
+
+
+def paragraph(label: str, seen: Observation, limits: LimitsSection = LIMITS) -> str:
+    """What the explanation says under a label; empty if it does not have it."""
+    found = [part for part in text(seen, limits).split("\n\n") if part.startswith(label)]
+    return re.sub(r"\s+", " ", found[0].removeprefix(label)).strip() if found else ""
+
+
+@pytest.mark.parametrize(("name", "code", "known", "pod"), [row[:4] for row in ENDS], ids=[row[0] for row in ENDS])
+def test_what_is_said_of(name: str, code: int | None, known: Any, pod: Any) -> None:
+    seen = observed(known, pod)
+    outcome = classify(seen)
+    if outcome is not None:
+        assert f": {outcome.reason}" in text(seen).splitlines()[0]
+        assert (f"code {code}." in text(seen).splitlines()[0]) == bool(code)
+        assert paragraph("Do next", seen)
+        assert not paragraph("Until", seen)
+    elif seen.phase == "running":
+        assert " runs (" in text(seen)
+        assert not paragraph("Until", seen)
+    else:
+        reason, why, bound = KUBERNETES.get(name, ("starting", "Starting", "limits.queueSeconds"))
+        assert (state_of(seen), wait_of(seen).reason) == ("waiting", reason)  # type: ignore[union-attr]
+        assert paragraph("Why", seen).startswith(why)
+        assert bound in paragraph("Until", seen)
+
+
+@pytest.mark.parametrize(("facts", "reason", "why", "bound"), WAITS, ids=[row[2][:30] for row in WAITS])
+def test_why_a_job_waits(facts: dict[str, Any], reason: str, why: str, bound: str) -> None:
+    seen = msgspec.structs.replace(BASE, queued_since=SystemClock().wall(), **facts)
+    wait = wait_of(seen)
+    assert wait is not None
+    assert wait.reason == reason
+    assert paragraph("Why", seen).startswith(why)
+    assert bound in paragraph("Until", seen)
+    assert paragraph("Atlas", seen) == "Nothing yet: it has not ended."
+    assert paragraph("Do next", seen)
+
+
+def test_a_wait_that_has_passed_its_limit_points_at_the_tracker() -> None:
+    seen = msgspec.structs.replace(BASE, unschedulable="0/3 nodes", queued_since=SystemClock().wall() - 700)
+    assert paragraph("Until", seen).endswith("Does a tracker run, and lead?")
+
+
+def test_a_queue_that_is_bounded() -> None:
+    now = SystemClock().wall()
+    seen = msgspec.structs.replace(BASE, held="queue batch", queued_since=now)
+    limit = limit_of(seen, LimitsSection(admission_seconds=3600))
+    assert limit is not None
+    assert limit.at == now + 3600
+    assert "ended as not_admitted (5111)" in paragraph("Until", seen, LimitsSection(admission_seconds=3600))
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"phase": "succeeded", "reported": True}, "The job published its result itself."),
+        ({"phase": "succeeded"}, "The job published its result itself; the tracker has not marked the job yet."),
+        ({"phase": "failed", "main_exit": 3}, "The result is pending"),
+        ({"phase": "failed", "main_exit": 3, "reported": True}, "It has accepted the result."),
+        ({"phase": "failed", "main_exit": 3, "reported": True, "set_aside": True}, "`jobs resend job-1`"),
+        ({"phase": "failed", "cancelled": True, "published": "timed_out"}, "Before its cancel, timed_out was accepted"),
+    ],
+)
+def test_what_atlas_has(facts: dict[str, Any], said: str) -> None:
+    assert said in paragraph("Atlas", msgspec.structs.replace(BASE, **facts))
+
+
+def test_the_evidence_is_shown_with_its_lines() -> None:
+    ended = Outcome(reason="analyzer_failed", code=5107, hmessage="It failed.", err="one\ntwo")
+    assert "Why        one\n           two" in text(msgspec.structs.replace(BASE, phase="failed", ended_as=ended))
+
+
+def test_each_reason_has_advice_and_the_documents_have_the_same() -> None:
+    rows = [line.split(" | ") for line in OUTCOMES.splitlines() if line.startswith("| `")]
+    written = {row[0].strip("| `"): row[-1].rstrip(" |") for row in rows if len(row) == 5}
+    reasons = {rule.reason for rule in RULES}
+    assert {reason: ADVICE[reason] for reason in reasons} == {reason: written[reason] for reason in reasons}
+    assert set(ADVICE) == reasons | {HELD, STARTING}
+
+
+def test_a_missing_image_says_what_was_missing() -> None:
+    seen = msgspec.structs.replace(BASE, image_error=f"coat: ErrImagePull: {MISSING}", queued_since=0.0)
+    assert "not found" in paragraph("Why", seen)
