@@ -196,10 +196,15 @@ class Checker:
             over = min((run.over for run in self.runs), default=float("inf"))
             if arrival.code not in (5000, 5001):
                 yield f"promise 3: the cancellation of {self.name} was confirmed with {arrival.code}"
-            elif arrival.code == 5001 and over == float("inf") and not any(run.causes for run in self.runs):
+            elif arrival.code == 5001 and over == float("inf") and not self._explained:
                 yield f"promise 3: {self.name} was confirmed as already ended, and had not"
             elif arrival.code == 5000 and sent and over + CLEAR_SECONDS < sent[0].began and not self._removed():
                 yield f"promise 3: {self.name} was confirmed as cancelled, and had ended at {over:.2f} s"
+
+    @property
+    def _explained(self) -> bool:
+        """Whether something explains an end, or atlas has heard of one: a half-made job is ended without a cause."""
+        return any(run.causes for run in self.runs) or bool(self._about(self.end_id))
 
     def _about(self, run: str) -> list[Arrival]:
         return [arrival for arrival in self._arrivals if arrival.run_id == run]

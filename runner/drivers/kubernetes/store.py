@@ -27,12 +27,8 @@ from runner.drivers.kubernetes.observation import observation
 from runner.observation import Observation
 from runner.runtime.clock import Clock
 
-EARLY_PODS = 1000
-"""How many pods are kept whose Job is not known. The oldest are dropped."""
-
-DROPPED_NAMES = 10_000
-"""How many names of jobs are kept whose early pod was dropped."""
-
+EARLY_PODS, DROPPED_NAMES = 1000, 10_000
+"""How many pods are kept whose Job is not known (the oldest are dropped), and how many names of the dropped."""
 
 CAUSE_SECONDS = 120.0
 """How long a failed job is held back for the cause, at the most: versions may not be comparable after all."""
@@ -71,9 +67,7 @@ class NamespaceStore:
         self._forget()
 
     def __repr__(self) -> str:
-        return (
-            f"NamespaceStore({self._place}, {len(self._jobs)} jobs, {len(self._pods)} pods, {len(self._early)} early)"
-        )
+        return f"NamespaceStore({self._place}, {len(self._jobs)} jobs, {len(self._pods)} pods)"
 
     def attach(self, view: View) -> None:
         """Pass observations to this view. If it is another one than before, everything has to be listed again."""
@@ -117,7 +111,7 @@ class NamespaceStore:
                 self._put_or_hold(pod)
             for pod in before.values():
                 if pod.metadata.uid not in listed:
-                    newer = _number(pod.metadata.resource_version) > _number(version)  # than a stale list
+                    newer = _version(pod) > _number(version)  # than a stale list
                     self._put(pod if newer else _deleted(pod))
             self._pods_listed = True
             self._pods_version = _number(version)
@@ -133,18 +127,20 @@ class NamespaceStore:
         with self._lock:
             name = job.metadata.name
             known = self._jobs.get(name)
+            if _is_older(job, known):
+                return
             self._jobs[name] = job
             if known is None or known.metadata.uid != job.metadata.uid:
                 self._pods.pop(name, None)
                 self._adopt(job)
-            self._jobs_version = _number(job.metadata.resource_version)
+            self._jobs_version = max(self._jobs_version, _version(job))
             self._mark(name)
             self._release()
 
     def remove_job(self, job: JobObject) -> None:
         """A job has left the view: it was deleted, or it has a label that excludes it."""
         with self._lock:
-            self._jobs_version = _number(job.metadata.resource_version)
+            self._jobs_version = max(self._jobs_version, _version(job))
             known = self._jobs.get(job.metadata.name)
             if known is None or known.metadata.uid != job.metadata.uid:
                 return
@@ -160,7 +156,7 @@ class NamespaceStore:
         with self._lock:
             if self._put_or_hold(pod):
                 self._mark(pod.job)
-            self._pods_version = _number(pod.metadata.resource_version)
+            self._pods_version = max(self._pods_version, _version(pod))
             self._release()
 
     def remove_pod(self, pod: PodObject) -> None:
@@ -190,7 +186,7 @@ class NamespaceStore:
         return job is not None and pod.belongs_to(job)
 
     def _is_early(self, pod: PodObject) -> bool:
-        return _number(pod.metadata.resource_version) > self._jobs_version
+        return _version(pod) > self._jobs_version
 
     def _put_or_hold(self, pod: PodObject) -> bool:
         """Whether it is now the latest pod of a known job."""
@@ -205,8 +201,9 @@ class NamespaceStore:
 
     def _put(self, pod: PodObject) -> bool:
         known = self._pods.get(pod.job)
-        if known is not None and known.metadata.uid != pod.metadata.uid and _rank(known) > _rank(pod):
-            return False  # an earlier pod, which was disrupted and replaced
+        replaced = known and known.metadata.uid != pod.metadata.uid and _rank(known) > _rank(pod)  # it was disrupted
+        if replaced or _is_older(pod, known):
+            return False
         self._pods[pod.job] = pod
         return True
 
@@ -268,7 +265,7 @@ class NamespaceStore:
         pod = self._pods.get(job.metadata.name)
         if pod is not None and (pod.status.phase in _POD_ENDED or pod.metadata.deletion_timestamp is not None):
             return False
-        reached = self._pods_version >= _number(job.metadata.resource_version)
+        reached = self._pods_version >= _version(job)
         return not reached and self._clock.monotonic() < since + CAUSE_SECONDS
 
 
@@ -281,10 +278,19 @@ def _deleted(pod: PodObject) -> PodObject:
     )
 
 
+def _is_older(one: JobObject | PodObject, known: JobObject | PodObject | None) -> bool:
+    """Whether it is an earlier version of the same object. Only a list may go back: etcd was restored."""
+    return known is not None and one.metadata.uid == known.metadata.uid and _version(one) < _version(known)
+
+
 def _rank(pod: PodObject) -> tuple[float, bool]:
     """Orders the pods of one Job. Times are in whole seconds; of two in one second, the one that exists is later."""
     created = pod.metadata.creation_timestamp
     return created.timestamp() if created else 0.0, pod.metadata.deletion_timestamp is None
+
+
+def _version(seen: JobObject | PodObject) -> int:
+    return _number(seen.metadata.resource_version)
 
 
 def _number(version: str) -> int:

@@ -107,6 +107,7 @@ class Line:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._lines: deque[bytes] = deque()
+        self._sent: deque[Callable[[], object]] = deque()
         self._ticket: Ticket | None = None
         self._next = 0.0
         self.closed = False
@@ -147,10 +148,12 @@ class Line:
     def _deliver(self, arrive: Callable[[], object]) -> None:
         scheduler = self._network.scheduler
         self._next = max(self._next, scheduler.now + self._network.latency())
+        self._sent.append(arrive)  # what arrives at the same moment arrives in any order otherwise
 
         def arrived() -> None:
+            first = self._sent.popleft()
             if not self._silent and not self.cut:
-                arrive()
+                first()
                 self._wake()
 
         scheduler.after(self._next - scheduler.now, "the network delivers", arrived)

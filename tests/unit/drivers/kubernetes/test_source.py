@@ -364,6 +364,14 @@ class TestPods:
         namespace.start()
         assert namespace.watch_jobs(event("MODIFIED", job("a", 121, failed=reason))) == [("update", "a")]
 
+    def test_whose_versions_arrive_out_of_order_keep_the_newest(self, namespace: Namespace) -> None:
+        namespace.server.lists(jobs=[job("a", 90)], pods=[pod("a", 91)])
+        namespace.start()
+        assert namespace.watch_pods(event("MODIFIED", pod("a", 103, exited=3))) == [("update", "a=3")]
+        assert namespace.watch_pods(event("MODIFIED", pod("a", 102))) == []
+        failed = event("MODIFIED", job("a", 105, failed=WITH_ITS_POD))
+        assert namespace.watch_jobs(failed, event("MODIFIED", job("a", 104))) == [("update", "a=3")]
+
     def test_that_arrive_before_their_job_are_kept_for_it(self, namespace: Namespace) -> None:
         namespace.start()
         early = [event("ADDED", pod("a", 111)), event("MODIFIED", pod("a", 112, exited=3))]
