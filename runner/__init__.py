@@ -4,3 +4,6 @@ In here: payloads (what atlas sends), commands (request to jobs, pure), drivers 
 worker processes that owns the drivers' connections, its socket protocol and client, the configuration, the CLI.
 Not in here: anything that speaks HTTP, gRPC or AMQP with atlas about requests; that is `functions/`.
 """
+
+__version__ = "1.0.0"
+"""Of the server, the client package under proto/ and the chart. docs/upgrade.md says what each part of it promises."""

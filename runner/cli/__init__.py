@@ -10,6 +10,7 @@ import sys
 
 import click
 
+from runner import __version__
 from runner.cli.configuration import check_config, section
 from runner.cli.jobs import jobs
 from runner.cli.processes import serve, track, up
@@ -35,6 +36,7 @@ class _Group(click.Group):
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="orchestrator", message="%(prog)s %(version)s")
 def main() -> None:
     """Runs code-analysis tasks as jobs on Kubernetes, Nomad or this host.
 

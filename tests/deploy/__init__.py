@@ -1,0 +1,1 @@
+"""What an operator installs: version, packages, image, chart, Nomad job, unit."""
