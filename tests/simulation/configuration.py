@@ -21,6 +21,7 @@ from runner.drivers.kubernetes import api
 from runner.runtime import concurrency, logs
 from tests.conftest import make_key_pair
 from tests.simulation.atlas import URL as ATLAS
+from tests.simulation.fates import QUEUE_SECONDS
 from tests.simulation.kubernetes.cluster import URL as KUBERNETES
 from tests.simulation.nomad.cluster import URL as NOMAD
 from tests.simulation.scenario import NAMESPACES
@@ -45,7 +46,7 @@ def configuration(engine: str) -> Config:
         "pools": {"default": {}, "other": {"namespace": second}},
         "tracker": {"intervalSeconds": 4},
         "limits": {
-            "queueSeconds": 40,
+            "queueSeconds": QUEUE_SECONDS,
             "imageSeconds": 8,
             "registrySeconds": 30,
             "cloneSeconds": 30,

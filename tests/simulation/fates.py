@@ -39,6 +39,9 @@ EVERYWHERE = frozenset(
 )
 """The fates that Nomad knows as well."""
 
+QUEUE_SECONDS = 40
+"""How long a job of the simulation may wait for its first container."""
+
 CODES: dict[str, frozenset[int]] = {
     "succeeds": frozenset(),
     "registry recovers": frozenset(),

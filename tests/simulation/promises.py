@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.simulation.fates import CODES
+from tests.simulation.fates import CODES, QUEUE_SECONDS
 from tests.simulation.history import Arrival, Command, Fact, History
 
 STOP_SECONDS = 12.0
@@ -162,9 +162,13 @@ class Checker:
         return deleted is not None and not (self._calm and run.over + CLEAR_SECONDS < deleted.at)
 
     def _waited_too_long(self) -> set[int]:
-        """The codes for a job whose submit was never completed."""
-        never_started = any(run.first("started") is None and not run.causes for run in self.runs)
-        return set(CODES["incomplete"]) if never_started else set()
+        """The codes for a job whose submit was not completed in time. Its image may not have come in time either."""
+        codes: set[int] = set()
+        for run in self.runs:
+            cause = run.first("happened", "deleted")
+            if run.first("started") is None and (cause is None or cause.at >= run.made + QUEUE_SECONDS):
+                codes |= CODES["incomplete"] | ({5101} if run.first("delayed") else set())
+        return codes
 
     def _cancelled(self) -> Iterator[str]:
         answers = self._cancel_answers()

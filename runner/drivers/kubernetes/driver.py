@@ -34,7 +34,7 @@ from runner.drivers.kubernetes.submission import JobSubmission
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
-from runner.outcomes import classify
+from runner.outcomes import classify, explanation
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 
@@ -114,9 +114,8 @@ class KubernetesDriver:
     def find(self, seen: Observation) -> Observation | None:
         """See Driver.find."""
         namespace, deadline = self._namespace(seen.place), self._soon()
-        if (job := namespace.job(seen.name, deadline)) is None:
-            return None
-        return observation(job, _pod_of(namespace, job, deadline), self.name, self._api.clock_ahead)
+        job = namespace.job(seen.name, deadline)
+        return None if job is None else self._observed(namespace, job, deadline)
 
     def explain(self, seen: Observation) -> Observation:
         """See Driver.explain. Once there is a pod, an earlier refusal to make one is history."""
@@ -129,7 +128,7 @@ class KubernetesDriver:
         return msgspec.structs.replace(seen, **facts)
 
     def end(self, seen: Observation, outcome: Outcome) -> bool:
-        """See Driver.end. Also False if it has ended by itself, or was cancelled: then there is another outcome."""
+        """See Driver.end. Also False if it was cancelled, has ended by itself, or no longer waits for that reason."""
         namespace, deadline = self._namespace(seen.place), self._soon()
         for _ in self._attempts(deadline):
             known = namespace.job(seen.name, deadline)
@@ -139,8 +138,7 @@ class KubernetesDriver:
                 return False
             if known.ended_as or known.ended:
                 return known.ended_as is not None
-            by_itself = self._ended_by_itself(namespace, known, deadline)
-            if by_itself and by_itself.reason != outcome.reason:
+            if _explains_otherwise(self._observed(namespace, known, deadline), seen, outcome):
                 return False
             if namespace.change_if(seen.name, patches.end_patch(known, outcome), deadline):
                 return True
@@ -220,7 +218,10 @@ class KubernetesDriver:
 
     def _ended_by_itself(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> Outcome | None:
         """How the run had ended before it was cancelled; None if it goes on."""
-        return classify(observation(job, _pod_of(namespace, job, deadline), self.name))
+        return classify(self._observed(namespace, job, deadline))
+
+    def _observed(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> Observation:
+        return observation(job, _pod_of(namespace, job, deadline), self.name, self._api.clock_ahead)
 
     def _tombstone(self, namespace: KubernetesNamespace, cancellation: Cancellation) -> dict[str, Any]:
         pool = next(pool for pool in self._pools if namespace_of(self._config, pool) == namespace.name)
@@ -234,6 +235,14 @@ class KubernetesDriver:
 
     def _attempts(self, deadline: Deadline) -> Iterator[None]:
         return attempts(deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random))
+
+
+def _explains_otherwise(now: Observation, seen: Observation, outcome: Outcome) -> bool:
+    """Whether the job has ended by itself for another reason, or what it was seen to wait for is over."""
+    if by_itself := classify(now):
+        return by_itself.reason != outcome.reason
+    waits = now.phase == "waiting" and explanation(now).reason in (outcome.reason, "unknown")
+    return seen.phase == "waiting" and not waits
 
 
 def _cancelled_as(ended: Outcome | None) -> State:

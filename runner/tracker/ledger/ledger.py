@@ -238,7 +238,7 @@ class Ledger:
         """After a step: heed what was seen meanwhile, and enter the next step, or forget the record."""
         if record.outcome is not None and not record.steps:
             self._forget(record)
-        elif record.changed and (record.outcome is None or record.left):
+        elif record.changed and record.step != "find" and (record.outcome is None or record.left):
             self._decide(record)
         else:
             self._agenda.put(record)

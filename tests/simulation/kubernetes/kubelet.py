@@ -130,6 +130,7 @@ class PodMachine:
             self._record("happened", "image missing")
             self._pull(first, "manifest for coat:latest not found: manifest unknown")
         elif self._fate.kind == "registry recovers":
+            self._record("delayed", "registry")
             self._pull(first, "received unexpected HTTP status: 503 Service Unavailable")
             self._step(self._fate.recover, "has its image at last", self._run_init)
         else:

@@ -159,6 +159,26 @@ class TestEnd:
         assert not driver.end(seen(driver), OUTCOME)
         assert writes(server) == []
 
+    @pytest.mark.parametrize(
+        ("first", "ends"),
+        [
+            (RUNNING, False),
+            (waits("ErrImagePull", "not found"), False),
+            (waits("CreateContainerConfigError", 'secret "s" not found'), True),
+            (CREATING, True),
+        ],
+        ids=["it runs", "it waits for something else", "it waits as before", "nothing says otherwise"],
+    )
+    def test_a_job_that_was_seen_waiting_is_read_again(self, first: dict[str, Any], ends: bool, drive: Drive) -> None:
+        """The watch of its pod may lag: what it waited for may be over."""
+        waiting = pod_document(init={"coat": first}, main={"marvin": CREATING}, phase="Pending")
+        server = Server(job_document(), pods=(waiting,))
+        driver = drive(server)
+        waited = msgspec.structs.replace(seen(driver), phase="waiting", configuration_error="coat: s is missing")
+        outcome = msgspec.structs.replace(OUTCOME, reason="misconfigured", code=5108)
+        assert driver.end(waited, outcome) == ends
+        assert len(writes(server)) == ends
+
     def test_writes_of_the_job_controller_do_not_get_in_the_way(self, drive: Drive) -> None:
         server = Server(job_document())
         driver = drive(server)
