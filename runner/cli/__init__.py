@@ -15,6 +15,7 @@ from runner.cli.configuration import check_config, section
 from runner.cli.jobs import jobs
 from runner.cli.processes import serve, track, up
 from runner.cli.requests import render, submit
+from runner.cli.token import token
 from runner.errors import OrchestratorError
 from runner.runtime import exit_codes
 
@@ -43,6 +44,7 @@ def main() -> None:
     \b
     To start everything that a configuration names:   python -m runner up --config FILE
     To see what a request would create:               python -m runner render analysis FILE
+    To make a token for trying things out:            python -m runner token --key FILE
     To list the jobs:                                 python -m runner jobs list
 
     \b
@@ -55,5 +57,5 @@ def main() -> None:
     """  # noqa: D301  (the escape is meant: click leaves a paragraph alone that begins with this character)
 
 
-for command in (up, serve, track, check_config, section, render, submit, jobs):
+for command in (up, serve, track, check_config, section, render, token, submit, jobs):
     main.add_command(command)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from runner.config import exposure
 from runner.config import loading as configuration
 from runner.config.protocols import Protocol
 from runner.config.section_variable import BY_PROTOCOL
@@ -85,12 +86,12 @@ def section(name: str, path: str | None) -> None:
 
 def bad_keys(config: Config) -> Iterator[str]:
     """What is wrong with the keys themselves."""
-    from runner.security.keys import parse_private_key, parse_public_key  # brings in the cryptography library
+    from runner.security.keys import parse_private_key, parse_public_keys  # brings in the cryptography library
 
     parse: Callable[[str], object]
     for parse, pem in (
         (parse_private_key, config.runner.private_key),
-        (parse_public_key, config.deepsource.public_key),
+        (parse_public_keys, config.deepsource.public_keys),
     ):
         try:
             if pem:  # without atlas's key, no token is asked for
@@ -122,7 +123,9 @@ def _summary(config: Config) -> list[str]:
 
 
 def _advice(config: Config) -> Iterator[str]:
-    """Warnings: settings that are valid, but can exceed a limit of the cluster."""
+    """Warnings: settings that are valid, but let anybody in, or can exceed a limit of the cluster."""
+    for warning in exposure.warnings(config):
+        yield f"  beware          {warning}"
     most = config.sidecar.workers * config.sidecar.threads + 1  # the tracker's
     if most > NOMAD_CONNECTIONS and "nomad" in map(config.driver_of, config.pool_names()):
         yield f"  beware          of {most} connections to Nomad: it takes {NOMAD_CONNECTIONS} from one address,"

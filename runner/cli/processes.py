@@ -6,6 +6,7 @@ supervision in each layout, and a sidecar always comes with its tracker.
 
 from __future__ import annotations
 
+import logging
 import logging.config
 import os
 import sys
@@ -16,12 +17,15 @@ from typing import NoReturn
 import click
 
 from runner.cli.configuration import bad_keys, bad_variables, config_option, load_or_exit
+from runner.config import exposure
 from runner.config import loading as configuration
 from runner.config.types import Config
 from runner.errors import Malformed, OrchestratorError
 from runner.runtime import exit_codes, logs, trial
 from runner.runtime.clock import SystemClock
 from runner.supervisor.layout import Child, children, sidecar_children
+
+log = logging.getLogger("orchestrator.cli")
 
 TRIAL_SECONDS = 10
 """For a trial process to build everything with a changed configuration."""
@@ -80,7 +84,7 @@ def _serve_alone(located: Path) -> None:
     sys.argv = sys.argv[:1]
     try:
         Pool(
-            load=lambda: configuration.load(located, os.environ),
+            load=lambda: _load_and_warn(located),
             build=composition.sidecar,
             preload=composition.preload,
             clock=SystemClock(),
@@ -88,6 +92,15 @@ def _serve_alone(located: Path) -> None:
     except OrchestratorError as error:
         click.echo(error.detail, err=True)
         sys.exit(exit_codes.CONFIGURATION)
+
+
+def _load_and_warn(located: Path) -> Config:
+    config = configuration.load(located, os.environ)
+    if wrong := "; ".join(bad_keys(config)):
+        raise Malformed(wrong)
+    for warning in exposure.warnings(config):
+        log.warning("%s", warning)
+    return config
 
 
 def _supervise(

@@ -103,7 +103,7 @@ def _values(job: JobSpec, config: Config) -> dict[str, str]:
 @click.option(
     "--token",
     envvar="ORCHESTRATOR_TOKEN",
-    help="A bearer token of the control plane's, or @FILE with one.  [env: ORCHESTRATOR_TOKEN]",
+    help="A bearer token, or @FILE with one; `token` makes one.  [env: ORCHESTRATOR_TOKEN]",
 )
 @click.option("--timeout", default=15.0, show_default=True, help="Seconds to wait for the answer.")
 def submit(row: RequestType, payload: Any, url: str, token: str | None, timeout: float) -> None:

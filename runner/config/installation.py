@@ -6,7 +6,9 @@ type `Any` and the comment "others'": they are accepted and never read.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from runner.config.section import Section
 
@@ -23,10 +25,22 @@ class RunnerSection(Section, frozen=True):
 
 
 class DeepsourceSection(Section, frozen=True):
-    """The control plane: where results go, and the key that its requests are signed with."""
+    """The control plane: where results go, and the keys that its requests are signed with."""
 
     host: str = ""
-    public_key: str = ""
+    public_key: Annotated[str | tuple[str, ...], Meta(description="a key in PEM, or a list of such keys")] = ""
+    """One text with any number of PEM blocks, or a list of them. Each key counts, so that a key can be replaced."""
+
+    @property
+    def public_keys(self) -> str:
+        """All keys as one text, as the functions get them."""
+        return self.public_key if isinstance(self.public_key, str) else "\n".join(self.public_key)
+
+    @property
+    def url(self) -> str:
+        """`host` as a URL without a trailing slash; https where the file names no scheme."""
+        host = self.host.strip().rstrip("/")
+        return host if not host or "://" in host else f"https://{host}"
 
 
 class ObjectStorageSection(Section, frozen=True):

@@ -6,8 +6,11 @@ by its own process. Parts that could not be read are None here; they have been r
 
 from __future__ import annotations
 
+import ipaddress
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 
 from runner.config.drivers import NomadSection
 from runner.config.installation import DeepsourceSection, RunnerSection
@@ -15,6 +18,7 @@ from runner.config.protocols import GrpcSection, HttpSection, RabbitmqSection
 from runner.config.types import Config
 from runner.errors import Problem
 from runner.request_types import by_spelling
+from runner.security import pem
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -68,25 +72,58 @@ def _runner_problems(runner: RunnerSection) -> Iterator[Problem]:
         yield Problem("/runner/id", "is required: it is who we are to atlas")
     if runner.private_key == "":
         yield Problem("/runner/privateKey", "is required (or ORCHESTRATOR_PRIVATE_KEY): it signs result tokens")
-    elif runner.private_key is not None and not _is_pem(runner.private_key):
-        yield Problem("/runner/privateKey", "must be an RSA private key in PEM")
+    elif runner.private_key is not None and not pem.begins(runner.private_key):
+        yield Problem("/runner/privateKey", pem.kind_of(runner.private_key) or "must be an RSA private key in PEM")
 
 
 def _deepsource_problems(deepsource: DeepsourceSection, http: HttpSection | None) -> Iterator[Problem]:
     if deepsource.host == "":
         yield Problem("/deepsource/host", "is required: results go there")
-    if deepsource.public_key == "" and not (http and http.allow_unauthenticated):
+    elif deepsource.host is not None and (message := _host_objection(deepsource.host.strip())):
+        yield Problem("/deepsource/host", message)
+    if deepsource.public_key is None:
+        return
+    if not deepsource.public_keys.strip() and not (http and http.allow_unauthenticated):
         yield Problem(
             "/deepsource/publicKey",
             "is required (or ORCHESTRATOR_PUBLIC_KEY): it verifies atlas's requests; http.allowUnauthenticated: true"
             " takes requests from anybody",
         )
-    elif deepsource.public_key and not _is_pem(deepsource.public_key):
-        yield Problem("/deepsource/publicKey", "must be an RSA public key in PEM")
+    elif isinstance(deepsource.public_key, str):
+        yield from _public_key_problems("/deepsource/publicKey", deepsource.public_key)
+    else:
+        for index, key in enumerate(deepsource.public_key):
+            yield from _public_key_problems(f"/deepsource/publicKey/{index}", key)
 
 
-def _is_pem(key: str) -> bool:
-    return key.lstrip().startswith("-----BEGIN")
+def _public_key_problems(at: str, key: str) -> Iterator[Problem]:
+    if key and not pem.begins(key):
+        yield Problem(at, pem.kind_of(key) or "must be an RSA public key in PEM")
+
+
+_HOST = re.compile(
+    r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?"
+    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|[A-Za-z0-9_][A-Za-z0-9._-]{0,253})(?::(?P<port>[0-9]{1,5}))?(?:/[^\s?#]*)?"
+)
+
+
+def _host_objection(host: str) -> str:
+    """Why results cannot go to `host`. It may be a URL, and its login is not quoted."""
+    match = _HOST.fullmatch(host)
+    if "@" in host.rpartition("://")[2].partition("/")[0]:
+        return "must have no user and no password: each result is sent with a token"
+    if match is None or not _is_reachable(host, match["port"], match["ipv6"]):
+        return "must be a host or its URL, like https://atlas.example, without query or fragment"
+    if (match["scheme"] or "https").lower() not in ("http", "https"):
+        return "must be an https or http URL"
+    return ""
+
+
+def _is_reachable(host: str, port: str | None, ipv6: str | None) -> bool:
+    with suppress(ValueError):
+        ipaddress.IPv6Address(ipv6 or "::")
+        return host.isprintable() and 1 <= int(port or 1) <= 65535
+    return False
 
 
 def _sidecar_problems(config: Config) -> Iterator[Problem]:

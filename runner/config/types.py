@@ -148,8 +148,7 @@ class Config(Section, frozen=True):
     @property
     def atlas_url(self) -> str:
         """`deepsource.host` as a URL without a trailing slash; https where the file names no scheme."""
-        host = self.deepsource.host.rstrip("/")
-        return host if not host or "://" in host else f"https://{host}"
+        return self.deepsource.url
 
     @property
     def sentry_dsn(self) -> Secret:

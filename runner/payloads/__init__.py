@@ -27,7 +27,7 @@ class RequestPolicy(msgspec.Struct, frozen=True):
 
     runner_id: str
     public_key: str
-    """PEM of the control plane's key; empty where requests need no token."""
+    """PEM of the control plane's keys, one after another; empty where requests need no token."""
     allow_file_remotes: bool = False
 
 

@@ -35,7 +35,7 @@ class Sidecar:
         self._decoders = {name: msgspec.json.Decoder(row.payload) for name, row in REQUEST_TYPES.items()}
         self._policy = RequestPolicy(
             runner_id=config.runner.id,
-            public_key="" if config.http.allow_unauthenticated else config.deepsource.public_key,
+            public_key="" if config.http.allow_unauthenticated else config.deepsource.public_keys,
             allow_file_remotes=config.remotes.allow_file,
         )
 

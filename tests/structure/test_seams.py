@@ -40,6 +40,7 @@ ALLOWED: dict[str, dict[str, str]] = {
         "runner.runtime.clock.SystemClock": "the root of its process",
         "urllib.request.build_opener": "`submit` is a client of the servers, and calls no cluster",
     },
+    "runner/cli/token.py": {"runner.runtime.clock.SystemClock": "the root of its process"},
     "runner/composition.py": {
         "random.SystemRandom": "the composition root",
         "runner.drivers.http.curl.CurlHttpClient": "the composition root",

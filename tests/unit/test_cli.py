@@ -17,10 +17,13 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from functions.bearer import verify
 from runner.cli import main
 from runner.config.drivers import LocalImage
 from runner.drivers.local.driver import LocalDriver
+from runner.errors import Unauthenticated
 from runner.jobs import Cancellation, Report
+from runner.payloads import RequestPolicy
 from runner.request_types import REQUEST_TYPES
 from runner.runtime import exit_codes
 from runner.runtime.clock import SystemClock
@@ -270,6 +273,30 @@ class TestCheckConfig:
         result = run("check-config", "--config", config_file(http={"allowUnauthenticated": True}))
         assert "(no token needed)" in result.stdout
 
+    @pytest.mark.parametrize(
+        ("sections", "warned"),
+        [
+            ({"http": {"bind": "0.0.0.0:80"}}, []),
+            ({"http": {"bind": "0.0.0.0:80", "allowUnauthenticated": True}}, ["http on 0.0.0.0:80"]),
+            ({"http": {"bind": "[::]:80", "allowUnauthenticated": True}}, ["http on [::]:80"]),
+            ({"http": {"bind": "node-7:80", "allowUnauthenticated": True}}, ["http on node-7:80"]),
+            ({"http": {"bind": "127.1.2.3:80", "allowUnauthenticated": True}}, []),
+            ({"http": {"bind": "[::1]:80", "allowUnauthenticated": True}}, []),
+            ({"http": {"bind": "localhost:80", "allowUnauthenticated": True}, "grpc": {"bind": "10.0.0.1:1"}}, []),
+            (
+                {"http": {"allowUnauthenticated": True}, "grpc": {"bind": "10.0.0.1:1"}, "protocols": ["http", "grpc"]},
+                ["grpc on 10.0.0.1:1"],
+            ),
+        ],
+    )
+    def test_requests_without_tokens_from_other_hosts_are_warned_of(
+        self, run: Run, config_file: Callable[..., Path], sections: dict[str, Any], warned: list[str]
+    ) -> None:
+        result = run("check-config", "--config", config_file(**sections))
+        assert (result.exit_code, result.stderr) == (0, "")
+        found = [line.split("beware")[1].strip() for line in result.stdout.splitlines() if "without a token" in line]
+        assert [line.partition(" accepts ")[0] for line in found] == warned
+
     @pytest.mark.parametrize(("threads", "advised"), [(49, False), (50, True)])
     def test_more_connections_than_nomad_takes_are_mentioned(
         self, run: Run, config_file: Callable[..., Path], threads: int, advised: bool
@@ -321,6 +348,50 @@ class TestCheckConfig:
         assert result.exit_code == 0
         assert "hunter2" not in result.output
         assert not any(line in result.output for line in runner_keys.private.splitlines()[1:-1])
+
+
+class TestToken:
+    def test_a_token_is_made_with_a_new_key(self, run: Run, config_file: Callable[..., Path], tmp_path: Path) -> None:
+        key = tmp_path / "trial.pem"
+        made = run("token", "--new", "--key", key)
+        assert (made.exit_code, made.stderr) == (0, "")
+        assert key.stat().st_mode & 0o777 == 0o600
+        assert run("token", "--new", "--key", key).exit_code == exit_codes.USAGE
+
+        path = config_file(deepsource={"host": "a", "publicKey": made.stdout})
+        token = run("token", "--key", key, "--config", path)
+        assert (token.exit_code, token.stderr) == (0, "")
+        policy = RequestPolicy(runner_id="runner-1", public_key=made.stdout)
+        now = SystemClock().wall()
+        verify(f"Bearer {token.stdout.strip()}", policy, now)
+        with pytest.raises(Unauthenticated):
+            verify(f"Bearer {token.stdout.strip()}", policy, now + 3700)
+
+    def test_a_key_that_is_not_accepted_is_warned_of(
+        self, run: Run, config_file: Callable[..., Path], tmp_path: Path, runner_keys: KeyPair
+    ) -> None:
+        key = tmp_path / "other.pem"
+        key.write_text(runner_keys.private)
+        result = run("token", "--key", key, "--config", config_file())
+        assert (result.exit_code, len(result.stdout.split("."))) == (0, 3)
+        assert "beware: the public half of this key is not in deepsource.publicKey" in result.stderr
+
+    def test_without_a_configuration_the_runner_is_named(self, run: Run, tmp_path: Path, runner_keys: KeyPair) -> None:
+        key = tmp_path / "other.pem"
+        key.write_text(runner_keys.private)
+        assert run("token", "--key", key).exit_code == exit_codes.CONFIGURATION
+        token = run("token", "--key", key, "--runner-id", "r-7").stdout.strip()
+        verify(f"Bearer {token}", RequestPolicy(runner_id="r-7", public_key=runner_keys.public), SystemClock().wall())
+
+    @pytest.mark.parametrize("text", ["hunter2", "-----BEGIN OPENSSH PRIVATE KEY-----\nhunter2", None])
+    def test_a_file_without_a_key_is_2(self, text: str | None, run: Run, tmp_path: Path) -> None:
+        key = tmp_path / "key.pem"
+        if text:
+            key.write_text(text)
+        result = run("token", "--key", key, "--runner-id", "r")
+        assert (result.exit_code, result.stdout) == (exit_codes.USAGE, "")
+        assert "key.pem" in result.stderr
+        assert "hunter2" not in result.output
 
 
 class TestSection:

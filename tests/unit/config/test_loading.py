@@ -259,6 +259,68 @@ class TestProblems:
         assert message.endswith("in PEM")
         assert key not in message
 
+    @pytest.mark.parametrize(
+        ("key", "said"),
+        [
+            ("ssh-rsa AAAA", "is an OpenSSH public key"),
+            ("PuTTY-User-Key-File-3: ssh-rsa", "is a PuTTY key"),
+        ],
+    )
+    def test_a_key_of_another_format_is_called_what_it_is(self, key: str, said: str) -> None:
+        found = problems(least(deepsource={"host": "a", "publicKey": key}))
+        assert found["/deepsource/publicKey"].startswith(said)
+        found = problems(least(deepsource={"host": "a", "publicKey": [LEAST["deepsource"]["publicKey"], key]}))
+        assert found["/deepsource/publicKey/1"].startswith(said)
+
+    def test_several_public_keys_may_be_a_list_or_one_text(self) -> None:
+        (first, second) = (f"-----BEGIN PUBLIC KEY-----\n{name}\n-----END PUBLIC KEY-----" for name in ("AA", "BB"))
+        for keys in ([first, second], f"{first}\n{second}"):
+            found = read(least(deepsource={"host": "a", "publicKey": keys})).deepsource.public_keys
+            assert found == f"{first}\n{second}"
+        for none in ([], "", " ", [""]):
+            found_problems = problems(least(deepsource={"host": "a", "publicKey": none}))
+            assert found_problems["/deepsource/publicKey"].startswith("is required")
+        assert problems(least(deepsource={"host": "a", "publicKey": 5}))["/deepsource/publicKey"] == (
+            "must be a key in PEM, or a list of such keys"
+        )
+
+    @pytest.mark.parametrize(
+        ("host", "url"),
+        [
+            (" https://a ", "https://a"),
+            ("a\n", "https://a"),
+            ("a:8443/x/", "https://a:8443/x"),
+            ("http://[::1]:80", "http://[::1]:80"),
+            ("HTTPS://A.example", "HTTPS://A.example"),
+        ],
+    )
+    def test_the_host_is_stripped(self, host: str, url: str) -> None:
+        assert read(least(deepsource={**LEAST["deepsource"], "host": host})).atlas_url == url
+
+    @pytest.mark.parametrize(
+        "host",
+        [
+            *(
+                "a b",
+                "ftp://a",
+                "https://",
+                " ",
+                "://a",
+                "https://a:0",
+                "https://a:99999",
+                "https://a:x",
+                "a?x=1",
+                "a#x",
+            ),
+            *("https:///x", "https://a/b c", "http:a", "https://é.example", "-a", "[::1", "[:::]", "https://a\x00"),
+            *(f"https://me:{SECRET}@a", f"{SECRET}@a", f"https://{SECRET}:p/w@a"),
+        ],
+    )
+    def test_a_host_that_can_never_work_is_refused_and_not_quoted(self, host: str) -> None:
+        message = problems(least(deepsource={**LEAST["deepsource"], "host": host}))["/deepsource/host"]
+        assert message.startswith("must ")
+        assert SECRET not in message
+
     @pytest.mark.parametrize("size", [100, 101])
     def test_a_socket_path_fits_the_kernel(self, size: int) -> None:
         file = least(sidecar={"socket": "/" + "s" * (size - 1)})

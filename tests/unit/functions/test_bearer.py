@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from functions.bearer import LEEWAY, MAX_TOKEN, verify
 from runner.errors import Forbidden, Internal, OrchestratorError, Unauthenticated
 from runner.payloads import RequestPolicy
-from tests.conftest import KeyPair
+from tests.conftest import KeyPair, make_key_pair
 
 NOW = 1_800_000_000.0
 GOOD = {"exp": NOW + 60, "runner_id": "runner-1"}
@@ -96,7 +96,6 @@ def test_any_other_scheme_is_unauthenticated(form: str, sign: Sign, policy: Requ
         {"jti": 5},
         {"iat": "yesterday"},
         {"iat": NOW + 9999},
-        {"nbf": NOW + 9999},
         {"aud": "somebody"},
         {"iss": 5},
         {"x_new": {"of": "atlas"}},
@@ -109,7 +108,7 @@ def test_claims_that_the_contract_does_not_have_are_ignored(
 
 
 class TestExpiry:
-    @pytest.mark.parametrize("exp", [NOW - LEEWAY + 1, int(NOW), NOW + 0.5, 10**400])
+    @pytest.mark.parametrize("exp", [NOW - LEEWAY + 1, int(NOW), NOW + 0.5, 10**15])
     def test_a_token_is_accepted_until_it_expires_plus_the_leeway(
         self, exp: Any, sign: Sign, policy: RequestPolicy
     ) -> None:
@@ -123,8 +122,63 @@ class TestExpiry:
     def test_an_exp_that_is_not_a_number_is_refused(self, exp: Any, sign: Sign, policy: RequestPolicy) -> None:
         assert refused(sign({**GOOD, "exp": exp}), policy)
 
+    @pytest.mark.parametrize("exp", ["Infinity", "1e400", "1e308", str(10**400), "9007199254740993"])
+    def test_a_token_that_would_never_expire_is_refused(self, exp: str, sign: Sign, policy: RequestPolicy) -> None:
+        assert refused(sign(f'{{"exp": {exp}, "runner_id": "runner-1"}}'.encode()), policy)
+
     def test_a_token_without_exp_is_refused(self, sign: Sign, policy: RequestPolicy) -> None:
         assert refused(sign({"runner_id": "runner-1"}), policy)
+
+
+class TestNotBefore:
+    @pytest.mark.parametrize("nbf", [NOW + LEEWAY, int(NOW), NOW - 0.5, 0, -1])
+    def test_a_token_is_accepted_from_then_on_less_the_leeway(
+        self, nbf: Any, sign: Sign, policy: RequestPolicy
+    ) -> None:
+        verify(f"Bearer {sign({**GOOD, 'nbf': nbf})}", policy, NOW)
+
+    @pytest.mark.parametrize(
+        "nbf",
+        [
+            NOW + LEEWAY + 1,
+            NOW + 3600,
+            10**400,
+            float("inf"),
+            float("-inf"),
+            float("nan"),
+            None,
+            str(int(NOW)),
+            True,
+            [],
+        ],
+    )
+    def test_before_that_and_without_a_time_it_is_refused(self, nbf: Any, sign: Sign, policy: RequestPolicy) -> None:
+        assert refused(sign({**GOOD, "exp": NOW + 9999, "nbf": nbf}), policy)
+
+    def test_it_becomes_valid_with_time(self, sign: Sign, policy: RequestPolicy) -> None:
+        token = sign({**GOOD, "exp": NOW + 9999, "nbf": NOW + 3600})
+        assert refused(token, policy)
+        verify(f"Bearer {token}", policy, NOW + 3600)
+
+
+class TestSeveralKeys:
+    def test_each_of_them_verifies_and_no_other_does(
+        self, sign: Sign, policy: RequestPolicy, runner_keys: KeyPair
+    ) -> None:
+        other = jwt.encode(GOOD, runner_keys.private, algorithm="RS256")
+        for text in (policy.public_key + runner_keys.public, f"{runner_keys.public}\n\n{policy.public_key}"):
+            both = RequestPolicy(runner_id="runner-1", public_key=text)
+            for token in (sign(GOOD), other):
+                verify(f"Bearer {token}", both, NOW)
+            assert refused(jwt.encode(GOOD, make_key_pair().private, algorithm="RS256"), both)
+        assert refused(other, policy)
+
+    def test_none_of_them_is_a_shared_secret(self, policy: RequestPolicy, runner_keys: KeyPair) -> None:
+        both = RequestPolicy(runner_id="runner-1", public_key=policy.public_key + runner_keys.public)
+        for secret in (both.public_key, policy.public_key, runner_keys.public):
+            header, body = (encoded(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, GOOD))
+            digest = hmac.new(secret.encode(), f"{header}.{body}".encode(), hashlib.sha256).digest()
+            assert refused(f"{header}.{body}.{encoded(digest)}", both)
 
 
 class TestRunner:
