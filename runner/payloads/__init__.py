@@ -13,7 +13,7 @@ import msgspec
 
 from runner.config.reading import read
 from runner.errors import Invalid, Problem, TooLarge
-from runner.payloads import remotes
+from runner.payloads import addresses
 from runner.payloads.fields import Payload, Pool, Repository, RepositoryConfig, Request
 
 MAX_BODY = 4 * 1024 * 1024
@@ -44,22 +44,11 @@ def decode(body: bytes, kind: type[_Request], policy: RequestPolicy) -> _Request
 def _problems(request: Any, policy: RequestPolicy) -> Iterator[Problem]:
     """The rules that no field's type expresses. Fields that could not be read are None here."""
     yield from request.problems()
-    for at, remote in _remotes(request):
-        message = remotes.objection(remote.remote_url, allow_file=policy.allow_file_remotes, only_ssh=remote.only_ssh)
-        if message:
-            yield Problem(at, message)
+    yield from addresses.problems(request, allow_file=policy.allow_file_remotes)
     if config := getattr(request, "config", None):
         yield from _within("/config", bytes(config), RepositoryConfig)
     if pool := (getattr(request, "meta", None) or {}).get("resource_pool"):
         yield from _within("/_meta/resource_pool", msgspec.json.encode(pool), Pool)
-
-
-def _remotes(request: Request) -> Iterator[tuple[str, Repository]]:
-    # By names, since `msgspec.structs.fields` evaluates the annotations each time.
-    for name, encoded in zip(request.__struct_fields__, request.__struct_encode_fields__, strict=True):
-        part = getattr(request, name)
-        if isinstance(part, Repository) and part.remote_url is not None:
-            yield f"/{encoded}/remote_url", part
 
 
 def _within(at: str, document: bytes, kind: Any) -> Iterator[Problem]:

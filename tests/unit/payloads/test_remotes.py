@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.payloads.remotes import objection, parse
+from runner.payloads.remotes import download_objection, objection, parse
 
 
 def refused(url: str) -> str:
@@ -167,6 +167,53 @@ METADATA_HOSTS = [
     "metadata.goog",
     "instance-data",
     "instance-data.ec2.internal",
+    "192.0.0.192",
+    "3221225664",
+    "metadata.azure.com",
+    "metadata.azure.com..",
+    "metadata.tencentyun.com",
+    "x.metadata.google.internal",
+    "100.0100.100.0200",  # with decimal zeros
+    "[::ffff:0:169.254.169.254]",
+    "[2002:a9fe:a9fe::]",
+    "[2002:a9fe:a9fe:1::5]",
+    "[2002:6464:64c8::1]",
+    "[64:ff9b::a9fe:a9fe]",
+    "[64:ff9b:1::a9fe:a9fe]",
+    "[64:ff9b:1:a9fe:a9:fe00::]",
+    "[64:ff9b:1:a9:fe:a9fe::]",
+    "[64:ff9b:1::a9:fea9:fe00:0]",
+    "[2001:0:a9fe:a9fe::]",
+    "[2001::5601:5601]",
+    "[2001:db8::5efe:a9fe:a9fe]",
+    "[2001:db8::200:5efe:a9fe:a9fe]",
+    "[fe80::1]",
+    "[febf::1]",
+    "[fd00:ec2::23]",
+    "[fd00:c1::a9fe:a9fe]",
+    "[fd00:42::42]",
+    "169.254.169.254.nip.io",
+    "app-169-254-169-254.sslip.io",
+]
+NO_HOSTS = [
+    "169.254.169.999",
+    "4294967296",
+    "1.2.3.4.5",
+    "0169.0254.0169.0254",
+    "0xa9fea9fe0",
+    "0x",
+    "git.09",
+    "metadata..google.internal",
+    "[fe80::1%25eth0]",
+    "[fe80::1%eth0]",
+    "[169.254.169.254]",
+    "[::1].",
+    "１６９.２５４.１６９.２５４",
+    "169。254。169。254",
+    "①⑥⑨.254.169.254",
+    "metadata.google.internаl",  # a Cyrillic a
+    "%31%36%39.254.169.254",
+    "169.254.169.254%2f",
 ]
 
 
@@ -175,17 +222,68 @@ def test_no_spelling_of_a_metadata_service_is_taken(host: str) -> None:
     urls = [f"http://{host}/latest", f"https://user:token@{host}:80/latest", f"ssh://git@{host}/x", f"git@{host}:x"]
     for url in urls:
         assert refused(url) == "must not be a cloud's metadata service"
+    assert download_objection(urls[0], allow_file=True) == "must not be a cloud's metadata service"
     # curl, which git clones with, reads these as well.
     assert refused(f"http://{host}:/latest")
     assert refused(f"http://{host}:000080/latest")
     assert refused(f"http://{host}\\@git.example/latest")
 
 
+@pytest.mark.parametrize("host", NO_HOSTS)
+def test_what_is_no_host_is_refused(host: str) -> None:
+    for url in (f"http://{host}/latest", f"https://user:token@{host}:80/latest", f"ssh://git@{host}/x"):
+        assert refused(url).startswith("must ")
+        assert download_objection(url, allow_file=False).startswith("must ")
+
+
 @pytest.mark.parametrize(
-    "host", ["169.253.1.1", "100.100.100.201", "1.1.1.1", "2852104704", "[fd00:ec3::254]", "metadata.example", "[::1]"]
+    "host",
+    [
+        *("169.253.1.1", "100.100.100.201", "1.1.1.1", "2852104704", "[fd00:ec3::254]", "metadata.example", "[::1]"),
+        *("192.0.0.191", "[2002:a9fd:a9fe::]", "[2001:db8::a9fe:a9fe]", "[64:ff9b:2::a9fe:a9fe]", "[fec0::1]"),
+        *("10.0.0.7", "192.168.1.1", "172.16.0.1", "[fd12:3456::1]", "0x7f000001", "v1.2.3x", "my-metadata"),
+        *("localhost", "registry-1-2-3-4.example", "1-2-3-4.example"),
+    ],
 )
 def test_their_neighbours_are_taken(host: str) -> None:
     assert refused(f"http://{host}/code") == ""
+
+
+@pytest.mark.parametrize(
+    ("url", "taken"),
+    [
+        ("https://storage.example/a?X-Amz-Signature=x#y", True),
+        ("https://user:pw@storage.example:8443/a", True),
+        ("https://storage.example", True),
+        ("ssh://git@storage.example/a", True),
+        ("s3://bucket/key", True),
+        ("gs://bucket/key", True),
+        ("https://10.0.0.1/a", True),
+        ("https://storage.example?sig=x", False),
+        ("http://storage.example#@169.254.169.254/", False),
+        ("http://storage.example?@169.254.169.254/", False),
+        ("http://169.254.169.254\\@storage.example/", False),
+        ("http://storage.example@169.254.169.254/", False),
+        ("https:///169.254.169.254/", False),
+        ("file:///etc/passwd", False),
+        ("FILE:///etc/passwd", False),
+        ("file://localhost/etc/passwd", False),
+        ("ftp://storage.example/a", False),
+        ("gopher://storage.example/a", False),
+        ("dict://storage.example/a", False),
+        ("data://text/a", False),
+        ("jar:http://storage.example/a", False),
+        ("git@storage.example:a", False),
+    ],
+)
+def test_downloads_have_the_same_rule_and_object_stores(url: str, taken: bool) -> None:
+    assert (download_objection(url, allow_file=False) == "") is taken
+
+
+def test_downloads_of_files_are_allowed_with_those_of_remotes() -> None:
+    assert download_objection("file:///srv/report.xml", allow_file=True) == ""
+    assert download_objection("file://host/srv/report.xml", allow_file=True)
+    assert "remotes.allowFile" in download_objection("file:///srv/report.xml", allow_file=False)
 
 
 @pytest.mark.parametrize(
