@@ -15,10 +15,12 @@ import yaml
 
 from runner import composition
 from runner.drivers.kubernetes.driver import KubernetesDriver
+from runner.errors import Rejected
+from runner.jobs import JobSpec
 from tests.cluster.certificates import Authority
 from tests.harness.deadlines import within
 from tests.harness.scripted_server import Conversation, scripted_server
-from tests.kubernetes.jobs import analysis
+from tests.kubernetes.jobs import analysis, until
 from tests.kubernetes.namespaces import ROOT, Namespace, resolve_secrets
 
 Sample = Callable[[str], dict[str, Any]]
@@ -103,6 +105,99 @@ def test_in_a_pod_the_service_account_is_used(namespace: Namespace, tmp_path: Pa
     done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert job.name in done.stdout
+
+
+class TestImpersonation:
+    def test_the_user_that_is_named_is_acted_as(self, namespace: Namespace, sample: Sample) -> None:
+        administrator = yaml.safe_load(namespace.access.kubeconfig.read_text())["users"][0]["user"]
+        driver = driver_of(namespace, {**administrator, "as": "nobody", "as-groups": ["readers"]})
+        job = analysis(namespace.config(), sample, "impersonated")
+        with pytest.raises(Rejected, match=r'User "nobody" cannot create resource "jobs".*; grant it as in deploy'):
+            driver.submit(job, within(10))
+        namespace.kubectl("create", "rolebinding", "readers", "--role=orchestrator", "--group=readers")
+        until(lambda: _accepted(driver, job), what="the API server to see the new binding")
+
+    def test_a_missing_right_to_impersonate_is_named(self, namespace: Namespace, sample: Sample) -> None:
+        driver = driver_of(namespace, {"tokenFile": str(namespace.token_file), "as": "nobody"})
+        with pytest.raises(
+            Rejected, match=r'cannot impersonate resource "users".*; grant that user the verb impersonate'
+        ):
+            driver.submit(analysis(namespace.config(), sample, "impersonated"), within(10))
+
+
+def _accepted(driver: KubernetesDriver, job: JobSpec) -> bool:
+    try:
+        return driver.submit(job, within(10)) in ("created", "exists")
+    except Rejected:
+        return False
+
+
+POLICY: dict[str, Any] = {
+    "apiVersion": "admissionregistration.k8s.io/v1",
+    "kind": "ValidatingAdmissionPolicy",
+    "spec": {
+        "matchConstraints": {
+            "resourceRules": [
+                {"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["jobs"]}
+            ]
+        },
+        "validations": [{"expression": "false", "message": "no jobs on Fridays", "reason": "Forbidden"}],
+    },
+}
+
+
+class TestRefusalsThatPermissionsDoNotCure:
+    """The API server answers 403 to them as well."""
+
+    def test_a_policy_is_quoted_without_advice(self, namespace: Namespace, sample: Sample) -> None:
+        name = f"no-jobs-{namespace.name}"
+        selector = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace.name}}}
+        binding = {
+            "apiVersion": POLICY["apiVersion"],
+            "kind": "ValidatingAdmissionPolicyBinding",
+            "metadata": {"name": name},
+            "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": selector},
+        }
+        driver, config = namespace.driver(), namespace.config()
+        try:
+            namespace.apply({**POLICY, "metadata": {"name": name}}, binding)
+            said: list[str] = []
+
+            def is_refused() -> bool:
+                try:
+                    driver.submit(analysis(config, sample, f"friday-{len(said)}"), within(10))
+                except Rejected as error:
+                    said.append(error.detail)
+                    return True
+                said.append("")
+                return False
+
+            until(is_refused, what="the policy to be enforced")
+        finally:
+            namespace.kubectl("delete", "validatingadmissionpolicybinding,validatingadmissionpolicy", name)
+        assert "the API server refused to create jobs" in said[-1]
+        assert "no jobs on Fridays" in said[-1]
+        assert "grant" not in said[-1]
+
+    def test_a_namespace_that_is_being_deleted_is_quoted_without_advice(
+        self, namespace: Namespace, sample: Sample
+    ) -> None:
+        held = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "held", "finalizers": ["test.example/held"]},
+        }
+        namespace.apply(held)
+        driver, config = namespace.driver(), namespace.config()
+        assert driver.submit(analysis(config, sample, "before"), within(10)) == "created"
+        namespace.delete()
+        try:
+            with pytest.raises(Rejected) as caught:
+                driver.submit(analysis(config, sample, "after"), within(10))
+        finally:
+            namespace.kubectl("patch", "configmap", "held", "--type=merge", '-p={"metadata":{"finalizers":null}}')
+        assert "because it is being terminated" in caught.value.detail
+        assert "grant" not in caught.value.detail
 
 
 class TestProxy:

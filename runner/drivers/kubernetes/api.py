@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -30,6 +31,10 @@ log = logging.getLogger("orchestrator.kubernetes")
 
 CREDENTIAL_SECONDS = 60.0
 """Credentials are read again after so many seconds (as client-go does with token files)."""
+
+_DENIED = re.compile(r'User "[^"]*" cannot (?P<verb>\S+) ')
+"""In the message of a 403 that an authorizer gives. Admission gives 403 as well (a policy, a namespace that is being
+deleted), and permissions don't help there (apiserver/pkg/endpoints/handlers/responsewriters of the API server)."""
 
 SAME_CLOCK_SECONDS = 2.0
 """Two clocks that differ by less are taken for one."""
@@ -54,6 +59,11 @@ class ApiServerResponse(msgspec.Struct, frozen=True):
     def message(self) -> str:
         """The API server's error message (the `message` of a Status)."""
         return self._status.message or f"HTTP {self.status}"
+
+    @property
+    def has_message(self) -> bool:
+        """Whether the API server itself has said why. A proxy on the way says nothing in a Status."""
+        return bool(self._status.message)
 
     @property
     def already_exists(self) -> bool:
@@ -207,7 +217,7 @@ class ApiServerClient:
 
 
 def _headers(access: Access, accept: str, media: str) -> list[str]:
-    headers = [f"Accept: {accept}", f"Content-Type: {media}"]
+    headers = [f"Accept: {accept}", f"Content-Type: {media}", *access.impersonation]
     return [*headers, f"Authorization: {access.token}"] if access.token else headers
 
 
@@ -232,8 +242,13 @@ def raise_for_status(response: ApiServerResponse, action: str) -> None:
         raise Busy(f"the namespace's quota is used up: {message}", retry_after=30)
     if status == 401:
         raise Unavailable(f"the API server rejects our credentials ({message}); renew them", retry_after=10)
-    if status == 403:
-        raise Rejected(f"we are not allowed to {action}: {message}; grant it as in deploy/kubernetes")
+    if status == 403 and (denied := _DENIED.search(message)):
+        remedy = "grant it as in deploy/kubernetes"
+        if denied["verb"] == "impersonate":
+            remedy = "grant that user the verb impersonate, or remove `as` from the kubeconfig"
+        raise Rejected(f"we are not allowed to {action}: {message}; {remedy}")
+    if status == 403 and not response.has_message:
+        raise Rejected(f"we are not allowed to {action}: {message}")
     raise Rejected(f"the API server refused to {action}: {message}")
 
 

@@ -21,7 +21,7 @@ from runner.drivers.http.curl import CurlHttpClient
 from runner.drivers.kubernetes import api as kubernetes_api
 from runner.drivers.kubernetes.api import ApiServerClient, ApiServerResponse
 from runner.drivers.kubernetes.credentials import Access
-from runner.errors import Unavailable
+from runner.errors import Rejected, Unavailable
 from runner.runtime import concurrency
 from runner.runtime.clock import Deadline, SystemClock
 from tests.harness.clock import ManualClock
@@ -298,3 +298,29 @@ def test_the_difference_of_the_clocks_is_known_from_the_date_of_an_answer(server
     assert api.clock_ahead == 0.0
     api.call("GET", "/x", Deadline.after(1, clock))
     assert api.clock_ahead == ahead
+
+
+RBAC = 'jobs.batch is forbidden: User "system:serviceaccount:a:b" cannot create resource "jobs" in API group "batch"'
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        (f'{RBAC} in the namespace "x"', "grant it as in deploy/kubernetes"),
+        (
+            'users "n" is forbidden: User "a" cannot impersonate resource "users" in API group ""',
+            "the verb impersonate",
+        ),
+        ('jobs "x" is forbidden: unable to create new content in namespace x because it is being terminated', ""),
+        ('jobs "x" is forbidden: ValidatingAdmissionPolicy "p" denied request: users cannot create jobs', ""),
+        ("admission webhook denied the request", ""),
+        ("", ""),
+    ],
+)
+def test_advice_about_permissions_is_given_where_the_api_server_speaks_of_them(message: str, advice: str) -> None:
+    body = msgspec.json.encode({"kind": "Status", "message": message, "reason": "Forbidden"})
+    with pytest.raises(Rejected) as caught:
+        kubernetes_api.raise_for_status(ApiServerResponse(403, body), "create jobs in namespace x")
+    assert message in caught.value.detail
+    assert ("grant" in caught.value.detail) is bool(advice)
+    assert advice in caught.value.detail

@@ -1,4 +1,4 @@
-"""Where the API server is and how to authenticate: read by the official client, from a kubeconfig or a pod's files."""
+"""The address of the API server and the credentials for it, by the official client's loaders."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from kubernetes.client import Configuration
 from kubernetes.client.rest import should_bypass_proxies
 from kubernetes.config import ConfigException, load_incluster_config
 from kubernetes.config.incluster_config import SERVICE_HOST_ENV_NAME
-from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigLoader, KubeConfigMerger
+from kubernetes.config.kube_config import KubeConfigLoader
 
 from runner.config.drivers import KubernetesSection
 from runner.drivers.http.client import Route
+from runner.drivers.kubernetes.credentials import kubeconfig, plugin
 from runner.errors import Unavailable
 
 _TOKEN = ("BearerToken", "authorization")
@@ -26,6 +27,8 @@ class Access(msgspec.Struct, frozen=True):
     route: Route
     token: str
     """The value of the header Authorization; empty if a client certificate is used."""
+    impersonation: tuple[str, ...] = ()
+    """Headers that name whom to act as, each as `Name: value`."""
 
     def __repr__(self) -> str:
         return f"Access({self.route})"
@@ -34,14 +37,16 @@ class Access(msgspec.Struct, frozen=True):
 def read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> Access:
     """Read address and credentials. Raises Unavailable if there are no usable credentials."""
     configuration = Configuration()
+    impersonation: tuple[str, ...] = ()
     try:
         if settings.kubeconfig or SERVICE_HOST_ENV_NAME not in environ:
-            _read_kubeconfig(configuration, settings)
+            impersonation = _read_kubeconfig(configuration, settings, environ)
         else:
             load_incluster_config(configuration)
-        # The hook would make the client read files and run the plugin again at any later call.
+        # The hook would make the client read files again at any later call.
         configuration.refresh_api_key_hook = None
-        return Access(_route(configuration), configuration.get_api_key_with_prefix(*_TOKEN) or "")
+        token = (configuration.get_api_key_with_prefix(*_TOKEN) or "").strip()
+        return Access(_route(configuration), token, impersonation)
     except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
         raise Unavailable(
             f"no usable credentials for Kubernetes ({type(error).__name__}: {' '.join(str(error).split())}); in a pod,"
@@ -49,20 +54,17 @@ def read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> Acce
         ) from error
 
 
-def _read_kubeconfig(configuration: Configuration, settings: KubernetesSection) -> None:
-    """Like `load_kube_config`, which only logs that a plugin failed and then sends requests without credentials."""
-    path = settings.kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
-    document = KubeConfigMerger(path).config
-    if document is None:
-        raise ConfigException(f"there is no kubeconfig at {path}")
-    loader = KubeConfigLoader(document, active_context=settings.context or None)
-    loader.load_and_set(configuration)
-    name = loader.current_context["context"].get("user")
-    user = document["users"].get_with_name(name, safe=True) if name else None
-    if user and "exec" in user["user"] and not (configuration.api_key or configuration.cert_file):
-        raise ConfigException(
-            f"the credential plugin of the kubeconfig's user {name} returned neither token nor certificate, see the log"
-        )
+def _read_kubeconfig(
+    configuration: Configuration, settings: KubernetesSection, environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Fill the official client's configuration. The headers that impersonate are returned: it has no place for them."""
+    found = kubeconfig.read(settings.kubeconfig, settings.context, environ)
+    if found.plugin is not None:
+        given = plugin.login(found, environ)
+    else:
+        given = {"token": token} if (token := found.token()) else {}
+    KubeConfigLoader(found.document(given), config_base_path=None).load_and_set(configuration)
+    return found.impersonation()
 
 
 def _route(configuration: Configuration) -> Route:
