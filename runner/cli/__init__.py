@@ -18,6 +18,7 @@ from runner.cli.requests import render, submit
 from runner.cli.token import token
 from runner.errors import OrchestratorError
 from runner.runtime import exit_codes
+from runner.security.masking import shown
 
 _EXIT_CODES = {"internal": exit_codes.DEFECT} | dict.fromkeys(("busy", "unavailable", "timeout"), exit_codes.LATER)
 
@@ -30,9 +31,9 @@ class _Group(click.Group):
             return super().invoke(ctx)
         except OrchestratorError as error:
             for problem in error.problems:
-                click.echo(f"  {problem.pointer or '/'} {problem.message}", err=True)
+                click.echo(shown(f"  {problem.pointer or '/'} {problem.message}"), err=True)
             message = error.detail if not error.problems else f"{len(error.problems)} problem(s) to fix"
-            click.echo(f"{error.code}: {message}", err=True)
+            click.echo(shown(f"{error.code}: {message}"), err=True)
             sys.exit(_EXIT_CODES.get(error.code, exit_codes.REFUSED))
 
 

@@ -16,6 +16,7 @@ from runner.config.section_variable import BY_PROTOCOL
 from runner.config.types import Config
 from runner.errors import OrchestratorError
 from runner.runtime import exit_codes
+from runner.security.masking import shown
 
 BROKER_VARIABLE = "ORCHESTRATOR_AMQP_URL"
 
@@ -42,11 +43,11 @@ def load_or_exit(path: str | None) -> Config:
 
 def _complain(path: Path, error: OrchestratorError) -> None:
     if not error.problems:
-        click.echo(error.detail, err=True)
+        click.echo(shown(error.detail), err=True)
         return
     click.echo(f"{path} has {len(error.problems)} error(s):", err=True)
     for problem in error.problems:
-        click.echo(f"  {_dotted(problem.pointer)} {problem.message}", err=True)
+        click.echo(shown(f"  {_dotted(problem.pointer)} {problem.message}"), err=True)
 
 
 def _dotted(pointer: str) -> str:

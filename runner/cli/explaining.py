@@ -12,6 +12,7 @@ from runner.config.types import LimitsSection
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.runtime.clock import SystemClock
+from runner.security.masking import shown
 from runner.tracker.advice import ADVICE, HELD, STARTING, limit_of, state_of, threatens, wait_of
 
 _INDENT = " " * 11
@@ -23,7 +24,7 @@ _INDENT = " " * 11
 def explain(name: str, path: str | None) -> None:
     """Say why a job waits or how it ended, what atlas has accepted, and what to do next."""
     config = load_or_exit(path)
-    click.echo("\n".join(lines(find(config, name).seen, config.limits)))
+    click.echo(shown("\n".join(lines(find(config, name).seen, config.limits))))
 
 
 def lines(seen: Observation, limits: LimitsSection) -> Iterator[str]:

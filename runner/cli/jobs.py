@@ -18,6 +18,7 @@ from runner.jobs import Cancellation, Report
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.runtime.clock import Deadline, SystemClock
+from runner.security.masking import printable, shown
 from runner.tracker.advice import limit_of, state_of, wait_of
 
 CANCEL_SECONDS = 15.0
@@ -47,7 +48,7 @@ def show(name: str, path: str | None) -> None:
     """Everything known of one job, and why it ended as it did."""
     config = load_or_exit(path)
     facts = _facts(find(config, name).seen, config.limits)
-    click.echo("\n".join(f"{label:<10} {value}" for label, value in facts if value))
+    click.echo("\n".join(f"{label:<10} {_indented(value)}" for label, value in facts if value))
 
 
 @jobs.command()
@@ -57,7 +58,7 @@ def show(name: str, path: str | None) -> None:
 @click.option("--lines", default=200, show_default=True, type=click.IntRange(1, 1_000_000))
 def logs(name: str, path: str | None, container: str, lines: int) -> None:
     """The last lines that a job has printed."""
-    click.echo(find(load_or_exit(path), name).driver.logs(name, container, lines), nl=False)
+    click.echo(printable(find(load_or_exit(path), name).driver.logs(name, container, lines)), nl=False)
 
 
 @jobs.command()
@@ -105,6 +106,7 @@ def _facts(job: Observation, limits: LimitsSection) -> list[tuple[str, str]]:
         ("name", job.name),
         ("driver", f"{job.driver} {job.place}".strip() + f", pool {job.pool}"),
         ("request", f"{report.request_type}, run {report.run_id}" if report else ""),
+        ("request id", report.request_id if report else ""),
         ("created", moment(job.created)),
         ("ended", moment(job.ended) if job.ended else ""),
         ("state", state_of(job)),
@@ -114,8 +116,12 @@ def _facts(job: Observation, limits: LimitsSection) -> list[tuple[str, str]]:
         ("code", str(outcome.code) if outcome else ""),
         ("meaning", outcome.hmessage if outcome else ""),
         ("reported", "no, set aside: atlas refused it" if job.set_aside else "yes, to atlas" if job.reported else ""),
-        ("evidence", outcome.err.replace("\n", "\n" + " " * 11) if outcome else ""),
+        ("evidence", outcome.err if outcome else ""),
     ]
+
+
+def _indented(value: str) -> str:
+    return shown(value).replace("\n", "\n" + " " * 11)
 
 
 def _until(job: Observation, limits: LimitsSection) -> str:

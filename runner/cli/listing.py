@@ -18,6 +18,7 @@ from runner.errors import OrchestratorError
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.runtime.clock import SystemClock
+from runner.security.masking import shown
 from runner.tracker.advice import State, reason_of, state_of, wait_of
 
 Output = Literal["table", "wide", "json", "name"]
@@ -172,7 +173,7 @@ def _why(job: Observation) -> str:
     """One line: why it waits, or the sentence about its end."""
     wait, outcome = wait_of(job), classify(job)
     text = wait.text if wait else outcome.hmessage if outcome and outcome.code else ""
-    return " ".join(text.split())
+    return " ".join(shown(text).split())
 
 
 def _reported(job: Observation) -> str:

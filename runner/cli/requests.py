@@ -24,6 +24,7 @@ from runner.jobs import Action, JobResult, JobSpec
 from runner.request_types import REQUEST_TYPES, RequestType
 from runner.runtime import exit_codes
 from runner.runtime.clock import SystemClock
+from runner.security.masking import shown
 
 
 class RequestTypeParameter(click.ParamType[RequestType]):
@@ -173,5 +174,5 @@ def _problem(status: int, body: bytes) -> Exception:
 
 
 def _give_up(status: int, body: bytes) -> NoReturn:
-    click.echo(f"HTTP {status}, and not from an Orchestrator: {body[:200].decode(errors='replace')}", err=True)
+    click.echo(f"HTTP {status}, and not from an Orchestrator: {shown(body.decode(errors='replace'))[:200]}", err=True)
     sys.exit(exit_codes.DEFECT)

@@ -168,7 +168,8 @@ class Driver(Protocol):
 
     def logs(self, name: str, container: str = "", lines: int = 200) -> str:
         """The last lines of a container's log: by default the main container's, before its start the init container's.
-        Raises Rejected if there is no such job or container.
+
+        Credentials in it are masked. Raises Rejected if there is no such job or container.
         """
 
     def check(self) -> None:

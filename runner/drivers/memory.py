@@ -1,7 +1,7 @@
 """The memory driver: the reference implementation of the protocol, and the double that tests use.
 
-It implements the whole protocol within one process and runs no program: a test simulates the cluster by calling
-`start`, `finish` and `lose`. Each worker process would have its own jobs, so the configuration allows only one worker.
+It runs no program: a test simulates the cluster by `start`, `finish` and `lose`. Each worker process would have its
+own jobs, so the configuration allows only one worker.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, Phase
 from runner.outcomes import classify
 from runner.runtime.clock import Clock, Deadline
+from runner.security.masking import last_lines
 
 LIST_SECONDS = 1.0
 """Seconds between two lists of the tracker."""
@@ -130,9 +131,7 @@ class MemoryDriver:
 
     def find(self, seen: Observation) -> Observation | None:
         """See Driver.find."""
-        with self._lock:
-            entry = self._jobs.get(seen.name)
-        return entry.observation if entry else None
+        return entry.observation if (entry := self._jobs.get(seen.name)) else None
 
     def explain(self, seen: Observation) -> Observation:
         """See Driver.explain. There are no events."""
@@ -186,7 +185,7 @@ class MemoryDriver:
         known = [each.name for each in entry.job.containers] if entry.job else []
         if container and container not in known:
             raise Rejected(f"{name} has no container {container!r}; it has {', '.join(known) or 'none'}")
-        return "".join(entry.observation.log_tail.splitlines(keepends=True)[-lines:])
+        return last_lines(entry.observation.log_tail, lines)
 
     def check(self) -> None:
         """See Driver.check. It never fails."""

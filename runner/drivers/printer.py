@@ -19,8 +19,8 @@ from runner.drivers.kubernetes.manifest import Manifest, job_manifest, secret_ma
 from runner.drivers.memory import MemoryDriver
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.runtime.clock import Clock, Deadline
+from runner.security.masking import MASK
 
-MASK = "***"
 OWNER = "00000000-0000-0000-0000-000000000000"
 """Placeholder for the Job's uid, which the API server generates."""
 

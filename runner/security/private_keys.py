@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import NamedTuple
 
+from runner.security.credentials import scrambled
+
 _MARKER = re.compile(r'-{4,5} ?(BEGIN|END) [^-\n"]{0,64}PRIVATE KEY(?: BLOCK)? ?-{4,5}')
 _END = re.compile(r'-{4,5} ?END [^-\n"]{0,64}PRIVATE KEY(?: BLOCK)? ?-{4,5}')
 
-LONG_LINE, LONG_RUN = 40, 96
-"""Characters of base64 that make a line long, and that the long lines of a run have together before it is masked. A PEM
-line has 64, an OpenSSH line 70."""
+LONG_LINE, KEY_LINE, LONG_RUN = 40, 60, 96
+"""Characters of base64: of a long line; of one that is masked alone; of the long lines of a run together, before it is
+masked. A PEM line has 64, an OpenSSH line 70."""
 
 _BODY = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\\ufffd"
 """Base64, the backslash of an escaped line feed, and what replaces a control character."""
@@ -23,7 +25,6 @@ _PURE = re.compile(r"[A-Za-z0-9+/=\\\ufffd]+")
 _LONG = re.compile(rf"[A-Za-z0-9+/\\]{{{LONG_LINE}}}")
 _LAST_WORD = re.compile(r"(?:^|\s)(?=\S*[A-Z0-9+/=])[A-Za-z0-9+/=\\]+$")
 _COLOUR = re.compile("[\ufffd\x1b]\\[[0-9;]*[A-Za-z]")
-_MIXED = re.compile(r"(?=[A-Z][A-Z0-9]|[0-9][A-Za-z]|[a-z][0-9])")
 _AROUND = " \t\r\ufffd\"',"
 
 
@@ -46,7 +47,7 @@ def spans(text: str) -> list[tuple[int, int]]:
     Where the text is one line of JSON, no span contains a double quote or half an escape.
     """
     marked = _marked(text) if "PRIVATE KEY" in text else ()
-    unmarked = _unmarked(text) if len(text) >= LONG_RUN else ()
+    unmarked = _unmarked(text) if len(text) >= KEY_LINE else ()
     return _merged(text, sorted([*marked, *unmarked]))
 
 
@@ -98,26 +99,21 @@ def _before_end(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 def _unmarked(text: str) -> Iterator[tuple[int, int]]:
     """Runs of lines that look like a key's, of which neither BEGIN nor END is in sight.
 
-    A run is of lines with nothing but base64. It is masked if its long lines have LONG_RUN characters or more, letters
-    of both cases, and, for each 8 characters, a pair that words seldom have: two capitals, or a digit beside a letter.
-    Random base64 has 41 of them in 100 characters (measured; none of 300,000 random bodies of 96 was missed). These
-    remain: checksums (one case only), paths and names in camelCase (few such pairs), and every line with a space,
-    colon, dot, dash or underscore, as most lines of logs have.
+    A run is of lines with nothing but base64. It is masked if its long lines look random and are long enough. These
+    remain: checksums, paths and names in camelCase, and every line with a space, colon, dot, dash or underscore, as
+    most lines of logs have.
     What is masked though it is no secret: a certificate, or a file that was printed in base64. Nobody reads those.
     """
     for pure, run in groupby(_lines(text, 0, len(text)), lambda line: line.pure):
         lines = list(run)
-        if pure and _scrambled("".join(each.content for each in lines if _LONG.search(each.content))):
+        if pure and _random([each.content for each in lines if _LONG.search(each.content)]):
             yield lines[0].start, lines[-1].end
 
 
-def _scrambled(body: str) -> bool:
+def _random(lines: list[str]) -> bool:
     """Whether these lines are long enough and mixed enough for base64 of random bytes."""
-    size = len(body)
-    if size < LONG_RUN:
-        return False
-    capitals, small = sum(map(str.isupper, body)), sum(map(str.islower, body))
-    return min(capitals, small) * 8 >= size and len(_MIXED.findall(body)) * 8 >= size
+    body = "".join(lines)
+    return (len(body) >= LONG_RUN or any(len(line) >= KEY_LINE for line in lines)) and scrambled(body)
 
 
 def _lines(text: str, start: int, end: int) -> Iterator[_Line]:

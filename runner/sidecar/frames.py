@@ -15,6 +15,7 @@ import msgspec
 from runner.errors import OrchestratorError, Problem, TooLarge, Unavailable, revive
 from runner.jobs import JobResult
 from runner.payloads import RequestPolicy
+from runner.security.masking import mask
 
 VERSION = 1
 MAX_FRAME = 16 * 1024 * 1024
@@ -62,8 +63,8 @@ class Refused(Frame, frozen=True, tag="refused"):
 
     @classmethod
     def of(cls, error: OrchestratorError) -> Refused:
-        """The frame from which `error` makes the same error again."""
-        return cls(code=error.code, detail=error.detail, retry_after=error.retry_after, problems=error.problems)
+        """The frame from which `error` makes the same error again, without a credential that a cluster quotes."""
+        return cls(code=error.code, detail=mask(error.detail), retry_after=error.retry_after, problems=error.problems)
 
     def error(self) -> OrchestratorError:
         """The error to raise."""

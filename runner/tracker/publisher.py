@@ -16,6 +16,7 @@ from runner.drivers.http.proxies import proxy_for
 from runner.errors import Timeout, Unavailable
 from runner.jobs import TokenClaims
 from runner.runtime.clock import Clock, Deadline
+from runner.security.masking import MASK
 from runner.tracker.results import Result
 
 SILENCE_SECONDS = 10
@@ -92,7 +93,7 @@ class HttpPublisher:
     def _without_login(self, detail: str) -> str:
         """An error's detail without the login of the proxy."""
         for secret in _logins(self._route.proxy):
-            detail = detail.replace(secret, "***")
+            detail = detail.replace(secret, MASK)
         return detail
 
 

@@ -17,7 +17,7 @@ import msgspec
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.request_types import REQUEST_TYPES, RequestType
-from runner.security.masking import mask, printable
+from runner.security.masking import printable, shown
 
 _NAMESPACE = uuid.UUID("5f1c7f0e-9f5b-4b57-9a53-0d9a4f4c1f2e")
 
@@ -105,7 +105,7 @@ def bounded(outcome: Outcome) -> Outcome:
 
     The sentence loses its end. The evidence loses its middle: it begins with facts and ends with the log's last lines.
     """
-    hmessage, err = mask(printable(outcome.hmessage)), mask(printable(outcome.err))
+    hmessage, err = shown(outcome.hmessage), shown(outcome.err)
     if len(hmessage) > HMESSAGE_LIMIT:
         hmessage = f"{hmessage[: HMESSAGE_LIMIT - 1]}…"
     return msgspec.structs.replace(outcome, hmessage=hmessage, err=_without_middle(err))

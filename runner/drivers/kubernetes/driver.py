@@ -37,6 +37,7 @@ from runner.observation import Observation, Outcome
 from runner.outcomes import classify, explanation
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
+from runner.security.masking import KEY_LINES, last_lines
 
 LIST_SECONDS = 30.0
 """The deadline of what the tracker asks for: a listing, a log, a mark. Commands pass their own deadline."""
@@ -165,7 +166,7 @@ class KubernetesDriver:
         for namespace in self._namespaces:
             if (pod := _latest(namespace.pods(deadline, name))) is not None:
                 wanted = container or _log_container(namespace.job(name, deadline), pod)
-                return namespace.log_text(pod, wanted, lines, deadline)
+                return last_lines(namespace.log_text(pod, wanted, lines + KEY_LINES, deadline), lines)
         raise Rejected(f"{name} has no pod: there is no such job, it has not been scheduled, or its pod is gone")
 
     def check(self) -> None:

@@ -10,7 +10,7 @@ import signal
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
-from io import BytesIO, StringIO
+from io import BytesIO
 from typing import Any, TypeVar
 
 import msgspec
@@ -21,14 +21,12 @@ from runner.drivers.local.programs import Program
 from runner.jobs import Report, Value
 from runner.observation import Observation, Outcome, Phase
 from runner.outcomes import classify
-from runner.runtime.logs import mask
+from runner.security.masking import KEY_LINES, last_lines
 
 log = logging.getLogger("orchestrator.local")
 
 _NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
 _SPAN = 1 << 16
-KEY_LINES = 150
-"""How many lines more than asked for are read, so that a key is masked whole: its first line gives it away."""
 _HOST_FAILS = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 
 _File = TypeVar("_File", bound=Value)
@@ -200,8 +198,7 @@ class Records:
         """The last lines of a container's log. An empty role means the last container that has begun."""
         for each in [role] if role else ["main", "init"]:
             with suppress(FileNotFoundError):
-                masked = mask(_tail(self.path(name, f"{each}.log"), lines + KEY_LINES))
-                return "".join(deque(StringIO(masked, newline="\n"), maxlen=max(0, lines)))
+                return last_lines(_tail(self.path(name, f"{each}.log"), lines + KEY_LINES), lines)
         return ""
 
     def _warn_once(self, name: str, problem: object) -> None:

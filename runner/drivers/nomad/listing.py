@@ -19,6 +19,7 @@ from runner.drivers.nomad.variable import JobVariable, VariableStub
 from runner.errors import Rejected, Timeout, Unavailable
 from runner.observation import Observation
 from runner.runtime.clock import Deadline
+from runner.security.masking import KEY_LINES, last_lines
 
 LIST_SECONDS = 30.0
 """The deadline for a listing and for reading a log. Commands pass their own deadline."""
@@ -213,6 +214,11 @@ def container_log(namespace: Namespace, job: JobStub, container: str, lines: int
 
 def _tail(namespace: Namespace, allocation: str, task: str, lines: int, deadline: Deadline) -> str:
     """The last lines of standard output followed by standard error, which Nomad stores separately."""
-    size = min(lines * _LONGEST_LINE, _MOST)
+    size = min((lines + KEY_LINES) * _LONGEST_LINE, _MOST)
     streams = [namespace.task_log(allocation, task, stream, size, deadline) for stream in ("stdout", "stderr")]
-    return "".join("".join(streams).splitlines(keepends=True)[-lines:])
+    return last_lines("".join(_whole_lines(each, size) for each in streams), lines)
+
+
+def _whole_lines(tail: str, size: int) -> str:
+    """What was read, without a first line whose beginning was not: half a secret is not recognized."""
+    return tail if len(tail.encode()) < size else tail.partition("\n")[2]

@@ -14,8 +14,7 @@ from runner.config.types import Config
 from runner.drivers.nomad.specification import namespace_of, specification
 from runner.drivers.nomad.variable import closed_items, open_items, variable_path, with_cancellation
 from runner.jobs import Cancellation, JobSpec
-
-MASK = "***"
+from runner.security.masking import MASK
 
 
 def render(job: JobSpec, config: Config, values: Mapping[str, str] | None = None) -> str:

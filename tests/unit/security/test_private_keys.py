@@ -194,6 +194,21 @@ EXPENSIVE: dict[str, Callable[[int], str]] = {
     "dashes": lambda n: "-" * (40 * n),
     "logins": lambda n: "://" * (13 * n),
     "signatures": lambda n: "?token" * (6 * n),
+    "URLs in a URL": lambda n: "://a" * (10 * n),
+    "queries": lambda n: "://a?" * (8 * n),
+    "escaped slashes": lambda n: ":\\" * (20 * n),
+    "two slashes": lambda n: "//a:" * (10 * n),
+    "names": lambda n: "token=" * (6 * n),
+    "names without a value": lambda n: "token=,'" * (5 * n),
+    "quoted names": lambda n: "token='" * (6 * n),
+    "headers": lambda n: "authorization: a, " * (2 * n),
+    "headers in a row": lambda n: "authorization:" * (3 * n),
+    "backslashes": lambda n: "token" + "\\" * (40 * n),
+    "schemes": lambda n: "bearer " * (6 * n),
+    "prefixes": lambda n: "ghp_" * (10 * n),
+    "short tokens": lambda n: "sk-a " * (8 * n),
+    "dots": lambda n: "eyJ." * (10 * n),
+    "slashes": lambda n: "/" * (40 * n),
 }
 
 

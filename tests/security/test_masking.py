@@ -1,0 +1,253 @@
+"""runner.security.masking: which credentials it knows, wherever they stand, and what a reader needs and keeps."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.security.masking import KEY_LINES, evidence_tail, last_lines, mask
+from tests.conftest import ROOT
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+
+def random_text(size: int, alphabet: str = LETTERS, seed: int = 1) -> str:
+    return "".join(Random(seed).choices(alphabet, k=size))
+
+
+JWT = ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (b'{"alg":"RS256"}', b'{"a":1}', b"s1"))
+
+# Put together here, so that nobody's scanner of this repository finds a token.
+TOKENS = {
+    "GitHub": "ghp" + "_" + random_text(36),
+    "GitHub, OAuth": "gho" + "_" + random_text(36),
+    "GitHub, app": "ghs" + "_" + random_text(36),
+    "GitHub, refresh": "ghr" + "_" + random_text(36),
+    "GitHub, fine-grained": "github" + "_pat_" + random_text(22) + "_" + random_text(59),
+    "GitLab": "glpat" + "-" + random_text(20),
+    "GitLab, routable": "glpat" + "-" + random_text(27) + ".01." + random_text(9),
+    "GitLab, deploy": "gldt" + "-" + random_text(20),
+    "AWS": "AKIA" + random_text(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+    "AWS, temporary": "ASIA" + random_text(16, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
+    "JWT": JWT,
+    "Slack, bot": "xoxb" + "-123456789012-" + random_text(24),
+    "Slack, user": "xoxp" + "-123456789012-" + random_text(24),
+    "Slack, app": "xapp" + "-1-A0123-" + random_text(40),
+    "Google": "AIza" + random_text(35),
+    "Google, OAuth": "ya29" + "." + random_text(60),
+    "npm": "npm" + "_" + random_text(36),
+    "PyPI": "pypi" + "-AgEIcHlwaS5vcmc" + random_text(80),
+    "Vault": "hvs" + "." + random_text(24),
+    "Vault, batch": "hvb" + "." + random_text(120),
+    "Docker Hub": "dckr" + "_pat_" + random_text(27),
+    "Docker's config.json": base64.b64encode(json.dumps({"auths": {"r": {"auth": "aDpw1"}}}).encode()).decode(),
+    "Stripe": "sk" + "_live_" + random_text(24),
+    "Hugging Face": "hf" + "_" + random_text(34),
+    "base64": base64.b64encode(Random(5).randbytes(120)).decode(),
+    "base64 for URLs": base64.urlsafe_b64encode(Random(6).randbytes(120)).decode(),
+}
+
+PLACES = {
+    "alone": "{}",
+    "prose": "the server refused {}, so it was not sent",
+    "quotes": "got '{}' from the server",
+    "brackets": "(see <{}>)",
+    "a variable": "export NAME={}",
+    "JSON": '{{"a": "{}", "b": 1}}',
+    "JSON in JSON": '{{"a": "[{{\\"url\\":\\"{}\\",\\"key\\":1}}]"}}',
+    "after an escaped line feed": '{{"a": "x\\n{}\\nnext"}}',
+    "after a line": "one\n{}\ntwo",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", TOKENS)
+def test_a_token_is_masked_in_every_place(kind: str, place: str) -> None:
+    masked = mask(PLACES[place].format(TOKENS[kind]))
+    remains = [TOKENS[kind][at : at + 8] for at in range(len(TOKENS[kind]) - 7)]
+    assert not [part for part in remains if part in masked]
+    assert "***" in masked
+    if place.startswith("JSON") or place.endswith("line feed"):
+        json.loads(masked)
+
+
+SECRET = "hunt/er2"
+"""A password with a slash, in which a URL's host would end."""
+
+NAMED = [
+    "Authorization: Basic aHVudGVyMg==",
+    "authorization: bearer hunter2",
+    "Proxy-Authorization: Negotiate hunter2",
+    "Authorization: hunter2",
+    "Authorization: Custom hunter2",
+    "Authorization: Digest username=hunter2, response=hunter2, qop=hunter2",
+    "Authorization: AWS4-HMAC-SHA256 Credential=hunter2/20260101/us-east-1/s3/aws4_request, Signature=hunter2",
+    '{"Authorization": "Bearer hunter2", "n": 1}',
+    "{'Authorization': 'Basic hunter2'}",
+    "map[Authorization:[Bearer hunter2] Accept:[*/*]]",
+    "curl -H 'Authorization: token hunter2' https://api.example/",
+    "AUTHORIZATION=Bearer hunter2",
+    "X-Vault-Token: hunter2",
+    "X-Nomad-Token: hunter2",
+    "PRIVATE-TOKEN: hunter2",
+    "x-api-key: hunter2",
+    "Cookie: session=hunter2; other=hunter2",
+    "Set-Cookie: sid=hunter2; Path=/",
+    "RESULT_HTTP_TOKEN=hunter2",
+    "DB_PASSWORD=hunter2&hunter2,hunter2",
+    "password = 'hunter2 and hunter2'",
+    '{"password":"hunter2 x","user":"ada"}',
+    '{"a":"{\\"token\\":\\"hunter2\\",\\"n\\":1}"}',
+    "client_secret=hunter2",
+    "aws_secret_access_key=hunter2",
+    "AccountKey=hunter2==;EndpointSuffix=x",
+    "GET /files/a?sig=hunter2&se=1 HTTP/1.1",
+    "Bearer abcdefghhunter2abcdefgh",
+]
+
+
+@pytest.mark.parametrize("text", NAMED)
+def test_a_value_whose_name_says_that_it_is_secret_is_masked(text: str) -> None:
+    masked = mask(text)
+    assert not re.search("hunter2|aHVudGVyMg", masked)
+    assert "***" in masked
+    assert mask(masked) == masked
+    if text.startswith('{"'):
+        json.loads(masked)
+
+
+URLS = [
+    "https://user:hunter2@git.example/x",
+    "https://hunter2@git.example/x",
+    "https://user:hunt/er2@git.example/x",
+    "https://user:hunter2?hunter2@git.example/x",
+    "https://user:hunter2#hunter2@git.example/x",
+    "ssh://git:hunter2@git.example:22/x",
+    "amqps://u:hunter2@broker:5671/%2f",
+    "https://hunter2@sentry.example/4",
+    "git+https://u:hunter2@git.example/x.git@main",
+    "https://s3.example/a?X-Amz-Credential=hunter2&X-Amz-Signature=hunter2",
+    "https://s3.example/a?x=1\\u0026X-Amz-Signature=hunter2",
+    "https://s3.example/a?hunter2",
+    "https://s3.example/a?unknown=hunter2#hunter2",
+    "https:\\/\\/u:hunter2@git.example\\/x?y=hunter2",
+    "https://proxy.example/https://u:hunter2@git.example/x",
+    "//u:hunter2@git.example/x",
+    "https://[::1]:8080/a?hunter2",
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("url", URLS)
+def test_credentials_and_the_query_of_every_url_are_masked(url: str, place: str) -> None:
+    if "JSON" in place or "escaped" in place:
+        url = url.replace("\\", "") if "\\/" in url else url
+    masked = mask(PLACES[place].format(url))
+    assert not re.search("hunt/?er2|er2@", masked)
+    assert mask(masked) == masked
+    if place.startswith("JSON") or place.endswith("line feed"):
+        json.loads(masked)
+
+
+def test_each_url_within_artifacts_is_masked_and_their_keys_remain() -> None:
+    artifacts = [{"key": f"a/{n}.zip", "url": f"https://s3.example/{n}?sig=hunter2", "metadata": {}} for n in range(3)]
+    line = json.dumps({"message": f"coat --artifacts {json.dumps(artifacts)} ended"})
+    masked = json.loads(mask(line))["message"]
+    assert "hunter2" not in masked
+    assert json.loads(masked.removeprefix("coat --artifacts ").removesuffix(" ended")) == [
+        {**each, "url": each["url"].replace("sig=hunter2", "***")} for each in artifacts
+    ]
+
+
+STAYS = [
+    "",
+    "commit 3f786850e387550fdab836ed7e6dc881de23001b was not found",
+    "3F786850E387550FDAB836ED7E6DC881DE23001B",
+    "registry.example:5000/team/marvin-python@sha256:"
+    + "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "sha512-" + base64.b64encode(bytes(Random(1).randbytes(64))).decode(),
+    "h1:9bNlMn1WZ8nJ7TqVoVJk5xq3rS5yB2wU4Lq8F6dZk0A=",
+    "job 5f1c7f0e-9f5b-4b57-9a53-0d9a4f4c1f2e of analysis-s0-5f1c7f0e9f5b4b579a530d9a4f4c1f2e-12",
+    "/home/runner/work/services/src/main/java/com/example/authentication/TokenRepositoryImplementation.java:12",
+    "C:\\Users\\Runner\\AppData\\Local\\Programs\\Python\\Python311\\Lib\\site-packages\\example\\AuthTokenTest.py",
+    "git@git.example:team/code.git",
+    "https://git.example/team/code@v2",
+    "http://[::1]:8080/a@b",
+    "GET https://10.203.0.1:21443/apis/batch/v1/namespaces/jobs/pods",
+    "mail bot@example.com about https://git.example",
+    "the bearer token is missing or expired; send a new one",
+    "Error: the token: it has expired",
+    'secrets "analysis-s0-r-1-1-00000000" not found',
+    "secretName: regcred, tokenFile=/run/token, imagePullSecrets: [regcred]",
+    "max_tokens=4096 and passwordless login",
+    "npm_config_cache=/home/runner/.npm and npm_lifecycle_event",
+    "pypi-mirror of task-runner-with-a-long-name, risk-assessment-of-the-whole-team",
+    "runner.privateKey must be an RSA key of at least 2048 bits",
+    "eyJust a word",
+    "--branch feature/hvs-integration-with-authorization --oid 3f786850e387550fdab836ed7e6dc881de23001b",
+    "limits 1400m / 4000Mi, requests 300m; node ip-10-0-12-255.eu-central-1.compute.internal",
+    "2026-11-27T08:31:16.123456789Z stderr F panic: runtime error: index out of range [3] with length 3",
+    "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
+    "goroutine 1 [running]:\nmain.main()\n\t/go/src/main.go:8 +0x1d",
+    '{"jobs": [{"name": "analysis-s0-r-1-1", "driver": "kubernetes", "state": "created"}]}',
+]
+
+
+@pytest.mark.parametrize("text", STAYS)
+def test_what_a_reader_needs_stays(text: str) -> None:
+    assert mask(text) == text
+
+
+def test_the_tail_of_a_key_without_begin_or_end_is_masked_even_if_it_is_one_line() -> None:
+    body = base64.b64encode(Random(3).randbytes(48)).decode()
+    assert len(body) == 64
+    assert mask(f"fatal: bad key\n{body}\n") == "fatal: bad key\n***\n"
+
+
+def test_a_log_is_masked_before_it_is_cut() -> None:
+    body = [base64.b64encode(Random(n).randbytes(48)).decode() for n in range(30)]
+    key = ["-----BEGIN PRIVATE KEY-----", *body, "c2hvcnQ=", "-----END PRIVATE KEY-----"]
+    raw = "\n".join(["first", *key, "last", ""])
+    for lines in range(1, 40):
+        kept = last_lines(raw, lines)
+        assert "c2hvcnQ" not in kept
+        assert kept.endswith("last\n")
+        assert not any(line in kept for line in body)
+    assert len(key) < KEY_LINES
+    assert last_lines("a\nb\nc", 2) == "b\nc"
+    assert last_lines("a\nb\nc\n", 2) == "b\nc\n"
+    assert last_lines("a\n", 0) == last_lines("", 3) == ""
+
+
+@given(st.text(), st.sampled_from([*TOKENS.values(), *NAMED, *URLS]), st.text(), st.integers(1, 200))
+def test_a_masked_line_of_json_is_json_and_masking_twice_changes_nothing_more(
+    before: str, secret: str, after: str, limit: int
+) -> None:
+    line = json.dumps({"a": before + secret + after, "b": [secret, after]})
+    masked = mask(line)
+    assert list(json.loads(masked)) == ["a", "b"]
+    assert "hunter2" not in json.loads(masked)["b"][0]
+    assert len(evidence_tail(line, 3, limit)) <= limit
+
+
+def test_there_is_one_module_that_masks() -> None:
+    """Only `masking` uses the two modules that find, and nothing else replaces credentials by patterns of its own."""
+    allowed = {"masking.py", "private_keys.py"}
+    users: list[Any] = [
+        path.relative_to(ROOT)
+        for folder in ("runner", "functions")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.name not in allowed
+        and re.search(r"security(?:\.| import .*)(?:credentials|private_keys)\b", path.read_text())
+    ]
+    assert users == []
+    # The shim of a local job, which has the standard library only, masks the values that it knows.
+    own = [path.name for path in sorted((ROOT / "runner").rglob("*.py")) if '"***"' in path.read_text()]
+    assert own == ["container_log.py", "credentials.py", "masking.py"]
