@@ -4,6 +4,7 @@ The environment variable ORCHESTRATOR_HTTP holds the configuration's section `ht
 prints its value. ORCHESTRATOR_LOG_LEVEL is the log level. A flag on gunicorn's command line overrides this file.
 """
 
+import logging
 import os
 import sys
 
@@ -26,11 +27,12 @@ class OptionalAccessLogger(Logger):
 
 
 logger_class = OptionalAccessLogger
+logs.configure(logs.level_of(os.environ))
 
 try:
     section = HTTP.read(os.environ)
 except OrchestratorError as error:
-    print(f"the HTTP server cannot start: {error.detail}", file=sys.stderr)  # noqa: T201  (logging is not configured yet)
+    logging.getLogger("orchestrator.http").error("the HTTP server cannot start: %s", error.detail)
     sys.exit(exit_codes.CONFIGURATION)
 
 bind = section.bind
@@ -60,4 +62,4 @@ forwarder_headers = ""
 # The control socket is not used, and two instances on one host would conflict over its default path.
 control_socket_disable = True
 proc_name = "orchestrator-functions"
-logconfig_dict = logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO"))
+logconfig_dict = logs.settings(logs.level_of(os.environ))

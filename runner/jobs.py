@@ -101,6 +101,8 @@ class Report(Value, frozen=True):
     scope: str
     check_seq: str = ""
     analyzer: str = ""
+    request_id: str = ""
+    """Of the request that made the job, or that cancelled it: it is in the logs of both."""
 
 
 class Deadlines(Value, frozen=True):

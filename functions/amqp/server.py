@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import logging.config
 import os
 import signal
 import sys
@@ -187,7 +186,7 @@ async def serve(section: RabbitmqSection, broker: BrokerAccess, socket_path: str
 
 def main() -> int:
     """Run the process; its exit code."""
-    logging.config.dictConfig(logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO")))
+    logs.configure(logs.level_of(os.environ))
     logging.getLogger("aiormq").setLevel(logging.CRITICAL)  # it also raises what it logs, and one line is enough
     try:
         section, broker = RABBITMQ.read(os.environ), amqp_broker.read(os.environ)

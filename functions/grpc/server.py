@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging.config
+import logging
 import os
 import resource
 import signal
@@ -185,7 +185,7 @@ async def serve(section: GrpcSection, socket_path: str, clock: Clock) -> None:
 
 def main() -> int:
     """Run the process; its exit code."""
-    logging.config.dictConfig(logs.settings(os.environ.get("ORCHESTRATOR_LOG_LEVEL", "INFO")))
+    logs.configure(logs.level_of(os.environ))
     _allow_many_files()
     gc.freeze()
     gc.set_threshold(*_GARBAGE_THRESHOLDS)

@@ -42,7 +42,7 @@ def serve(path: str | None, no_tracker: bool) -> None:
     On SIGTERM it ends after the commands in flight; on SIGHUP it rereads the configuration.
     """
     config = load_or_exit(path)  # prints every problem; the pool would print a traceback
-    logging.config.dictConfig(logs.settings())
+    logs.configure(config.logs.level)
     if no_tracker:
         _serve_alone(configuration.locate(path, os.environ))
     else:
@@ -59,7 +59,7 @@ def up(path: str | None) -> None:
     what was dropped is stopped, and what has changed is restarted. An invalid file changes nothing.
     """
     config = load_or_exit(path)
-    logging.config.dictConfig(logs.settings())
+    logs.configure(config.logs.level)
     _supervise(config, path, children, bad_variables)
 
 
@@ -118,6 +118,7 @@ def _supervise(
             raise Malformed(wrong)
         if not trial.succeeds(lambda: _try(changed), TRIAL_SECONDS):
             raise Malformed("no process could be built with it; the error is logged above")
+        logs.configure(changed.logs.level)
         return layout(changed, located, os.environ)
 
     sys.exit(Supervisor(layout(config, located, os.environ), reread, SystemClock()).run())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging.config
+import logging
 import os
 import queue
 import signal
@@ -25,7 +25,7 @@ def run(load: Callable[[], Config], changed: Callable[[], Config]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda received, _frame: signals.put(received))
     config = load()
-    logging.config.dictConfig(logs.settings())
+    logs.configure(config.logs.level)
     stop, again = threading.Event(), threading.Event()
     threading.Thread(target=_obey, args=(signals, changed, stop, again), daemon=True).start()
     outside = composition.system()

@@ -31,6 +31,7 @@ _ENVIRONMENT: dict[str, tuple[str, ...]] = {
     "ORCHESTRATOR_PRIVATE_KEY": ("runner", "privateKey"),
     "ORCHESTRATOR_PUBLIC_KEY": ("deepsource", "publicKey"),
     "ORCHESTRATOR_SENTRY_DSN": ("sentry", "dsn"),
+    "ORCHESTRATOR_LOG_LEVEL": ("log", "level"),
 }
 _YAML_VARIABLES = frozenset({"TASK_NODE_SELECTOR"})
 

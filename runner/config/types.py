@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import Meta, field
 
 from runner.config.drivers import DriverName, KubernetesSection, LocalSection, NomadSection, PoolSettings
 from runner.config.installation import DeepsourceSection, ObjectStorageSection, RunnerSection, SentrySection
@@ -79,6 +79,18 @@ class ResultsSection(Section, frozen=True):
     """The authorities that sign atlas's certificate (PEM); the system's where empty."""
 
 
+class LogSection(Section, frozen=True):
+    """What all processes log."""
+
+    level: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(?i:debug|info|warning|error|critical)\Z",
+            description="debug, info, warning, error or critical",
+        ),
+    ] = "info"
+
+
 class Config(Section, frozen=True):
     """The whole file, with the values that the environment adds."""
 
@@ -101,6 +113,7 @@ class Config(Section, frozen=True):
     limits: LimitsSection = LimitsSection()
     tracker: TrackerSection = TrackerSection()
     results: ResultsSection = ResultsSection()
+    logs: LogSection = field(name="log", default=LogSection())
     local: LocalSection = LocalSection()
     nomad: NomadSection = NomadSection()
     driver: DriverName | None = None

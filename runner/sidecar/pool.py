@@ -149,7 +149,7 @@ class Pool(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": 30,
             "control_socket_disable": True,
             "proc_name": "orchestrator-runner",
-            "logconfig_dict": logs.settings(),
+            "logconfig_dict": logs.settings(self._config.logs.level),
             "on_reload": _resize_queue,
         }
         for name, value in settings.items():

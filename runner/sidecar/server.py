@@ -90,7 +90,8 @@ class Sidecar:
         results: list[JobResult] = []
         for action in plan(request, self._config):
             deadline.check("creating the jobs")
-            results.extend(self._act(action, deadline))
+            report = msgspec.structs.replace(action.report, request_id=frame.trace_id)
+            results.extend(self._act(msgspec.structs.replace(action, report=report), deadline))
         return tuple(results)
 
     def _act(self, action: Action, deadline: Deadline) -> tuple[JobResult, ...]:

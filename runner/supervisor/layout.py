@@ -14,6 +14,7 @@ from msgspec import structs
 from runner.config.loading import PATH_VARIABLE
 from runner.config.section_variable import GRPC, HTTP, RABBITMQ, SectionVariable
 from runner.config.types import Config
+from runner.runtime.logs import LEVEL_VARIABLE
 from runner.sidecar.client import SOCKET_VARIABLE
 from runner.tracker.health import HEALTH_VARIABLE
 
@@ -47,7 +48,7 @@ def children(config: Config, path: Path, environ: Mapping[str, str]) -> tuple[Ch
     shared = _shared(path, environ)
     broker = {name: value for name, value in environ.items() if name.startswith(AMQP_PREFIX)}
     edge = {name: value for name, value in shared.items() if name not in _SECRETS}
-    edge[SOCKET_VARIABLE] = config.sidecar.socket
+    edge |= {SOCKET_VARIABLE: config.sidecar.socket, LEVEL_VARIABLE: config.logs.level.upper()}
     gunicorn = _python("gunicorn", "-c", str(HOME / "gunicorn.conf.py"), "functions.bundle:app")
     grpc = Child("grpc", _python("functions.grpc"), edge | _section_variable(GRPC, config))
     protocols = {

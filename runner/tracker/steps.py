@@ -170,7 +170,15 @@ class Steps:
 
     def _report(self, record: Record, seen: Observation, outcome: Outcome) -> None:
         publisher = "published by the tracker" if record.sent else "published by the job"
-        logs.log_command("ended", job=seen.name, reason=outcome.reason, code=outcome.code, result=publisher)
+        report = (seen.cancellation if seen.cancelled else None) or seen.report
+        logs.log_command(
+            "ended",
+            request_id=report.request_id if report else "",
+            job=seen.name,
+            reason=outcome.reason,
+            code=outcome.code,
+            result=publisher,
+        )
         seconds = self._clock.monotonic() - record.decided_at
         self._metrics.reported(seen.driver, seen.pool, outcome.reason, seconds)
 

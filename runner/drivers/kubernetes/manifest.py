@@ -19,6 +19,7 @@ from runner.request_types import roles
 FINGERPRINT = "orchestrator/fingerprint"
 REPORT = "orchestrator/report"
 POOL = "orchestrator/pool"
+REQUEST_ID = "orchestrator/request-id"
 CANCELLED = "orchestrator/cancelled"
 REPORTED = "orchestrator/reported"
 """A label, by which lists and watches leave the job out, and an annotation with the reason that atlas accepted."""
@@ -49,7 +50,7 @@ def job_manifest(job: JobSpec, config: Config, *, nonce: str, claim: str = "") -
         POOL: job.pool,
         REPORT: encode_report(job.report),
         SECRET: secret,
-        **({CLAIM: claim} if claim else {}),
+        **_set({CLAIM: claim, REQUEST_ID: job.report.request_id}),
     }
     queue = {QUEUE: pool.queue_name} if pool.queue_name else {}
     return {

@@ -22,6 +22,7 @@ from runner.jobs import Container, Deadlines, JobSpec, Secret, SecretRef, Text, 
 DEADLINES = "orchestrator_deadlines"
 MAIN = "orchestrator_main"
 INIT = "orchestrator_init"
+REQUEST_ID = "orchestrator_request_id"
 GROUP = "job"
 
 _DOLLAR = "orchestrator_dollar"
@@ -114,6 +115,7 @@ def _meta(job: JobSpec, nonce: str) -> dict[str, str]:
         **job.pod_labels,
         FINGERPRINT: job.fingerprint,
         POOL: job.pool,
+        REQUEST_ID: job.report.request_id,
         NONCE: nonce,
         REPORT: encode(job.report),
         DEADLINES: encode(job.deadlines),

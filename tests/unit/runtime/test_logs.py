@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.runtime.logs import JsonLines, log_command
+from runner.runtime.logs import LEVEL_VARIABLE, JsonLines, level_of, log_command
 from tests.conftest import ROOT
 
 
@@ -99,6 +99,86 @@ logging.getLogger("orchestrator.x").debug("said", extra={"count": 1})
     assert done.stdout == ""
     seen = json.loads(done.stderr)
     assert (seen["message"], seen["count"], seen["level"]) == ("said", 1, "debug")
+
+
+UNSEEN = [0x7F, 0x80, 0x85, 0x9B, 0x9F, 0x61C, 0x200B, 0x200E, 0x200F, 0x2028, 0x202A, 0x202E, 0x2066, 0x2069, 0xFEFF]
+
+
+@pytest.mark.parametrize("code", UNSEEN)
+def test_a_character_that_a_terminal_obeys_or_hides_is_escaped_in_every_log(
+    code: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 1, "a%sb", (chr(code),), None)
+    vars(record)["field" + chr(code)] = {"deep" + chr(code): [chr(code)]}
+    text = JsonLines().format(record)
+    log_command("done", request_id=chr(code))
+    written = capfd.readouterr().err
+    for said in (text, written):
+        assert chr(code) not in said
+        assert f"\\u{code:04x}" in said
+    assert json.loads(text)["message"] == f"a{chr(code)}b"
+    assert json.loads(written)["request_id"] == chr(code)
+
+
+def test_a_key_in_a_field_is_masked_line_by_line() -> None:
+    body = "\n".join(["MIIEpAIBAAKCAQEA7bq8ZxKfT3m9RkYw2Vn5cJd8LpQs1HuXe6GtWaBy4ZoMfNiS"] * 3)
+    seen = line("printed:\n%s\nnext: x", body, environment={"SSH": body})
+    assert seen["message"] == "printed:\n***\nnext: x"
+    assert seen["environment"] == {"SSH": "***"}
+
+
+def test_arguments_that_do_not_fit_the_message_lose_no_line() -> None:
+    assert line("%d of %d", "one")["message"] == "%d of %d"
+
+
+ODD = """
+import atexit, gc, logging, sys, threading, traceback, warnings
+from runner.runtime import logs
+logs.configure("info")
+def fail(secret="https://u:hunter2@h/x"):
+    raise ValueError("two\\nlines at " + secret)
+class Destroyed:
+    def __del__(self):
+        fail()
+thread = threading.Thread(target=fail, name="worker-1"); thread.start(); thread.join()
+Destroyed(); gc.collect()
+warnings.warn("take care\\nplease", stacklevel=1)
+print("printed\\n\\nby a library", file=sys.stderr)
+try:
+    fail()
+except ValueError:
+    traceback.print_exc()
+sys.stderr.write("no line feed "); sys.stderr.write("at its end")
+logging.getLogger("grpclib.server").error("Application error", exc_info=KeyError("\\x9b"))
+logging.getLogger("orchestrator").info("%d", "not a number")
+atexit.register(fail)
+fail()
+"""
+
+
+def test_everything_on_standard_error_is_one_object_a_line() -> None:
+    done = subprocess.run([sys.executable, "-c", ODD], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    seen = [json.loads(text) for text in done.stderr.splitlines()]
+    assert all({"time", "level", "logger", "message"} <= set(each) for each in seen)
+    assert "hunter2" not in done.stderr
+    messages = [each["message"] for each in seen]
+    assert messages[0] == "uncaught ValueError (worker-1)"
+    assert "uncaught ValueError" in messages
+    assert {"printed", "by a library", "no line feed at its end", "Application error", "%d"} <= set(messages)
+    assert any("take care" in message for message in messages)
+    assert any("atexit" in message for message in messages)
+    traces = [each["error"] for each in seen if "error" in each]
+    assert len(traces) >= 6
+    assert all(trace.startswith("Traceback") or "KeyError" in trace for trace in traces)
+
+
+@pytest.mark.parametrize(
+    ("variable", "level"),
+    [("debug", "DEBUG"), ("WARNING", "WARNING"), ("", "INFO"), ("loud", "INFO"), (None, "INFO")],
+)
+def test_the_level_is_that_of_the_variable(variable: str | None, level: str) -> None:
+    assert level_of({} if variable is None else {LEVEL_VARIABLE: variable}) == level
 
 
 def test_the_command_log_writes_one_line_for_each_command(capfd: pytest.CaptureFixture[str]) -> None:
