@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PROTOCOL ?= http
 SEEDS ?= 20000
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tox format stubs bench tracker prove cluster cluster-down pins clean simulate
+.PHONY: help demo test lint tox format stubs openapi bench tracker prove cluster cluster-down pins clean simulate fuzz
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +33,9 @@ format: $(READY) ## put the code into the house's style
 stubs: $(READY) ## generate from proto/ again, where that breaks no client
 	$(BIN)/python proto/stubs.py
 
+openapi: $(READY) ## write the copy of /openapi.json in docs/ again
+	$(BIN)/python -m functions.http.openapi.document > docs/openapi.json
+
 bench: $(READY) ## measure speed and memory, as ratios within one run (needs wrk; `make bench tracker`: only the tracker)
 	$(BIN)/python -m tests.bench $(filter tracker,$(MAKECMDGOALS))
 
@@ -43,6 +47,9 @@ prove: $(READY) ## prove on the real servers that each end is reported once and 
 
 simulate: $(READY) ## run the real code in a simulated world, SEEDS=20000 times, and print each seed that breaks a promise
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
+
+fuzz: $(READY) ## send mutated requests to the three protocols for SECONDS=60 (ARGS="--seed 7" repeats a run)
+	$(BIN)/python -m tests.security.fuzz --seconds $(SECONDS) $(ARGS)
 
 cluster: $(READY) ## a real Kubernetes and a real Nomad on this machine, built and started (Linux, root, Go)
 	$(BIN)/python -m tests.cluster up

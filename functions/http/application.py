@@ -1,4 +1,5 @@
-"""The WSGI application: a Falcon resource for each function, errors as problem+json (RFC 9457), two health checks.
+"""The WSGI application: a Falcon resource for each function, errors as problem+json (RFC 9457), two health checks, the
+OpenAPI document.
 
 A WSGI server leaves three things to the application, which are done here: to bound a body's size, to read a chunked
 body, and to refuse a body that arrives too slowly.
@@ -15,6 +16,7 @@ import msgspec
 
 from functions import ARRIVED
 from functions.function import DEADLINE_SECONDS, Function, request_id
+from functions.http.openapi.resource import OpenApi
 from runner.errors import TABLE, Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
 from runner.request_types import RequestType
@@ -93,6 +95,7 @@ def application(*rows: RequestType) -> falcon.App[Any, Any]:
             app.add_route(_PREFIX + path, resource)
     app.add_route("/livez", Liveness())
     app.add_route("/readyz", Readiness(client, clock))
+    app.add_route("/openapi.json", OpenApi(rows))
     app.add_error_handler(OrchestratorError, _answer_error)
     app.add_error_handler(Exception, _answer_defect)
     app.set_error_serializer(_serialize_http_error)

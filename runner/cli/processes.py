@@ -7,7 +7,6 @@ supervision in each layout, and a sidecar always comes with its tracker.
 from __future__ import annotations
 
 import logging
-import logging.config
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
