@@ -9,9 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import jwt
-import pytest
 import yaml
 
 from examples.broker import Broker, BrokerMissing, install
@@ -27,8 +27,8 @@ class Servers:
     def __init__(self, directory: Path, processes: Processes, keys: KeyPair, broker: Broker | None) -> None:
         self.stand: Stand | None = None
         self.http_port, self.grpc_port = free_port(), free_port()
-        claims = {"exp": int(time.time()) + 36000, "runner_id": "runner-1"}
-        self.token = jwt.encode(claims, keys.private, algorithm="RS256")
+        self._keys = keys
+        self.token = self.make_token({})
         socket_path = directory / "runner.sock"
         self.sidecar = processes.sidecar(_configuration(directory, socket_path, keys))
         self.http = processes.gunicorn("functions.bundle:app", self.http_port, socket_path)
@@ -43,6 +43,16 @@ class Servers:
             self.stand = Stand(broker, processes, directory)
             self.stand.sidecars.append(self.sidecar)
             self.consumer = self.stand.consumer(delays=[3600])  # a message that is delayed does not come back
+
+    def make_token(self, claims: dict[str, Any]) -> str:
+        """A bearer token with these claims. `None` leaves one out; `$number` is a float, `$in` is seconds from now."""
+        now = int(time.time())
+        made = {"exp": now + 36000, "runner_id": "runner-1"} | {
+            name: _claim(value, now) for name, value in claims.items()
+        }
+        present = {name: value for name, value in made.items() if value is not None}
+        text = json.dumps(present).encode()
+        return jwt.api_jws.encode(text, self._keys.private, algorithm="RS256")
 
     def processes(self) -> dict[str, Process]:
         """By protocol, and the sidecar."""
@@ -60,6 +70,12 @@ class Servers:
         assert self.sidecar.runs()
         lines = (json.loads(line) for line in self.sidecar.said().splitlines() if "orchestrator.commands" in line)
         return {_run_of(name) for line in lines for name in line.get("jobs", {})}
+
+
+def _claim(value: Any, now: int) -> Any:
+    if isinstance(value, dict):
+        return float(value["$number"]) if "$number" in value else now + value["$in"]
+    return value
 
 
 def _run_of(job: str) -> str:
@@ -103,10 +119,3 @@ def _broker(directory: Path) -> Broker | None:
     broker = Broker(directory)
     broker.start()
     return broker
-
-
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
-    """One set of all servers for a module of tests."""
-    with started(tmp_path_factory.mktemp("s")) as running:
-        yield running

@@ -23,7 +23,7 @@ EXAMPLES = Path(__file__).with_name("examples.json")
 """Requests by request type and name. Each is valid, and a test sends it to a server."""
 
 PROBLEM = "application/problem+json"
-SERVER_STATUSES = (404, 405, 408, 411, 417, 431, 501)
+SERVER_STATUSES = (404, 405, 408, 411, 414, 417, 431, 501)
 """What the server refuses by itself, before a function sees the request."""
 
 _REQUEST_ID = "4a60cb41082e4c419ebffa6292232379"
