@@ -11,6 +11,11 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from runner.security.masking import mask
+
+MAX_DETAIL = 2048
+"""Characters of an error's detail, in answers and in logs. What is quoted in one may be as long as a request."""
+
 Requeue = Literal["dead-letter", "delay", "delay-then-dead-letter", "-"]
 
 
@@ -49,14 +54,16 @@ class Problem(msgspec.Struct, frozen=True, order=True):
 class OrchestratorError(Exception):
     """Base of all errors.
 
-    `detail` says what happened, to what, and what to do next, without secrets. `retry_after` is in seconds, for the
-    errors that a repeat can resolve. `problems` names fields, for `Invalid` only.
+    `detail` says what happened, to what, and what to do next, without secrets; it is cut to `MAX_DETAIL` characters.
+    `retry_after` is in seconds, for the errors that a repeat can resolve. `problems` names fields, for `Invalid` only.
     """
 
     code: ClassVar[str] = "internal"
     default_retry_after: ClassVar[int | None] = None
 
     def __init__(self, detail: str, *, retry_after: int | None = None, problems: Iterable[Problem] = ()) -> None:
+        if len(detail) > MAX_DETAIL:
+            detail = f"{mask(detail)[: MAX_DETAIL - 1]}…"
         super().__init__(detail)
         self.detail = detail
         self.retry_after = self.default_retry_after if retry_after is None else retry_after

@@ -17,6 +17,7 @@ from pamqp.commands import Basic
 from pamqp.header import ContentHeader
 
 from functions.amqp.topology import DELAY_HEADER
+from runner.config.reading import without_lone_surrogates
 from runner.errors import TABLE, Internal, OrchestratorError, TooLarge, UnsupportedMediaType
 from runner.payloads import MAX_BODY
 
@@ -90,7 +91,7 @@ def payload(body: bytes, content_encoding: str | None) -> bytes:
     if (content_encoding or "utf-8").lower() not in ("utf-8", "utf8", "identity", "us-ascii"):
         raise UnsupportedMediaType(f"the body is encoded as {content_encoding[:80]!r}; send plain JSON")  # type: ignore[index]
     try:
-        outer = _outer.decode(body)
+        outer = _outer.decode(without_lone_surrogates(body))
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return body
     if outer.run_id is UNSET and not isinstance(outer.kwargs, UnsetType):

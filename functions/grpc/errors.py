@@ -19,7 +19,7 @@ from runner.errors import TABLE, OrchestratorError, Problem
 
 DOMAIN = "orchestrator"
 MAX_MESSAGE = 1024
-"""Characters of grpc-message."""
+"""Bytes of grpc-message, which writes most bytes that are not ASCII as three."""
 
 MAX_DETAILS = 4096
 """Bytes of details. Clients refuse trailers over 8 KiB by default (grpcio, Java), and base64 makes 4 of 3."""
@@ -32,13 +32,20 @@ _IDENTIFIER = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]*\Z")
 def trailers(error: OrchestratorError, request_id: str) -> Headers:
     """The end of a call that failed."""
     status = Status[TABLE[error.code].grpc] if TABLE[error.code].grpc != "-" else Status.INTERNAL
-    message = error.detail[:MAX_MESSAGE]
+    message, encoded = _cut(error.detail)
     details = Details(code=status.value, message=message, details=map(_packed, _details(error, request_id)))
     return [
         ("grpc-status", str(status.value)),
-        ("grpc-message", encode_grpc_message(message)),
+        ("grpc-message", encoded),
         ("grpc-status-details-bin", encode_bin_value(details.SerializeToString()).decode()),
     ]
+
+
+def _cut(message: str) -> tuple[str, str]:
+    """The message, cut to MAX_MESSAGE when encoded; and the encoded one."""
+    while len(encoded := encode_grpc_message(message)) > MAX_MESSAGE:
+        message = message[: len(message) * MAX_MESSAGE // len(encoded)]
+    return message, encoded
 
 
 def field_path(pointer: str) -> str:

@@ -27,14 +27,24 @@ Unknown = Literal["accept", "refuse"]
 MAX_DEPTH = 64
 """Levels of nesting that are read. msgspec itself gives up at Python's recursion limit, with a RecursionError."""
 
-MAX_PROBLEMS = 1000
-"""The most problems that are reported. Reading stops there, which bounds the time and the size of an error."""
+MAX_PROBLEMS, MAX_PROBLEM_BYTES = 1000, 56 * 1024
+"""The most problems that are reported, and their bytes as JSON. Reading stops there.
+
+That bounds the time for an error. With its detail, an answer has at most 64 KiB.
+"""
+
+MAX_QUOTED = 256
+"""Characters of one key that a pointer quotes."""
 
 # Possessive, and a string without an end reaches to the end of the document: no byte is looked at twice.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _ALL_SQUARE = bytes.maketrans(b"{}", b"[]")
 _WHERE = re.compile(r" - at `.*\Z")
+
+# Half of a surrogate pair as JSON escapes it: a high one that no low one follows, a low one that follows no high one.
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_LONE_SURROGATE = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
 
 
 def read(
@@ -52,24 +62,48 @@ def read(
     problems. A field that could not be read is None.
     Raises Malformed where it is no JSON, else Invalid with all problems (the first `MAX_PROBLEMS` of them).
     """
-    _refuse_unreadable(document)
     walk = _Walk(unknown)
     with suppress(_EnoughError):
-        value: T | None = walk.value(Raw(document), kind, at)
+        value: T | None = walk.value(Raw(readable(document)), kind, at)
         if value is not None:
-            walk.problems.extend(rules(value))
+            for problem in rules(value):
+                walk.report(problem.pointer, problem.message)
             if not walk.problems:
                 return value
     raise Invalid(walk.problems)
 
 
-def _refuse_unreadable(document: bytes) -> None:
+def mismatch(value: Any, kind: Any) -> str:
+    """Why a value is no `kind`: the end of the sentence "this field …". Empty if it is one."""
     try:
-        document.decode()
-    except UnicodeDecodeError as error:
-        raise Malformed(f"the body is not UTF-8 (byte {error.start}); send JSON in UTF-8") from error
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        return _message(kind, error)
+    return ""
+
+
+def readable(document: bytes) -> bytes:
+    """The document, without lone surrogates. Raises Malformed if it is not UTF-8, or nested too deeply."""
+    if not document.isascii():
+        try:
+            document.decode()
+        except UnicodeDecodeError as error:
+            raise Malformed(f"the body is not UTF-8 (byte {error.start}); send JSON in UTF-8") from error
     if _too_deep(document):
         raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels")
+    return without_lone_surrogates(document)
+
+
+def without_lone_surrogates(document: bytes) -> bytes:
+    """The document, with U+FFFD for each lone surrogate in it.
+
+    Python and other programs write a file name that is not UTF-8 with lone surrogates, which no string may contain.
+    """
+    if (b"\\ud" not in document and b"\\uD" not in document) or b"\0" in document:
+        return document  # NUL is in no JSON
+    # Escaped backslashes are put aside, so that every backslash that is left begins an escape.
+    escapes = document.replace(rb"\\", b"\0")
+    return _LONE_SURROGATE.sub(rb"\\ufffd", escapes).replace(b"\0", rb"\\")
 
 
 def _too_deep(document: bytes) -> bool:
@@ -89,7 +123,7 @@ def _too_deep(document: bytes) -> bool:
 
 
 class _EnoughError(Exception):
-    """`MAX_PROBLEMS` have been found."""
+    """`MAX_PROBLEMS` or `MAX_PROBLEM_BYTES` have been found."""
 
 
 class _Walk:
@@ -97,6 +131,7 @@ class _Walk:
 
     def __init__(self, unknown: Unknown) -> None:
         self.problems: list[Problem] = []
+        self._bytes = 0
         self._unknown = unknown
 
     def value(self, raw: Raw, kind: Any, at: str) -> Any:
@@ -121,7 +156,7 @@ class _Walk:
         if self._unknown == "refuse":
             self._refuse_unknown(members, tuple(fields), at)
         given = {
-            field.name: self._field(members.get(name), field, f"{at}/{_escape(name)}")
+            field.name: self._field(members.get(name), field, f"{at}/{quoted(name)}")
             for name, field in fields.items()
             if _given(members.get(name)) or _required(field)
         }
@@ -129,7 +164,7 @@ class _Walk:
 
     def _field(self, raw: Raw | None, field: FieldInfo, at: str) -> Any:
         if raw is None or not _given(raw):
-            self._report(at, "is required")
+            self.report(at, "is required")
             return None
         return self.value(raw, field.type, at)
 
@@ -137,7 +172,7 @@ class _Walk:
         for name in members.keys() - set(known):
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
             advice = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-            self._report(f"{at}/{_escape(name)}", f"is not a known key; {advice}")
+            self.report(f"{at}/{quoted(name)}", f"is not a known key; {advice}")
 
     def _items(self, raw: Raw, kind: Any, base: Any, at: str) -> Any:
         items = self._decode(raw, list[Raw], at, "must be a list")
@@ -153,9 +188,11 @@ class _Walk:
             return None
         (key, item) = get_args(base)
         self._bounds(members, kind, at)
+        if self._unknown == "accept":
+            members = {name: each for name, each in members.items() if _given(each)}
         for name in members:
-            self._convert(name, key, f"{at}/{_escape(name)}")
-        return {name: self.value(each, item, f"{at}/{_escape(name)}") for name, each in members.items()}
+            self._convert(name, key, f"{at}/{quoted(name)}")
+        return {name: self.value(each, item, f"{at}/{quoted(name)}") for name, each in members.items()}
 
     def _bounds(self, container: Any, kind: Any, at: str) -> None:
         """The length bounds of a list or object, whose members are read one by one."""
@@ -167,18 +204,20 @@ class _Walk:
         try:
             return _decoded(raw, kind)
         except msgspec.ValidationError as error:
-            self._report(at, message or _message(kind, error))
+            self.report(at, message or _message(kind, error))
         return None
 
     def _convert(self, value: Any, kind: Any, at: str) -> None:
-        try:
-            msgspec.convert(value, kind)
-        except msgspec.ValidationError as error:
-            self._report(at, _message(kind, error))
+        if message := mismatch(value, kind):
+            self.report(at, message)
 
-    def _report(self, at: str, message: str) -> None:
-        self.problems.append(Problem(at, message))
-        if len(self.problems) >= MAX_PROBLEMS:
+    def report(self, at: str, message: str) -> None:
+        """Add a problem. Raises _EnoughError if there are enough of them."""
+        problem = Problem(at, message)
+        self._bytes += len(msgspec.json.encode(problem)) + 1
+        if self._bytes <= MAX_PROBLEM_BYTES:
+            self.problems.append(problem)
+        if self._bytes >= MAX_PROBLEM_BYTES or len(self.problems) >= MAX_PROBLEMS:
             raise _EnoughError
 
 
@@ -226,5 +265,8 @@ def _message(kind: Any, error: msgspec.ValidationError) -> str:
     return f"is wrong: {words[:1].lower()}{words[1:]}"
 
 
-def _escape(name: str) -> str:
+def quoted(name: str) -> str:
+    """A key as it stands in a JSON pointer, cut to `MAX_QUOTED` characters."""
+    if len(name) > MAX_QUOTED:
+        name = f"{name[: MAX_QUOTED - 1]}…"
     return name.replace("~", "~0").replace("/", "~1")

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from runner.config.reading import read
+from runner.config.reading import mismatch, read
 from runner.errors import Invalid, Problem, TooLarge
-from runner.payloads import addresses
+from runner.payloads import addresses, numbers
 from runner.payloads.fields import Payload, Pool, Repository, RepositoryConfig, Request
 
 MAX_BODY = 4 * 1024 * 1024
@@ -46,17 +46,17 @@ def _problems(request: Any, policy: RequestPolicy) -> Iterator[Problem]:
     yield from request.problems()
     yield from addresses.problems(request, allow_file=policy.allow_file_remotes)
     if config := getattr(request, "config", None):
-        yield from _within("/config", bytes(config), RepositoryConfig)
-    if pool := (getattr(request, "meta", None) or {}).get("resource_pool"):
-        yield from _within("/_meta/resource_pool", msgspec.json.encode(pool), Pool)
+        yield from _config_problems(bytes(config))
+    if (pool := (getattr(request, "meta", None) or {}).get("resource_pool")) and (message := mismatch(pool, Pool)):
+        yield Problem("/_meta/resource_pool", message)
 
 
-def _within(at: str, document: bytes, kind: Any) -> Iterator[Problem]:
+def _config_problems(config: bytes) -> Iterator[Problem]:
     try:
-        read(document, kind)
+        read(config, RepositoryConfig, at="/config")
     except Invalid as error:
-        for problem in error.problems:
-            yield Problem(at + problem.pointer, problem.message)
+        yield from error.problems
+    yield from numbers.problems(config, "/config")
 
 
 __all__ = ["MAX_BODY", "Payload", "Repository", "Request", "RequestPolicy", "decode"]

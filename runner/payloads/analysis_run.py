@@ -14,6 +14,7 @@ from runner.payloads.fields import (
     Id,
     ImagePath,
     ImageTag,
+    Key,
     Keys,
     Line,
     MemoryLimit,
@@ -36,7 +37,7 @@ class Artifact(Relayed, frozen=True):
 
     key: RelativePath = ""
     url: Url = ""
-    metadata: dict[str, Line] = {}
+    metadata: dict[Key, Line] = {}
 
 
 class AnalyzerMeta(Payload, frozen=True):
@@ -80,7 +81,7 @@ class AnalysisRun(Configured, frozen=True):
     vcs_meta: VcsMeta
     checks: Annotated[tuple[Check, ...], Meta(min_length=1, max_length=256, description="a list of 1 to 256 checks")]
     keys: Keys = Keys()
-    meta: dict[str, Line] = field(default_factory=dict, name="_meta")
+    meta: dict[Key, Line] = field(default_factory=dict, name="_meta")
     ds_config_updated: bool = False
     is_full_run: bool = False
     repo_id: Number = 0

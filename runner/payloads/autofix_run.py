@@ -10,6 +10,7 @@ from runner.payloads.fields import (
     Id,
     ImagePath,
     ImageTag,
+    Key,
     Keys,
     Line,
     MemoryLimit,
@@ -76,4 +77,4 @@ class AutofixRun(Configured, frozen=True):
     vcs_meta: VcsMeta
     autofixer: Autofixer
     keys: Keys = Keys()
-    meta: dict[str, Line] = field(default_factory=dict, name="_meta")
+    meta: dict[Key, Line] = field(default_factory=dict, name="_meta")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import field
 
-from runner.payloads.fields import Id, Line, OptionalSerial, Payload, Request, Serial
+from runner.payloads.fields import Id, Key, Line, OptionalSerial, Payload, Request, Serial
 
 
 class AnalysisMeta(Payload, frozen=True):
@@ -21,4 +21,4 @@ class CancelCheckRun(Request, frozen=True):
     run_id: Id
     analysis_meta: AnalysisMeta
     run_serial: OptionalSerial = ""
-    meta: dict[str, Line] = field(default_factory=dict, name="_meta")
+    meta: dict[Key, Line] = field(default_factory=dict, name="_meta")

@@ -71,6 +71,12 @@ Line = Annotated[
         description="one line of at most 1024 characters, without control characters",
     ),
 ]
+Key = Annotated[str, Meta(max_length=256, description="a key of at most 256 characters")]
+"""Of a map. An error quotes a bad key."""
+
+PathKey = Annotated[str, Meta(max_length=4096, description="a path of at most 4096 characters")]
+"""Of a map whose keys are the paths of files."""
+
 Branch = Annotated[
     str,
     Meta(

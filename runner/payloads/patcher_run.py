@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from msgspec import field
 
-from runner.payloads.fields import Document, Id, Keys, Line, Number, Relayed, Request, Serial, VcsMeta
+from runner.payloads.fields import Document, Id, Key, Keys, Line, Number, PathKey, Relayed, Request, Serial, VcsMeta
 
 
 class PatchArtifacts(Relayed, frozen=True):
     """Where the patches are: a key in the object storage, and the ids of each file's patches."""
 
     key: Line = ""
-    patch_ids: dict[str, tuple[Number | str, ...]] = {}
+    patch_ids: dict[PathKey, tuple[Number | str, ...]] = {}
 
 
 class PatcherRun(Request, frozen=True):
@@ -23,4 +23,4 @@ class PatcherRun(Request, frozen=True):
     keys: Keys = Keys()
     artifacts: PatchArtifacts = PatchArtifacts()
     patch_meta: Document = ""
-    meta: dict[str, Line] = field(default_factory=dict, name="_meta")
+    meta: dict[Key, Line] = field(default_factory=dict, name="_meta")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from msgspec import field
 
-from runner.payloads.fields import Id, Keys, Line, Login, Port, Repository, Request
+from runner.payloads.fields import Id, Key, Keys, Line, Login, Port, Repository, Request
 
 EXIT_CODES = {
     0: "the key opens the repository",
@@ -34,4 +34,4 @@ class SshVerifyRun(Request, frozen=True):
     run_id: Id
     ssh_meta: SshMeta
     keys: Keys = Keys()
-    meta: dict[str, Line] = field(default_factory=dict, name="_meta")
+    meta: dict[Key, Line] = field(default_factory=dict, name="_meta")

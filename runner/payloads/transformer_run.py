@@ -10,6 +10,7 @@ from runner.payloads.fields import (
     CpuLimit,
     Id,
     ImageTag,
+    Key,
     Keys,
     Line,
     MemoryLimit,
@@ -68,4 +69,4 @@ class TransformerRun(Configured, frozen=True):
     keys: Keys = Keys()
     ds_config_updated: bool = False
     patch_commit: PatchCommit = PatchCommit()
-    meta: dict[str, Line] = field(default_factory=dict, name="_meta")
+    meta: dict[Key, Line] = field(default_factory=dict, name="_meta")

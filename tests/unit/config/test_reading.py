@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Raw
 
-from runner.config.reading import MAX_DEPTH, MAX_PROBLEMS, read
+from runner.config.reading import MAX_DEPTH, MAX_PROBLEM_BYTES, MAX_PROBLEMS, read, without_lone_surrogates
 from runner.errors import Invalid, Malformed, OrchestratorError, Problem
 
 Small = Annotated[str, Meta(max_length=3, description="at most 3 characters")]
@@ -133,8 +133,51 @@ def test_rules_alone_can_refuse() -> None:
 def test_so_many_problems_are_reported_and_no_more() -> None:
     document = b'{"leaf": {"name": "a"}, "names": {%s}}'
     bad = [b'"%d": "long"' % number for number in range(MAX_PROBLEMS * 3)]
-    assert len(problems(document % b",".join(bad[: MAX_PROBLEMS - 1]))) == MAX_PROBLEMS - 1
-    assert len(problems(document % b",".join(bad))) == MAX_PROBLEMS
+    assert len(problems(document % b",".join(bad[:800]))) == 800
+    found = problems(document % b",".join(bad))
+    size = len(msgspec.json.encode([Problem(*each) for each in found]))
+    assert MAX_PROBLEM_BYTES - 100 < size <= MAX_PROBLEM_BYTES
+
+
+def test_of_short_ones_a_thousand_are_reported() -> None:
+    assert len(problems(b'{"leaf": {"name": "a"}, "leaves": [%s]}' % b",".join([b"5"] * 3000))) == MAX_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        (r"\ud800", "\ufffd"),
+        (r"\udfff", "\ufffd"),
+        (r"\uD83D\uDE00", "\U0001f600"),
+        (r"\ud83d\ude00\ude00", "\U0001f600\ufffd"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\ude00\ud83d", "\ufffd\ufffd"),
+        (r"\\ud800", r"\ud800"),
+        (r"\\\ud800", "\\\ufffd"),
+        (r"\\\\ud800\n", "\\\\ud800\n"),
+        (r"\ud83d\\ude00", "\ufffd\\ude00"),
+        (r"\ud83dx\ude00", "\ufffdx\ufffd"),
+        (r"\udaffé\u0000", "\ufffdé\0"),
+    ],
+)
+def test_a_lone_surrogate_is_read_as_the_replacement_character(written: str, read_as: str) -> None:
+    class Text(msgspec.Struct):
+        text: str
+
+    assert read(f'{{"text": "{written}"}}'.encode(), Text).text == read_as
+
+
+@given(st.lists(st.sampled_from(["\\", "\\\\", "u", "d83d", "de00", "\\ud83d", "\\ude00", '\\"', "x"]), max_size=12))
+def test_lone_surrogates_are_found_as_python_s_own_decoder_finds_them(parts: list[str]) -> None:
+    document = '["' + "".join(parts) + '"]'
+    try:
+        (expected,) = json.loads(document)
+    except json.JSONDecodeError:
+        return
+    expected = expected.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    expected = "".join("\ufffd" if "\ud800" <= each <= "\udfff" else each for each in expected)
+    (found,) = json.loads(without_lone_surrogates(document.encode()))
+    assert found == expected
 
 
 @pytest.mark.parametrize(
@@ -150,7 +193,8 @@ def test_so_many_problems_are_reported_and_no_more() -> None:
         b'{"a": 01}',
         b'{"a": 1,}',
         b'{"a": "\n"}',
-        b'{"a": "\\ud800"}',
+        b'{"a": "\\ud80"}',
+        b'{"a": "\\ud800\0"}',
         b'{"a": "\\x"}',
         b"\xff",
         b'{"a": "\xed\xa0\x80"}',

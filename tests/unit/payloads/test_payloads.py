@@ -383,14 +383,42 @@ class TestProblems:
 
 
 CONFIGS = [
-    '{"a": 1.10, "b": 1e400, "c": -0, "d": -0.0, "e": 1E+2, "f": 123456789012345678901234567890}',
-    '{"n": ' + "9" * 5000 + "}",
+    '{"a": 1.10, "b": 1e300, "c": -0, "d": -0.0, "e": 1E+2, "f": 12345678901234567.8901234567890123}',
+    '{"n": [18446744073709551615, -9223372036854775808, 1e-999], "s": "99999999999999999999 1e999"}',
     '{"version": 1, "version": 2, "x": null, "y": {"z": null}, "empty": {}, "list": [null, [], {}]}',
-    '{"analyzers": [{"name": "python", "meta": {"deep": [1e999, null, 1.0]}, "thresholds": 1e400, "new": "field"}]}',
-    '{"analyzers": null, "sca_targets": [1e999, "x", null], "exclude_patterns": null, "x": {"k\\u0000": "\\u0000"}}',
+    '{"analyzers": [{"name": "python", "meta": {"deep": [1e99, null, 1.0]}, "thresholds": 1e-400, "new": "field"}]}',
+    '{"analyzers": null, "sca_targets": [1e9, "x", null], "exclude_patterns": null, "x": {"k\\u0000": "\\u0000"}}',
     '{"emoji": "\\ud83d\\ude00 é \u2028 \\/ \\" $(HOME) ${HOME} {{ x }}", "spaces": "  a  b  "}',
     "{}",
 ]
+
+
+class TestMaps:
+    def test_null_in_a_map_of_strings_is_absent(self) -> None:
+        assert changed("analysis_run", "/_meta", {"a": None, "b": "c"}).meta == {"b": "c"}
+        check = changed("analysis_run", "/checks/0/artifacts/0/metadata", {"a": None, "b": "c"}).checks[0]
+        assert check.artifacts[0].metadata == {"b": "c"}
+        assert changed("patcher_run", "/artifacts/patch_ids", {"a": None, "b": [1]}).artifacts.patch_ids == {"b": (1,)}
+
+    def test_a_wrong_value_beside_it_is_still_named(self) -> None:
+        document = put(whole("analysis_run"), "/_meta", {"a": None, "b": 5})
+        assert list(problems("analysis_run", document)) == ["/_meta/b"]
+
+
+class TestLoneSurrogates:
+    """A file name that is not UTF-8, as Python and others write it in JSON."""
+
+    def test_one_in_a_path_becomes_a_replacement_character_and_refuses_nothing(self) -> None:
+        place = "/checks/0/diff_meta_commits/0/paths"
+        check = changed("analysis_run", place, ["caf\udce9.py", "\ud83d.py", "\U0001f600.py"]).checks[0]
+        assert check.diff_meta_commits[0].paths == ("caf\ufffd.py", "\ufffd.py", "\U0001f600.py")
+
+    @pytest.mark.parametrize("request_type", REQUEST_TYPES)
+    def test_in_a_key_in_config_and_in_unknown_fields_too(self, request_type: str) -> None:
+        document = {**whole(request_type), "_meta": {"\udfff": "\ud800"}, "x": ["\udc00"]}
+        assert read(request_type, document).meta == {"\ufffd": "\ufffd"}
+        if "config" in document:
+            assert b"\\ufffd" in bytes(changed(request_type, "/config", {"\ud800": "\udc00\ud800"}).config)
 
 
 class TestConfig:
@@ -403,7 +431,11 @@ class TestConfig:
 
     @given(
         st.recursive(
-            st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+            st.none()
+            | st.booleans()
+            | st.integers(-(2**63), 2**64 - 1)
+            | st.floats(allow_nan=False, allow_infinity=False)
+            | st.text(),
             lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
         )
     )
@@ -435,6 +467,25 @@ class TestConfig:
     )
     def test_what_is_known_of_config_is_checked(self, config: str, place: str) -> None:
         assert list(problems("analysis_run", put(whole("analysis_run"), "/config", json.loads(config)))) == [place]
+
+    @pytest.mark.parametrize("number", [str(2**64), str(-(2**63) - 1), "9" * 400, "9" * 5000, "1e400", "-1E+0400"])
+    @pytest.mark.parametrize(
+        ("config", "place"),
+        [
+            ('{"version": N}', "/config/version"),
+            ('{"x~/": [1, N]}', "/config/x~0~1/1"),
+            ('{"x": N, "x": 1}', "/config/x"),
+            ('{"analyzers": [{"meta": {"a": N}, "thresholds": N}]}', "/config/analyzers/0/meta/a"),
+            ('{"sca_targets": [[N]]}', "/config/sca_targets/0/0"),
+        ],
+    )
+    def test_a_number_that_does_not_fit_64_bits_is_refused_where_it_stands(
+        self, config: str, place: str, number: str
+    ) -> None:
+        with pytest.raises(Invalid) as refused:
+            _config_argument("analysis_run", config.replace("N", number))
+        assert place in {problem.pointer for problem in refused.value.problems}
+        assert len(refused.value.detail) < 300
 
     def test_config_counts_into_the_nesting_of_the_body(self) -> None:
         read("analysis_run", put(whole("analysis_run"), "/config", {"x": _nested(62)}))
