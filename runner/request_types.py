@@ -153,9 +153,9 @@ def by_spelling() -> dict[str, RequestType]:
 
 
 def of_payload(kind: type[Request]) -> RequestType:
-    """The row of a payload. Raises LookupError where there is none."""
+    """The row of a payload, or of a subclass of one. Raises LookupError where there is none."""
     for row in REQUEST_TYPES.values():
-        if row.payload is kind:
+        if issubclass(kind, row.payload):
             return row
     raise LookupError(f"{kind.__name__} is the payload of no request type; add a row to {__name__}")
 

@@ -27,7 +27,13 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 def fingerprint(request_type: str, task: Any) -> Fingerprint:
     """The fingerprint of `task`: a request, or the part of one that a single job is for."""
-    bare = {name: _bare(name, getattr(task, name)) for name in task.__struct_fields__}
+    bare = {}
+    for name in task.__struct_fields__:
+        value = getattr(task, name)
+        if isinstance(value, Repository):
+            bare[name] = msgspec.structs.replace(value, remote_url=_public(value.remote_url))
+        elif without_changing_parts := _BARE.get(name):
+            bare[name] = without_changing_parts(value)
     stripped = msgspec.structs.replace(task, **bare)
     earlier = Release01(request_type, stripped, task.meta.get("resource_pool", ""))
     return Fingerprint(f"{VERSION}:{_hash(request_type, stripped)}", earlier)
@@ -48,13 +54,6 @@ class Release01(Value, frozen=True):
 def _hash(request_type: str, task: Any) -> str:
     """32 hexadecimal digits."""
     return sha256(_encoder.encode([request_type, task])).hexdigest()[:32]
-
-
-def _bare(name: str, value: Any) -> Any:
-    """The field's value without the parts that may change when atlas repeats the request."""
-    if isinstance(value, Repository):
-        return msgspec.structs.replace(value, remote_url=_public(value.remote_url))
-    return _BARE[name](value) if name in _BARE else value
 
 
 def _unsigned(checks: tuple[Check, ...]) -> tuple[Check, ...]:

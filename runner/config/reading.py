@@ -62,9 +62,21 @@ def read(
     problems. A field that could not be read is None.
     Raises Malformed where it is no JSON, else Invalid with all problems (the first `MAX_PROBLEMS` of them).
     """
+    document = readable(document)
+    if unknown == "accept":
+        with suppress(msgspec.ValidationError):
+            whole: T = _decoded(document, kind)
+            if not any(rules(whole)):
+                return whole
+    return _read_slowly(document, kind, unknown, rules, at)
+
+
+def _read_slowly(
+    document: bytes, kind: type[T], unknown: Unknown, rules: Callable[[T], Iterator[Problem]], at: str
+) -> T:
     walk = _Walk(unknown)
     with suppress(_EnoughError):
-        value: T | None = walk.value(Raw(readable(document)), kind, at)
+        value: T | None = walk.value(Raw(document), kind, at)
         if value is not None:
             for problem in rules(value):
                 walk.report(problem.pointer, problem.message)
@@ -89,9 +101,9 @@ def readable(document: bytes) -> bytes:
             document.decode()
         except UnicodeDecodeError as error:
             raise Malformed(f"the body is not UTF-8 (byte {error.start}); send JSON in UTF-8") from error
-    if _too_deep(document):
+    if document.count(b"[") + document.count(b"{") > MAX_DEPTH and _too_deep(document):
         raise Malformed(f"the body is nested deeper than {MAX_DEPTH} levels")
-    return without_lone_surrogates(document)
+    return without_lone_surrogates(document) if b"\\u" in document else document
 
 
 def without_lone_surrogates(document: bytes) -> bytes:
@@ -111,8 +123,6 @@ def _too_deep(document: bytes) -> bool:
 
     Which kind of bracket it is does not matter here: a pair that does not match is no JSON, as the decoder will say.
     """
-    if document.count(b"[") + document.count(b"{") <= MAX_DEPTH:
-        return False
     brackets = _STRING.sub(b"", document).translate(_ALL_SQUARE, _NOT_BRACKETS)
     for _ in range(MAX_DEPTH):
         size = len(brackets)
@@ -221,9 +231,9 @@ class _Walk:
             raise _EnoughError
 
 
-def _decoded(raw: Raw, kind: Any) -> Any:
+def _decoded(document: Raw | bytes, kind: Any) -> Any:
     try:
-        return _decoder(kind).decode(raw)
+        return _decoder(kind).decode(document)
     except msgspec.ValidationError:
         raise
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

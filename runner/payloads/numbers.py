@@ -15,7 +15,7 @@ from runner.config.reading import quoted
 from runner.errors import Problem
 
 MESSAGE = "must be a number that fits 64 bits"
-_MAYBE_LARGE = re.compile(rb"[0-9]{19}|[0-9][eE][+-]?[0-9]{3}")
+_MAYBE_LARGE = re.compile(rb"[0-9](?:[0-9]{18}|[eE][+-]?[0-9]{3})")
 _MAX_DIGITS = 20
 """Of a whole number with its sign: -2^63 has so many characters, and so has 2^64-1."""
 

@@ -16,7 +16,7 @@ from runner.jobs import JobResult
 from runner.payloads import Request, RequestPolicy
 from runner.runtime.clock import Clock
 from runner.sidecar import frames
-from runner.sidecar.client import POLICY_LIFETIME, connect, expect, explain, submission
+from runner.sidecar.client import POLICY_LIFETIME, connect, expect, explain
 
 F = TypeVar("F")
 
@@ -37,7 +37,7 @@ class AsyncioClient:
         self, request_type: str, request: Request, deadline: float, trace_id: str
     ) -> tuple[JobResult, ...]:
         """Submit the request. `deadline` is on the monotonic clock. Raises OrchestratorError, nothing else."""
-        frame = submission(request_type, request, deadline, trace_id)
+        frame = frames.submission(request_type, request, deadline, trace_id)
         return (await self._call(frame, frames.Accepted, deadline)).jobs
 
     async def ping(self, deadline: float) -> frames.Pong:
@@ -56,15 +56,13 @@ class AsyncioClient:
         return known[1]
 
     async def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
-        return expect(await self._exchange(frames.encode(frame), deadline), expected)
-
-    async def _exchange(self, request: bytes, deadline: float) -> frames.Reply:
+        request = frames.encode(frame)
         loop = asyncio.get_running_loop()
         try:
             with connect(self._path) as connection:
                 async with asyncio.timeout(deadline - self._clock.monotonic()):
                     await loop.sock_sendall(connection, request)
-                    return frames.decode_reply(await _receive_frame(loop, connection))
+                    return expect(frames.decode_reply(await _receive_frame(loop, connection)), expected)
         except TimeoutError as error:
             raise Timeout("the runner did not answer within the deadline; repeat the request") from error
         except OSError as error:

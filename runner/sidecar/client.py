@@ -15,8 +15,6 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-import msgspec
-
 from runner.errors import Busy, Internal, Timeout, Unavailable
 from runner.jobs import JobResult
 from runner.payloads import Request, RequestPolicy
@@ -48,7 +46,7 @@ class Client:
 
     def submit(self, request_type: str, request: Request, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
         """Submit the request. `deadline` is on the monotonic clock. Raises OrchestratorError, nothing else."""
-        return self._call(submission(request_type, request, deadline, trace_id), frames.Accepted, deadline).jobs
+        return self._call(frames.submission(request_type, request, deadline, trace_id), frames.Accepted, deadline).jobs
 
     def ping(self, deadline: float) -> frames.Pong:
         """Raises Unavailable unless the sidecar and its drivers are ready.
@@ -78,27 +76,19 @@ class Client:
             known = self._policy = (self._clock.monotonic() + POLICY_LIFETIME, policy)
         return known[1]
 
-    def _call(self, frame: frames.Frame, expected: type[F], deadline: float) -> F:
-        return expect(self._exchange(frames.encode(frame), deadline), expected)
-
-    def _exchange(self, request: bytes, at: float) -> frames.Reply:
+    def _call(self, frame: frames.Frame, expected: type[F], at: float) -> F:
+        request = frames.encode(frame)
         deadline = Deadline(at, self._clock)
         try:
             with connect(self._path) as connection:
                 if concurrency.hub() is None:
                     connection.setblocking(True)
                 concurrency.send(connection, request, deadline)
-                return frames.decode_reply(receive_frame(connection, deadline))
+                return expect(frames.decode_reply(receive_frame(connection, deadline)), expected)
         except TimeoutError as error:
             raise Timeout("the runner did not answer within the deadline; repeat the request") from error
         except OSError as error:
             raise Unavailable(explain(error, self._path)) from error
-
-
-def submission(request_type: str, request: Request, deadline: float, trace_id: str) -> frames.Submit:
-    """The frame that submits a request."""
-    encoded = msgspec.json.encode(request)
-    return frames.Submit(request_type=request_type, request=encoded, deadline=deadline, trace_id=trace_id)
 
 
 def expect(reply: frames.Reply, expected: type[F]) -> F:

@@ -1,23 +1,26 @@
 """The protocol between functions and sidecar: values to bytes and back, without I/O.
 
 One connection carries one request and one reply, each a frame: four bytes with the length of what follows (big-endian,
-at most `MAX_FRAME`), then a tagged struct in msgpack. The struct's `version` changes only when a
-field's meaning does. Fields may be added, since a decoder skips unknown ones, so two releases can run side by side.
+at most `MAX_FRAME`), then a tagged struct in msgpack. Fields may be added, since a decoder skips unknown ones, so two
+releases can run side by side. The struct's `version` alone tells releases apart that cannot: it changes when a field's
+meaning does. Version 1, of release 0.1, had a request as JSON.
 """
 
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from typing import Any
 
 import msgspec
 
+from runner import payloads
 from runner.errors import OrchestratorError, Problem, TooLarge, Unavailable, revive
 from runner.jobs import JobResult
-from runner.payloads import RequestPolicy
+from runner.payloads import RequestPolicy, unchecked
 from runner.security.masking import mask
 
-VERSION = 1
+VERSION = 2
 MAX_FRAME = 16 * 1024 * 1024
 HEADER = struct.Struct("!I")
 
@@ -29,7 +32,10 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
 
 
 class Submit(Frame, frozen=True, tag="submit"):
-    """A validated request to be carried out. `deadline` is on this host's monotonic clock, in seconds."""
+    """A validated request to be carried out, in msgpack (`runner.payloads.unchecked`).
+
+    `deadline` is on this host's monotonic clock, in seconds.
+    """
 
     request_type: str
     request: bytes
@@ -44,7 +50,7 @@ class Ping(Frame, frozen=True, tag="ping"):
 
 
 class GetPolicy(Frame, frozen=True, tag="ask-terms"):
-    """Asks for the request policy. The tag is the first release's: two releases may run side by side."""
+    """Asks for the request policy. The tag is the first release's, which reads the version of this frame as well."""
 
 
 class Accepted(Frame, frozen=True, tag="accepted"):
@@ -90,6 +96,13 @@ Reply = Accepted | Refused | Pong | Policy
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder[Request](Request)
 _replies = msgspec.msgpack.Decoder[Reply](Reply)
+_versions = msgspec.msgpack.Decoder[Frame](msgspec.defstruct("AnyFrame", [("version", int, VERSION)]))
+
+
+def submission(request_type: str, request: payloads.Request, deadline: float, trace_id: str) -> Submit:
+    """The frame that submits a request."""
+    encoded = unchecked.encode(request)
+    return Submit(request_type=request_type, request=encoded, deadline=deadline, trace_id=trace_id)
 
 
 def encode(frame: Frame) -> bytes:
@@ -124,7 +137,13 @@ def _decode(decoder: msgspec.msgpack.Decoder[Any], body: bytes) -> Any:
     try:
         frame = decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            _refuse_other_version(_versions.decode(body))
         raise Unavailable("a frame could not be decoded; run the same release of functions and sidecar") from error
+    _refuse_other_version(frame)
+    return frame
+
+
+def _refuse_other_version(frame: Frame) -> None:
     if frame.version != VERSION:
         raise Unavailable(f"a frame has version {frame.version}, this process needs {VERSION}; finish the rollout")
-    return frame

@@ -14,9 +14,9 @@ import msgspec
 from runner.commands import plan
 from runner.config.types import Config
 from runner.drivers.driver import Driver
-from runner.errors import Internal, OrchestratorError, Timeout
+from runner.errors import Internal, OrchestratorError, Timeout, Unavailable
 from runner.jobs import Action, Cancellation, JobResult, JobSpec
-from runner.payloads import RequestPolicy
+from runner.payloads import Request, RequestPolicy, unchecked
 from runner.request_types import REQUEST_TYPES
 from runner.runtime.clock import Clock, Deadline
 from runner.runtime.logs import log_command
@@ -32,7 +32,7 @@ class Sidecar:
         self._config = config
         self._clock = clock
         self._drivers = drivers
-        self._decoders = {name: msgspec.json.Decoder(row.payload) for name, row in REQUEST_TYPES.items()}
+        self._decoders = {name: unchecked.decoder(row.payload) for name, row in REQUEST_TYPES.items()}
         self._policy = RequestPolicy(
             runner_id=config.runner.id,
             public_key="" if config.http.allow_unauthenticated else config.deepsource.public_keys,
@@ -86,13 +86,19 @@ class Sidecar:
         deadline = Deadline(frame.deadline, self._clock)
         if deadline.left <= 0:  # the client has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
-        request = self._decoders[frame.request_type].decode(frame.request)
         results: list[JobResult] = []
-        for action in plan(request, self._config):
+        for action in plan(self._request(frame), self._config):
             deadline.check("creating the jobs")
             report = msgspec.structs.replace(action.report, request_id=frame.trace_id)
             results.extend(self._act(msgspec.structs.replace(action, report=report), deadline))
         return tuple(results)
+
+    def _request(self, frame: frames.Submit) -> Request:
+        try:
+            request: Request = self._decoders[frame.request_type].decode(frame.request)
+        except (KeyError, msgspec.MsgspecError) as error:
+            raise Unavailable("a request is not as this release sends it; run one release of both") from error
+        return request
 
     def _act(self, action: Action, deadline: Deadline) -> tuple[JobResult, ...]:
         if isinstance(action, JobSpec):

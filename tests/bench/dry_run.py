@@ -20,7 +20,6 @@ from runner.payloads.analysis_run import AnalysisRun
 from runner.runtime.clock import SystemClock
 from runner.security.tokens import Signer
 from runner.sidecar import frames
-from runner.sidecar.client import submission
 from runner.sidecar.server import Sidecar
 from tests.bench.figures import Figure
 from tests.bench.stack import ROOT
@@ -61,7 +60,7 @@ def _rate(config: Config, driver: Driver, prefix: str) -> float:
 def _frame(run_id: str) -> bytes:
     sample = json.loads((ROOT / "examples" / "analysis.json").read_text()) | {"run_id": run_id}
     request = payloads.decode(json.dumps(sample).encode(), AnalysisRun, payloads.RequestPolicy("bench", ""))
-    frame = submission("analysis_run", request, time.monotonic() + 600, "bench")
+    frame = frames.submission("analysis_run", request, time.monotonic() + 600, "bench")
     return frames.encode(frame)[frames.HEADER.size :]
 
 

@@ -17,7 +17,7 @@ from runner.commands import plan
 from runner.config.types import Config
 from runner.errors import Invalid, Malformed, OrchestratorError, TooLarge
 from runner.jobs import JobSpec
-from runner.payloads import MAX_BODY, RequestPolicy, decode
+from runner.payloads import MAX_BODY, RequestPolicy, decode, unchecked
 from runner.payloads.analysis_run import AnalysisRun
 from runner.request_types import REQUEST_TYPES, by_spelling
 from tests.unit.documents import OPEN, changed, drop, places, put, read, value_at, whole
@@ -507,7 +507,7 @@ def _config_argument(kind: str, config: str) -> str:
 
 def _argument(request: Any) -> str:
     """As the analyzer gets it, the way to the sidecar included."""
-    there = msgspec.json.decode(msgspec.json.encode(request), type=type(request))
+    there = unchecked.decoder(type(request)).decode(unchecked.encode(request))
     (job,) = plan(there, Config())
     assert isinstance(job, JobSpec)
     text = job.main.args[job.main.args.index("--config") + 1]

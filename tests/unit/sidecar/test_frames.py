@@ -95,12 +95,17 @@ class TestOtherVersions:
         assert reply == frames.Refused(code="busy", detail="later")
         assert isinstance(reply.error(), Busy)
 
-    @pytest.mark.parametrize("version", [0, 2, 10**9])
+    @pytest.mark.parametrize("version", [0, 1, 3, 10**9])
     def test_another_version_is_refused_and_both_versions_are_named(self, version: int) -> None:
         with pytest.raises(Unavailable, match=f"version {version}, this process needs {frames.VERSION}"):
             frames.decode_request(altered(frames.GetPolicy(), version=version))
         with pytest.raises(Unavailable, match=f"version {version}"):
             frames.decode_reply(altered(frames.Pong(drivers=(), pid=1), version=version))
+
+    @pytest.mark.parametrize("members", [{"kind": "from-the-future"}, {"deadline": {"at": "noon"}}])
+    def test_another_version_is_told_even_if_nothing_else_can_be_read(self, members: dict[str, Any]) -> None:
+        with pytest.raises(Unavailable, match="version 3"):
+            frames.decode_request(altered(frames.Ping(deadline=1.0), **{"version": 3, **members}))
 
     @pytest.mark.parametrize(
         "members",
