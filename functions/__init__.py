@@ -4,6 +4,3 @@ In here: the request types' functions, authentication, and a package for each pr
 function decodes, validates and submits a request to the sidecar; it may import `runner.payloads`, the table of request
 types, the sidecar's clients and the errors, nothing else of the runner. Not in here: anything that knows a cluster.
 """
-
-ARRIVED = "orchestrator.arrived"
-"""In a WSGI environment: when the request's head arrived, on the monotonic clock. The server may leave it out."""

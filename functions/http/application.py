@@ -1,8 +1,6 @@
-"""The WSGI application: a Falcon resource for each function, errors as problem+json (RFC 9457), two health checks, the
-OpenAPI document.
+"""The WSGI application: a Falcon resource for each function, errors as problem+json, health checks, the OpenAPI file.
 
-A WSGI server leaves three things to the application, which are done here: to bound a body's size, to read a chunked
-body, and to refuse a body that arrives too slowly.
+It checks the token before it reads the body, which `functions.http.admission` bounds.
 """
 
 from __future__ import annotations
@@ -14,13 +12,12 @@ from typing import Any
 import falcon
 import msgspec
 
-from functions import ARRIVED
 from functions.function import DEADLINE_SECONDS, Function, request_id
 from functions.http.openapi.resource import OpenApi
-from runner.errors import TABLE, Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, UnsupportedMediaType
-from runner.payloads import MAX_BODY
+from functions.http.problem import CODE, CODES, MEDIA, problem
+from runner.errors import TABLE, Internal, OrchestratorError, UnsupportedMediaType
 from runner.request_types import RequestType
-from runner.runtime.clock import Clock, Deadline, SystemClock
+from runner.runtime.clock import Clock, SystemClock
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 
@@ -41,13 +38,10 @@ class TaskResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
         """Answer one request."""
-        arrived = req.env.get(ARRIVED, self._clock.monotonic())
-        deadline = Deadline(arrived + DEADLINE_SECONDS, self._clock)
-        if deadline.left < 0:
-            raise Busy(f"every worker has been busy for {DEADLINE_SECONDS:.0f} s; repeat the request")
-        self._function.authenticate(req.get_header("Authorization", default=""), deadline.at)
+        deadline = self._clock.monotonic() + DEADLINE_SECONDS
+        self._function.authenticate(req.get_header("Authorization", default=""), deadline)
         _refuse_other_media(req)
-        jobs = self._function.accept(_body(req, deadline), deadline.at, req.context.request_id)
+        jobs = self._function.accept(req.stream.read(), deadline, req.context.request_id)
         created = any(job.state == "created" for job in jobs)
         resp.status = falcon.HTTP_201 if created else falcon.HTTP_200
         resp.data = msgspec.json.encode({"jobs": jobs})
@@ -81,6 +75,8 @@ class RequestId:
         """Runs first, so that every answer has the id."""
         req.context.request_id = request_id(req.get_header("X-Request-ID", default=""))
         resp.set_header("X-Request-ID", req.context.request_id)
+        if "//" in req.path:  # Falcon's router would find "/tasks/analysis" under "//tasks/analysis"
+            raise falcon.HTTPNotFound
 
 
 def application(*rows: RequestType) -> falcon.App[Any, Any]:
@@ -107,46 +103,11 @@ def _refuse_other_media(req: falcon.Request) -> None:
     media = (req.content_type or "application/json").partition(";")[0].strip().lower()
     if media != "application/json" and not media.endswith("+json"):
         raise UnsupportedMediaType(f"the body is declared as {media[:80]!r}; send application/json")
-
-
-def _body(req: falcon.Request, deadline: Deadline) -> bytes:
-    """The whole body, chunked or not. Raises TooLarge, Malformed if it ends early, Timeout if it is too slow."""
-    length = req.content_length
-    if length is not None and length > MAX_BODY:
-        raise TooLarge(f"the body has {length} bytes; {MAX_BODY} are accepted; send a smaller request")
-    # Falcon reads nothing of a body without Content-Length. gunicorn ends a chunked body and sets this flag.
-    chunked = length is None and req.env.get("wsgi.input_terminated")
-    body = _read(req, req.stream if chunked else req.bounded_stream, deadline)
-    if length is not None and len(body) < length:
-        raise _cut_off(f"the body ended after {len(body)} of {length} bytes", deadline)
-    return body
-
-
-def _read(req: falcon.Request, stream: Any, deadline: Deadline) -> bytes:
-    connection = req.env.get("gunicorn.socket")
-    received = bytearray()
-    while chunk := _chunk(stream, connection, deadline):
-        received += chunk
-        if len(received) > MAX_BODY:
-            raise TooLarge(f"the body has more than {MAX_BODY} bytes; send a smaller request")
-    return bytes(received)
-
-
-def _chunk(stream: Any, connection: Any, deadline: Deadline) -> bytes:
-    if connection is not None:
-        connection.settimeout(max(deadline.left, 0.001))
-    try:
-        chunk: bytes = stream.read(65536)
-    except Exception as error:  # a timeout, a broken connection, or one of the errors of gunicorn's parser
-        raise _cut_off("the body could not be read to its end", deadline) from error
-    return chunk
-
-
-def _cut_off(detail: str, deadline: Deadline) -> OrchestratorError:
-    """The error for half a body. `functions.http.worker` ends a connection whose body is too slow."""
-    if deadline.left > 0:
-        return Malformed(detail)
-    return Timeout(f"the body did not arrive within {DEADLINE_SECONDS:.0f} s; repeat the request")
+    coding = req.get_header("Content-Encoding", default="identity").strip().lower()
+    if coding != "identity":
+        raise UnsupportedMediaType(f"the body is encoded as {coding[:80]!r}; send it without Content-Encoding")
+    if req.content_length is None and not req.get_header("Transfer-Encoding"):
+        raise falcon.HTTPLengthRequired(description="the request has neither Content-Length nor chunks; send one")
 
 
 def _answer_error(req: falcon.Request, resp: falcon.Response, error: OrchestratorError, _params: Any) -> None:
@@ -168,21 +129,14 @@ def _answer_defect(req: falcon.Request, resp: falcon.Response, error: Exception,
 def _serialize_http_error(req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError) -> None:
     """Falcon's own errors (unknown path, wrong method) in the same format."""
     status = falcon.http_status_to_code(error.status)
-    code = {404: "not_found", 405: "method_not_allowed"}.get(status, "malformed")
-    detail = error.description or f"{req.method} {req.path} is not served; see docs/http.md"
-    _write_problem(req, resp, status, code, error.title or "", detail, ())
+    code, title = CODES.get(status, CODES[400])
+    detail = error.description or f"{req.method} {req.path[:256]} is not served; see docs/http.md"
+    _write_problem(req, resp, status, code, title, detail, ())
 
 
 def _write_problem(
     req: falcon.Request, resp: falcon.Response, status: int, code: str, title: str, detail: str, problems: Any
 ) -> None:
-    problem = {
-        "type": f"urn:orchestrator:error:{code}",
-        "title": title,
-        "status": status,
-        "code": code,
-        "detail": detail,
-        "request_id": req.context.request_id,
-    }
-    resp.content_type = "application/problem+json"
-    resp.data = msgspec.json.encode(problem | ({"errors": problems} if problems else {}))
+    req.env[CODE] = code
+    resp.content_type = MEDIA
+    resp.data = problem(status, code, title, detail, req.context.request_id, problems)

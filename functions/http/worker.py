@@ -1,205 +1,165 @@
-"""The gunicorn worker of the HTTP server: one greenlet for each connection, so that a slow client costs one socket.
+"""The gunicorn worker of the HTTP server: gunicorn's `gevent` worker, with what no setting of it does.
 
-gunicorn's threaded worker passes each request between threads, and hands over the GIL at every system call. That costs
-several times as much as the response itself, and ten clients that send half a request block every thread. This worker
-has one thread, which switches between greenlets while they wait (`runner.runtime.concurrency`):
+- A deadline for the first byte and for the head, apart from keep-alive, and for a client to receive its answer.
+- With `worker_connections` open, a new client takes the place of the one that has been waited for longest.
+- What gunicorn refuses is answered as problem+json with a request id, and logged.
+- On SIGTERM the backlog is accepted, the listener closed, and idle connections end soon.
 
-    backlog ─▶ accept ─▶ idle ─▶ head arrived ─▶ slot ─▶ response ─┬─▶ keep-alive ─▶ idle
-                                                                    └─▶ discard the rest ─▶ close
+Nothing is patched: the application waits by `runner.runtime.concurrency`. These names are not in gunicorn's
+documentation. tests/functions/test_gunicorn.py says which one is gone:
 
-1. A POST request gets a slot after its head has arrived. There are as many slots as gunicorn's setting `threads` says,
-   which bounds the memory for bodies and the requests that wait for the sidecar. A request that has no slot after
-   `SLOT_SECONDS` is refused as busy. Other requests (health checks) need no slot.
-2. A connection is shut down for reading when its time is over: `HEAD_SECONDS` for a head, `READING_SECONDS` for a body,
-   gunicorn's `keepalive` for the next request. What arrives later is never read as a request.
-3. A body that the application did not read is discarded if it is there already; if not, the connection is closed.
-4. A client that does not close its side delays no other connection.
-5. A response is sent in one piece, see `functions.http.response`.
-6. On SIGTERM, the worker accepts what is in the backlog, then closes the listener. gunicorn's threaded worker stops
-   accepting but leaves the listener open.
-
-In here: the worker class, for `gunicorn.conf.py` alone. No function imports it, nor gunicorn.
+- `GeventWorker.patch`, `AsyncWorker.handle`, `handle_request`, `timeout_ctx`, `Worker.handle_error`, `load_wsgi` and
+  `notify`: the steps that differ here.
+- `cfg.settings`: gunicorn evaluates a setting each time it is read, which is fifty times a request.
+- `Request.headers`, `version`, `path`, `force_close`, `body` and `unreader.buf`: to refuse a request, to end its
+  connection, to discard what is left of it, and to see whether the next one has arrived.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import socket
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import gevent
 from gevent.lock import Semaphore
+from gunicorn.http.errors import InvalidHeader
 from gunicorn.workers.base import Worker
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
+from gunicorn.workers.ggevent import GeventWorker
 
-from functions.http.connection import ClientConnection, ClientSocket
-from functions.http.response import send_in_one_piece
+from functions.http.admission import Admission
+from functions.http.chunks import refuse_bare_lines
+from functions.http.client_socket import HEAD_SECONDS, ClientSocket, evict_longest_waiting
+from functions.http.refusal import refuse
+from functions.refusals import RefusalLog
 from runner.runtime import concurrency
 from runner.runtime.clock import Clock, Deadline, SystemClock
 
-HEAD_SECONDS = 10.0
-"""For a head to arrive, from its first byte on."""
-
-SLOT_SECONDS = 10.0
-"""For a request to get a slot, from its head's arrival on. As long as any response may take (DEADLINE_SECONDS)."""
-
-READING_SECONDS = 12.0
-"""For a body to be read, from its head's arrival on. Longer than any response takes, so it ends only slow bodies."""
-
-_TICK_SECONDS, _STOPPING_TICK_SECONDS = 1.0, 0.05
-"""Between two checks for connections whose time is over."""
+LINGER_SECONDS = 2.0  # after SIGTERM, for a request that a client may be sending already
+UNREAD_SECONDS, UNREAD_BYTES = 1.0, 65536  # for what the application did not read of a body
+SEND_BUFFER = 16384  # bytes; by default, the kernel would keep megabytes for each client that does not read
 
 
-class GreenletWorker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's threaded worker with greenlets in place of its threads; the module's docstring has the rules."""
+class GreenletWorker(GeventWorker):  # type: ignore[misc]
+    """gunicorn's worker with the rules above."""
+
+    alive: bool
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._clock: Clock = SystemClock()  # gunicorn makes the worker, so this is the root of its process
-        self._capacity = Semaphore(self.worker_connections)
-        self._slots = Semaphore(self.cfg.threads)
-        self._connections: set[ClientConnection] = set()
-        self._idle: set[ClientConnection] = set()
-        self.keepalived_conns = self._idle  # gthread reads how many there are
+        self._clients: set[ClientSocket] = set()
+        self._refusals = RefusalLog("http", self._clock, gevent.spawn_later)
 
     @classmethod
-    def check_config(cls, cfg: Any, logger: Any) -> None:
-        """Exit if TLS is configured: its handshake would block the thread, and the ingress terminates TLS.
-
-        gunicorn calls this before it starts the first worker.
-        """
-        super().check_config(cfg, logger)
+    def check_config(cls, cfg: Any, _logger: Any) -> None:
+        """Exit if TLS is configured: the ingress ends it. gunicorn calls this before it starts the first worker."""
         if cfg.is_ssl:
             sys.exit("the functions speak no TLS: let the ingress end it, and start them without certfile and keyfile")
 
-    def init_process(self) -> None:
-        """After the fork; returns when the worker ends."""
-        # gunicorn evaluates a setting each time it is read, fifty times a request. No setting changes from here on.
-        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
+    def patch(self) -> None:
+        """After the fork."""
         concurrency.cooperate(threads=1)
-        Worker.init_process(self)  # gthread's own would also make a thread pool and a poller
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
+        self._capacity = Semaphore(self.worker_connections)
 
     def load_wsgi(self) -> None:
-        """Load the application, and have its responses sent in one piece."""
+        """Load the application."""
         super().load_wsgi()
-        self.wsgi: Any = send_in_one_piece(self.wsgi)
-
-    def handle_exit(self, _signal: int, _frame: Any) -> None:
-        """SIGTERM. gunicorn's pipe wakes `run`."""
-        self.alive = False
-
-    def handle_quit(self, number: int, frame: Any) -> None:
-        """SIGINT, SIGQUIT."""
-        Worker.handle_quit(self, number, frame)
+        self.wsgi: Any = Admission(self.wsgi, self.cfg.threads, self._clock, self._refusals)
 
     def run(self) -> None:
-        """Accept and serve until the worker is stopped or its master has died, then drain."""
-        for listener in self.sockets:
-            listener.setblocking(False)
+        """Serve until SIGTERM or until the master has died; then accept the backlog, and finish what is in flight."""
         accepting = [gevent.spawn(self._accept_connections, listener) for listener in self.sockets]
-        while self.alive and self.is_parent_alive():
-            self._tick(_TICK_SECONDS)
+        while self.alive and os.getppid() == self.ppid:
+            self._tick(1.0)
         gevent.killall(accepting)
-        self._drain()
-
-    def _drain(self) -> None:
-        """Accept what is in the backlog, close the listeners, and wait for the requests in flight."""
         self.alive = False
         for listener in self.sockets:
             while self._capacity.acquire(blocking=False) and self._accept(listener):
                 pass
+            gevent.sleep(0)  # the new greenlets read the listener's name
             listener.close()
-        # A client may be sending its next request already: it is answered, with "Connection: close".
-        linger = self._clock.monotonic() + STOP_KEEPALIVE_LINGER
-        for conn in self._idle:
-            conn.until = min(conn.until, linger)
+        for client in self._clients:
+            if client.idle:
+                client.bound(min(LINGER_SECONDS, client.until - self._clock.monotonic()))
         deadline = Deadline.after(self.cfg.graceful_timeout, self._clock)
-        while self._connections and deadline.left > 0:
-            self._tick(_STOPPING_TICK_SECONDS)
+        while self._clients and deadline.left > 0:
+            self._tick(0.05)
 
     def _tick(self, seconds: float) -> None:
-        """Report to the master, wait for a signal, and end the connections whose time is over."""
-        self.notify()
+        """Report to the master, wait for a signal, and end the clients whose time is over."""
+        Worker.notify(self)
         with suppress(TimeoutError):
             concurrency.until_ready(self.PIPE[0], concurrency.READ, seconds)
             os.read(self.PIPE[0], 4096)  # one byte for each signal
         now = self._clock.monotonic()
-        for conn in self._connections:
-            if conn.until < now:
-                conn.end()
+        for client in [each for each in self._clients if each.until < now]:
+            client.end()
 
     def _accept_connections(self, listener: Any) -> None:
-        """Accept while there is capacity. One connection for each wake-up, since another worker may be idle."""
+        """Accept one connection for each wake-up, since another worker may be idle; more if this one is busy."""
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         while True:
-            self._capacity.acquire()
-            accepted = False
-            while not accepted:
-                concurrency.until_ready(listener.fileno(), concurrency.READ)
-                accepted = self._accept(listener)
+            concurrency.until_ready(listener.fileno(), concurrency.READ)
+            for _ in range(1 + len(self._clients) // 16):
+                if self._capacity.locked():
+                    evict_longest_waiting(self._clients)
+                self._capacity.acquire()
+                if not self._accept(listener):
+                    break
 
     def _accept(self, listener: Any) -> bool:
         """Accept one connection and start its greenlet; False if none is in the backlog."""
-        accepted = concurrency.accept(listener)
-        if accepted is None:
+        if (accepted := concurrency.accept(listener)) is None:
+            self._capacity.release()
             return False
-        plain, address = accepted
-        sock = ClientSocket(plain.family, plain.type, plain.proto, fileno=plain.detach())
-        sock.clock = self._clock
-        conn = ClientConnection(self.cfg, sock, address, listener.getsockname())
-        self._connections.add(conn)
-        gevent.spawn(self._serve, conn)
+        client = ClientSocket.take_over(accepted[0], self._clock)
+        self._clients.add(client)
+        gevent.spawn(self.handle, listener, client, accepted[1])
         return True
 
-    def _serve(self, conn: ClientConnection) -> None:
+    timeout_ctx = nullcontext  # `_tick` has the bounds
+
+    def handle(self, listener: Any, client: ClientSocket, addr: Any) -> None:
         """Serve one connection, from its first request to its end."""
         try:
-            while self._serve_request(conn):
-                pass
-            conn.discard_to_end()
-        except Exception:
-            self.log.exception("a connection failed with an internal error")
+            super().handle(listener, client, addr)
         finally:
-            self._connections.discard(conn)
-            conn.close()
+            self._clients.discard(client)
             self._capacity.release()
 
-    def _serve_request(self, conn: ClientConnection) -> bool:
-        """Wait for one request and answer it. False if the connection is to be closed."""
-        self._idle.add(conn)
+    def handle_request(self, listener_name: Any, req: Any, sock: ClientSocket, addr: Any) -> None:
+        """Answer one request whose head has arrived, in one write. Raises StopIteration if it was the last one."""
+        if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
+            raise InvalidHeader("there is no Host", req=req)
+        refuse_bare_lines(req)
+        sock.request, sock.until, sock.held = req, math.inf, []
         try:
-            if conn.has_more():
-                concurrency.yield_to_loop(conn.sock.fileno())
-            else:
-                conn.until = self._clock.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
-                concurrency.until_ready(conn.sock.fileno(), concurrency.READ)
-                conn.sock.reads = 0
-            conn.until = self._clock.monotonic() + HEAD_SECONDS
-            return self.handle(conn) is True
+            super().handle_request(listener_name, req, sock, addr)
         finally:
-            self._idle.discard(conn)
+            sock.request, answer, sock.held = None, b"".join(sock.held), None
+            if answer:
+                sock.sendall(answer)
+        self._await_next(req, sock)
 
-    def handle_request(self, req: Any, conn: ClientConnection) -> Any:
-        """Answer a request whose head has arrived; gunicorn's `handle` calls this."""
-        self._idle.discard(conn)
-        conn.until = math.inf
-        conn.sock.arrived = arrived = self._clock.monotonic()
-        if req.method != "POST":
-            conn.until = arrived + READING_SECONDS
-            return super().handle_request(req, conn)
-        has_slot = self._slots.acquire(timeout=SLOT_SECONDS)
-        try:
-            conn.sock.arrived = arrived if has_slot else -math.inf  # so long ago that the application refuses it
-            conn.until = arrived + READING_SECONDS
-            return super().handle_request(req, conn)
-        finally:
-            if has_slot:
-                self._slots.release()
+    def _await_next(self, req: Any, sock: ClientSocket) -> None:
+        """Discard what is left of the body, and bound the wait for the next request."""
+        sock.bound(UNREAD_SECONDS)
+        with suppress(Exception):  # it is too slow, malformed, or disconnected
+            if len(req.body.read(UNREAD_BYTES)) < UNREAD_BYTES and not sock.ended:
+                sock.idle = not req.unreader.buf.getvalue()
+                keepalive = self.cfg.keepalive if self.alive else LINGER_SECONDS
+                sock.bound(keepalive if sock.idle else HEAD_SECONDS)
+                if not sock.idle:
+                    concurrency.yield_to_loop(sock.fileno())
+                return
+        raise StopIteration
 
-    def _keepalive_after(self, conn: ClientConnection, keepalive: bool) -> bool:
-        """Whether the connection can serve another request, after the rest of this one is discarded.
-
-        gunicorn's `handle_request` calls this private method of gthread's.
-        """
-        return conn.discard_body() if keepalive else False
+    def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: BaseException) -> None:
+        """Answer what gunicorn has refused, and what was not expected."""
+        refuse(exc, req, client, addr, self._refusals)

@@ -108,6 +108,7 @@ def slowly(
     chunks = head("POST", path, known | {"Transfer-Encoding": "chunked"})
     slow_run = json.dumps(sample("analysis") | {"run_id": "wait-12000-x"}).encode()
     slow_requests = {
+        "not a byte": (b"", b""),
         "half a head": (long[:20], b""),
         "silence": (long, b""),
         "a byte now and then": (long, b" "),

@@ -12,8 +12,15 @@ ANSWERED_WITHIN = 15.0
 """Seconds after which atlas gives up a request."""
 
 
-def test_half_a_head_closes_the_connection_without_an_answer(slowly: dict[str, Future[Slow]]) -> None:
+def test_half_a_head_is_answered_request_timeout(slowly: dict[str, Future[Slow]]) -> None:
     slow = slowly["half a head"].result()
+    assert slow.answer
+    assert (slow.answer.status, slow.answer.problem["code"]) == (408, "request_timeout")
+    assert slow.seconds < ANSWERED_WITHIN
+
+
+def test_silence_closes_the_connection_without_an_answer(slowly: dict[str, Future[Slow]]) -> None:
+    slow = slowly["not a byte"].result()
     assert slow.answer is None
     assert slow.seconds < ANSWERED_WITHIN
 

@@ -1,4 +1,4 @@
-"""Functions and a sidecar of different releases: each tells by the version whether it can read a frame."""
+"""Functions and a sidecar of different releases: the version says whether a frame can be read."""
 
 from __future__ import annotations
 

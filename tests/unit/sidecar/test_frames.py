@@ -103,7 +103,7 @@ class TestOtherVersions:
             frames.decode_reply(altered(frames.Pong(drivers=(), pid=1), version=version))
 
     @pytest.mark.parametrize("members", [{"kind": "from-the-future"}, {"deadline": {"at": "noon"}}])
-    def test_another_version_is_told_even_if_nothing_else_can_be_read(self, members: dict[str, Any]) -> None:
+    def test_another_version_is_named_even_if_nothing_else_can_be_read(self, members: dict[str, Any]) -> None:
         with pytest.raises(Unavailable, match="version 3"):
             frames.decode_request(altered(frames.Ping(deadline=1.0), **{"version": 3, **members}))
 

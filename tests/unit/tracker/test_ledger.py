@@ -11,7 +11,7 @@ from tests.harness.clock import ManualClock
 RUNS = Observation(name="job-1", driver="d", place="ci", identity="1", pool="p", phase="running", created=0.0)
 
 
-def test_a_job_that_is_seen_again_while_it_is_looked_up_in_vain_is_looked_up_again() -> None:
+def test_a_job_that_is_seen_again_during_a_find_that_fails_is_found_later() -> None:
     clock = ManualClock()
     ledger = Ledger(LimitsSection(), clock, lambda: Backoff(1, 30), lambda: None)
     ledger.replace("ci", [RUNS])

@@ -1,0 +1,47 @@
+"""Chunked bodies whose lines end with CRLF alone (RFC 9112, 2.2): gunicorn waits for the CR of a bare LF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gunicorn.http.body import Body, ChunkedReader
+from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkSize, NoMoreData
+
+
+class StrictChunkedReader(ChunkedReader):  # type: ignore[misc]
+    """gunicorn's reader, which refuses a bare LF as soon as it has arrived."""
+
+    def parse_chunked(self, unreader: Any) -> Iterator[bytes]:
+        """The chunks' data, piece by piece."""
+        left, data = self.parse_chunk_size(unreader)
+        while left:
+            yield data[:left]
+            left, data = left - len(data[:left]), data[left:]
+            if not left:
+                while data in (b"", b"\r"):
+                    data += _more(unreader)
+                if data[:2] != b"\r\n":
+                    raise ChunkMissingTerminator(data[:2])
+                left, data = self.parse_chunk_size(unreader, data=data[2:])
+            elif not data:
+                data = _more(unreader, read_ahead=left)
+
+    def read_into(self, unreader: Any, buf: bytearray) -> None:
+        """gunicorn calls this while the line in `buf` has no CRLF."""
+        if b"\n" in buf:
+            raise InvalidChunkSize(b"bare LF")
+        super().read_into(unreader, buf)
+
+
+def _more(unreader: Any, **bounds: int) -> bytes:
+    data: bytes = unreader.read(None, **bounds)
+    if not data:
+        raise NoMoreData
+    return data
+
+
+def refuse_bare_lines(request: Any) -> None:
+    """Have the body of a chunked request read strictly. Nothing of it has been read yet."""
+    if isinstance(request.body.reader, ChunkedReader):
+        request.body = Body(StrictChunkedReader(request, request.unreader))

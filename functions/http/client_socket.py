@@ -1,0 +1,124 @@
+"""A client's socket, as gunicorn's parser uses it: each call blocks its greenlet only, until the worker ends it."""
+
+from __future__ import annotations
+
+import errno
+import math
+import socket
+import struct
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import gevent.socket
+
+from runner.runtime import concurrency
+from runner.runtime.clock import Clock
+
+HEAD_SECONDS = SENDING_SECONDS = 10.0
+"""For the first byte and again for the head of a request, and for a client to receive its answer."""
+
+CLOSING_SECONDS, CLOSING_BYTES = 2.0, 16 * 1024 * 1024
+"""How long, and how much, a client may go on sending after its last answer."""
+
+READS_IN_A_ROW = 4
+"""After so many, a greenlet yields, so that a fast sender does not delay other clients."""
+
+
+class TooSlow(Exception):
+    """A request did not arrive in time, or gave its place to another client."""
+
+
+class ClientSocket(gevent.socket.socket):  # type: ignore[misc]
+    """A client's socket. The worker ends it after `until`; `since` then, its client has been waited for."""
+
+    clock: Clock
+    request: Any = None
+    until = since = math.inf
+    arrived, reads = 0.0, 0
+    idle, receiving, sending, answered, ended, evicted = True, False, False, False, False, False
+    held: list[bytes] | None = None
+
+    @classmethod
+    def take_over(cls, accepted: socket.socket, clock: Clock) -> ClientSocket:
+        """The same connection; its first byte is waited for."""
+        client = cls(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        client.clock = clock
+        client.bound(HEAD_SECONDS)
+        return client
+
+    def bound(self, seconds: float) -> None:
+        """End it after so many seconds."""
+        self.until = self.clock.monotonic() + seconds
+
+    def unbound(self) -> None:
+        """No bound: it is not its client that is waited for."""
+        self.until = math.inf
+
+    def close_after_answer(self) -> None:
+        """Read no other request."""
+        if self.request is not None:
+            self.request.force_close()
+
+    def end(self) -> None:
+        """Shut it down: no byte that arrives later is read, though Linux would deliver it."""
+        self.ended, self.until = True, math.inf
+        self.close_after_answer()
+        with suppress(OSError):  # the client has closed it already
+            self.shutdown(socket.SHUT_RD if self.receiving else socket.SHUT_RDWR)
+
+    def recv(self, *args: Any) -> bytes:
+        """Receive. Raises TooSlow if the worker has ended it in the middle of a request."""
+        self.reads += 1
+        if self.reads % READS_IN_A_ROW == 0:
+            concurrency.yield_to_loop(self.fileno())
+        self.receiving, self.since = True, self.clock.monotonic()
+        try:
+            data: bytes = super().recv(*args)
+        except OSError:
+            if not self.ended:
+                raise
+        self.receiving, self.since = False, math.inf
+        if self.ended:
+            data = b""
+            if not self.idle:
+                raise TooSlow
+        elif self.idle:
+            self.idle, self.arrived = False, self.clock.monotonic()
+            self.bound(HEAD_SECONDS)
+        return data
+
+    def sendall(self, data: Any, *_: Any) -> None:
+        """Send, or keep it while the rest of the answer is made."""
+        if self.held is not None:
+            self.held.append(data)
+            return
+        self.sending, self.since = True, self.clock.monotonic()
+        self.bound(SENDING_SECONDS)
+        try:
+            super().sendall(data)
+        except OSError as error:
+            raise BrokenPipeError(errno.EPIPE, "the client does not receive its answer") from error
+        self.sending, self.answered, self.since, self.until = False, True, math.inf, math.inf
+
+    def close(self) -> None:
+        """Reset it if its client does not read; else read on, so that the last answer is not lost (RFC 9112, 9.6)."""
+        with suppress(OSError):
+            if self.sending:
+                self.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif self.answered and not self.evicted:
+                self.shutdown(socket.SHUT_WR)
+                self.bound(CLOSING_SECONDS)
+                self.receiving, self.since, left = True, self.clock.monotonic(), CLOSING_BYTES
+                while left > 0 and (data := super().recv(65536)):
+                    left -= len(data)
+        super().close()
+
+
+def evict_longest_waiting(clients: Iterable[ClientSocket]) -> None:
+    """End the client that has been waited for longest. None is ended while the application works for all of them."""
+    waiting = [client for client in clients if client.since < math.inf and not client.evicted]
+    if waiting:
+        oldest = min(waiting, key=lambda client: client.since)
+        oldest.evicted = True
+        oldest.end()
