@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from runner.drivers.kubernetes.manifest import ENDED, FINGERPRINT, PUBLISHED, REPORTED, SET_ASIDE
+from runner.drivers.kubernetes.objects import PodObject
+from runner.drivers.kubernetes.pods import deleted, later
 from runner.outcomes import classify
 from tests.unit.drivers.kubernetes.objects import (
     CANCELLATION,
@@ -389,6 +391,93 @@ def test_the_facts_of(code: int | None, known: Any, seen: Any, wanted: dict[str,
     assert facts(found) == wanted
     outcome = classify(found)
     assert (outcome.code if outcome else None) == code
+
+
+def version(state: dict[str, Any], deletion: str = "", grace: int = 30) -> PodObject:
+    """A version of the pod in which marvin has this state. `deletion`: its deletionTimestamp."""
+    phase = "Running" if "running" in state else "Failed"
+    return pod(init={"coat": DONE}, main={"marvin": state}, phase=phase, deleted=deletion, grace=grace)
+
+
+GOING = version(RUNNING, clock(5, 30))
+"""Deleted at 10:05:00, when marvin still ran."""
+
+
+def stopped(code: int, second: int, *, reason: str = "", removed: int = 0, grace: int = 0) -> PodObject:
+    """Its last version: ended at 10:05 and so many seconds, removed by the kubelet at 10:05 and `removed` seconds."""
+    return version(exited(code, reason, at=clock(5, second)), clock(5, removed or second + 1), grace)
+
+
+BEFORE = version(exited(137, at=clock(4, 58)))
+STOPS: list[tuple[str, int, Any, tuple[PodObject, ...]]] = [
+    ("it ends on SIGTERM at once", 5106, FAILED, (GOING, version(exited(143), clock(5, 30)), stopped(143, 0))),
+    ("it ends on SIGTERM and the next version is the last", 5106, FAILED, (GOING, stopped(143, 0))),
+    ("a program in Go, process 1, ends on SIGTERM in the same second", 5106, FAILED, (GOING, stopped(2, 0))),
+    ("a program ends on SIGTERM a second before it is removed", 5106, FAILED, (GOING, stopped(1, 8))),
+    ("a program ends on SIGTERM in the second in which it is removed", 5106, FAILED, (GOING, stopped(1, 8, removed=8))),
+    ("SIGKILL ends it after the grace period", 5106, FAILED, (GOING, stopped(137, 30))),
+    ("the node's clock is far behind", 5106, FAILED, (GOING, version(exited(143, at=clock(4, 40)), clock(5, 30)))),
+    (
+        "the node's clock is behind, seen in one version",
+        5106,
+        FAILED,
+        (version(exited(143, at=clock(4, 58)), clock(5, 30)),),
+    ),
+    ("only the last version is seen: SIGTERM", 5106, FAILED, (stopped(143, 0),)),
+    ("only the last version is seen: SIGKILL", 5106, FAILED, (stopped(137, 29, removed=31),)),
+    ("only the last version is seen, of a slow kubelet", 5106, FAILED, (stopped(143, 0, removed=25),)),
+    ("only the last version is seen, its grace period shortened to 1", 5106, FAILED, (stopped(143, 0, grace=1),)),
+    ("only the last version is seen: a code of its own", 5107, FAILED, (stopped(3, 0),)),
+    (
+        "only the last version is seen: it was killed long before",
+        5107,
+        FAILED,
+        (version(exited(137, at=clock(3, 59)), clock(5), 0),),
+    ),
+    ("somebody shortens the grace period", 5106, FAILED, (GOING, version(RUNNING, clock(5, 12), 5), stopped(1, 9))),
+    (
+        "it failed before its pod was deleted, shown later",
+        5107,
+        FAILED,
+        (GOING, version(exited(3, at=clock(4, 59)), clock(5, 30))),
+    ),
+    ("it was killed before its pod was deleted", 5107, FAILED, (BEFORE, stopped(137, 0))),
+    (
+        "it was killed two seconds before its pod was deleted",
+        5107,
+        FAILED,
+        (BEFORE, version(exited(137, at=clock(4, 58)), clock(5), 0)),
+    ),
+    ("it is killed for memory when its pod is deleted", 5104, FAILED, (GOING, stopped(137, 0, reason="OOMKilled"))),
+    ("it ends with 0 when its pod is deleted", 0, FAILED, (GOING, stopped(0, 9))),
+    ("an old list shows it once more without its deletion", 5106, FAILED, (GOING, version(RUNNING), stopped(2, 0))),
+    ("an old list lacked it, and it was not deleted", 5107, FAILED, (deleted(version(RUNNING)), version(exited(143)))),
+    (
+        "an old list lacked it, and it is deleted later",
+        5107,
+        FAILED,
+        (deleted(version(RUNNING)), BEFORE, stopped(137, 0)),
+    ),
+    ("its deadline stops it", 5105, DEADLINE[1], (GOING, stopped(143, 0))),
+    ("its deadline stops it, and only the last version is seen", 5105, DEADLINE[1], (stopped(143, 0),)),
+    ("its deadline stops a program in Go, process 1", 5105, DEADLINE[1], (GOING, stopped(2, 0))),
+]
+
+
+@pytest.mark.parametrize(("code", "end", "versions"), [row[1:] for row in STOPS], ids=[row[0] for row in STOPS])
+def test_the_versions_of_a_deleted_pod(code: int, end: Any, versions: tuple[PodObject, ...]) -> None:
+    """Seen on Kubernetes 1.34: deletionTimestamp 10:05:30 and 30 s of grace, at the end 10:05:01 and none."""
+    last = None
+    for each in versions:
+        last = later(last, each)
+    outcome = classify(observed(job(end), last))
+    assert outcome is not None
+    assert outcome.code == code
+
+
+def test_a_pod_that_an_old_list_lacked_goes_on() -> None:
+    last = later(deleted(version(CREATING)), version(CREATING))
+    assert observed(job(), last).phase == "running"
 
 
 NO_HOST = PULL + 'failed to do request: Head "https://r/v2/x": dial tcp: lookup r.example on 10.0.0.10:53: no such host'

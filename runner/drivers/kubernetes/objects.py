@@ -207,6 +207,8 @@ class PodObject(_CamelCase, frozen=True):
 
     metadata: Metadata
     status: PodStatus = PodStatus()
+    stopped: dict[str, bool] = {}
+    """By container, whether its pod was deleted before its end was shown; see pods.later. Never from the API server."""
 
     @property
     def job(self) -> str:
@@ -220,15 +222,31 @@ class PodObject(_CamelCase, frozen=True):
 
     @property
     def deleted_at(self) -> datetime | None:
-        """When somebody or something deleted it; its containers are stopped from then on."""
+        """When somebody or something deleted it; its containers are stopped from then on.
+
+        A time after that if the deletion was hastened: see `hastened`.
+        """
         if (end := self.metadata.deletion_timestamp) is None:
             return None
         return end - timedelta(seconds=self.metadata.deletion_grace_period_seconds)
 
+    @property
+    def hastened(self) -> bool:
+        """Whether its deletion's time may have been replaced by that of its removal.
+
+        Once all containers have ended, the kubelet deletes the pod again with a grace period of 0. The API server then
+        moves the time into the present, and makes the period 0 or 1 (apiserver, registry/rest/delete.go).
+        """
+        return self.metadata.deletion_timestamp is not None and self.metadata.deletion_grace_period_seconds <= 1
+
+    @property
+    def statuses(self) -> tuple[ContainerStatus, ...]:
+        """The statuses of all its containers, injected ones included."""
+        return (*self.status.init_container_statuses, *self.status.container_statuses)
+
     def container(self, name: str) -> ContainerStatus | None:
         """The status of the container of that name."""
-        statuses = (*self.status.init_container_statuses, *self.status.container_statuses)
-        return next((each for each in statuses if each.name == name), None)
+        return next((each for each in self.statuses if each.name == name), None)
 
 
 class PageMetadata(msgspec.Struct, frozen=True):

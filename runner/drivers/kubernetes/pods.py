@@ -5,11 +5,14 @@ logs explain nothing. Own containers are found by name.
 
 A container's state is a fact only if the container runtime reported it. After it lost a container, the kubelet writes a
 placeholder. The end of a container that was being stopped is no end by itself: the reason of the stop explains it.
+
+Whether it was being stopped follows from the order in which the versions of the pod showed its deletion and the end,
+and from their times. Those are in whole seconds, from two clocks: of the API server and of the node.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -18,6 +21,7 @@ from runner.drivers.kubernetes.objects import (
     Condition,
     ContainerStatus,
     JobObject,
+    Metadata,
     PodObject,
     PodStatus,
     Terminated,
@@ -50,6 +54,18 @@ _REJECTION_PREFIXES = ("OutOf", "Node")
 """Reasons of a pod that its kubelet rejected or ended: OutOfmemory, OutOfpods, NodeAffinity, NodeShutdown, NodeLost."""
 
 _STOPPED = frozenset({137, 143})
+"""Exit codes of SIGKILL and SIGTERM. Programs also have others: one in Go that is process 1 ends SIGTERM with 2."""
+
+_CLOCKS_APART = timedelta(seconds=2)
+"""By how much the node's clock may be behind the API server's."""
+
+_REMOVAL = timedelta(seconds=60)
+"""The longest time from a container's end to the removal of its pod: the other containers' grace period, and a slow
+kubelet."""
+
+_UNKNOWN_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+"""When a pod was deleted whose deletion was missed. Our own clock may be behind the times in the pod's status."""
+
 _SIGNALS = range(129, 193)
 
 
@@ -117,9 +133,9 @@ class OwnContainers:
         init, main = _end(self.init), _end(self.main)
         if main and main.state.exit_code == 0:
             return main
-        if init and init.state.exit_code and not self._was_stopped(init.state):
+        if init and init.state.exit_code and not self._was_stopped(init):
             return init
-        return main if main and not self._was_stopped(main.state) else None
+        return main if main and not self._was_stopped(main) else None
 
     @property
     def init_exit(self) -> int | None:
@@ -168,23 +184,57 @@ class OwnContainers:
     def _disruption(self) -> Condition | None:
         return true_condition(self.status.conditions, "DisruptionTarget")
 
-    def _was_stopped(self, end: Terminated) -> bool:
+    def _was_stopped(self, end: ContainerEnd) -> bool:
         """Whether something stopped the container, so that its exit code is not of its own doing."""
-        if end.reason == "OOMKilled" or end.reason in START_ERRORS:
+        if end.state.reason == "OOMKilled" or end.state.reason in START_ERRORS:
             return False
         if self._ended_by_node:
             return True
-        if (stopped := self._stopped_at()) is None:
+        shown = self.pod.stopped.get(end.container) if self.pod else None
+        if (stopped := self._stopped_at(before_end=shown is not False)) is None:
             return self._disruption is not None
-        if end.finished_at is None or end.finished_at > stopped:
+        if (finished := end.state.finished_at) is None or finished > stopped:
             return True
-        return end.finished_at == stopped and end.exit_code in _STOPPED  # whole seconds
+        if end.state.exit_code in _STOPPED:
+            return shown is True or finished >= stopped - self._uncertainty
+        return shown is True and finished == stopped
 
-    def _stopped_at(self) -> datetime | None:
-        """When the cluster began to stop the pod: it was deleted or a disruption was announced."""
+    def _stopped_at(self, *, before_end: bool) -> datetime | None:
+        """When the cluster began to stop the pod: a disruption was announced, or it was deleted before the end."""
         announced = self._disruption.last_transition_time if self._disruption else None
-        deleted = self.pod.deleted_at if self.pod else None
+        deleted = self.pod.deleted_at if self.pod and before_end else None
         return min((each for each in (announced, deleted) if each), default=None)
+
+    @property
+    def _uncertainty(self) -> timedelta:
+        """By how much the stop may have begun before the time of `_stopped_at`."""
+        return _REMOVAL if self.pod is not None and self.pod.hastened else _CLOCKS_APART
+
+
+def later(earlier: PodObject | None, pod: PodObject) -> PodObject:
+    """A version of a pod, with what an earlier one has shown of its deletion, which cannot be undone."""
+    metadata, stopped = pod.metadata, _order(pod)
+    if earlier is not None and earlier.metadata.uid == metadata.uid:
+        metadata, stopped = _first_deletion(earlier, pod), {**stopped, **earlier.stopped}
+    return msgspec.structs.replace(pod, metadata=metadata, stopped=stopped)
+
+
+def _order(pod: PodObject) -> dict[str, bool]:
+    """By container, whether the pod is deleted and the container has not ended (True), or the reverse (False)."""
+    gone = pod.metadata.deletion_timestamp
+    if gone == _UNKNOWN_TIME:
+        return {}
+    ends = {each.name: each.state.terminated is not None for each in pod.statuses}
+    return {name: not ended for name, ended in ends.items() if ended != (gone is not None)}
+
+
+def deleted(pod: PodObject) -> PodObject:
+    """The pod with a deletion timestamp: its own if it was deleted gracefully, else one after all that it showed."""
+    if pod.metadata.deletion_timestamp is not None:
+        return pod
+    return msgspec.structs.replace(
+        pod, metadata=msgspec.structs.replace(pod.metadata, deletion_timestamp=_UNKNOWN_TIME)
+    )
 
 
 def latest_pod(known: PodObject | None, other: PodObject) -> PodObject:
@@ -193,6 +243,18 @@ def latest_pod(known: PodObject | None, other: PodObject) -> PodObject:
         return other
     return max(
         known, other, key=lambda pod: (pod.metadata.creation_timestamp is not None, pod.metadata.creation_timestamp)
+    )
+
+
+def _first_deletion(earlier: PodObject, pod: PodObject) -> Metadata:
+    """The pod's metadata, with the earlier one's deletion if that is known and the first."""
+    first, last = earlier.deleted_at, pod.deleted_at
+    if first is None or earlier.metadata.deletion_timestamp == _UNKNOWN_TIME or (last is not None and last <= first):
+        return pod.metadata
+    return msgspec.structs.replace(
+        pod.metadata,
+        deletion_timestamp=earlier.metadata.deletion_timestamp,
+        deletion_grace_period_seconds=earlier.metadata.deletion_grace_period_seconds,
     )
 
 

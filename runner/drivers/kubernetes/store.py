@@ -17,13 +17,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-
-import msgspec
 
 from runner.drivers.driver import View
 from runner.drivers.kubernetes.objects import JobObject, PodObject
 from runner.drivers.kubernetes.observation import observation
+from runner.drivers.kubernetes.pods import deleted, later
 from runner.observation import Observation
 from runner.runtime.clock import Clock
 
@@ -32,9 +30,6 @@ EARLY_PODS, DROPPED_NAMES = 1000, 10_000
 
 CAUSE_SECONDS = 120.0
 """How long a failed job is held back for the cause, at the most: versions may not be comparable after all."""
-
-_UNKNOWN_TIME = datetime(9999, 12, 31, tzinfo=UTC)
-"""When a pod was deleted whose deletion was missed. Our own clock may be behind the times in the pod's status."""
 
 _POD_FAILED = frozenset({"BackoffLimitExceeded", "PodFailurePolicy"})
 """The reasons of a Job that failed with its pod: by then the pod had ended or was deleted."""
@@ -108,11 +103,11 @@ class NamespaceStore:
             listed = set()
             for pod in pods:
                 listed.add(pod.metadata.uid)
-                self._put_or_hold(pod)
+                self._put_or_hold(later(before.get(pod.job), pod))
             for pod in before.values():
                 if pod.metadata.uid not in listed:
                     newer = _version(pod) > _number(version)  # than a stale list
-                    self._put(pod if newer else _deleted(pod))
+                    self._put(pod if newer else deleted(pod))
             self._pods_listed = True
             self._pods_version = _number(version)
             self._replace()
@@ -161,7 +156,7 @@ class NamespaceStore:
 
     def remove_pod(self, pod: PodObject) -> None:
         """A pod was deleted. Its Job is shown with it until there is another: it says how the containers ended."""
-        self.update_pod(_deleted(pod))
+        self.update_pod(deleted(pod))
 
     def reach_jobs(self, version: str) -> None:
         """The watch of jobs has shown everything up to that version."""
@@ -193,8 +188,7 @@ class NamespaceStore:
         if self._is_known(pod):
             return self._put(pod)
         if self._is_early(pod):
-            self._early.pop(pod.job, None)
-            self._early[pod.job] = pod
+            self._early[pod.job] = later(self._early.pop(pod.job, None), pod)
             if len(self._early) > EARLY_PODS:
                 self._drop(next(iter(self._early)))
         return False
@@ -204,7 +198,7 @@ class NamespaceStore:
         replaced = known and known.metadata.uid != pod.metadata.uid and _rank(known) > _rank(pod)  # it was disrupted
         if replaced or _is_older(pod, known):
             return False
-        self._pods[pod.job] = pod
+        self._pods[pod.job] = later(known, pod)
         return True
 
     def _adopt(self, job: JobObject) -> None:
@@ -267,15 +261,6 @@ class NamespaceStore:
             return False
         reached = self._pods_version >= _version(job)
         return not reached and self._clock.monotonic() < since + CAUSE_SECONDS
-
-
-def _deleted(pod: PodObject) -> PodObject:
-    """The pod with a deletion timestamp: its own if it was deleted gracefully, else one after all that it showed."""
-    if pod.metadata.deletion_timestamp is not None:
-        return pod
-    return msgspec.structs.replace(
-        pod, metadata=msgspec.structs.replace(pod.metadata, deletion_timestamp=_UNKNOWN_TIME)
-    )
 
 
 def _is_older(one: JobObject | PodObject, known: JobObject | PodObject | None) -> bool:

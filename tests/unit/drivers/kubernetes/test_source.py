@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -474,3 +475,45 @@ def test_the_repr_of_a_source_has_its_version(namespace: Namespace) -> None:
     assert repr(namespace.jobs) == "ListAndWatch(kubernetes/ci jobs, version=none)"
     namespace.start()
     assert repr(namespace.jobs) == "ListAndWatch(kubernetes/ci jobs, version=100)"
+
+    def test_keep_the_time_at_which_they_were_first_deleted(self, namespace: Namespace) -> None:
+        """The kubelet deletes them again in the end, which replaces the time."""
+        namespace.server.lists(jobs=[job("a", 90)], pods=[pod("a", 92)])
+        namespace.start()
+        namespace.watch_pods(event("MODIFIED", deleted(pod("a", 119), 30, grace=30)))
+        namespace.watch_pods(event("MODIFIED", deleted(pod("a", 120, exited=2), 59)))
+        assert first_deletion(namespace) == ("2026-11-27T10:00:00+00:00", {"marvin": True})
+
+    def test_keep_it_when_they_are_listed_again(self, namespace: Namespace) -> None:
+        namespace.server.lists(jobs=[job("a", 90)], pods=[deleted(pod("a", 92), 30, grace=30)])
+        namespace.start()
+        namespace.fail(namespace.pods, sends(error(410)))
+        namespace.server.lists(jobs=[job("a", 90)], pods=[deleted(pod("a", 120, exited=2), 59)], version=210)
+        namespace.pods.follow(namespace.view)
+        assert first_deletion(namespace) == ("2026-11-27T10:00:00+00:00", {"marvin": True})
+
+    def test_keep_it_until_their_job_arrives(self, namespace: Namespace) -> None:
+        namespace.start()
+        early = [deleted(pod("a", 111), 30, grace=30), deleted(pod("a", 112, exited=2), 59)]
+        namespace.watch_pods(*(event("MODIFIED", each) for each in early))
+        namespace.watch_jobs(event("ADDED", job("a", 110)))
+        assert first_deletion(namespace) == ("2026-11-27T10:00:00+00:00", {"marvin": True})
+
+    def test_that_ended_before_they_were_deleted_are_known_as_such(self, namespace: Namespace) -> None:
+        namespace.server.lists(jobs=[job("a", 90)], pods=[pod("a", 92, exited=137)])
+        namespace.start()
+        namespace.watch_pods(event("MODIFIED", deleted(pod("a", 120, exited=137), 59)))
+        assert first_deletion(namespace) == ("2026-11-27T10:00:59+00:00", {"marvin": False})
+
+
+def deleted(document: dict[str, Any], second: int, *, grace: int = 0) -> dict[str, Any]:
+    """The pod, with a deletionTimestamp in the minute of its end."""
+    deletion = {"deletionTimestamp": f"2026-11-27T10:00:{second}Z", "deletionGracePeriodSeconds": grace}
+    return {**document, "metadata": {**document["metadata"], **deletion}}
+
+
+def first_deletion(namespace: Namespace) -> tuple[str, dict[str, bool]]:
+    """When the only pod was deleted, and by container whether that was before its end was shown."""
+    (last,) = namespace.held._pods.values()
+    assert last.deleted_at is not None
+    return last.deleted_at.isoformat(), last.stopped
