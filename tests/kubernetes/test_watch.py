@@ -18,6 +18,7 @@ from runner.drivers.kubernetes import source
 from runner.drivers.kubernetes.api import ApiServerClient
 from runner.drivers.kubernetes.lease import LeaseStore
 from runner.drivers.kubernetes.source import ListAndWatch, namespace_sources
+from runner.drivers.kubernetes.store import NamespaceStore
 from runner.errors import Unavailable
 from runner.runtime.clock import SystemClock
 from tests.cluster import KubernetesAccess
@@ -81,13 +82,17 @@ def followed(sources: list[Source], view: RecordingView) -> Iterator[None]:
     assert not any(thread.is_alive() for thread in threads)
 
 
+def store_of(api: ApiServerClient, namespace: Namespace) -> NamespaceStore:
+    return NamespaceStore(namespace.name, "kubernetes", SystemClock(), lambda: api.clock_ahead)
+
+
 def test_jobs_are_shown_with_their_pods_and_leave_when_reported_or_deleted(
     namespace: Namespace, api: ApiServerClient, submit: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "WATCH_SECONDS", 3)
     view = RecordingView()
     before = submit("before")
-    with followed(namespace_sources(api, namespace.name, "kubernetes", SystemClock()), view):
+    with followed(namespace_sources(api, store_of(api, namespace), SystemClock()), view):
         until(lambda: view.jobs, what="the job that was there before")
         names = [before, submit("second"), submit("third")]
         until(lambda: set(names) == set(view.jobs), what="the jobs that were submitted meanwhile")
@@ -112,7 +117,7 @@ def test_a_watch_that_the_api_server_cannot_continue_is_followed_by_a_list(
 ) -> None:
     monkeypatch.setattr(source, "WATCH_SECONDS", 1)
     view = RecordingView()
-    jobs, pods = namespace_sources(api, namespace.name, "kubernetes", SystemClock())
+    jobs, pods = namespace_sources(api, store_of(api, namespace), SystemClock())
     for each in (jobs, pods):
         each.follow(view)
         assert isinstance(each, ListAndWatch)

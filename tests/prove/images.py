@@ -22,6 +22,7 @@ case "$*" in
   *killed-*) kill -9 $$; exit 137 ;; # process 1 of a container survives its own signal
   *oom-*) exec tail /dev/zero ;;
   *disk-*) head -c 400000000 /dev/zero > /code/large; sleep 300 ;;
+  *quits-*) trap 'kill $!; exit 2' TERM; sleep 600 & wait ;; # as a program in Go that is process 1
   *hold-*) trap 'kill $!; exit 143' TERM; sleep 600 & wait ;;
 esac
 exit 0

@@ -7,7 +7,7 @@ rejecting kubelet, injected containers) comes from a node without a kubelet, on 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -21,9 +21,14 @@ from tests.recorder.rest import MERGE_PATCH, ApiError
 from tests.recorder.table import Asked
 
 LIMITS = {"queueSeconds": 120, "cloneSeconds": 60, "imageSeconds": 10, "registrySeconds": 20}
+NEVER_START = {**LIMITS, "queueSeconds": 25}
+"""For jobs that no node takes. The others may wait longer for a busy one."""
+
 SETTLE_SECONDS = 180.0
 FIRST_SECONDS = 45.0
 START_SECONDS = 120.0
+SEEN_SECONDS = 3.0
+"""How long jobs run before something happens to them: a tracker that lists sees them once."""
 
 REAL = {"ok": (), "exit3": (5107,), "clone": (5103,), "killed": (5107,), "oom": (5104,)}
 """Codes by the word of the run id; none: nothing is reported."""
@@ -49,50 +54,54 @@ def reasons_kubernetes(settings: Settings) -> Proof:
     with stage(settings) as opened:
         host = opened.enter(loaded())
         place = opened.kubernetes()
-        full = opened.kubernetes(
-            _limit_range({"max": {"memory": "16Mi"}, "default": {"memory": "16Mi"}}), account=place.name
-        )
         small = opened.kubernetes(_limit_range({"default": {"ephemeral-storage": "50Mi"}}), account=place.name)
-        pools = {
-            "real": {},
-            "simulated": opened.kubelet(0.5).pool(),
-            "full": {"namespace": full.name},
-            "small": {"namespace": small.name},
-        }
+        pools = {"real": {}, "simulated": opened.kubelet(0.5).pool(), "small": {"namespace": small.name}}
         opened.install(kubernetes_sections(place, pools, images=f"{host}/{PATH}"), limits=LIMITS)
         _misconfigured(opened, host)
         client = opened.client
-        held = {kind: client.analysis("hold", codes) for kind, codes in _HELD.items()}
+        held = _held(client, _HELD)
         for word, codes in REAL.items():
             client.analysis(word, codes)
         for word, codes in SIMULATED.items():
             client.analysis(word, codes, pool="simulated")
         client.analysis("absent", (5101,), version="absent")
-        client.analysis("huge", (5102,), cpu_limit="250000")
-        client.analysis("full", (5111,), pool="full")
         client.analysis("disk", (5110,), pool="small")
         _disturb(client, held, {kind: _on_kubernetes(place, kind) for kind in held}, _runs_on_kubernetes(place))
         return _proof(opened)
 
 
-_HELD: dict[str, tuple[int, ...]] = {
-    "pod deleted": (5106,),
-    "job deleted": (5109,),
-    "overdue": (5105,),
-    "cancelled": (),
+_HELD: dict[str, tuple[str, tuple[int, ...]]] = {
+    "pod deleted": ("hold", (5106,)),
+    "pod of a program in Go deleted": ("quits", (5106,)),
+    "job deleted": ("hold", (5109,)),
+    "overdue": ("hold", (5105,)),
+    "cancelled": ("hold", ()),
 }
-"""Jobs that run until something happens to them."""
+"""Jobs that run until something happens to them: the words of their run ids, and their codes."""
+
+
+def _held(client: Client, kinds: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, Asked]:
+    return {kind: client.analysis(word, codes) for kind, (word, codes) in kinds.items()}
 
 
 def _misconfigured(opened: Stage, host: str) -> None:
     """Two installations with errors: images without their program, and a Secret that does not exist.
 
-    Their pods come first: later ones may find the node full, and would then rightly be unschedulable.
+    Their pods come first: later ones may find the node full, and would then rightly be unschedulable. The second one
+    also has the jobs that no node takes.
     """
-    for word, images, secret in (("start", BROKEN, ""), ("secret", PATH, "not-there")):
-        sections = kubernetes_sections(opened.kubernetes(), {"real": {}}, images=f"{host}/{images}")
-        opened.install(sections, limits=LIMITS, artifactSecretName=secret)
-        opened.clients[-1].analysis(word, (5108,))
+    place = opened.kubernetes()
+    opened.install(kubernetes_sections(place, {"real": {}}, images=f"{host}/{BROKEN}"), limits=LIMITS)
+    opened.clients[-1].analysis("start", (5108,))
+    place = opened.kubernetes()
+    full = opened.kubernetes(
+        _limit_range({"max": {"memory": "16Mi"}, "default": {"memory": "16Mi"}}), account=place.name
+    )
+    sections = kubernetes_sections(place, {"real": {}, "full": {"namespace": full.name}}, images=f"{host}/{PATH}")
+    opened.install(sections, limits=NEVER_START, artifactSecretName="not-there")
+    opened.clients[-1].analysis("secret", (5108,))
+    opened.clients[-1].analysis("huge", (5102,), cpu_limit="250000")
+    opened.clients[-1].analysis("full", (5111,), pool="full")
     with suppress(AssertionError):  # the table says what is missing
         eventually(lambda: len(_codes(opened)) >= 2, "both are reported", FIRST_SECONDS)
 
@@ -113,7 +122,12 @@ def _on_kubernetes(place: KubernetesPlace, kind: str) -> Callable[[str], object]
         patch = {"spec": {"activeDeadlineSeconds": 1}}
         place.api.call("PATCH", place.path("jobs", name), patch, MERGE_PATCH)
 
-    actions = {"pod deleted": delete_pod, "job deleted": lambda name: place.delete("jobs", name), "overdue": shorten}
+    actions: dict[str, Callable[[str], object]] = {
+        "pod deleted": delete_pod,
+        "pod of a program in Go deleted": delete_pod,
+        "job deleted": lambda name: place.delete("jobs", name),
+        "overdue": shorten,
+    }
     return actions.get(kind, lambda name: None)
 
 
@@ -132,10 +146,11 @@ def _disturb(
     actions: dict[str, Callable[[str], object]],
     runs: Callable[[str], bool],
 ) -> None:
-    """Wait until each held job runs, then do to it what its kind says. Cancel the one for that, and one that ended."""
-    for kind, asked in held.items():
+    """Wait until the held jobs run, then do to each what its kind says. Cancel the one for that."""
+    for asked in held.values():
         eventually(lambda asked=asked: runs(asked.name), f"{asked.name} runs", START_SECONDS)  # type: ignore[misc]
-        time.sleep(3)  # a tracker that lists sees it once
+    time.sleep(SEEN_SECONDS)
+    for kind, asked in held.items():
         actions[kind](asked.name)
         if kind == "cancelled":
             client.cancel(asked.run_id)
@@ -164,22 +179,22 @@ def reasons_nomad(settings: Settings) -> Proof:
         host = opened.enter(loaded())
         place, _ = nomad_programs(opened, limits=LIMITS)
         client = opened.client
-        held = {kind: client.analysis("hold", _HELD[kind]) for kind in ("job deleted", "cancelled")}
+        held = _held(client, {kind: _HELD[kind] for kind in ("job deleted", "cancelled")})
         for word in ("ok", "exit3", "clone", "killed"):
             client.analysis(word, REAL[word])
-        client.analysis("huge", (5102,), memory_limit="1000000")
-        for images, words in ((PATH, ("ok", "exit3", "oom", "absent")), (BROKEN, ("start",))):
-            _containers(opened, f"{host}/{images}", words)
+        _containers(opened, f"{host}/{PATH}", ("ok", "exit3", "oom", "absent"), LIMITS)
+        _containers(opened, f"{host}/{BROKEN}", ("start",), NEVER_START)
+        opened.clients[-1].analysis("huge", (5102,), memory_limit="1000000")
         actions: dict[str, Callable[[str], object]] = {"job deleted": place.purge, "cancelled": lambda name: None}
         _disturb(client, held, actions, _runs_on_nomad(place))
         return _proof(opened)
 
 
-def _containers(opened: Stage, images: str, words: tuple[str, ...]) -> None:
+def _containers(opened: Stage, images: str, words: tuple[str, ...], limits: Mapping[str, int]) -> None:
     """An installation whose jobs are containers on Nomad."""
     sections = nomad_sections(opened.nomad(), {}, task_driver="docker")
     registry = {"kubernetes": {"imageRegistry": {"registryUrl": images}}}
-    opened.install({**sections, **registry}, limits=LIMITS)
+    opened.install({**sections, **registry}, limits=limits)
     codes = {**REAL, "absent": (5101,), "start": (5108,)}
     for word in words:
         opened.clients[-1].analysis(word, codes[word], version="absent" if word == "absent" else "dev")

@@ -33,6 +33,8 @@ class Client:
         self._numbers = iter(range(10**9))
         self._lock = threading.Lock()
         self.asked: list[Asked] = []
+        self.cancels: dict[str, str] = {}
+        """By the run id of an analysis, that of its last cancel."""
 
     def run_id(self, word: str) -> str:
         """A new run id that begins with the word."""
@@ -62,7 +64,7 @@ class Client:
 
     def cancel(self, run_id: str, codes: tuple[int, ...] = (5000,)) -> Asked:
         """Cancel the analysis of that run."""
-        own = self.run_id("cancel")
+        own = self.cancels[run_id] = self.run_id("cancel")
         meta = {"run_id": run_id, "run_serial": self._sample["run_serial"], "check_seq": "1"}
         document = {"run_id": own, "run_serial": "1", "analysis_meta": meta}
         return self._noted("cancel-check", document, Asked(own, codes=codes))

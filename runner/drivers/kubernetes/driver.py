@@ -30,6 +30,7 @@ from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 from runner.drivers.kubernetes.observation import observation
 from runner.drivers.kubernetes.pods import OwnContainers, latest_pod
+from runner.drivers.kubernetes.store import NamespaceStore
 from runner.drivers.kubernetes.submission import JobSubmission
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
@@ -63,6 +64,7 @@ class KubernetesDriver:
         names = dict.fromkeys(namespace_of(config, pool) for pool in self._pools)
         self._namespaces = tuple(self._namespace(name) for name in names)
         self._engines: list[Sequence[Place]] = []
+        self._stores: dict[str, NamespaceStore] = {}  # by namespace; only in the tracker
 
     def __repr__(self) -> str:
         return f"KubernetesDriver({self._api!r}, namespaces={[each.name for each in self._namespaces]})"
@@ -98,10 +100,12 @@ class KubernetesDriver:
         """See Driver.sources."""
         from runner.drivers.kubernetes.source import namespace_sources  # only the tracker needs it
 
+        names = [each.name for each in self._namespaces]
+        self._stores = {
+            name: NamespaceStore(name, self.name, self._clock, lambda: self._api.clock_ahead) for name in names
+        }
         return [
-            source
-            for namespace in self._namespaces
-            for source in namespace_sources(self._api, namespace.name, self.name, self._clock)
+            source for store in self._stores.values() for source in namespace_sources(self._api, store, self._clock)
         ]
 
     def election(self) -> LeaderStore:
@@ -121,7 +125,7 @@ class KubernetesDriver:
     def explain(self, seen: Observation) -> Observation:
         """See Driver.explain. Once there is a pod, an earlier refusal to make one is history."""
         namespace, deadline = self._namespace(seen.place), self._soon()
-        pod = _pod_of(namespace, _identified(seen), deadline)
+        pod = self._pod_of(namespace, _identified(seen), deadline)
         if pod is None:
             facts = events.refusal(namespace.events(seen.identity, deadline))
         else:
@@ -222,7 +226,14 @@ class KubernetesDriver:
         return classify(self._observed(namespace, job, deadline))
 
     def _observed(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> Observation:
-        return observation(job, _pod_of(namespace, job, deadline), self.name, self._api.clock_ahead)
+        return observation(job, self._pod_of(namespace, job, deadline), self.name, self._api.clock_ahead)
+
+    def _pod_of(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> PodObject | None:
+        """The Job's latest pod. In the tracker, with what its watch has shown of the pod's deletion."""
+        pods = namespace.pods(deadline, job.metadata.name)
+        pod = _latest(pod for pod in pods if pod.belongs_to(job))
+        store = self._stores.get(namespace.name)
+        return store.with_history(pod) if store and pod else pod
 
     def _tombstone(self, namespace: KubernetesNamespace, cancellation: Cancellation) -> dict[str, Any]:
         pool = next(pool for pool in self._pools if namespace_of(self._config, pool) == namespace.name)
@@ -248,11 +259,6 @@ def _explains_otherwise(now: Observation, seen: Observation, outcome: Outcome) -
 
 def _cancelled_as(ended: Outcome | None) -> State:
     return "exists" if ended else "cancelled"
-
-
-def _pod_of(namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> PodObject | None:
-    """The Job's latest pod."""
-    return _latest(pod for pod in namespace.pods(deadline, job.metadata.name) if pod.belongs_to(job))
 
 
 def _latest(pods: Iterator[PodObject]) -> PodObject | None:

@@ -49,9 +49,9 @@ REFUSALS = 3
 gets a 500, as an overload does."""
 
 
-def namespace_sources(api: ApiServerClient, namespace: str, driver: str, clock: Clock) -> list[Source]:
-    """The two sources that together show every job of a namespace that is not reported."""
-    store = NamespaceStore(namespace, driver, clock, lambda: api.clock_ahead)
+def namespace_sources(api: ApiServerClient, store: NamespaceStore, clock: Clock) -> list[Source]:
+    """The two sources that together show every job of the store's namespace that is not reported."""
+    namespace = store.place
     jobs = _Kind(
         name="jobs",
         namespace=namespace,
@@ -82,7 +82,7 @@ def namespace_sources(api: ApiServerClient, namespace: str, driver: str, clock: 
         ready=lambda: store.jobs_listed,
         missed=lambda: store.pods_missed,
     )
-    return [ListAndWatch(kind, f"{driver}/{namespace} {kind.name}", store, api, clock) for kind in (jobs, pods)]
+    return [ListAndWatch(kind, f"{store.driver}/{namespace} {kind.name}", store, api, clock) for kind in (jobs, pods)]
 
 
 class _Kind(msgspec.Struct, frozen=True, kw_only=True):

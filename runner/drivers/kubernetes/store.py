@@ -53,8 +53,8 @@ class NamespaceStore:
     _changed: dict[str, float]  # the names of jobs that were not passed on since they changed; and since when
 
     def __init__(self, place: str, driver: str, clock: Clock, clock_ahead: Callable[[], float]) -> None:
-        self._place = place
-        self._driver = driver
+        self.place = place
+        self.driver = driver
         self._clock = clock
         self._clock_ahead = clock_ahead
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class NamespaceStore:
         self._forget()
 
     def __repr__(self) -> str:
-        return f"NamespaceStore({self._place}, {len(self._jobs)} jobs, {len(self._pods)} pods)"
+        return f"NamespaceStore({self.place}, {len(self._jobs)} jobs, {len(self._pods)} pods)"
 
     def attach(self, view: View) -> None:
         """Pass observations to this view. If it is another one than before, everything has to be listed again."""
@@ -154,6 +154,11 @@ class NamespaceStore:
             self._pods_version = max(self._pods_version, _version(pod))
             self._release()
 
+    def with_history(self, pod: PodObject) -> PodObject:
+        """A pod that was read by name, with what the watch has shown of its deletion."""
+        with self._lock:
+            return later(self._pods.get(pod.job), pod)
+
     def remove_pod(self, pod: PodObject) -> None:
         """A pod was deleted. Its Job is shown with it until there is another: it says how the containers ended."""
         self.update_pod(deleted(pod))
@@ -222,7 +227,7 @@ class NamespaceStore:
             del self._dropped[next(iter(self._dropped))]
 
     def _observation(self, job: JobObject) -> Observation:
-        return observation(job, self._pods.get(job.metadata.name), self._driver, self._clock_ahead())
+        return observation(job, self._pods.get(job.metadata.name), self.driver, self._clock_ahead())
 
     def _mark(self, name: str) -> None:
         self._changed.setdefault(name, self._clock.monotonic())
@@ -247,7 +252,7 @@ class NamespaceStore:
                 ready.append(job)
         if self._replacing and not self._changed:
             self._replacing = False
-            self._view.replace(self._place, [self._observation(job) for job in self._jobs.values()])
+            self._view.replace(self.place, [self._observation(job) for job in self._jobs.values()])
             return
         for job in ready:
             self._view.update(self._observation(job))

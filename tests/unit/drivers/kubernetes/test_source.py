@@ -12,7 +12,7 @@ from runner.drivers.driver import Source
 from runner.drivers.http.client import Unsettled
 from runner.drivers.kubernetes import source, store
 from runner.drivers.kubernetes.api import ApiServerClient
-from runner.drivers.kubernetes.source import ListAndWatch, namespace_sources
+from runner.drivers.kubernetes.source import namespace_sources
 from runner.errors import Busy, OrchestratorError, Rejected, Unavailable
 from tests.harness.clock import ManualClock
 from tests.unit.drivers.kubernetes.apiserver import (
@@ -41,7 +41,8 @@ class Namespace:
         self.server = server
         self.clock = ManualClock()
         self.view = RecordingView()
-        self.sources = namespace_sources(client, "ci", "kubernetes", self.clock)
+        self.held = store.NamespaceStore("ci", "kubernetes", self.clock, lambda: client.clock_ahead)
+        self.sources = namespace_sources(client, self.held, self.clock)
 
     @property
     def jobs(self) -> Source:
@@ -78,11 +79,6 @@ class Namespace:
         with pytest.raises(kind) as caught:
             of.follow(self.view)
         return caught.value.detail
-
-    @property
-    def held(self) -> store.NamespaceStore:
-        assert isinstance(self.pods, ListAndWatch)
-        return self.pods._store
 
 
 @pytest.fixture

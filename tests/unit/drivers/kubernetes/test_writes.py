@@ -15,6 +15,7 @@ from runner.config.types import Config
 from runner.drivers.driver import SET_ASIDE_SECONDS
 from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.drivers.kubernetes.manifest import CANCELLED, ENDED, FINGERPRINT, REPORTED, SET_ASIDE
+from runner.drivers.kubernetes.objects import JobObject
 from runner.drivers.kubernetes.patches import MAX_EVIDENCE, encode_outcome
 from runner.jobs import Cancellation, JobSpec, Report, State
 from runner.observation import Observation, Outcome
@@ -32,6 +33,7 @@ from tests.unit.drivers.kubernetes.objects import (
     condition,
     exited,
     job_document,
+    pod,
     pod_document,
     waits,
 )
@@ -355,6 +357,23 @@ class TestFind:
         assert found == seen(driver)
         assert found is not None
         assert found.phase == "running"
+
+    @pytest.mark.parametrize(("watched", "disrupted"), [(True, True), (False, False)])
+    def test_the_pod_with_what_the_watch_has_shown_of_its_deletion(
+        self, drive: Drive, watched: bool, disrupted: bool
+    ) -> None:
+        """A disrupted run is looked up by name before it is reported. Then the pod has the time of its removal."""
+        removed = pod_document(init={"coat": DONE}, main={"marvin": exited(2)}, deleted=clock(5, 1), grace=0)
+        failed = job_document(FAILED)
+        driver = drive(Server(failed, pods=(removed,)))
+        driver.sources()
+        if watched:
+            store = driver._stores["jobs"]
+            store.replace_jobs([msgspec.convert(failed, JobObject)], "1")
+            store.update_pod(pod(init={"coat": DONE}, main={"marvin": RUNNING}, phase="Running", deleted=clock(5, 30)))
+        found = driver.find(seen(driver))
+        assert found is not None
+        assert (found.main_exit, found.disrupted) == (2, disrupted)
 
     def test_none_if_it_is_gone(self, drive: Drive) -> None:
         server = Server(job_document())
