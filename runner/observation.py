@@ -75,6 +75,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     disk_exhausted: str = ""
     container: str = ""
     """The name of the container that explains the end; its log is the evidence."""
+    instance: str = ""
+    """Where that log is, if that is known: the name of the pod."""
     signal: int = 0
     """The signal that killed that container, if the cluster says so or its exit code does (128 + signal)."""
     init_exit: int | None = None

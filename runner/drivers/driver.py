@@ -51,7 +51,7 @@ class View(Protocol):
         """One job as it is now."""
 
     def left(self, seen: Observation) -> None:
-        """A job is not shown any more: it was deleted or reported. The last observation of it."""
+        """A job is not shown any more: it was deleted or reported. The observation may have its identity alone."""
 
     def alive(self) -> None:
         """The source has just heard from the cluster, and nothing has changed."""
@@ -166,9 +166,10 @@ class Driver(Protocol):
         None if no other process can see these jobs.
         """
 
-    def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+    def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """The last lines of a container's log: by default the main container's, before its start the init container's.
 
+        `seen` is an observation of the job. With it, the log may be found without asking the cluster where it is.
         Credentials in it are masked. Raises Rejected if there is no such job or container.
         """
 

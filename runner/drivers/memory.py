@@ -179,7 +179,7 @@ class MemoryDriver:
     def election(self) -> None:
         """See Driver.election. No other process can see these jobs."""
 
-    def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+    def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """See Driver.logs."""
         entry = self._entry(name)
         known = [each.name for each in entry.job.containers] if entry.job else []

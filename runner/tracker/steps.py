@@ -115,7 +115,7 @@ class Steps:
     def _evidence(self, record: Record, seen: Observation, _: Outcome) -> None:
         tail = ""
         try:
-            raw = self._driver.logs(seen.name, seen.container, READ_LINES)
+            raw = self._driver.logs(seen.name, seen.container, READ_LINES, seen)
             tail = evidence_tail(raw, LOG_LINES, LOG_CHARACTERS)
         except OrchestratorError as error:
             log.debug("%s: its log could not be read: %s", seen.name, error.detail)

@@ -164,14 +164,19 @@ class KubernetesDriver:
         """See Driver.reconcile. Nothing to do: Kubernetes enforces deadlines, retries and the time-to-live."""
         return 0
 
-    def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+    def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """See Driver.logs."""
         deadline = self._soon()
+        if seen and seen.instance and container:
+            return self._log(self._namespace(seen.place), seen.instance, container, lines, deadline)
         for namespace in self._namespaces:
             if (pod := _latest(namespace.pods(deadline, name))) is not None:
                 wanted = container or _log_container(namespace.job(name, deadline), pod)
-                return last_lines(namespace.log_text(pod, wanted, lines + KEY_LINES, deadline), lines)
+                return self._log(namespace, pod.metadata.name, wanted, lines, deadline)
         raise Rejected(f"{name} has no pod: there is no such job, it has not been scheduled, or its pod is gone")
+
+    def _log(self, namespace: KubernetesNamespace, pod: str, container: str, lines: int, deadline: Deadline) -> str:
+        return last_lines(namespace.log_text(pod, container, lines + KEY_LINES, deadline), lines)
 
     def check(self) -> None:
         """See Driver.check."""

@@ -99,12 +99,15 @@ class KubernetesNamespace:
         """The events of the object with that uid. The API server scans all events of the namespace for them."""
         return list(self._pages(CORE, "events", {"fieldSelector": f"involvedObject.uid={uid}"}, EventPage, deadline))
 
-    def log_text(self, pod: PodObject, container: str, lines: int, deadline: Deadline) -> str:
-        """The last lines of a container's log. Raises Rejected if it has not started, or there is no such container."""
+    def log_text(self, pod: str, container: str, lines: int, deadline: Deadline) -> str:
+        """The last lines of a container's log. Raises Rejected if it has not started, or there is no such container.
+
+        Also if the pod of that name is gone.
+        """
         query = {"container": container, "tailLines": str(lines)}
-        path = self._path(CORE, "pods", pod.metadata.name, "log")
+        path = self._path(CORE, "pods", pod, "log")
         response = self._api.call("GET", path, deadline, query=query)
-        if response.status == 400:  # the message says which
+        if response.status in (400, 404):  # the message says which
             raise Rejected(response.message)
         raise_for_status(response, f"get pods/log in namespace {self.name}")
         return response.body.decode(errors="replace")

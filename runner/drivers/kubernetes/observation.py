@@ -58,10 +58,19 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         set_aside=SET_ASIDE in (job.metadata.labels or {}),
         published=_published(job),
         ended_as=job.ended_as,
+        instance=pod.metadata.name if pod else "",
         lingers=end is not None and own.others_run and _is_let_run(job, own),
         **_wait(job, own, phase, clock_ahead),
         **_refusal(job, own),
         **_failure(job, own, phase),
+    )
+
+
+def identified(job: JobObject, driver: str) -> Observation:
+    """An observation that says which job it is, and nothing else."""
+    of, pool = job.metadata, job.metadata.annotations.get(POOL, "")
+    return Observation(
+        name=of.name, driver=driver, pool=pool, phase="gone", created=_created(job), place=of.namespace, identity=of.uid
     )
 
 

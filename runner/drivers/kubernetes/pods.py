@@ -13,6 +13,7 @@ and from their times. Those are in whole seconds, from two clocks: of the API se
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 
 import msgspec
 
@@ -127,7 +128,7 @@ class OwnContainers:
         ends = [each.state.terminated for each in self.statuses]
         return any(end is not None and end.reason in PLACEHOLDERS for end in ends)
 
-    @property
+    @cached_property
     def end(self) -> ContainerEnd | None:
         """The end that decides the run: a failure by itself, or the main container's success, whatever came after."""
         init, main = _end(self.init), _end(self.main)

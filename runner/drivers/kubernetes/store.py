@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 
 from runner.drivers.driver import View
 from runner.drivers.kubernetes.objects import JobObject, PodObject
-from runner.drivers.kubernetes.observation import observation
+from runner.drivers.kubernetes.observation import identified, observation
 from runner.drivers.kubernetes.pods import deleted, later
 from runner.observation import Observation
 from runner.runtime.clock import Clock
@@ -139,11 +139,10 @@ class NamespaceStore:
             known = self._jobs.get(job.metadata.name)
             if known is None or known.metadata.uid != job.metadata.uid:
                 return
-            last = self._observation(job)
             del self._jobs[job.metadata.name]
             self._pods.pop(job.metadata.name, None)
             if self._view is not None and self._jobs_listed and self._pods_listed:
-                self._view.left(last)
+                self._view.left(identified(job, self.driver))
             self._release()
 
     def update_pod(self, pod: PodObject) -> None:

@@ -181,7 +181,7 @@ class LocalDriver:
         """See Driver.election."""
         return Path(self._directory, files.TRACKER)
 
-    def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+    def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """See Driver.logs."""
         _check_name(name)
         with self._errors(f"reading the log of {name}"):

@@ -192,7 +192,7 @@ class NomadDriver:
         known = (namespace for namespace in self._namespaces if namespace.name == seen.place)
         return next(known, None) or Namespace(self._agent, seen.place or self._namespaces[0].name)
 
-    def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+    def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """See Driver.logs."""
         deadline = Deadline.after(LIST_SECONDS, self._clock)
         for namespace in self._namespaces:

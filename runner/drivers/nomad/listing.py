@@ -19,7 +19,7 @@ from runner.drivers.nomad.variable import JobVariable, VariableStub
 from runner.errors import Rejected, Timeout, Unavailable
 from runner.observation import Observation
 from runner.runtime.clock import Deadline
-from runner.security.masking import KEY_LINES, last_lines
+from runner.security.masking import KEY_LINES, evidence_tail, last_lines
 
 LIST_SECONDS = 30.0
 """The deadline for a listing and for reading a log. Commands pass their own deadline."""
@@ -36,7 +36,10 @@ LOG_SECONDS = 3.0
 LOG_READ_SECONDS = 3.0
 """The deadline for reading a log as evidence. A node that does not answer must not delay the rest for longer."""
 
-EVIDENCE_LINES = 50
+EVIDENCE_LINES, EVIDENCE_CHARACTERS = 50, 16 << 10
+READ_LINES = 200
+"""How much of a log is shown, and how much is read: more, since a key is recognized by its first line."""
+
 _LONGEST_LINE, _MOST = 1000, 8 << 20
 
 
@@ -185,9 +188,10 @@ class NamespaceReader:
         """The last lines of the log; empty if the node is lost, does not answer in time, or has removed the log."""
         deadline = Deadline.after(min(LOG_READ_SECONDS, self._deadline.left), self._deadline.clock)
         try:
-            return _tail(self._namespace, allocation, task, EVIDENCE_LINES, deadline)
+            read = _tail(self._namespace, allocation, task, READ_LINES, deadline)
         except (Rejected, Unavailable, Timeout):
             return ""
+        return evidence_tail(read, EVIDENCE_LINES, EVIDENCE_CHARACTERS)
 
     def _without_job(self, stub: VariableStub) -> Iterator[Observation]:
         variable = self._cache.variable(self._namespace, stub, self._deadline)

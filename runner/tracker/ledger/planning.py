@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from runner.tracker.ledger.judge import AGAIN_SECONDS, UNEXPLAINED_SECONDS
 from runner.tracker.ledger.record import Record, Step
-from runner.tracker.results import results
+from runner.tracker.results import result_ids
 
 _WITHOUT_LOG = frozenset({0, 5000, 5001})
 """Codes of outcomes that no log explains."""
@@ -18,7 +18,7 @@ def remaining(record: Record, *, end: bool = False) -> list[Step]:
     wanted: list[tuple[Step, bool]] = [
         ("evidence", with_log and not gone and not end),
         ("end", (end or seen.lingers) and seen.ended_as is None and not gone),
-        ("publish", any(each.id not in record.sent for each in results(seen, record.outcome))),
+        ("publish", not record.sent.issuperset(result_ids(seen, record.outcome))),
         ("mark", not gone),
     ]
     return [step for step, holds in wanted if holds]

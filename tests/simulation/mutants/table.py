@@ -92,8 +92,8 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a success is reported as well",
             f"{TRACKER}/results.py",
-            '    if outcome.reason == "succeeded":\n        return None\n',
-            "",
+            "return bool(report.path) and not published_by_job",
+            "return bool(report.path)",
         ),
         Mutant(
             "the id of a result has the time in it",

@@ -461,7 +461,7 @@ def test_a_node_that_does_not_answer_delays_no_result_by_more_than_the_budget(wo
     hanging = {f"analysis-s0-h{number}-1" for number in range(40)}
 
     class Logs(MemoryDriver):
-        def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+        def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
             if name in hanging:
                 world.clock.sleep(30)
                 raise Unavailable("the node does not answer")
@@ -585,7 +585,7 @@ def test_events_after_the_mark_bring_nothing_back(world: World) -> None:
 
 def test_a_log_that_there_is_not_is_no_failure(world: World, sample: Sample) -> None:
     class NoLogs(MemoryDriver):
-        def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+        def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
             raise Rejected("there is no log")
 
     world.driver = NoLogs(resolve_secrets=lambda _: {}, clock=world.clock)
@@ -652,7 +652,7 @@ def test_a_limit_that_could_not_be_stored_is_judged_again_when_the_job_has_left_
 
 def test_results_go_without_their_logs_once_every_log_reader_waits(world: World, sample: Sample) -> None:
     class Logs(MemoryDriver):
-        def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+        def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
             world.clock.sleep(30)
             raise Unavailable("the node does not answer")
 
@@ -718,7 +718,7 @@ def test_a_key_whose_first_line_is_not_shown_is_masked(world: World, sample: Sam
     printed = ["-----BEGIN PRIVATE KEY-----", *body, *(f"line {number}" for number in range(LOG_LINES - 1))]
 
     class Logs(MemoryDriver):
-        def logs(self, name: str, container: str = "", lines: int = 200) -> str:
+        def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
             return "".join(f"{line}\n" for line in printed[-lines:])
 
     world.driver = Logs(resolve_secrets=lambda _: {}, clock=world.clock)

@@ -144,7 +144,11 @@ def test_people_see_the_holder_and_its_times(lease: LeaseStore, other: LeaseStor
 
 @pytest.mark.parametrize(
     ("status", "kind", "text"),
-    [(403, Rejected, "refused to get leases|refused to (create|update) leases"), (429, Busy, "throttling"), (500, Unavailable, "leases in namespace ci")],
+    [
+        (403, Rejected, "refused to get leases|refused to (create|update) leases"),
+        (429, Busy, "throttling"),
+        (500, Unavailable, "leases in namespace ci"),
+    ],
 )
 def test_an_error_is_raised(
     lease: LeaseStore, leases: Leases, status: int, kind: type[OrchestratorError], text: str

@@ -301,7 +301,7 @@ class TestJobs:
         """A job that gets the label arrives as DELETED, with the object before that."""
         namespace.server.lists(jobs=[job("a", 90, failed=WITH_ITS_POD)], pods=[pod("a", 92, exited=3)])
         namespace.start()
-        assert namespace.watch_jobs(event("DELETED", job("a", 120, failed=WITH_ITS_POD))) == [("left", "a=3")]
+        assert namespace.watch_jobs(event("DELETED", job("a", 120, failed=WITH_ITS_POD))) == [("left", "a")]
         assert not namespace.held._pods
         assert namespace.watch_pods(event("MODIFIED", pod("a", 121, exited=3))) == []
 
@@ -310,7 +310,7 @@ class TestJobs:
         namespace.start()
         again = job("a", 111, uid="second")
         calls = namespace.watch_jobs(event("DELETED", job("a", 110)), event("ADDED", again))
-        assert calls == [("left", "a=3"), ("update", "a")]
+        assert calls == [("left", "a"), ("update", "a")]
         assert namespace.watch_pods(event("DELETED", pod("a", 112, exited=3))) == []
         assert namespace.watch_pods(event("ADDED", pod("a", 113, name="other", uid="second", exited=0))) == [
             ("update", "a=0")
