@@ -52,6 +52,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """The reason of the end that atlas has accepted. Set while `reported` is false if a cancel came after that."""
     ended_as: Outcome | None = None
     """The outcome that was stored with the job when it was ended, or when it was cancelled after its end."""
+    unsettled: bool = False
+    """Another engine did not answer when its name was taken (see runner.drivers.claims). It may have to yield yet."""
     lingers: bool = False
     """The run has ended, but the cluster still runs something of the job. The tracker ends it."""
 

@@ -25,6 +25,7 @@ from runner.drivers.claims import (
     Standing,
     YieldTo,
     decide,
+    settlement,
 )
 from runner.errors import OrchestratorError, Unavailable
 from runner.jobs import JobSpec
@@ -34,6 +35,9 @@ log = logging.getLogger("orchestrator.claims")
 
 OTHER_ENGINE_SECONDS = 1.0
 """How long the other engines may take to answer, all together. One that does not answer does not stop the others."""
+
+SETTLE_ROUNDS = 3
+"""How often the tracker decides on an assumed claim at one time. It comes back to it."""
 
 ROUNDS = 20
 """How often a request decides. Every repetition means that another request has changed a claim in between."""
@@ -51,7 +55,8 @@ class Place(Protocol):
     def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
         """Change its claim. False if it is not as it was read: another claim, cancelled, ended, another job or none.
 
-        With `yielded` it ends without having run, is reported to nobody, and frees the name.
+        With `yielded` it ends, is reported to nobody, and frees the name. False as well if it was released and has
+        changed in any way since it was read, or if its run has succeeded: then it has published its result.
         """
 
 
@@ -78,6 +83,8 @@ class Elsewhere:
     def __init__(self, own: Sequence[Place], others: Sequence[Sequence[Place]]) -> None:
         self._own = own
         self._others = others
+        self.engines = bool(others)
+        """Whether pools lead to other engines."""
         self.silent: set[str] = set()
         """The engines that did not answer. They are not asked again by this request."""
 
@@ -164,6 +171,28 @@ def settled_elsewhere(place: Place, name: str, elsewhere: Elsewhere, deadline: D
             break
         elsewhere.make_yield(decision.other, deadline)
     raise Unavailable(f"{name} is being created in another place; repeat the request", retry_after=1)
+
+
+def settle(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadline) -> Claim:
+    """What has become of an assumed claim; still `assumed` if another engine does not answer, or changes meanwhile."""
+    for _ in range(SETTLE_ROUNDS):
+        found = [] if elsewhere.silent else elsewhere.standings(mine.name, place, deadline)
+        if elsewhere.silent:
+            break
+        decision = settlement(mine, found)
+        if isinstance(decision, MarkFirst):
+            log.warning("%s runs in %s as well; it is ended there", mine.name, decision.other.driver)
+            elsewhere.make_yield(decision.other, deadline)
+            continue
+        claim: Claim = YIELDED if isinstance(decision, YieldTo) else ADMITTED
+        if place.move(mine, claim, deadline):
+            log.info("%s in %s: its claim is %s", mine.name, place, claim)
+            return claim
+        now = place.standing(mine.name, deadline)
+        if now is None or now.identity != mine.identity or now.claim != ASSUMED:
+            return now.claim if now and now.identity == mine.identity else YIELDED
+        mine = now
+    return ASSUMED
 
 
 def give_up(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadline) -> bool:

@@ -12,8 +12,18 @@ before the lesser one is admitted; if it is anything else, the looking one yield
 
 A claim whose request died is completed by a repeat of the request; any request of the same task may do so.
 
-`assumed` is for an engine that did not answer: it must not stop the others. Then two jobs may run, one in each engine;
-nothing ends the second yet. A job without a claim was made where all pools led to one place.
+`assumed` is for an engine that did not answer: it must not stop the others. Then two jobs may run, one in each engine.
+Once that engine answers, the tracker settles the claim (`settlement`):
+
+    my end is published        ─▶ the others yield ─▶ admitted
+    another has the name       ─▶ yielded
+    another assumed one        ─▶ the one that has ended stays, else the one of the least rank: it makes the other yield
+
+A job that yields is ended, and its end is reported to nobody: one run has one report. So an assumed claim is settled
+before its end is published. If the other engine is still silent, the end is first stored with the job. That counts as
+published: from then on the job does not yield.
+
+A job without a claim was made where all pools led to one place.
 """
 
 from __future__ import annotations
@@ -49,6 +59,8 @@ class Standing(Value, frozen=True, kw_only=True):
     """The name is cancelled, and its run had not ended before."""
     over: bool = False
     """It was cancelled or ended, so its claim does not matter any more."""
+    published: bool = False
+    """Its end is published, or stored to be published. Nothing may contradict it."""
     version: str = ""
     """What a write is guarded by, where the identity and the claim are not enough."""
 
@@ -88,13 +100,10 @@ Decision = Admit | YieldTo | MarkFirst
 
 
 def decide(mine: Standing, others: Iterable[Standing]) -> Decision:
-    """What becomes of my claim, which is new or assumed, once all the other places were read.
-
-    An assumed one only competes with other assumed ones: a new one finds it settled, and yields.
-    """
+    """What becomes of my claim, which is new, once all the other places were read."""
     rivals: list[Standing] = []
     for other in others:
-        if other.claim == mine.claim and not other.over:
+        if other.claim == NEW and not other.over:
             rivals.append(other)
         elif other.settled:
             return YieldTo(other)
@@ -102,6 +111,26 @@ def decide(mine: Standing, others: Iterable[Standing]) -> Decision:
     if least is None:
         return Admit()
     return YieldTo(least) if least.rank < mine.rank else MarkFirst(least)
+
+
+def settlement(mine: Standing, others: Iterable[Standing]) -> Decision:
+    """What becomes of my claim, which is assumed, once all the other places were read.
+
+    A new one elsewhere does not count: it finds mine, and yields. An end comes before the rank. It is never taken back,
+    and a job that has ended since it was read does not yield (see Place.move). So two trackers that read at different
+    times never make both yield.
+    """
+    rivals = [other for other in others if other.claim not in (NEW, YIELDED) or other.over]
+    if mine.published:
+        unpublished = next((other for other in rivals if not other.published), None)
+        return MarkFirst(unpublished) if unpublished else Admit()
+    for other in rivals:
+        if other.published or other.claim != ASSUMED:
+            return YieldTo(other)
+    least = min(rivals, key=_ended_first, default=None)
+    if least is None:
+        return Admit()
+    return YieldTo(least) if _ended_first(least) < _ended_first(mine) else MarkFirst(least)
 
 
 def answer(standing: Standing, job: JobSpec) -> State:
@@ -126,6 +155,7 @@ def standing_of(seen: Observation) -> Standing:
         pool=seen.pool,
         cancelled=seen.cancelled and seen.ended_as is None,
         over=seen.cancelled or seen.ended is not None,
+        published=seen.cancelled or seen.ended_as is not None or seen.reported or seen.phase == "succeeded",
     )
 
 
@@ -136,3 +166,7 @@ def rerouted(job: JobSpec, standing: Standing) -> JobSpec:
 
 def _rank(standing: Standing) -> tuple[str, str, str]:
     return standing.rank
+
+
+def _ended_first(standing: Standing) -> tuple[bool, tuple[str, str, str]]:
+    return (not standing.over, standing.rank)

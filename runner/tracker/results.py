@@ -106,11 +106,12 @@ def _end(seen: Observation, report: Report, outcome: Outcome) -> dict[str, Any]:
 def _id(kind: Kind, seen: Observation, report: Report) -> str:
     """The id of a result.
 
-    Place and identity are not part of a confirmation's: a cancel may leave tombstones in several namespaces, and all of
-    them are one confirmation.
+    Driver, place and identity are not part of a confirmation's: a cancel may leave tombstones in several namespaces and
+    engines, and all of them are one confirmation.
     """
-    job = (seen.place, seen.identity) if kind == "end" else ()
-    parts = (kind, seen.driver, seen.name, *job, report.run_id)
+    parts: tuple[str, ...] = (kind, seen.name, report.run_id)
+    if kind == "end":
+        parts = (kind, seen.driver, seen.name, seen.place, seen.identity, report.run_id)
     return str(uuid.uuid5(_NAMESPACE, msgspec.json.encode([printable(part) for part in parts]).decode()))
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import cast
 
-from runner.drivers.claims import YIELDED, Claim, Standing
+from runner.drivers.claims import ASSUMED, NEW, YIELDED, Claim, Standing
 from runner.drivers.kubernetes import patches
 from runner.drivers.kubernetes.manifest import FINGERPRINT, POOL
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject
+from runner.drivers.kubernetes.observation import is_reported, observation
+from runner.drivers.kubernetes.pods import latest_of
 from runner.runtime.clock import Deadline
 
 _DRIVER = "kubernetes"
@@ -34,10 +36,22 @@ class NamespacePlace:
     def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
         """See Place.move."""
         if claim == YIELDED:
-            patch = patches.yield_patch(standing.identity, standing.claim)
+            if standing.claim != NEW and self._succeeded(standing, deadline):
+                return False
+            patch = patches.yield_patch(standing.identity, standing.claim, standing.version)
+        elif standing.claim == ASSUMED:
+            patch = patches.settle_patch(standing.identity)
         else:
             patch = patches.claim_patch(standing.identity, standing.claim, claim)
         return self.namespace.change_if(standing.name, patch, deadline)
+
+    def _succeeded(self, standing: Standing, deadline: Deadline) -> bool:
+        """Whether its pod shows that its program has succeeded. The Job itself says so seconds later."""
+        job = self.namespace.job(standing.name, deadline)
+        if job is None or job.metadata.uid != standing.identity:
+            return False
+        pod = latest_of(self.namespace.pods(deadline, standing.name), job)
+        return observation(job, pod, self.driver).phase == "succeeded"
 
 
 def standing_of(job: JobObject, place: str) -> Standing:
@@ -53,4 +67,6 @@ def standing_of(job: JobObject, place: str) -> Standing:
         pool=annotations.get(POOL, ""),
         cancelled=job.cancelled and not job.ended_as,
         over=job.cancelled or (not job.yielded and bool(job.ended_as or job.ended)),
+        published=job.cancelled or (not job.yielded and bool(job.ended_as or job.completed or is_reported(job))),
+        version=job.metadata.resource_version,
     )

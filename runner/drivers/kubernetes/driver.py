@@ -20,7 +20,7 @@ import msgspec
 from runner.config.types import Config
 from runner.drivers import claiming
 from runner.drivers.claiming import Elsewhere, Place
-from runner.drivers.claims import NEW, YIELDED
+from runner.drivers.claims import ASSUMED, NEW, YIELDED
 from runner.drivers.driver import Driver, LeaderStore, Retention, Source, each_of
 from runner.drivers.kubernetes import events, patches
 from runner.drivers.kubernetes.api import ApiServerClient
@@ -29,7 +29,7 @@ from runner.drivers.kubernetes.manifest import namespace_of, tombstone_manifest
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 from runner.drivers.kubernetes.observation import observation
-from runner.drivers.kubernetes.pods import OwnContainers, latest_pod
+from runner.drivers.kubernetes.pods import OwnContainers, latest_of, latest_pod
 from runner.drivers.kubernetes.store import NamespaceStore
 from runner.drivers.kubernetes.submission import JobSubmission
 from runner.errors import Rejected, Unavailable
@@ -42,6 +42,9 @@ from runner.security.masking import KEY_LINES, last_lines
 
 LIST_SECONDS = 30.0
 """The deadline of what the tracker asks for: a listing, a log, a mark. Commands pass their own deadline."""
+
+SETTLE_SECONDS = 15.0
+"""Between two lists of the jobs whose claim is assumed, where pools lead to other engines."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 """Seconds before an unsettled request is repeated: doubled each time, with jitter (see Backoff)."""
@@ -65,6 +68,7 @@ class KubernetesDriver:
         self._namespaces = tuple(self._namespace(name) for name in names)
         self._engines: list[Sequence[Place]] = []
         self._stores: dict[str, NamespaceStore] = {}  # by namespace; only in the tracker
+        self._settle_at = 0.0
 
     def __repr__(self) -> str:
         return f"KubernetesDriver({self._api!r}, namespaces={[each.name for each in self._namespaces]})"
@@ -139,9 +143,9 @@ class KubernetesDriver:
             known = namespace.job(seen.name, deadline)
             if known is None or known.metadata.uid != seen.identity or known.cancelled or known.yielded:
                 return False
-            if known.claim == NEW and self._given_up(namespace, known, deadline):
+            if known.claim in (NEW, ASSUMED) and self._has_yielded(namespace, known, deadline):
                 return False
-            if known.ended_as or known.ended:
+            if known.ended_as or (known.ended and known.claim != ASSUMED):
                 return known.ended_as is not None
             if _explains_otherwise(self._observed(namespace, known, deadline), seen, outcome):
                 return False
@@ -161,7 +165,10 @@ class KubernetesDriver:
         return self._namespace(seen.place).change_if(seen.name, patch, self._soon())
 
     def reconcile(self, expired: Retention | None = None) -> int:
-        """See Driver.reconcile. Nothing to do: Kubernetes enforces deadlines, retries and the time-to-live."""
+        """See Driver.reconcile. Kubernetes itself enforces deadlines, retries and the time-to-live."""
+        if self._engines and self._clock.monotonic() >= self._settle_at:
+            self._settle_at = self._clock.monotonic() + SETTLE_SECONDS
+            self._settle()
         return 0
 
     def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
@@ -198,10 +205,20 @@ class KubernetesDriver:
     def _elsewhere(self) -> Elsewhere:
         return Elsewhere(self.places(), self._engines)
 
-    def _given_up(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> bool:
-        """Whether a claim that nobody completed has yielded to a job in another place."""
-        mine = standing_of(job, namespace.name)
-        return claiming.give_up(mine, NamespacePlace(namespace), self._elsewhere(), deadline)
+    def _has_yielded(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> bool:
+        """Whether a claim that nobody completed, or an assumed one, has yielded to a job in another place."""
+        mine, place = standing_of(job, namespace.name), NamespacePlace(namespace)
+        if job.claim == NEW:
+            return claiming.give_up(mine, place, self._elsewhere(), deadline)
+        return claiming.settle(mine, place, self._elsewhere(), deadline) == YIELDED
+
+    def _settle(self) -> None:
+        """Settle every assumed claim, also of jobs that are reported. What other engines answer is asked once."""
+        elsewhere, deadline = self._elsewhere(), self._soon()
+        for namespace in self._namespaces:
+            place = NamespacePlace(namespace)
+            for job in namespace.jobs(deadline, claim=ASSUMED):
+                claiming.settle(standing_of(job, namespace.name), place, elsewhere, deadline)
 
     def _cancel_in(
         self, namespace: KubernetesNamespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
@@ -236,7 +253,7 @@ class KubernetesDriver:
     def _pod_of(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> PodObject | None:
         """The Job's latest pod. In the tracker, with what its watch has shown of the pod's deletion."""
         pods = namespace.pods(deadline, job.metadata.name)
-        pod = _latest(pod for pod in pods if pod.belongs_to(job))
+        pod = latest_of(pods, job)
         store = self._stores.get(namespace.name)
         return store.with_history(pod) if store and pod else pod
 

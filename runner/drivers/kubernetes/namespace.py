@@ -14,7 +14,7 @@ import msgspec
 from runner.drivers.http.client import Unsettled
 from runner.drivers.kubernetes.api import MERGE_PATCH, ApiServerClient, ApiServerResponse, collection, raise_for_status
 from runner.drivers.kubernetes.events import EventObject, EventPage
-from runner.drivers.kubernetes.manifest import CANCELLED, SECRET, pod_selector
+from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, SECRET, pod_selector
 from runner.drivers.kubernetes.objects import JOB_NAME, JobObject, JobPage, PodObject, PodPage
 from runner.drivers.kubernetes.patches import JSON_PATCH
 from runner.errors import Rejected, Timeout, Unavailable
@@ -86,9 +86,12 @@ class KubernetesNamespace:
         raise_for_status(response, f"patch jobs in namespace {self.name}")
         return response.status == 200
 
-    def jobs(self, deadline: Deadline) -> Iterator[JobObject]:
-        """Every Job of ours."""
-        return self._pages(BATCH, "jobs", {"labelSelector": _OURS}, JobPage, deadline)
+    def jobs(self, deadline: Deadline, claim: str = "") -> Iterator[JobObject]:
+        """Every Job of ours, or those with this claim; the latter from the server's cache, so a little late."""
+        query = {"labelSelector": _OURS}
+        if claim:
+            query = {"labelSelector": f"{_OURS},{CLAIM}={claim}", "resourceVersion": "0"}
+        return self._pages(BATCH, "jobs", query, JobPage, deadline)
 
     def pods(self, deadline: Deadline, job: str = "") -> Iterator[PodObject]:
         """Every pod of our Jobs, or of the Job of that name."""

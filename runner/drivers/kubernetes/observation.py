@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from runner.drivers.claims import ASSUMED
 from runner.drivers.kubernetes.images import IMAGE_REASONS, may_pass
 from runner.drivers.kubernetes.manifest import (
     CANCELLED,
@@ -59,6 +60,7 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         published=_published(job),
         ended_as=job.ended_as,
         instance=pod.metadata.name if pod else "",
+        unsettled=job.claim == ASSUMED,
         lingers=end is not None and own.others_run and _is_let_run(job, own),
         **_wait(job, own, phase, clock_ahead),
         **_refusal(job, own),

@@ -3,7 +3,8 @@
 - The end and the mark are JSON patches (RFC 6902). They test the uid: a Job that was made anew under the name is never
   touched. They also test that an annotation is absent: the API server's library takes `test` with null for that (tried
   on Kubernetes 1.34). A failed test is a 422. The Job controller's own writes do not fail it.
-- A claim moves by a JSON patch, too. It tests the uid and the claim that was read.
+- A claim moves by a JSON patch, too. It tests the uid and the claim that was read; of a Job that was released also the
+  resourceVersion.
 - The cancel is a merge patch (RFC 7396) with the resourceVersion. What it writes depends on the Job's conditions, so a
   change in between, also one by the Job controller, fails it (409).
 
@@ -16,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from runner.drivers.claims import YIELDED
+from runner.drivers.claims import ADMITTED, ASSUMED, NEW, YIELDED
 from runner.drivers.driver import SET_ASIDE_SECONDS
 from runner.drivers.kubernetes.manifest import (
     CANCELLED,
@@ -53,7 +54,7 @@ def end_patch(known: JobObject, outcome: Outcome) -> Operations:
         _absent(CANCELLED),
         _absent(ENDED),
         _add(_annotation(ENDED), encode_outcome(outcome)),
-        *(_add(f"spec/{name}", value) for name, value in _stop(known).items()),
+        *(_add(f"spec/{name}", value) for name, value in ({} if known.ended else _stop(known)).items()),
     ]
 
 
@@ -101,24 +102,38 @@ def cancel_patch(cancellation: Cancellation, known: JobObject, ended: Outcome | 
 
 
 def claim_patch(uid: str, before: str, after: str) -> Operations:
-    """Move the Job's claim, unless it was cancelled or ended."""
+    """Move the Job's claim, unless it was cancelled or ended. By its label an assumed one is found again."""
     return [
         _test("metadata/uid", uid),
-        _test(_annotation(CLAIM), before),
+        _test(_annotation(CLAIM), before or None),
         _absent(CANCELLED),
         _absent(ENDED),
         _add(_annotation(CLAIM), after),
+        *([_add(_label(CLAIM), after)] if after == ASSUMED else []),
     ]
 
 
-def yield_patch(uid: str, before: str) -> Operations:
+def settle_patch(uid: str) -> Operations:
+    """Admit an assumed claim, also one of a Job that was cancelled or ended."""
+    return [
+        _test("metadata/uid", uid),
+        _test(_annotation(CLAIM), ASSUMED),
+        _add(_annotation(CLAIM), ADMITTED),
+        _add(_label(CLAIM), ADMITTED),
+    ]
+
+
+def yield_patch(uid: str, before: str, version: str) -> Operations:
     """End the Job: another place has its name. It makes no pod any more, is reported to nobody, and goes soon.
 
-    The time-to-live may be short: the name stays taken in the other place.
+    The time-to-live may be short: the name stays taken in the other place. A Job that was released is tested for its
+    resourceVersion as well: it may have ended since it was read.
     """
     stop = {"suspend": False, "parallelism": 0, "activeDeadlineSeconds": 0}
     return [
+        *([] if before == NEW else [_test("metadata/resourceVersion", version)]),
         *claim_patch(uid, before, YIELDED),
+        _add(_label(CLAIM), YIELDED),
         _add(_label(REPORTED), YIELDED),
         *(_add(f"spec/{name}", value) for name, value in stop.items()),
         _add("spec/ttlSecondsAfterFinished", YIELDED_SECONDS),

@@ -12,6 +12,7 @@ and from their times. Those are in whole seconds, from two clocks: of the API se
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
@@ -257,6 +258,14 @@ def _first_deletion(earlier: PodObject, pod: PodObject) -> Metadata:
         deletion_timestamp=earlier.metadata.deletion_timestamp,
         deletion_grace_period_seconds=earlier.metadata.deletion_grace_period_seconds,
     )
+
+
+def latest_of(pods: Iterable[PodObject], job: JobObject) -> PodObject | None:
+    """The latest of the pods that the Job made."""
+    latest: PodObject | None = None
+    for pod in pods:
+        latest = latest_pod(latest, pod) if pod.belongs_to(job) else latest
+    return latest
 
 
 def _end(status: ContainerStatus | None) -> ContainerEnd | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from runner.drivers.claims import YIELDED
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
 from runner.drivers.nomad.observation import Evidence, observation, without_job
@@ -40,6 +41,8 @@ def cancel(
         restored(namespace, job, deadline)
         return None
     index = variable.index if variable else 0
+    if variable and variable.claim == YIELDED and not variable.cancelled:
+        job = None  # it is being stopped, and is reported to nobody
     if job is None and variable and variable.free:
         variable = None  # the name is free, so a late submit could use it
     if job is None and not tombstone and (variable is None or variable.awaits_submit or not variable.fingerprint):

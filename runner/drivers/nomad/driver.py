@@ -27,7 +27,9 @@ from typing import TypeVar
 import msgspec
 
 from runner.config.types import Config
+from runner.drivers import claiming
 from runner.drivers.claiming import Elsewhere, Place
+from runner.drivers.claims import ASSUMED, YIELDED
 from runner.drivers.driver import Driver, Retention, Source, each_of
 from runner.drivers.http.client import Unsettled
 from runner.drivers.nomad import closing
@@ -150,10 +152,20 @@ class NomadDriver:
         by_itself = classify(found) if found and found.ended_as is None else None
         if found is None or (by_itself and not found.cancelled and by_itself.reason != outcome.reason):
             return False
+        if found.unsettled and self._has_yielded(namespace, seen, deadline):
+            return False
         (done,) = self._settled(
             lambda: closing.end(namespace, seen, outcome, deadline), deadline, f"ending {seen.name}"
         )
         return done and not found.cancelled
+
+    def _has_yielded(self, namespace: Namespace, seen: Observation, deadline: Deadline) -> bool:
+        """Whether an assumed claim has yielded to a job in another engine."""
+        place = VariablePlace(namespace)
+        mine = place.standing(seen.name, deadline)
+        if mine is None or mine.identity != seen.identity or mine.claim != ASSUMED or mine.over:
+            return False
+        return claiming.settle(mine, place, Elsewhere(self.places(), self._engines), deadline) == YIELDED
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from runner.drivers.claims import ASSUMED
 from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, TaskState
 from runner.drivers.nomad.specification import INIT, MAIN
 from runner.drivers.nomad.task_ends import TaskEnd, task_end
@@ -137,6 +138,7 @@ def _reports(variable: JobVariable) -> dict[str, Any]:
         "set_aside": variable.set_aside,
         "published": published(variable),
         "ended_as": variable.ended.outcome if variable.ended else None,
+        "unsettled": variable.claim == ASSUMED,
     }
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from runner.drivers import claiming
 from runner.drivers.claiming import Elsewhere
-from runner.drivers.claims import NEW
+from runner.drivers.claims import ASSUMED, NEW
 from runner.drivers.driver import SET_ASIDE_SECONDS, Retention, each_of
 from runner.drivers.nomad.closing import restored
 from runner.drivers.nomad.listing import LIST_SECONDS, Cache, stubs_by_name
@@ -48,6 +48,8 @@ class NamespaceReconciler:
         # A job that cannot be ended (its Variable is another program's, say) does not stop the others from being ended.
         list(each_of(live, lambda pair: self._enforce(*pair, jobs.now)))
         list(each_of(without_job, lambda stub: self._give_up(stub, listed.now)))
+        if self._elsewhere.engines:
+            list(each_of(stubs.values(), self._settle))
         return removed
 
     def _give_up(self, stub: VariableStub, now: float) -> Iterable[str]:
@@ -62,6 +64,15 @@ class NamespaceReconciler:
         place = VariablePlace(self._namespace)
         yielded = mine is not None and claiming.give_up(mine, place, self._elsewhere, self._deadline)
         return [stub.name] if yielded else []
+
+    def _settle(self, stub: VariableStub) -> Iterable[str]:
+        """Settle an assumed claim. Returns its name, or none."""
+        variable = self._cache.variable(self._namespace, stub, self._deadline) if stub.changed else None
+        mine = standing_of(stub.name, variable, self._namespace.name) if variable else None
+        if mine is None or mine.claim != ASSUMED:
+            return []
+        claiming.settle(mine, VariablePlace(self._namespace), self._elsewhere, self._deadline)
+        return [stub.name]
 
     def _enforce(self, job: JobStub, stub: VariableStub | None, now: float) -> Iterable[str]:
         """Close the job's Variable if the job is overdue. Stop the job if its Variable is closed and it still runs.

@@ -9,9 +9,10 @@ from typing import cast
 
 from runner.config.types import Config
 from runner.drivers.claiming import Elsewhere, Taking, claimed, is_in
-from runner.drivers.claims import YIELDED, Claim, Standing, answer, rerouted
+from runner.drivers.claims import ADMITTED, ASSUMED, NEW, YIELDED, Claim, Standing, answer, rerouted
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
+from runner.drivers.nomad.observation import Evidence, observation
 from runner.drivers.nomad.specification import namespace_of, specification
 from runner.drivers.nomad.variable import (
     CLAIM,
@@ -21,11 +22,14 @@ from runner.drivers.nomad.variable import (
     claim_of,
     closed_items,
     open_items,
+    variable_path,
     with_claim_yielded,
 )
 from runner.errors import Conflict
 from runner.jobs import JobSpec, ResolveSecrets, State
 from runner.runtime.clock import Deadline
+
+_DRIVER = "nomad"
 
 FRESH_SECONDS = 1.0
 """The age of a Variable, in seconds, until which the submit that wrote it may still be registering the job."""
@@ -34,7 +38,7 @@ FRESH_SECONDS = 1.0
 class VariablePlace:
     """One namespace. See Place. A Variable is read from the leader, so every earlier write is seen."""
 
-    driver = "nomad"
+    driver = _DRIVER
 
     def __init__(self, namespace: Namespace) -> None:
         self.name = namespace.name
@@ -49,12 +53,30 @@ class VariablePlace:
         return standing_of(name, variable, self.name) if variable else None
 
     def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
-        """See Place.move. Only a new claim yields; it is admitted by its request, which has the secrets."""
-        variable = self.namespace.variable(standing.name, deadline)
-        if variable is None or standing_of(standing.name, variable, self.name) != standing or claim != YIELDED:
+        """See Place.move. A new claim is admitted by its request, which has the secrets."""
+        name, variable = standing.name, self.namespace.variable(standing.name, deadline)
+        if variable is None or standing_of(name, variable, self.name) != standing:
             return False
+        if claim != YIELDED:
+            return standing.claim == ASSUMED and self._settle(name, variable, deadline)
         items = closed_items(with_claim_yielded(variable))
-        return self.namespace.write(standing.name, items, variable.index, deadline)
+        if standing.claim == NEW:
+            return self.namespace.write(name, items, variable.index, deadline)
+        job = self.namespace.job(name, deadline)
+        allocations = self.namespace.allocations(name, deadline) if job else []
+        if job and observation(Evidence(job, variable, allocations), _DRIVER).phase == "succeeded":
+            return False
+        written = self.namespace.write(name, items, variable.index, deadline)
+        if written and job and not job.stop:
+            self.namespace.stop(name, deadline)
+        return written
+
+    def _settle(self, name: str, variable: JobVariable, deadline: Deadline) -> bool:
+        """Admit an assumed claim. Everything else in the Variable stays as it is."""
+        stored = self.namespace.record(variable_path(name), deadline)
+        if stored is None or stored.modify_index != variable.index:
+            return False
+        return self.namespace.write(name, {**stored.items, CLAIM: ADMITTED}, variable.index, deadline)
 
 
 def standing_of(name: str, variable: JobVariable, place: str) -> Standing | None:
@@ -64,7 +86,7 @@ def standing_of(name: str, variable: JobVariable, place: str) -> Standing | None
     decided = variable.cancelled or variable.ended or variable.reported
     return Standing(
         name=name,
-        driver="nomad",
+        driver=_DRIVER,
         place=place,
         identity=variable.nonce,
         claim=cast(Claim, variable.claim),
@@ -72,6 +94,7 @@ def standing_of(name: str, variable: JobVariable, place: str) -> Standing | None
         pool=variable.pool,
         cancelled=variable.cancelled is not None and not variable.ended,
         over=bool(decided) and not variable.free,
+        published=bool(decided) and not variable.free,
         version=str(variable.index),
     )
 

@@ -14,11 +14,13 @@ def remaining(record: Record, *, end: bool = False) -> list[Step]:
     """The steps that remain for a job whose outcome is decided. With `end`, it has passed a limit and must be ended."""
     assert record.outcome is not None
     seen, gone = record.seen, record.gone
+    unsent = not record.sent.issuperset(result_ids(seen, record.outcome))
+    unsettled = unsent and seen.unsettled and not seen.cancelled  # its end must be stored first, or it yields
     with_log = record.outcome.code not in _WITHOUT_LOG and seen.phase == "failed" and not seen.log_tail
     wanted: list[tuple[Step, bool]] = [
         ("evidence", with_log and not gone and not end),
-        ("end", (end or seen.lingers) and seen.ended_as is None and not gone),
-        ("publish", not record.sent.issuperset(result_ids(seen, record.outcome))),
+        ("end", (end or seen.lingers or unsettled) and seen.ended_as is None and not gone),
+        ("publish", unsent),
         ("mark", not gone),
     ]
     return [step for step, holds in wanted if holds]

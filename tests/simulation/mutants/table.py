@@ -98,8 +98,8 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "the id of a result has the time in it",
             f"{TRACKER}/results.py",
-            "parts = (kind, seen.driver, seen.name, *job, report.run_id)",
-            "parts = (kind, seen.driver, seen.name, *job, report.run_id, str(seen.main_exit), str(seen.ended))",
+            "seen.place, seen.identity, report.run_id)",
+            "seen.place, seen.identity, report.run_id, str(seen.main_exit), str(seen.ended))",
         ),
         Mutant(
             "a waiting tracker never takes over",
@@ -147,8 +147,8 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "the id of an end leaves out the identity",
             f"{TRACKER}/results.py",
-            "*job, report.run_id)",
-            "report.run_id)",
+            "seen.place, seen.identity, report.run_id)",
+            "seen.place, report.run_id)",
             "kubernetes",
             range(300),
         ),

@@ -20,6 +20,7 @@ from runner.drivers.claims import (
     YieldTo,
     answer,
     decide,
+    settlement,
 )
 from runner.errors import Conflict, Unavailable
 from runner.runtime.clock import Deadline
@@ -51,12 +52,13 @@ TABLE = [
     (ASSUMED, [(GREATER, ASSUMED)], "mark", GREATER),
     (ASSUMED, [(GREATER, ADMITTED)], "yield", GREATER),
     (ASSUMED, [(GREATER, "")], "yield", GREATER),
+    (ASSUMED, [(LESSER, ASSUMED), (GREATER, ADMITTED)], "yield", GREATER),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("claim", "others", "verb", "place"), TABLE)
 def test_the_table(claim: Claim, others: Iterable[tuple[str, Claim]], verb: str, place: str) -> None:
-    decision = decide(MINE[claim], [at(*each) for each in others])
+    decision = (decide if claim == NEW else settlement)(MINE[claim], [at(*each) for each in others])
     kind = {"admit": Admit, "yield": YieldTo, "mark": MarkFirst}[verb]
     assert isinstance(decision, kind)
     assert (decision.other.place if isinstance(decision, YieldTo | MarkFirst) else "") == place
@@ -74,6 +76,36 @@ def test_of_two_new_claims_exactly_one_yields_to_the_other() -> None:
     for other in (at("a", NEW), at("z", NEW), at("z", NEW, identity="m")):
         both = {type(decide(MINE[NEW], [other])), type(decide(other, [MINE[NEW]]))}
         assert both == {YieldTo, MarkFirst}
+
+
+LIVE: dict[str, bool] = {}
+OVER, PUBLISHED = {"over": True}, {"over": True, "published": True}
+
+
+@pytest.mark.parametrize(
+    ("mine", "other", "where", "kind"),
+    [
+        (LIVE, OVER, GREATER, YieldTo),
+        (OVER, LIVE, LESSER, MarkFirst),
+        (OVER, OVER, LESSER, YieldTo),
+        (OVER, OVER, GREATER, MarkFirst),
+        (LIVE, PUBLISHED, GREATER, YieldTo),
+        (OVER, PUBLISHED, GREATER, YieldTo),
+        (PUBLISHED, LIVE, LESSER, MarkFirst),
+        (PUBLISHED, OVER, LESSER, MarkFirst),
+        (PUBLISHED, PUBLISHED, LESSER, Admit),
+    ],
+)
+def test_of_two_assumed_jobs_the_one_that_has_ended_stays(
+    mine: dict[str, bool], other: dict[str, bool], where: str, kind: type[object]
+) -> None:
+    assert isinstance(settlement(at("m", ASSUMED, **mine), [at(where, ASSUMED, **other)]), kind)
+
+
+def test_an_admitted_job_yields_only_to_a_published_end() -> None:
+    admitted = at(LESSER, ADMITTED)
+    assert settlement(at("m", ASSUMED, **OVER), [admitted]) == YieldTo(admitted)
+    assert settlement(at("m", ASSUMED, **PUBLISHED), [admitted]) == MarkFirst(admitted)
 
 
 def test_the_answer_of_a_settled_name() -> None:

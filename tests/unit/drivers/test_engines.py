@@ -19,6 +19,7 @@ from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.variable import CLAIM, OPEN, PREFIX
 from runner.errors import Conflict, Unavailable
 from runner.jobs import JobSpec
+from runner.observation import Observation, Outcome
 from runner.runtime.clock import SystemClock
 from tests.conformance.jobs import SecretResolver, cancellation, job
 from tests.harness.deadlines import within
@@ -112,6 +113,129 @@ def test_an_engine_that_does_not_answer_stops_nobody(engines: Engines, servers: 
     assert submit(engines["kubernetes"]) == "created"
     assert servers.notes("na")["orchestrator/claim"] == "assumed"
     assert submit(engines["memory"]) == "exists"
+
+
+def down(_number: int, _when: str) -> None:
+    raise Unavailable("it is down")
+
+
+def up(_number: int, _when: str) -> None:
+    """It answers."""
+
+
+class Two:
+    """Kubernetes and Nomad, joined."""
+
+    def __init__(self, engines: Engines, servers: Servers, agent: Agent) -> None:
+        self.engines = {name: engines[name] for name in ("kubernetes", "nomad")}
+        self.servers, self.agent = servers, agent
+        self.doubles: dict[str, Servers | Agent] = {"kubernetes": servers, "nomad": agent}
+        for name, driver in self.engines.items():
+            driver.join([each for other, each in self.engines.items() if other != name])
+
+    def submit(self, to: str, *, silent: str = "") -> None:
+        if silent:
+            self.doubles[silent].interrupt = down
+        assert submit(self.engines[to]) == "created"
+        self.servers.interrupt = self.agent.interrupt = up
+
+    def reconcile(self, *names: str) -> None:
+        for name in names:
+            self.servers.clock.advance(20)
+            self.engines[name].reconcile()
+
+    def seen(self, name: str) -> Observation:
+        return next(each for each in self.engines[name].list() if each.name == NAME)
+
+    @property
+    def claims(self) -> dict[str, str]:
+        items = self.agent.variables.get(("na", PREFIX + NAME), {"Items": {}})["Items"]
+        return {"kubernetes": self.servers.notes("na").get("orchestrator/claim", ""), "nomad": items.get(CLAIM, "")}
+
+    @property
+    def running(self) -> list[str]:
+        """Where it was not ended."""
+        spec = self.servers.namespaces["na"].jobs[NAME]["spec"]
+        job = self.agent.jobs.get(("na", NAME))
+        found = {"kubernetes": spec.get("parallelism") != 0, "nomad": job is not None and not job["Stop"]}
+        return [name for name, runs in found.items() if runs]
+
+
+@pytest.fixture
+def two(engines: Engines, servers: Servers, agent: Agent) -> Two:
+    return Two(engines, servers, agent)
+
+
+FAILED = Outcome(reason="unschedulable", code=5102, hmessage="No node took it.")
+ORDERS = [("kubernetes", "nomad"), ("nomad", "kubernetes")]
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("order", ORDERS)
+def test_of_two_assumed_jobs_one_stays(two: Two, order: tuple[str, str], seed: int) -> None:
+    two.servers.uids = Random(seed)
+    two.submit("kubernetes", silent="nomad")
+    two.submit("nomad", silent="kubernetes")
+    assert set(two.claims.values()) == {"assumed"}
+    two.reconcile(*order)
+    assert sorted(two.claims.values()) == ["admitted", "yielded"]
+    assert two.running == [name for name, claim in two.claims.items() if claim == "admitted"]
+
+
+@pytest.mark.parametrize(("silent", "other"), ORDERS)
+def test_an_assumed_job_yields_to_one_that_was_admitted_before(two: Two, silent: str, other: str) -> None:
+    two.submit(silent)
+    two.submit(other, silent=silent)
+    seen = two.seen(other)
+    assert seen.unsettled
+    two.reconcile(silent, other)
+    assert two.claims == {silent: "admitted", other: "yielded"}
+    assert two.running == [silent]
+    found = two.engines[other].find(seen)
+    assert found is not None
+    assert found.reported  # nobody publishes its end
+
+
+@pytest.mark.parametrize(("silent", "other"), ORDERS)
+def test_an_assumed_job_that_has_ended_yields_before_its_end_is_published(two: Two, silent: str, other: str) -> None:
+    two.submit(silent)
+    two.submit(other, silent=silent)
+    assert two.engines[other].end(two.seen(other), FAILED) is False
+    assert two.running == [silent]
+
+
+@pytest.mark.parametrize(("silent", "other"), ORDERS)
+def test_an_end_that_was_published_while_an_engine_was_silent_stays(two: Two, silent: str, other: str) -> None:
+    two.submit(silent)
+    two.submit(other, silent=silent)
+    driver, seen = two.engines[other], two.seen(other)
+    two.doubles[silent].interrupt = down
+    assert driver.end(seen, FAILED)
+    assert driver.mark_reported(seen, FAILED)
+    two.doubles[silent].interrupt = up
+    two.reconcile(silent, other, other)
+    assert two.claims == {silent: "yielded", other: "admitted"}
+    assert silent not in two.running
+
+
+def test_an_assumed_job_that_is_alone_is_admitted(two: Two) -> None:
+    two.submit("kubernetes", silent="nomad")
+    two.reconcile("kubernetes")
+    assert two.claims == {"kubernetes": "admitted", "nomad": ""}
+    asked = len(two.agent.asked)
+    two.reconcile("kubernetes")
+    assert len(two.agent.asked) == asked
+
+
+def test_a_job_that_has_published_its_success_does_not_yield(two: Two) -> None:
+    two.submit("nomad", silent="kubernetes")
+    exit_code = {"Type": "Terminated", "ExitCode": 0, "Time": 1, "Details": {"exit_code": "0"}}
+    two.agent.allocate(NAME, "complete", namespace="na", marvin=("dead", False, [exit_code]))
+    place = two.engines["nomad"].places()[0]
+    stands = place.standing(NAME, within(10))
+    assert stands is not None
+    assert not place.move(stands, "yielded", within(10))
+    assert two.agent.items(NAME, "na")[CLAIM] == "assumed"
 
 
 def test_a_claim_elsewhere_whose_request_died_yields(engines: Engines, servers: Servers, agent: Agent) -> None:

@@ -57,7 +57,11 @@ class Server:
         if kind == "events":
             found: list[Any] = self.events.get(query["fieldSelector"].removeprefix("involvedObject.uid="), [])
             return found
-        return list(self.jobs.values()) if kind == "jobs" else self.pods
+        if kind != "jobs":
+            return self.pods
+        claim = query.get("labelSelector", "").partition("orchestrator/claim=")[2]
+        jobs = list(self.jobs.values())
+        return [each for each in jobs if not claim or each["metadata"]["labels"].get("orchestrator/claim") == claim]
 
     def _create(self, manifest: dict[str, Any]) -> ApiServerResponse:
         name = manifest["metadata"]["name"]
