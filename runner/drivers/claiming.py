@@ -24,11 +24,13 @@ from runner.drivers.claims import (
     MarkFirst,
     Standing,
     YieldTo,
+    answer,
     decide,
+    rerouted,
     settlement,
 )
 from runner.errors import OrchestratorError, Unavailable
-from runner.jobs import JobSpec
+from runner.jobs import JobSpec, State
 from runner.runtime.clock import Deadline
 
 log = logging.getLogger("orchestrator.claims")
@@ -77,14 +79,33 @@ class Taking(Protocol):
         """The same request's hold on the name in that place; None if it must be left to the request that took it."""
 
 
+class Engine(Protocol):
+    """The driver of another engine. See Driver."""
+
+    name: str
+
+    def places(self) -> Sequence[Place]:
+        """Where its pools lead."""
+
+    def complete(self, job: JobSpec, deadline: Deadline) -> State | None:
+        """See Driver.complete."""
+
+
+class MadeAtOnce:
+    """A driver that makes a job by one step, so there is nothing to complete."""
+
+    def complete(self, _job: JobSpec, _deadline: Deadline) -> State | None:
+        """See Driver.complete."""
+        return None
+
+
 class Elsewhere:
     """The other places, as one request sees them: those of its own engine, and those of other engines."""
 
-    def __init__(self, own: Sequence[Place], others: Sequence[Sequence[Place]]) -> None:
+    def __init__(self, own: Sequence[Place], others: Sequence[Sequence[Place]], engines: Sequence[Engine] = ()) -> None:
         self._own = own
         self._others = others
-        self.engines = bool(others)
-        """Whether pools lead to other engines."""
+        self._engines = engines
         self.silent: set[str] = set()
         """The engines that did not answer. They are not asked again by this request."""
 
@@ -92,6 +113,22 @@ class Elsewhere:
         """The name in every place but `here`. Raises if a place of the own engine does not answer."""
         own = (place.standing(name, deadline) for place in self._own if not _same(place, here))
         return [found for found in own if found is not None] + list(self._other_engines(name, deadline))
+
+    @classmethod
+    def of(cls, own: Sequence[Place], engines: Sequence[Engine]) -> Elsewhere:
+        """The places of the own engine, and all those of the others."""
+        return cls(own, [engine.places() for engine in engines], engines)
+
+    def answer(self, standing: Standing, job: JobSpec, deadline: Deadline) -> State:
+        """The answer of the place where the name is settled. Raises Conflict for another task.
+
+        The request that settled it may have died before its last step. The driver of that engine takes it.
+        """
+        state = answer(standing, job)
+        engine = next((each for each in self._engines if each.name == standing.driver), None)
+        if engine is None or standing.over or not standing.pool:
+            return state
+        return engine.complete(rerouted(job, standing), deadline) or state
 
     def make_yield(self, standing: Standing, deadline: Deadline) -> None:
         """Mark it as yielded, if it is still as it was read."""
@@ -177,7 +214,7 @@ def settle(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadlin
     """What has become of an assumed claim; still `assumed` if another engine does not answer, or changes meanwhile."""
     for _ in range(SETTLE_ROUNDS):
         found = [] if elsewhere.silent else elsewhere.standings(mine.name, place, deadline)
-        if elsewhere.silent:
+        if elsewhere.silent or any(each.unfinished for each in (mine, *found)):
             break
         decision = settlement(mine, found)
         if isinstance(decision, MarkFirst):

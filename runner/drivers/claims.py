@@ -18,6 +18,7 @@ Once that engine answers, the tracker settles the claim (`settlement`):
     my end is published        ─▶ the others yield ─▶ admitted
     another has the name       ─▶ yielded
     another assumed one        ─▶ the one that has ended stays, else the one of the least rank: it makes the other yield
+    another that never began   ─▶ it yields
 
 A job that yields is ended, and its end is reported to nobody: one run has one report. So an assumed claim is settled
 before its end is published. If the other engine is still silent, the end is first stored with the job. That counts as
@@ -61,6 +62,10 @@ class Standing(Value, frozen=True, kw_only=True):
     """It was cancelled or ended, so its claim does not matter any more."""
     published: bool = False
     """Its end is published, or stored to be published. Nothing may contradict it."""
+    unfinished: bool = False
+    """Its request may be about to make its job."""
+    abandoned: bool = False
+    """Its request died before it made a job, so nothing runs there."""
     version: str = ""
     """What a write is guarded by, where the identity and the claim are not enough."""
 
@@ -125,12 +130,12 @@ def settlement(mine: Standing, others: Iterable[Standing]) -> Decision:
         unpublished = next((other for other in rivals if not other.published), None)
         return MarkFirst(unpublished) if unpublished else Admit()
     for other in rivals:
-        if other.published or other.claim != ASSUMED:
+        if other.published or (other.claim != ASSUMED and not other.abandoned):
             return YieldTo(other)
-    least = min(rivals, key=_ended_first, default=None)
+    least = min(rivals, key=_furthest_first, default=None)
     if least is None:
         return Admit()
-    return YieldTo(least) if _ended_first(least) < _ended_first(mine) else MarkFirst(least)
+    return YieldTo(least) if _furthest_first(least) < _furthest_first(mine) else MarkFirst(least)
 
 
 def answer(standing: Standing, job: JobSpec) -> State:
@@ -168,5 +173,5 @@ def _rank(standing: Standing) -> tuple[str, str, str]:
     return standing.rank
 
 
-def _ended_first(standing: Standing) -> tuple[bool, tuple[str, str, str]]:
-    return (not standing.over, standing.rank)
+def _furthest_first(standing: Standing) -> tuple[bool, bool, tuple[str, str, str]]:
+    return (not standing.over, standing.abandoned, standing.rank)

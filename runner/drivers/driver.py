@@ -121,6 +121,12 @@ class Driver(Protocol):
     def join(self, engines: Sequence[Driver]) -> None:
         """Pass the drivers of the other engines that pools lead to. From then on, a submit reads the name there too."""
 
+    def complete(self, job: JobSpec, deadline: Deadline) -> State | None:
+        """Complete a submit whose name is settled in this engine, and that may have died before its last step.
+
+        For a request that leads to another engine. None if there is nothing to complete: a job here is made at once.
+        """
+
     def list(self) -> Iterable[Observation]:
         """Every job that is still known, reported ones as well. It only reads, so any process may call it."""
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from runner.drivers.claiming import Elsewhere, Place, settled_elsewhere
+from runner.drivers.claiming import Elsewhere, MadeAtOnce, Place, settled_elsewhere
 from runner.drivers.claims import NEW, Claim, Standing, answer, standing_of
 from runner.drivers.driver import Driver, Retention, Source
 from runner.drivers.list_source import ListSource
@@ -44,7 +44,7 @@ class MemoryJob(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, observation=msgspec.structs.replace(self.observation, **changes))
 
 
-class MemoryDriver:
+class MemoryDriver(MadeAtOnce):
     """Jobs in a dictionary that a lock protects."""
 
     name = "memory"
@@ -56,7 +56,7 @@ class MemoryDriver:
         self._lock = threading.Lock()
         self._jobs: dict[str, MemoryJob] = {}
         self._being_made: Counter[str] = Counter()
-        self._engines: list[Sequence[Place]] = []
+        self._engines: Sequence[Driver] = ()
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
@@ -69,7 +69,7 @@ class MemoryDriver:
             return self._submit(job)
         self._being_made[job.name] += 1
         try:
-            found = settled_elsewhere(MemoryPlace(self), job.name, Elsewhere([], self._engines), deadline)
+            found = settled_elsewhere(MemoryPlace(self), job.name, Elsewhere.of([], self._engines), deadline)
             return answer(found, job) if found else self._submit(job)
         finally:
             self._being_made[job.name] -= 1
@@ -110,7 +110,7 @@ class MemoryDriver:
 
     def join(self, engines: Sequence[Driver]) -> None:
         """See Driver.join."""
-        self._engines = [engine.places() for engine in engines]
+        self._engines = engines
 
     def standing(self, name: str) -> Standing | None:
         """The name here. While a job is being made, a claim that is less than all others."""

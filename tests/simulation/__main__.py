@@ -13,10 +13,9 @@ import sys
 import time
 from multiprocessing import Pool
 
+from tests.simulation.scenario import ENGINES
 from tests.simulation.scheduler import Stuck
 from tests.simulation.world import Run, simulate
-
-ENGINES = ("kubernetes", "nomad")
 
 
 def main() -> int:
@@ -30,7 +29,7 @@ def main() -> int:
     asked = _arguments()
     logging.getLogger("orchestrator").propagate = False
     if asked.replay is not None:
-        return _replay(asked.replay, asked.engine or ENGINES[0], asked.verbose)
+        return _replay(asked.replay, asked.engine or "kubernetes", asked.verbose)
     began, failed, steps, seconds = time.monotonic(), 0, 0, 0.0
     work = [
         (seed, engine)

@@ -33,17 +33,18 @@ _LOGGER = logging.getLogger("orchestrator")
 
 @cache
 def configuration(engine: str) -> Config:
-    """The configuration of every process: short limits, two pools in two namespaces."""
+    """The configuration of every process: short limits, two pools in two namespaces, or in the two engines."""
     first, second = NAMESPACES
+    other = {"driver": "nomad"} if engine == "both" else {"namespace": second}
     keys = make_key_pair()
     document: dict[str, Any] = {
         "runner": {"id": "runner-1", "privateKey": keys.private},
         "deepsource": {"host": ATLAS, "publicKey": keys.public},
-        "driver": engine,
+        "driver": "kubernetes" if engine == "both" else engine,
         "http": {"allowUnauthenticated": True},
         "kubernetes": {"namespace": first, "kubeconfig": str(_kubeconfig())},
         "nomad": {"address": NOMAD, "namespace": first},
-        "pools": {"default": {}, "other": {"namespace": second}},
+        "pools": {"default": {}, "other": other},
         "tracker": {"intervalSeconds": 4},
         "limits": {
             "queueSeconds": QUEUE_SECONDS,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
 from tests.simulation.fates import CODES, QUEUE_SECONDS
 from tests.simulation.history import Arrival, Command, Fact, History
@@ -26,6 +27,9 @@ PROMPT_SECONDS = {"image missing": 30.0, "never fits": 65.0, "hangs": 180.0, "de
 
 AT_ONCE_SECONDS = 12.0
 
+SETTLE_SECONDS = 45.0
+"""How long after the last fault two engines may both have a job of one name: a tracker must lead, and look there."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -37,6 +41,10 @@ class Run:
 
     def first(self, *what: str) -> Fact | None:
         return next((fact for fact in self.facts if fact.what in what), None)
+
+    @property
+    def engine(self) -> str:
+        return self.facts[0].engine
 
     @property
     def made(self) -> float:
@@ -63,6 +71,16 @@ class Run:
         return found | ({"deleted"} if self.first("deleted") else set())
 
     @property
+    def stopped(self) -> float:
+        """When its last container ended, or it was removed. A lost node says nothing about it."""
+        if self.first("started") is None or "node lost" in self.causes:
+            return 0.0
+        running = {fact.detail for fact in self.facts if fact.what == "started"}
+        ends = [fact for fact in self.facts if fact.what == "ended"]
+        left = running - {fact.detail.partition(" ")[0] for fact in ends}
+        return min(self.gone, max((fact.at for fact in ends), default=0.0) if not left else float("inf"))
+
+    @property
     def over(self) -> float:
         """When it ended by itself."""
         ends = [f.at for f in self.facts if f.what in ("published", "happened") and f.detail not in _PASSING]
@@ -76,10 +94,12 @@ _PASSING = frozenset({"never fits", "image missing", "hangs", "evicted", "node l
 class Checker:
     """One name against its history."""
 
-    def __init__(self, history: History, name: str, *, calm: bool) -> None:
+    def __init__(self, history: History, name: str, *, calm: bool, quiet: float) -> None:
         self.name = name
         self.end_id, self.cancel_id = run_id(name), cancel_id(name)
         self._calm = calm
+        self._settled = 0.0 if calm else quiet + SETTLE_SECONDS
+        """From then on one engine has the name at the most."""
         self._commands = [each for each in history.commands if each.name == name]
         self._arrivals = history.arrivals
         self._runs = tuple(_runs(history, name))
@@ -91,6 +111,8 @@ class Checker:
     def violations(self) -> Iterator[str]:
         """What must never be, at any time."""
         yield from self._doubled()
+        yield from self._doubled_on()
+        yield from self._contradicted()
         yield from self._ends()
         yield from self._revived()
         yield from self._late()
@@ -100,6 +122,8 @@ class Checker:
         """What must come at last, and has not."""
         reported = {arrival.id for arrival in self._about(self.end_id)}
         needed = [run for run in self.runs if self._needs_report(run)]
+        if self._several_engines and needed:
+            needed = needed[:1] if not any(run.published for run in self.runs) else []
         if len(reported) < len(needed):
             yield f"promise 2: {len(needed)} runs of {self.name} need a report, atlas has {len(reported)}"
         if self._cancel_answers() and not self._about(self.cancel_id) and not self._removed():
@@ -112,6 +136,8 @@ class Checker:
         started = [(fact.at, run) for run in self.runs if (fact := run.first("started"))]
         for at, run in started:
             for other_at, other in started:
+                if other.engine != run.engine and max(run.made, at) < self._settled:
+                    continue
                 if other is not run and other_at <= at and other.gone > run.made:
                     yield (
                         f"promise 1: {self.name} runs twice: {other.place}/{other.identity} from {other_at:.2f} s"
@@ -120,6 +146,26 @@ class Checker:
         for command in self._commands:
             if command.state == "created" and not any(run.made <= command.ended for run in self._runs):
                 yield f"promise 1: {self.name} was accepted at {command.ended:.2f} s and there was no job"
+
+    def _doubled_on(self) -> Iterator[str]:
+        """Two engines that both had a job of the name while one of them was silent, and still have."""
+        for one, other in combinations(self.runs, 2):
+            until = min(one.stopped, other.stopped)
+            if one.engine != other.engine and until > self._settled and max(one.made, other.made) < until:
+                yield f"promise 1: {self.name} runs in both engines until {until:.2f} s, not until {self._settled}"
+
+    def _contradicted(self) -> Iterator[str]:
+        """One run has one end, in whichever engine."""
+        heard = [(arrival.at, arrival.id) for arrival in self._about(self.end_id)]
+        heard += [(fact.at, run.identity) for run in self.runs if (fact := run.first("published"))]
+        first = min(heard, default=(0.0, ""))
+        for at, identity in heard:
+            if self._several_engines and identity != first[1] and at > self._settled:
+                yield f"promise 2: {self.name} has a second end at {at:.2f} s, after that at {first[0]:.2f} s"
+
+    @property
+    def _several_engines(self) -> bool:
+        return len({run.engine for run in self.runs}) > 1
 
     def _ends(self) -> Iterator[str]:
         arrivals = self._about(self.end_id)
@@ -173,14 +219,14 @@ class Checker:
     def _cancelled(self) -> Iterator[str]:
         answers = self._cancel_answers()
         confirmed = {arrival.id for arrival in self._about(self.cancel_id)}
-        if len(confirmed) > max(1, len(self._runs)):
+        if len(confirmed) > 1:
             yield f"promise 3: the cancellation of {self.name} was confirmed under {len(confirmed)} ids"
         sent = [command for command in self._commands if command.kind == "cancel"]
         if confirmed and not sent:
             yield f"promise 3: a cancellation of {self.name} was confirmed and never asked for"
         stops = [command for command in answers if command.state == "cancelled"]
         if stops and not self._removed():
-            stopped = stops[0].ended
+            stopped = max(stops[0].ended, self._settled if self._several_engines else 0.0)
             yield from self._late_starts(stopped)
         yield from self._confirmations(sent)
 
@@ -202,7 +248,13 @@ class Checker:
                 yield f"promise 3: the cancellation of {self.name} was confirmed with {arrival.code}"
             elif arrival.code == 5001 and over == float("inf") and not self._explained:
                 yield f"promise 3: {self.name} was confirmed as already ended, and had not"
-            elif arrival.code == 5000 and sent and over + CLEAR_SECONDS < sent[0].began and not self._removed():
+            elif (
+                arrival.code == 5000
+                and sent
+                and not self._several_engines
+                and over + CLEAR_SECONDS < sent[0].began
+                and not self._removed()
+            ):
                 yield f"promise 3: {self.name} was confirmed as cancelled, and had ended at {over:.2f} s"
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from tests.simulation.clients import Intent
@@ -15,6 +15,9 @@ SKEW_SECONDS = 200.0
 """By how much a tracker's wall clock may be wrong."""
 
 NAMESPACES = ("jobs", "more-jobs")
+
+ENGINES = {"kubernetes": ("kubernetes",), "nomad": ("nomad",), "both": ("kubernetes", "nomad")}
+"""Which engines a world has."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,36 @@ class Scenario:
     @property
     def calm(self) -> bool:
         """Whether nothing fails: then even a deleted job's end must be reported."""
-        return not (self.kills or self.weather.until or self.refusing)
+        return not (self.kills or self.weather.until or self.weather.outages or self.refusing)
+
+    @property
+    def quiet(self) -> float:
+        """From when on nothing fails any more."""
+        outages = [end for each in self.weather.outages.values() for _, end in each]
+        kills = [at + pause for at, _, pause in self.kills]
+        return max([self.weather.until, *outages, *kills])
 
 
-def drawn(random: Random, engine: str, servers: tuple[str, ...], *, move: bool = False) -> Scenario:
-    """The scenario of a seed. With `move`, requests of one name may lead to several pools."""
+def drawn(seed: int, engine: str, servers: tuple[str, ...]) -> Scenario:
+    """The scenario of a seed."""
+    random, more = Random(f"{engine} {seed}"), Random(f"more of {engine} {seed}")
+    plan = _drawn(random, servers)
+    if engine == "both":
+        return _with_silent_engine(plan, more, servers[1:])
+    return replace(plan, pools=("default", "other")) if more.random() < 0.3 else plan
+
+
+def _with_silent_engine(plan: Scenario, random: Random, servers: tuple[str, ...]) -> Scenario:
+    """Requests of one name lead to both engines. Mostly one of them is silent for a while, or one after the other."""
+    outages = {} if random.random() < 0.6 else dict(plan.weather.outages)
+    for server in random.sample(servers, random.choice((0, 1, 1, 1, 2))):
+        begin = random.random() * 30
+        outages[server] = [(begin, begin + 1 + random.random() * 60)]
+    weather = plan.weather if random.random() < 0.5 else Weather()
+    return replace(plan, weather=replace(weather, outages=outages), pools=("default", "other"))
+
+
+def _drawn(random: Random, servers: tuple[str, ...]) -> Scenario:
     number = random.choice((1, 2, 3, 3, 4, 5, 8))
     intents = tuple(Intent.drawn(f"check-{each + 1}", random) for each in range(number))
     stormy, deadly = random.random() < 0.55, random.random() < 0.5
@@ -54,7 +82,6 @@ def drawn(random: Random, engine: str, servers: tuple[str, ...], *, move: bool =
         deletions=tuple(deletions),
         compactions=tuple(random.random() * STORM_SECONDS for _ in range(2)) if stormy else (),
         slow_controllers=stormy and random.random() < 0.4,
-        pools=("default", "other") if move and random.random() < 0.4 else ("default",),
         skews={who: SKEW_SECONDS * random.choice((0, 0, 1, -1)) for who in ("tracker-a", "tracker-b")},
     )
 

@@ -25,7 +25,7 @@ from tests.simulation.kubernetes.cluster import KubernetesCluster
 from tests.simulation.nomad.cluster import URL as NOMAD
 from tests.simulation.nomad.cluster import NomadCluster
 from tests.simulation.promises import Checker
-from tests.simulation.scenario import STORM_SECONDS, Scenario
+from tests.simulation.scenario import ENGINES, STORM_SECONDS, Scenario
 from tests.simulation.scheduler import Process, Scheduler
 from tests.simulation.seams.http_client import SimulatedHttpClient
 from tests.simulation.seams.network import Network
@@ -41,6 +41,7 @@ SLICE = 5.0
 """Seconds between two checks whether anything is pending."""
 
 _URLS = {"kubernetes": KUBERNETES, "nomad": NOMAD}
+_CLUSTERS = {"kubernetes": KubernetesCluster, "nomad": NomadCluster}
 
 StartTracker = Callable[[Config, Outside, VirtualSignal], None]
 
@@ -68,7 +69,10 @@ class World:
         self._start_tracker = start_tracker
         self._network = Network(self.scheduler, plan.weather)
         self._network.servers[ATLAS] = Atlas(self._network, self.history, plan.refusing)
-        self._cluster = _cluster(engine, self._network, self.history, plan)
+        self._clusters = [
+            _CLUSTERS[each](self._network, self.history, scenario.NAMESPACES, slow=plan.slow_controllers)
+            for each in ENGINES[engine]
+        ]
         self._config = configuration(engine)
         self._workers = {name: Worker(self.scheduler, name, self._boot) for name in ("worker-1", "worker-2")}
         self._trackers: dict[str, Process] = {}
@@ -110,7 +114,8 @@ class World:
             self.scheduler.run_for(min(SLICE, limit - self.scheduler.now))
 
     def _checkers(self) -> Iterator[Checker]:
-        return (Checker(self.history, intent.name, calm=self.plan.calm) for intent in self.plan.intents)
+        calm, quiet = self.plan.calm, self.plan.quiet
+        return (Checker(self.history, intent.name, calm=calm, quiet=quiet) for intent in self.plan.intents)
 
     def _pending(self) -> Iterator[str]:
         return (text for each in self._checkers() for text in each.pending())
@@ -127,9 +132,17 @@ class World:
         for at, whom, pause in self.plan.kills:
             self.scheduler.after(at, f"{whom} is killed", lambda whom=whom, pause=pause: self._kill(whom, pause))
         for at, name in self.plan.deletions:
-            self.scheduler.after(at, f"somebody deletes {name}", lambda name=name: self._cluster.delete(name))
+            self.scheduler.after(at, f"somebody deletes {name}", lambda name=name: self._delete(name))
         for at in self.plan.compactions:
-            self.scheduler.after(at, "compaction", self._cluster.compact)
+            self.scheduler.after(at, "compaction", self._compact)
+
+    def _delete(self, name: str) -> None:
+        for cluster in self._clusters:
+            cluster.delete(name)
+
+    def _compact(self) -> None:
+        for cluster in self._clusters:
+            cluster.compact()
 
     def _at(self, at: float, request: Callable[[], None]) -> None:
         self._busy += 1
@@ -178,12 +191,12 @@ def simulate(
     seed: int,
     engine: str = "kubernetes",
     *,
-    move: bool = False,
+    plan: Scenario | None = None,
     start_tracker: StartTracker | None = None,
     trace: bool = False,
 ) -> Run:
-    """Run one seed."""
-    plan = scenario.drawn(Random(f"{engine} {seed}"), engine, (ATLAS, _URLS[engine]), move=move)
+    """Run one seed: the scenario that it draws, or that `plan`."""
+    plan = plan or planned(seed, engine)
     with shortcuts():
         world = World(seed, engine, plan, start_tracker or real_tracker)
         world.scheduler.keep_trace = trace
@@ -198,11 +211,12 @@ def simulate(
     return Run(seed, violations, digest, seconds, steps, story)
 
 
+def planned(seed: int, engine: str) -> Scenario:
+    """The scenario of a seed."""
+    servers = tuple(_URLS[each] for each in ENGINES[engine])
+    return scenario.drawn(seed, engine, (ATLAS, *servers))
+
+
 def real_tracker(config: Config, outside: Outside, stop: VirtualSignal) -> None:
     """The tracker itself."""
     composition.tracker(config, outside).run(stop)
-
-
-def _cluster(engine: str, network: Network, history: History, plan: Scenario) -> KubernetesCluster | NomadCluster:
-    kind = {"kubernetes": KubernetesCluster, "nomad": NomadCluster}[engine]
-    return kind(network, history, scenario.NAMESPACES, slow=plan.slow_controllers)

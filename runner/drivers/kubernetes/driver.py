@@ -66,7 +66,7 @@ class KubernetesDriver:
         self._pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
         names = dict.fromkeys(namespace_of(config, pool) for pool in self._pools)
         self._namespaces = tuple(self._namespace(name) for name in names)
-        self._engines: list[Sequence[Place]] = []
+        self._engines: Sequence[Driver] = ()
         self._stores: dict[str, NamespaceStore] = {}  # by namespace; only in the tracker
         self._settle_at = 0.0
 
@@ -81,13 +81,17 @@ class KubernetesDriver:
             return state
         return submission.claim(self._elsewhere(), deadline)
 
+    def complete(self, job: JobSpec, deadline: Deadline) -> State | None:
+        """See Driver.complete."""
+        return JobSubmission(job, self._config, self._resolve_secrets, self._namespace, self._random).complete(deadline)
+
     def places(self) -> Sequence[Place]:
         """See Driver.places."""
         return [NamespacePlace(each) for each in self._namespaces]
 
     def join(self, engines: Sequence[Driver]) -> None:
         """See Driver.join."""
-        self._engines = [engine.places() for engine in engines]
+        self._engines = engines
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
@@ -203,7 +207,7 @@ class KubernetesDriver:
                 yield observation(job, pods.get(name), self.name, self._api.clock_ahead)
 
     def _elsewhere(self) -> Elsewhere:
-        return Elsewhere(self.places(), self._engines)
+        return Elsewhere.of(self.places(), self._engines)
 
     def _has_yielded(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> bool:
         """Whether a claim that nobody completed, or an assumed one, has yielded to a job in another place."""
@@ -237,7 +241,8 @@ class KubernetesDriver:
                 continue
             if known.cancelled:
                 return _cancelled_as(known.ended_as)
-            ended = known.ended_as or self._ended_by_itself(namespace, known, deadline)
+            # One that has yielded was ended by us.
+            ended = None if known.yielded else known.ended_as or self._ended_by_itself(namespace, known, deadline)
             if namespace.change(cancellation.name, patches.cancel_patch(cancellation, known, ended), deadline):
                 return _cancelled_as(ended)
             # The Job changed since it was read, or it was deleted. Read it again.

@@ -54,7 +54,14 @@ class JobSubmission:
         standing, taking = claimed(self._job, self, elsewhere, deadline)
         if isinstance(taking, JobSubmission) and is_in(standing, taking.place):
             return taking._complete(standing, deadline)
-        return answer(standing, self._job)
+        return elsewhere.answer(standing, self._job, deadline)
+
+    def complete(self, deadline: Deadline) -> State:
+        """Create the missing Secret of a Job that has the name. Raises Unavailable if none has it any more."""
+        standing = self.place.standing(self._job.name, deadline)
+        if standing is None or not standing.settled:
+            raise Unavailable(f"{self._job.name} is being created in another place; repeat the request", retry_after=1)
+        return self._complete(standing, deadline)
 
     def take(self, deadline: Deadline) -> Standing | None:
         """See Taking.take."""

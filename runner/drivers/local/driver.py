@@ -23,8 +23,7 @@ from pathlib import Path
 import msgspec
 
 from runner.config.drivers import LocalImage
-from runner.drivers.claiming import Elsewhere, Place, settled_elsewhere
-from runner.drivers.claims import answer
+from runner.drivers.claiming import Elsewhere, MadeAtOnce, Place, settled_elsewhere
 from runner.drivers.driver import Driver, Retention, Source
 from runner.drivers.list_source import ListSource
 from runner.drivers.local import files, locks, programs, record
@@ -54,7 +53,7 @@ PAUSE = 0.005
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
-class LocalDriver:
+class LocalDriver(MadeAtOnce):
     """Jobs in a directory of this host. Any number of instances, in any number of processes, may share it."""
 
     name = "local"
@@ -81,7 +80,7 @@ class LocalDriver:
         self._listing = JobListing(self._directory, self._records, self._observe, clock)
         self._reconciler = Reconciler(self._directory, self._records, self._listing, self._shims, clock)
         self._place = LocalPlace(self._directory, self._find)
-        self._engines: list[Sequence[Place]] = []
+        self._engines: Sequence[Driver] = ()
 
     def __repr__(self) -> str:
         return f"LocalDriver({self._directory!r}, parallelism={self._parallelism})"
@@ -142,7 +141,7 @@ class LocalDriver:
 
     def join(self, engines: Sequence[Driver]) -> None:
         """See Driver.join."""
-        self._engines = [engine.places() for engine in engines]
+        self._engines = engines
 
     def find(self, seen: Observation) -> Observation | None:
         """See Driver.find."""
@@ -224,10 +223,10 @@ class LocalDriver:
             if not alone or self._records.read(job.name):
                 return None
             try:
-                elsewhere = Elsewhere([], self._engines)
+                elsewhere = Elsewhere.of([], self._engines)
                 found = settled_elsewhere(self._place, job.name, elsewhere, deadline) if self._engines else None
                 if found:
-                    return answer(found, job)
+                    return elsewhere.answer(found, job, deadline)
                 return "created" if self._write(job) else None
             finally:
                 files.unlink(making)

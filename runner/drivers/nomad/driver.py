@@ -73,7 +73,7 @@ class NomadDriver:
         pools = [pool for pool in config.pool_names() if config.driver_of(pool) == self.name]
         names = dict.fromkeys(namespace_of(config, pool) for pool in pools or [config.default_pool])
         self._namespaces = [Namespace(self._agent, name) for name in names]
-        self._engines: list[Sequence[Place]] = []
+        self._engines: Sequence[Driver] = ()
         self._cache = Cache()
 
     def __repr__(self) -> str:
@@ -86,8 +86,14 @@ class NomadDriver:
         attempt = Submission(self._config, self._resolve_secrets, namespace, job, deadline, nonce)
         if len(self._namespaces) == 1 and not self._engines:
             return self._settled(attempt.step, deadline, f"creating {job.name}")
-        elsewhere = Elsewhere(self.places(), self._engines)
+        elsewhere = Elsewhere.of(self.places(), self._engines)
         return self._settled(lambda: attempt.claim_step(elsewhere), deadline, f"creating {job.name}")
+
+    def complete(self, job: JobSpec, deadline: Deadline) -> State | None:
+        """See Driver.complete."""
+        namespace, nonce = Namespace(self._agent, namespace_of(self._config, job.pool)), self._random.randbytes(8).hex()
+        attempt = Submission(self._config, self._resolve_secrets, namespace, job, deadline, nonce)
+        return self._settled(attempt.complete, deadline, f"creating {job.name}")
 
     def places(self) -> Sequence[Place]:
         """See Driver.places."""
@@ -95,7 +101,7 @@ class NomadDriver:
 
     def join(self, engines: Sequence[Driver]) -> None:
         """See Driver.join."""
-        self._engines = [engine.places() for engine in engines]
+        self._engines = engines
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:
         """See Driver.cancel."""
@@ -142,8 +148,12 @@ class NomadDriver:
         return sum(each_of(self._namespaces, lambda namespace: [self._reconciled(namespace, expired)]))
 
     def _reconciled(self, namespace: Namespace, expired: Retention | None) -> int:
-        elsewhere = Elsewhere(self.places(), self._engines)
-        return NamespaceReconciler(namespace, self._cache, self._clock, elsewhere).run(expired)
+        elsewhere = Elsewhere.of(self.places(), self._engines)
+        reconciler = NamespaceReconciler(namespace, self._cache, self._clock, elsewhere)
+        removed = reconciler.run(expired)
+        if self._engines:
+            reconciler.settle()
+        return removed
 
     def end(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.end."""
@@ -165,7 +175,7 @@ class NomadDriver:
         mine = place.standing(seen.name, deadline)
         if mine is None or mine.identity != seen.identity or mine.claim != ASSUMED or mine.over:
             return False
-        return claiming.settle(mine, place, Elsewhere(self.places(), self._engines), deadline) == YIELDED
+        return claiming.settle(mine, place, Elsewhere.of(self.places(), self._engines), deadline) == YIELDED
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""

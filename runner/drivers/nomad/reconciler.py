@@ -19,12 +19,9 @@ from runner.drivers.nomad.listing import LIST_SECONDS, Cache, stubs_by_name
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
 from runner.drivers.nomad.observation import overdue, shortage
-from runner.drivers.nomad.submission import VariablePlace, standing_of
+from runner.drivers.nomad.submission import ABANDONED_SECONDS, VariablePlace, standing_of
 from runner.drivers.nomad.variable import Ended, JobVariable, VariableStub, closed_items
 from runner.runtime.clock import Clock, Deadline
-
-ABANDONED_SECONDS = 60.0
-"""The age of a new claim whose request is no longer alive."""
 
 
 class NamespaceReconciler:
@@ -48,8 +45,6 @@ class NamespaceReconciler:
         # A job that cannot be ended (its Variable is another program's, say) does not stop the others from being ended.
         list(each_of(live, lambda pair: self._enforce(*pair, jobs.now)))
         list(each_of(without_job, lambda stub: self._give_up(stub, listed.now)))
-        if self._elsewhere.engines:
-            list(each_of(stubs.values(), self._settle))
         return removed
 
     def _give_up(self, stub: VariableStub, now: float) -> Iterable[str]:
@@ -65,13 +60,18 @@ class NamespaceReconciler:
         yielded = mine is not None and claiming.give_up(mine, place, self._elsewhere, self._deadline)
         return [stub.name] if yielded else []
 
+    def settle(self) -> None:
+        """Settle every assumed claim, also of jobs that are reported. An engine that does not answer is asked once."""
+        list(each_of(stubs_by_name(self._namespace.variables(self._deadline)).values(), self._settle))
+
     def _settle(self, stub: VariableStub) -> Iterable[str]:
-        """Settle an assumed claim. Returns its name, or none."""
+        """Settle one. Returns its name, or none."""
         variable = self._cache.variable(self._namespace, stub, self._deadline) if stub.changed else None
-        mine = standing_of(stub.name, variable, self._namespace.name) if variable else None
+        place = VariablePlace(self._namespace)
+        mine = place.standing(stub.name, self._deadline) if variable and variable.claim == ASSUMED else None
         if mine is None or mine.claim != ASSUMED:
             return []
-        claiming.settle(mine, VariablePlace(self._namespace), self._elsewhere, self._deadline)
+        claiming.settle(mine, place, self._elsewhere, self._deadline)
         return [stub.name]
 
     def _enforce(self, job: JobStub, stub: VariableStub | None, now: float) -> Iterable[str]:

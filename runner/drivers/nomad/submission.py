@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import cast
 
+import msgspec
+
 from runner.config.types import Config
 from runner.drivers.claiming import Elsewhere, Taking, claimed, is_in
-from runner.drivers.claims import ADMITTED, ASSUMED, NEW, YIELDED, Claim, Standing, answer, rerouted
+from runner.drivers.claims import ADMITTED, ASSUMED, NEW, YIELDED, Claim, Standing, rerouted
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
 from runner.drivers.nomad.observation import Evidence, observation
@@ -25,11 +27,14 @@ from runner.drivers.nomad.variable import (
     variable_path,
     with_claim_yielded,
 )
-from runner.errors import Conflict
+from runner.errors import Conflict, Unavailable
 from runner.jobs import JobSpec, ResolveSecrets, State
 from runner.runtime.clock import Deadline
 
 _DRIVER = "nomad"
+
+ABANDONED_SECONDS = 60.0
+"""The age of a claim without a job whose request is no longer alive."""
 
 FRESH_SECONDS = 1.0
 """The age of a Variable, in seconds, until which the submit that wrote it may still be registering the job."""
@@ -50,12 +55,16 @@ class VariablePlace:
     def standing(self, name: str, deadline: Deadline) -> Standing | None:
         """See Place.standing."""
         variable = self.namespace.variable(name, deadline)
-        return standing_of(name, variable, self.name) if variable else None
+        found = standing_of(name, variable, self.name) if variable else None
+        if not (found and variable and variable.open) or self.namespace.job(name, deadline) is not None:
+            return found
+        abandoned = variable.age > ABANDONED_SECONDS
+        return msgspec.structs.replace(found, abandoned=abandoned, unfinished=not abandoned)
 
     def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
         """See Place.move. A new claim is admitted by its request, which has the secrets."""
         name, variable = standing.name, self.namespace.variable(standing.name, deadline)
-        if variable is None or standing_of(name, variable, self.name) != standing:
+        if variable is None or (variable.nonce, str(variable.index)) != (standing.identity, standing.version):
             return False
         if claim != YIELDED:
             return standing.claim == ASSUMED and self._settle(name, variable, deadline)
@@ -127,10 +136,18 @@ class Submission:
         """Like `step`, where pools lead to several places."""
         standing, taking = claimed(self._job, self, elsewhere, self._deadline)
         if not isinstance(taking, Submission) or not is_in(standing, taking.place):
-            return answer(standing, self._job)
+            return elsewhere.answer(standing, self._job, self._deadline)
         taking._first_step = False
         state = taking.step()
         return "exists" if state == "created" and standing.identity != self._request else state
+
+    def complete(self) -> State | None:
+        """Register the job of a Variable that has the name, like `step`. Raises Unavailable if none has it any more."""
+        standing = self.place.standing(self._job.name, self._deadline)
+        if standing is None or not standing.settled:
+            raise Unavailable(f"{self._job.name} is being created in another place; repeat the request", retry_after=1)
+        self._first_step = False
+        return "exists" if (state := self.step()) == "created" else state
 
     def take(self, deadline: Deadline) -> Standing | None:
         """See Taking.take."""

@@ -56,7 +56,7 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a cancel does not see that the run had ended",
             f"{K8S}/driver.py",
-            "ended = known.ended_as or self._ended_by_itself(namespace, known, deadline)",
+            "ended = None if known.yielded else known.ended_as or self._ended_by_itself(namespace, known, deadline)",
             "ended = known.ended_as",
         ),
         Mutant(
