@@ -120,6 +120,14 @@ def explanation(seen: Observation) -> Outcome:
     return Outcome(reason=rule.reason, code=rule.code, hmessage=hmessage, err=_evidence(seen))
 
 
+def explains_otherwise(now: Observation, seen: Observation, outcome: Outcome) -> bool:
+    """Whether the job has ended by itself for another reason, or what it was seen to wait for is over."""
+    if by_itself := classify(now):
+        return by_itself.reason != outcome.reason
+    waits = now.phase == "waiting" and explanation(now).reason in (outcome.reason, "unknown")
+    return seen.phase == "waiting" and not waits
+
+
 def _evidence(seen: Observation) -> str:
     facts = (
         (seen.init_exit not in (None, 0), f"init container: {_exit(seen.init_exit)}"),

@@ -60,7 +60,7 @@ CODES: dict[str, frozenset[int]] = {
     "disk full": frozenset({5110}),
     "program missing": frozenset({5108}),
     "deleted": frozenset({5109}),
-    "incomplete": frozenset({5102, 5105, 5108, 5199}),
+    "incomplete": frozenset({5101, 5102, 5105, 5108, 5199}),
     "deadline": frozenset({5105}),
 }
 """The status codes that each happening justifies."""

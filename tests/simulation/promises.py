@@ -160,7 +160,7 @@ class Checker:
         heard += [(fact.at, run.identity) for run in self.runs if (fact := run.first("published"))]
         first = min(heard, default=(0.0, ""))
         for at, identity in heard:
-            if self._several_engines and identity != first[1] and at > self._settled:
+            if self._several_engines and not self._removed() and identity != first[1] and at > self._settled:
                 yield f"promise 2: {self.name} has a second end at {at:.2f} s, after that at {first[0]:.2f} s"
 
     @property

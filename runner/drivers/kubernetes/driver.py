@@ -35,7 +35,7 @@ from runner.drivers.kubernetes.submission import JobSubmission
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
-from runner.outcomes import classify, explanation
+from runner.outcomes import classify, explains_otherwise
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 from runner.security.masking import KEY_LINES, last_lines
@@ -151,7 +151,7 @@ class KubernetesDriver:
                 return False
             if known.ended_as or (known.ended and known.claim != ASSUMED):
                 return known.ended_as is not None
-            if _explains_otherwise(self._observed(namespace, known, deadline), seen, outcome):
+            if explains_otherwise(self._observed(namespace, known, deadline), seen, outcome):
                 return False
             if namespace.change_if(seen.name, patches.end_patch(known, outcome), deadline):
                 return True
@@ -274,14 +274,6 @@ class KubernetesDriver:
 
     def _attempts(self, deadline: Deadline) -> Iterator[None]:
         return attempts(deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random))
-
-
-def _explains_otherwise(now: Observation, seen: Observation, outcome: Outcome) -> bool:
-    """Whether the job has ended by itself for another reason, or what it was seen to wait for is over."""
-    if by_itself := classify(now):
-        return by_itself.reason != outcome.reason
-    waits = now.phase == "waiting" and explanation(now).reason in (outcome.reason, "unknown")
-    return seen.phase == "waiting" and not waits
 
 
 def _cancelled_as(ended: Outcome | None) -> State:
