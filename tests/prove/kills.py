@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections import Counter
+from contextlib import suppress
 
+import urllib3
+
+from tests.harness.processes import eventually
 from tests.prove.installation import Child, Installation
 from tests.prove.stage import Proof, Settings, Stage, mixed, simulated_ends, stage
+from tests.recorder.rest import ApiError
 
-PAUSES = (0.5, 6.0)
-"""Seconds between two kills; and up to the restart."""
+PAUSES = (0.0, 4.0)
+"""Seconds from the first result after a kill to the next kill; and up to the restart."""
+
+IDLE_SECONDS = 30.0
+"""The next kill follows anyway after so long without a result. A new leader takes over within 15 s."""
 
 ENDS_PER_SECOND = 20
 SHORTEST_SECONDS = 30.0
 """How long requests come, and ends with them, so that the kills meet all moments of a job."""
+
+LATE_SECONDS = 90.0
+"""How long the kills go on after the last request until most results have come."""
 
 DOUBLED = 0.01
 """Results that may be sent again under their id, as a share of all; or DOUBLED_FEW, if those are fewer."""
@@ -23,9 +35,10 @@ DOUBLED_FEW = 2
 
 
 class Killer:
-    """Kills processes in a thread until `stop`, and starts them again."""
+    """Kills processes in a thread until `stop`, and starts them again. Each kill meets a tracker that publishes."""
 
     def __init__(self, opened: Stage, installation: Installation, source: random.Random) -> None:
+        self._atlas = opened.atlas
         self._place = opened.kubernetes_places[0]
         self._installation = installation
         self._random = source
@@ -40,7 +53,7 @@ class Killer:
         self._installation.restart_ended()
 
     def _run(self) -> None:
-        while not self._ended.wait(self._random.uniform(*PAUSES)):
+        while self._publishes() and not self._ended.wait(self._random.uniform(*PAUSES)):
             what = self._random.choice(("tracker", "leader", "everything"))
             victims = self._victims(what)
             self.killed[what] += 1
@@ -51,12 +64,26 @@ class Killer:
                 child.start()
             self._installation.restart_ended()
 
+    def _holder(self) -> str:
+        """Who leads; empty if the API server does not say."""
+        with suppress(ApiError, urllib3.exceptions.HTTPError):
+            return self._place.leader()
+        return ""
+
+    def _publishes(self) -> bool:
+        """Wait for the next result, IDLE_SECONDS at the most. False if it is to stop."""
+        before, until = self._atlas.size(), time.monotonic() + IDLE_SECONDS
+        while self._atlas.size() == before and time.monotonic() < until:
+            if self._ended.wait(0.1):
+                return False
+        return True
+
     def _victims(self, what: str) -> list[Child]:
         if what == "everything":
             return list(self._installation.children)
         if what == "leader":
-            holder = self._place.leader()
-            leaders = [child for child in self._installation.trackers if str(child.pid) in holder]
+            holder = self._holder()
+            leaders = [each for each in self._installation.trackers if f"-{each.pid}-" in holder]
             if leaders:
                 return leaders
         return [self._random.choice(self._installation.trackers)]
@@ -69,11 +96,13 @@ def kills(settings: Settings) -> Proof:
         killer = Killer(opened, installation, settings.random("kills"))
         seconds = max(SHORTEST_SECONDS, settings.ends / ENDS_PER_SECOND)
         opened.client.analyses(mixed(settings.ends), seconds=seconds)
+        with suppress(AssertionError):  # then results come when nothing is killed any more
+            eventually(lambda: 3 * opened.table(jobs=()).missing < settings.ends, "most results", LATE_SECONDS)
         killer.stop()
         found = opened.settled(120, installation.restart_ended)
         exits = sum(child.exits for child in installation.children)
     failures = []
     if found.doubled > max(DOUBLED_FEW, DOUBLED * found.results):
         failures.append(f"{found.doubled_share:.1%} of the results were sent again; at most {DOUBLED:.0%} may be")
-    notes = ", ".join(f"{count} times {what}" for what, count in sorted(killer.killed.items()))
+    notes = ", ".join(f"{count} times {what}" for what, count in sorted(killer.killed.items())) or "nothing"
     return Proof(found, (f"killed {notes}; {exits} processes ended by themselves",), tuple(failures))
