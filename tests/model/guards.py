@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.model import claims, kubernetes, nomad
+from tests.model import claims, kubernetes, nomad, settlement
 from tests.model.explorer import Build
 
 _LEDGER, _RECORD = "runner.tracker.ledger.ledger:Ledger", "runner.tracker.ledger.record"
@@ -84,6 +84,14 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "secret-after-admit": "runner.drivers.kubernetes.submission:JobSubmission.claim",
         "tombstone-everywhere": f"{_DRIVER}.cancel",
     },
+    "settlement": {
+        "published-stays": f"{_CLAIMS}:settlement",
+        "settle-before-publish": _PLANNING,
+        "settle-mark-first": f"{_CLAIMS}:settlement",
+        "store-before-publish": f"{_DRIVER}.end",
+        "success-stays": "runner.drivers.kubernetes.claims:NamespacePlace.move",
+        "yield-version": f"{_PATCHES}:yield_patch",
+    },
 }
 
 ASSUMPTIONS: Mapping[str, Mapping[str, str]] = {
@@ -103,7 +111,15 @@ ASSUMPTIONS: Mapping[str, Mapping[str, str]] = {
         "success-seen-first": "nobody purges a successful job before it is marked",
     },
     "claims": {},
+    "settlement": {
+        "both-silent": "of two assumed jobs, at most one ends while the other's engine is silent",
+    },
 }
 """What the model takes for granted and no guard ensures. Without it a promise is broken, as the trace shows."""
 
-WORLDS: Mapping[str, Build] = {"kubernetes": kubernetes.worlds, "nomad": nomad.worlds, "claims": claims.worlds}
+WORLDS: Mapping[str, Build] = {
+    "kubernetes": kubernetes.worlds,
+    "nomad": nomad.worlds,
+    "claims": claims.worlds,
+    "settlement": settlement.worlds,
+}

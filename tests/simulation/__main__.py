@@ -1,6 +1,7 @@
 """`python -m tests.simulation --seeds N`: run many seeds and print each that breaks a promise; exit code 1 if any does.
 
-`--replay SEED -v` prints every step of one seed. A run depends on its seed and on nothing else, so the interpreter's
+`--replay SEED -v` prints every step of one seed, `--shrink SEED` a small scenario that breaks the same promise.
+A run depends on its seed and on nothing else, so the interpreter's
 own randomness (of hashes) is switched off: the process starts itself again without it.
 """
 
@@ -27,6 +28,8 @@ def main() -> int:
             {**os.environ, "PYTHONHASHSEED": "0"},
         )
     asked = _arguments()
+    if asked.shrink is not None:
+        return _shrink(asked.shrink, asked.engine or "kubernetes")
     logging.getLogger("orchestrator").propagate = False
     if asked.replay is not None:
         return _replay(asked.replay, asked.engine or "kubernetes", asked.verbose)
@@ -77,12 +80,22 @@ def _replay(seed: int, engine: str, verbose: bool) -> int:
     return bool(run.violations)
 
 
+def _shrink(seed: int, engine: str) -> int:
+    from tests.simulation.shrinking import shrunk  # hypothesis takes a while to import
+
+    logging.getLogger("orchestrator").propagate = False
+    small = shrunk(seed, engine)
+    print(small or f"seed {seed} on {engine} breaks no promise")
+    return bool(small)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=300, help="how many (300)")
     parser.add_argument("--from", dest="first", type=int, default=0, help="the first one (0)")
     parser.add_argument("--engine", choices=ENGINES, help="one engine only")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one seed and print its story")
+    parser.add_argument("--shrink", type=int, metavar="SEED", help="find a small scenario for what this seed breaks")
     parser.add_argument("-v", dest="verbose", action="store_true", help="with every step")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="how many at once")
     parser.add_argument("--most", type=int, default=5, help="stop after so many seeds that break a promise (5)")

@@ -23,10 +23,13 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="some mutants only")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     parser.add_argument("--seeds", type=int, help="try so many seeds, to find out which one finds a new mutant")
+    parser.add_argument("--shrink", action="store_true", help="print a small scenario in which the mutant is found")
     parser.add_argument("--without", type=int, nargs="*", default=[], help="seeds that fail without any mutant")
     asked = parser.parse_args()
     if asked.inside:
-        return _hunt(MUTANTS[asked.inside], asked.seeds, frozenset(asked.without))
+        return _hunt(MUTANTS[asked.inside], asked.seeds, frozenset(asked.without), shrink=asked.shrink)
+    if asked.shrink:
+        return max(map(shrink, asked.names))
     wanted = [MUTANTS[name] for name in asked.names or MUTANTS]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = sum(pool.map(lambda mutant: found_by_simulation(mutant, asked.seeds, asked.without), wanted))
@@ -49,7 +52,13 @@ def found_by_simulation(mutant: Mutant, seeds: int | None = None, without: Seque
     return done.returncode == FOUND
 
 
-def _hunt(mutant: Mutant, seeds: int | None, without: frozenset[int]) -> int:
+def shrink(name: str) -> int:
+    """Print a small scenario in which this mutant is found, from a process of its own. Its exit code."""
+    command = [sys.executable, "-m", "tests.simulation.mutants", "--inside", name, "--shrink"]
+    return subprocess.run(command, env={**os.environ, "PYTHONHASHSEED": "0"}, check=False).returncode
+
+
+def _hunt(mutant: Mutant, seeds: int | None, without: frozenset[int], *, shrink: bool = False) -> int:
     """In the process of the mutant: FOUND if a seed finds it, 0 if none does, 2 if it cannot be made."""
     logging.getLogger("orchestrator").propagate = False
     install(mutant)
@@ -69,6 +78,10 @@ def _hunt(mutant: Mutant, seeds: int | None, without: frozenset[int]) -> int:
             violations = (str(error).partition("\n")[0],)
         if violations:
             print(f"seed {seed}: {violations[0]}")
+            if shrink:
+                from tests.simulation.shrinking import shrunk
+
+                print(shrunk(seed, mutant.engine))
             return FOUND
     print("no seed breaks a promise")
     return 0

@@ -68,7 +68,7 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "an end by a limit is not written to the Job",
             f"{LEDGER}/planning.py",
-            '("end", (end or seen.lingers) and seen.ended_as is None and not gone),',
+            '("end", (end or seen.lingers or unsettled) and seen.ended_as is None and not gone),',
             '("end", False),',
         ),
         Mutant(
