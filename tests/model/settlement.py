@@ -4,8 +4,7 @@
     publisher  admitted, or its end stored ─▶ publishes ─▶ marks; an assumed one: settle, or store the end if silent
 
 Each engine has a publisher and a settler; two settlers are two leaders by accident. Each step is one request, so what
-a settler has read may be old. The containers end at any time. A pod shows at once that its run failed, its Job some time
-later.
+a settler has read may be old. The containers end at any time. A pod shows at once that its run failed, its Job later.
 """
 
 from __future__ import annotations
