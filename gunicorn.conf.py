@@ -12,7 +12,7 @@ from gunicorn.glogging import Logger
 
 from runner.config.section_variable import HTTP
 from runner.errors import OrchestratorError
-from runner.runtime import exit_codes, logs
+from runner.runtime import exit_codes, logs, temporary
 
 
 class OptionalAccessLogger(Logger):
@@ -33,6 +33,10 @@ try:
     section = HTTP.read(os.environ)
 except OrchestratorError as error:
     logging.getLogger("orchestrator.http").error("the HTTP server cannot start: %s", error.detail)
+    sys.exit(exit_codes.CONFIGURATION)
+
+if problem := temporary.problem():
+    print(f"the HTTP server cannot start: {problem}", file=sys.stderr)  # noqa: T201  (logging is not configured yet)
     sys.exit(exit_codes.CONFIGURATION)
 
 bind = section.bind

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from runner.cli import host
 from runner.config import exposure
 from runner.config import loading as configuration
 from runner.config.protocols import Protocol
@@ -59,9 +60,13 @@ def _dotted(pointer: str) -> str:
 @click.command("check-config")
 @config_option
 def check_config(path: str | None) -> None:
-    """Say everything that is wrong with the configuration, or what will run where."""
+    """Say everything that is wrong with the configuration, or what will run where.
+
+    Files, programs and directories that the configuration names are looked for on this host. Run it where the processes
+    will run, as the user that they will run as.
+    """
     config = load_or_exit(path)
-    if wrong := [*bad_keys(config), *bad_variables(config)]:
+    if wrong := [*bad_keys(config), *bad_variables(config), *host.missing(config, os.environ)]:
         click.echo("\n".join(wrong), err=True)
         sys.exit(exit_codes.CONFIGURATION)
     click.echo("\n".join(_summary(config)))
@@ -127,6 +132,8 @@ def _advice(config: Config) -> Iterator[str]:
     """Warnings: settings that are valid, but let anybody in, or can exceed a limit of the cluster."""
     for warning in exposure.warnings(config):
         yield f"  beware          {warning}"
+    if host.has_no_kubeconfig(config, os.environ):
+        yield "  beware          of Kubernetes: outside a pod it needs a kubeconfig, and there is none on this host"
     most = config.sidecar.workers * config.sidecar.threads + 1  # the tracker's
     if most > NOMAD_CONNECTIONS and "nomad" in map(config.driver_of, config.pool_names()):
         yield f"  beware          of {most} connections to Nomad: it takes {NOMAD_CONNECTIONS} from one address,"

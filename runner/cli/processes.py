@@ -20,7 +20,7 @@ from runner.config import exposure
 from runner.config import loading as configuration
 from runner.config.types import Config
 from runner.errors import Malformed, OrchestratorError
-from runner.runtime import exit_codes, logs, trial
+from runner.runtime import exit_codes, logs, temporary, trial
 from runner.runtime.clock import SystemClock
 from runner.supervisor.layout import Child, children, sidecar_children
 
@@ -41,6 +41,7 @@ def serve(path: str | None, no_tracker: bool) -> None:
     On SIGTERM it ends after the commands in flight; on SIGHUP it rereads the configuration.
     """
     config = load_or_exit(path)  # prints every problem; the pool would print a traceback
+    _require_temporary_files()
     logs.configure(config.logs.level)
     if no_tracker:
         _serve_alone(configuration.locate(path, os.environ))
@@ -58,6 +59,7 @@ def up(path: str | None) -> None:
     what was dropped is stopped, and what has changed is restarted. An invalid file changes nothing.
     """
     config = load_or_exit(path)
+    _require_temporary_files()
     logs.configure(config.logs.level)
     _supervise(config, path, children, bad_variables)
 
@@ -73,6 +75,13 @@ def track(path: str | None) -> None:
     from runner.cli.tracking import run
 
     run(lambda: load_or_exit(path), lambda: _changed(configuration.locate(path, os.environ)))
+
+
+def _require_temporary_files() -> None:
+    """Exit 3 if there can be none: gunicorn could not start a worker, and would be restarted for ever."""
+    if problem := temporary.problem():
+        click.echo(problem, err=True)
+        sys.exit(exit_codes.CONFIGURATION)
 
 
 def _serve_alone(located: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from runner.config.names import KubernetesNamespace, Namespace, ObjectName, Registry
 from runner.config.section import Count, Section
 
 DriverName = Literal["local", "kubernetes", "nomad", "printer", "memory"]
@@ -15,8 +16,8 @@ Priority = Annotated[int, Meta(ge=1, le=100, description="a number from 1 to 100
 class ImageRegistry(Section, frozen=True):
     """Where the images are. The URL may have a port and a path."""
 
-    registry_url: str = ""
-    pull_secret_name: str = ""
+    registry_url: Registry = ""
+    pull_secret_name: ObjectName = ""
     pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
     """Kubernetes' own rule where empty: `Always` for coat, whose tag is `latest`."""
 
@@ -25,16 +26,16 @@ class Toleration(Section, frozen=True):
     """A Kubernetes toleration, in Kubernetes' own words."""
 
     key: str = ""
-    operator: str = ""
+    operator: Literal["", "Equal", "Exists", "Lt", "Gt"] = ""
     value: str = ""
-    effect: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
     toleration_seconds: int | None = None
 
 
 class KubernetesSection(Section, frozen=True):
     """The Kubernetes driver: where jobs run, and how to reach the cluster."""
 
-    namespace: str = "default"
+    namespace: KubernetesNamespace = "default"
     node_selector: dict[str, str] = {}
     image_registry: ImageRegistry = ImageRegistry()
     kubeconfig: str = ""
@@ -66,20 +67,23 @@ class NomadConstraint(Section, frozen=True):
 
     attribute: str
     value: str = ""
-    operator: str = "="
+    operator: Literal[
+        "=", "==", "is", "!=", "not", ">", ">=", "<", "<=", "distinct_hosts", "distinct_property", "regexp", "version",
+        "semver", "set_contains", "set_contains_all", "set_contains_any", "is_set", "is_not_set",
+    ] = "="  # fmt: skip
 
 
 class NomadSection(Section, frozen=True):
     """The Nomad driver. A pool may name another namespace, node pool, datacenters, priority and constraints."""
 
-    address: Annotated[str, Meta(pattern=r"\Ahttps?://[^/]+/?\Z", description="http(s)://host:port")] = (
+    address: Annotated[str, Meta(pattern=r"\Ahttps?://[^/\s@?#]+/?\Z", description="http(s)://host:port")] = (
         "https://127.0.0.1:4646"
     )
     region: str = ""
     """The address's own where empty."""
-    namespace: str = "default"
+    namespace: Namespace = "default"
     node_pool: str = "default"
-    datacenters: tuple[str, ...] = ("*",)
+    datacenters: Annotated[tuple[str, ...], Meta(min_length=1, description="a list of at least one")] = ("*",)
     priority: Priority = 50
     constraints: tuple[NomadConstraint, ...] = ()
     ca_file: str = ""
@@ -104,11 +108,11 @@ class PoolSettings(Section, frozen=True):
     """Where a resource pool's jobs run. What is not set here is as in the cluster's section."""
 
     driver: DriverName | None = None
-    namespace: str = ""
+    namespace: Namespace = ""
     node_selector: dict[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
-    priority_class_name: str = ""
-    queue_name: str = ""
+    priority_class_name: ObjectName = ""
+    queue_name: ObjectName = ""
     """The Kueue LocalQueue that admits the job."""
     node_pool: str = ""
     datacenters: tuple[str, ...] = ()

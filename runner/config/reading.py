@@ -267,10 +267,12 @@ def _required(field: FieldInfo) -> bool:
 
 
 def _message(kind: Any, error: msgspec.ValidationError) -> str:
-    """The type's own description where it has one: "must be …" with its bounds; else msgspec's words."""
+    """The type's own description where it has one: "must be …" with its bounds; a list of choices; msgspec's words."""
     for meta in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
         if isinstance(meta, msgspec.Meta) and meta.description:
             return f"must be {meta.description}"
+    if get_origin(base := _base(kind)) is Literal:
+        return f"must be one of: {', '.join(choice for choice in get_args(base) if choice)}"
     words = _WHERE.sub("", str(error)).replace("`", "")
     return f"is wrong: {words[:1].lower()}{words[1:]}"
 

@@ -11,14 +11,18 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from urllib.parse import urlsplit
 
-from runner.config.drivers import NomadSection
+from runner.config import names
+from runner.config.drivers import NomadSection, Toleration
 from runner.config.installation import DeepsourceSection, RunnerSection
 from runner.config.protocols import GrpcSection, HttpSection, RabbitmqSection
-from runner.config.types import Config
+from runner.config.types import Config, ResultsSection
 from runner.errors import Problem
 from runner.request_types import by_spelling
 from runner.security import pem
+
+_PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 def problems(config: Config) -> Iterator[Problem]:
@@ -39,6 +43,10 @@ def problems(config: Config) -> Iterator[Problem]:
         yield Problem("/protocols", "must list at least one protocol: http, grpc or amqp")
     if config.grpc is not None:
         yield from grpc_problems(config.grpc)
+    if config.results is not None:
+        yield from _results_problems(config.results)
+    yield from _placement_problems(config)
+    yield from _conflict_problems(config)
 
 
 def grpc_problems(grpc: GrpcSection) -> Iterator[Problem]:
@@ -68,7 +76,7 @@ def _grow(delays: tuple[int, ...]) -> bool:
 
 
 def _runner_problems(runner: RunnerSection) -> Iterator[Problem]:
-    if runner.id == "":
+    if runner.id is not None and not runner.id.strip():
         yield Problem("/runner/id", "is required: it is who we are to atlas")
     if runner.private_key == "":
         yield Problem("/runner/privateKey", "is required (or ORCHESTRATOR_PRIVATE_KEY): it signs result tokens")
@@ -126,8 +134,81 @@ def _is_reachable(host: str, port: str | None, ipv6: str | None) -> bool:
     return False
 
 
+def _results_problems(results: ResultsSection) -> Iterator[Problem]:
+    """libcurl would fail with each result. The proxy's URL may have a password, so it is not quoted."""
+    if results.proxy and not _is_proxy(results.proxy):
+        yield Problem("/results/proxy", f"must be a URL with a host and one of these schemes: {', '.join(_PROXIES)}")
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in _PROXIES and bool(parts.hostname) and (parts.port or 1) > 0 and url.isprintable()
+    except ValueError:
+        return False
+
+
+def _placement_problems(config: Config) -> Iterator[Problem]:
+    """What Kubernetes would refuse each job for, and the names of which no type knows the driver."""
+    if config.kubernetes is not None:
+        yield from _selector_problems("/kubernetes/nodeSelector", config.kubernetes.node_selector)
+    for name, pool in (config.pools or {}).items():
+        if pool is None or pool.tolerations is None:
+            continue
+        yield from _selector_problems(f"/pools/{name}/nodeSelector", pool.node_selector)
+        kubernetes = config.default_driver == "kubernetes" if pool.driver is None else pool.driver == "kubernetes"
+        if kubernetes and pool.namespace and not names.KUBERNETES_NAMESPACE.fullmatch(pool.namespace):
+            yield Problem(
+                f"/pools/{name}/namespace", "must be a namespace: at most 63 lower-case letters, digits and '-'"
+            )
+        for index, toleration in enumerate(pool.tolerations):
+            if toleration not in (None, Toleration()) and (message := _toleration_objection(toleration)):
+                yield Problem(f"/pools/{name}/tolerations/{index}", message)
+
+
+def _selector_problems(at: str, selector: dict[str, str] | None) -> Iterator[Problem]:
+    for key, value in (selector or {}).items():
+        if not names.LABEL_KEY.fullmatch(key):
+            yield Problem(
+                at, f"has a key that is no label's: {key!r}; a label is a name after an optional domain and /"
+            )
+        if value is not None and not names.LABEL_VALUE.fullmatch(value):
+            yield Problem(
+                f"{at}/{_escape(key)}", "must be a label's value: at most 63 letters, digits, '-', '_' and '.'"
+            )
+
+
+def _toleration_objection(toleration: Toleration) -> str:
+    """See the API reference of Kubernetes, Toleration v1 core."""
+    if not toleration.key and toleration.operator != "Exists":
+        return "must have a key, or the operator Exists"
+    if toleration.operator == "Exists" and toleration.value:
+        return "must have no value with the operator Exists"
+    if toleration.toleration_seconds is not None and toleration.effect != "NoExecute":
+        return "must have the effect NoExecute where it has tolerationSeconds"
+    return ""
+
+
+def _conflict_problems(config: Config) -> Iterator[Problem]:
+    """Values that exclude each other."""
+    if (
+        config.ssh_verify is not None
+        and config.ssh_verify.host_keys == "strict"
+        and config.ssh_verify.known_hosts == ""
+    ):
+        yield Problem(
+            "/sshVerify/knownHosts", "is required where sshVerify.hostKeys is strict: no host would be trusted"
+        )
+    if config.http is None or config.grpc is None or not {"http", "grpc"} <= set(config.protocols or ()):
+        return
+    if config.http.bind is not None and config.http.bind == config.grpc.bind and not config.http.bind.endswith(":0"):
+        yield Problem("/grpc/bind", "must differ from http.bind, since both protocols are served")
+
+
 def _sidecar_problems(config: Config) -> Iterator[Problem]:
     (socket, workers) = (config.sidecar.socket, config.sidecar.workers)
+    if socket == "" or (socket and (socket.endswith("/") or not socket.isprintable())):
+        yield Problem("/sidecar/socket", "must be the path of a file")
     if socket is not None and len(socket.encode()) > 100:
         yield Problem("/sidecar/socket", "must be at most 100 bytes long: the kernel takes no longer socket path")
     if None not in (config.pools, workers) and workers > 1 and "memory" in config.drivers():
@@ -144,3 +225,7 @@ def _nomad_problems(nomad: NomadSection) -> Iterator[Problem]:
     for name, path in (("caFile", nomad.ca_file), ("certFile", nomad.cert_file), ("keyFile", nomad.key_file)):
         if path and not os.access(path, os.R_OK):
             yield Problem(f"/nomad/{name}", f"names a file that cannot be read: {path}")
+
+
+def _escape(key: str) -> str:
+    return key.replace("~", "~0").replace("/", "~1")

@@ -12,6 +12,7 @@ from msgspec import Meta, field
 
 from runner.config.drivers import DriverName, KubernetesSection, LocalSection, NomadSection, PoolSettings
 from runner.config.installation import DeepsourceSection, ObjectStorageSection, RunnerSection, SentrySection
+from runner.config.names import ObjectName
 from runner.config.protocols import GrpcSection, HttpSection, Protocol, RabbitmqSection
 from runner.config.section import Count, Seconds, Section
 from runner.jobs import Secret
@@ -37,7 +38,7 @@ class RemotesSection(Section, frozen=True):
 class SshVerifySection(Section, frozen=True):
     """The job that tries a key."""
 
-    image: str = ""
+    image: Annotated[str, Meta(pattern=r"\A\S*\Z", description="the name of an image")] = ""
     """Needs /bin/sh, git and ssh; coat's image where empty."""
     host_keys: Literal["accept-new", "strict", "ignore"] = "accept-new"
     known_hosts: str = ""
@@ -121,7 +122,7 @@ class Config(Section, frozen=True):
     pools: dict[str, PoolSettings] = {}
     default_pool: str = "default"
     """For requests without `_meta.resource_pool`, or with a pool that `pools` does not name."""
-    artifact_secret_name: str = ""
+    artifact_secret_name: ObjectName = ""
     """The existing secret behind /credentials."""
 
     @property

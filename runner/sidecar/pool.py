@@ -218,6 +218,8 @@ def claim(path: Path) -> None:
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise PermissionError(f"user {os.geteuid()} may not write to {path.parent}")
         if path.exists() and not path.is_socket():
             raise FileExistsError("the file is not a socket")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -228,5 +230,8 @@ def claim(path: Path) -> None:
     except (FileNotFoundError, ConnectionRefusedError, ProcessLookupError):
         return
     except OSError as error:
-        raise Unavailable(f"the socket {path} cannot be used: {error}; set sidecar.socket to another") from error
+        raise Unavailable(
+            f"the socket {path} cannot be used: {error}; set sidecar.socket to a path that this user may write to, like"
+            " that of $XDG_RUNTIME_DIR/orchestrator.sock"
+        ) from error
     raise Unavailable(f"another runner already serves {path}; stop it, or set sidecar.socket to another path")

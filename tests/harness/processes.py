@@ -99,10 +99,12 @@ class Processes:
 
     def python(self, *arguments: str, **environment: str) -> Process:
         """Start `python ARGUMENTS` in the repository's root, with additional environment variables."""
-        mark = uuid.uuid4().hex
-        log = self._directory / f"{len(self._started)}-{arguments[1].rpartition('.')[2]}.log"
-        variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment, MARK: mark}
-        process = Process((sys.executable, *arguments), variables, log)
+        return self.command(sys.executable, *arguments, name=arguments[1].rpartition(".")[2], **environment)
+
+    def command(self, *command: str, name: str, **environment: str) -> Process:
+        """Start a command, as `python` does. `name` becomes a part of its log's name."""
+        variables = {**os.environ, "PYTHONPATH": str(ROOT), **environment, MARK: uuid.uuid4().hex}
+        process = Process(command, variables, self._directory / f"{len(self._started)}-{name}.log")
         self._started.append(process)
         return process
 

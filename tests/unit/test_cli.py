@@ -297,6 +297,77 @@ class TestCheckConfig:
         found = [line.split("beware")[1].strip() for line in result.stdout.splitlines() if "without a token" in line]
         assert [line.partition(" accepts ")[0] for line in found] == warned
 
+    @pytest.mark.parametrize(
+        ("sections", "named"),
+        [
+            (
+                {"driver": "local", "local": {"directory": "{tmp}/file/jobs"}},
+                ["local.directory", "{tmp}/file is no dir"],
+            ),
+            (
+                {
+                    "driver": "local",
+                    "local": {"directory": "{tmp}/jobs", "images": {"coat": {"command": ["{tmp}/file"]}}},
+                },
+                ["local.images.coat.command", "{tmp}/file"],
+            ),
+            (
+                {"driver": "local", "local": {"directory": "{tmp}/jobs", "images": {"coat": {"command": ["no-coat"]}}}},
+                ["local.images.coat.command", "no-coat"],
+            ),
+            (
+                {"sidecar": {"socket": "{tmp}/file/run.sock", "workers": 1}},
+                ["sidecar.socket", "{tmp}/file is no directory"],
+            ),
+            ({"driver": "nomad", "nomad": {"tokenFile": "{tmp}/missing"}}, ["nomad.tokenFile", "{tmp}/missing"]),
+            ({"results": {"caFile": "{tmp}/missing"}}, ["results.caFile", "{tmp}/missing"]),
+            (
+                {"protocols": ["amqp"], "rabbitmq": {"healthFile": "{tmp}/file/health"}},
+                ["rabbitmq.healthFile", "{tmp}/file"],
+            ),
+            (
+                {"driver": "kubernetes", "kubernetes": {"kubeconfig": "{tmp}/missing"}},
+                ["kubernetes.kubeconfig", "there is no kubeconfig at {tmp}/missing"],
+            ),
+            (
+                {"driver": "kubernetes", "kubernetes": {"kubeconfig": "{tmp}/kubeconfig", "context": "x"}},
+                ["kubernetes.kubeconfig", "no user 'ghost'"],
+            ),
+        ],
+    )
+    def test_what_this_host_lacks_is_named(
+        self, run: Run, config_file: Callable[..., Path], tmp_path: Path, sections: dict[str, Any], named: list[str]
+    ) -> None:
+        (tmp_path / "file").touch()
+        context = {"name": "x", "context": {"cluster": "c", "user": "ghost"}}
+        cluster = {"name": "c", "cluster": {"server": "https://a"}}
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump({"clusters": [cluster], "contexts": [context]}))
+        sections = json.loads(json.dumps(sections).replace("{tmp}", str(tmp_path)))
+        result = run("check-config", "--config", config_file(**sections), ORCHESTRATOR_AMQP_URL="amqp://a")
+        assert (result.exit_code, result.stdout) == (exit_codes.CONFIGURATION, "")
+        (line,) = result.stderr.splitlines()
+        for part in named:
+            assert part.replace("{tmp}", str(tmp_path)) in line
+
+    def test_a_driver_that_is_not_used_needs_nothing(self, run: Run, config_file: Callable[..., Path]) -> None:
+        sections = {"local": {"directory": "/proc/x", "images": {"coat": {"command": ["no-coat"]}}}}
+        nomad, kubernetes = {"tokenFile": "/missing"}, {"kubeconfig": "/missing"}
+        result = run("check-config", "--config", config_file(**sections, nomad=nomad, kubernetes=kubernetes))
+        assert (result.exit_code, result.stderr) == (0, "")
+
+    def test_outside_a_pod_a_missing_kubeconfig_is_warned_of(
+        self, run: Run, config_file: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        path = config_file(driver="kubernetes")
+        places: list[tuple[dict[str, str], bool]] = [
+            ({}, True),
+            ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),
+            ({"KUBECONFIG": f"/missing:{path}"}, False),
+        ]
+        for environ, warned in places:
+            result = run("check-config", "--config", path, HOME=str(tmp_path), **environ)
+            assert (result.exit_code, "beware          of Kubernetes" in result.stdout) == (0, warned)
+
     @pytest.mark.parametrize(("threads", "advised"), [(49, False), (50, True)])
     def test_more_connections_than_nomad_takes_are_mentioned(
         self, run: Run, config_file: Callable[..., Path], threads: int, advised: bool

@@ -197,15 +197,15 @@ class TestProblems:
             "/http/allowUnauthenticated": "is wrong: expected bool, got str",
             "/sidecar/queue": "must be a number from 1 to 1024",
             "/sidecar/socket": "must be at most 100 bytes long: the kernel takes no longer socket path",
-            "/driver": "is wrong: invalid enum value 'docker'",
+            "/driver": "must be one of: local, kubernetes, nomad, printer, memory",
             "/defaultPool": "names no pool of this file; known: bronze, silver",
-            "/pools/silver/driver": "is wrong: invalid enum value 'nomed'",
+            "/pools/silver/driver": "must be one of: local, kubernetes, nomad, printer, memory",
             "/pools/silver/nodeSelector/a": "is wrong: expected str, got int",
             "/pools/bronze": "must be an object",
             "/limits/queueSeconds": "must be seconds, from 1 to 604800",
             "/limits/cloneSeconds": "must be seconds, from 1 to 604800",
             "/limits/retentionSeconds": "must be seconds, from 1 to 604800",
-            "/sshVerify/hostKeys": "is wrong: invalid enum value 'maybe'",
+            "/sshVerify/hostKeys": "must be one of: accept-new, strict, ignore",
         }
 
     @pytest.mark.parametrize(
@@ -355,6 +355,77 @@ class TestProblems:
     )
     def test_what_could_not_be_read_breaks_no_rule(self, sections: dict[str, Any]) -> None:
         assert problems(least(**sections))
+
+
+POOL = {"driver": "kubernetes"}
+NEVER: list[tuple[dict[str, Any], str]] = [
+    ({"runner": {**LEAST["runner"], "id": " "}}, "/runner/id"),
+    ({"kubernetes": {"imageRegistry": {"registryUrl": "a.example/Team"}}}, "/kubernetes/imageRegistry/registryUrl"),
+    ({"kubernetes": {"imageRegistry": {"registryUrl": " registry.example"}}}, "/kubernetes/imageRegistry/registryUrl"),
+    ({"kubernetes": {"imageRegistry": {"registryUrl": "a@b"}}}, "/kubernetes/imageRegistry/registryUrl"),
+    ({"kubernetes": {"imageRegistry": {"pullSecretName": "My_Secret"}}}, "/kubernetes/imageRegistry/pullSecretName"),
+    ({"kubernetes": {"nodeSelector": {"a b": "c"}}}, "/kubernetes/nodeSelector"),
+    ({"kubernetes": {"nodeSelector": {"a": "b c"}}}, "/kubernetes/nodeSelector/a"),
+    ({"pools": {"a": {"nodeSelector": {"example.com/a": "-"}}}}, "/pools/a/nodeSelector/example.com~1a"),
+    ({"pools": {"a": {**POOL, "namespace": "Upper"}}}, "/pools/a/namespace"),
+    ({"kubernetes": {}, "pools": {"a": {"namespace": "Upper"}}}, "/pools/a/namespace"),
+    ({"pools": {"a": {**POOL, "priorityClassName": "a b"}}}, "/pools/a/priorityClassName"),
+    ({"pools": {"a": {**POOL, "queueName": "a/b"}}}, "/pools/a/queueName"),
+    ({"pools": {"a": {**POOL, "tolerations": [{"operator": "Equal"}]}}}, "/pools/a/tolerations/0"),
+    ({"pools": {"a": {**POOL, "tolerations": [{"key": "a", "operator": "In"}]}}}, "/pools/a/tolerations/0/operator"),
+    ({"pools": {"a": {**POOL, "tolerations": [{"key": "a", "effect": "No"}]}}}, "/pools/a/tolerations/0/effect"),
+    ({"pools": {"a": {"tolerations": [{"key": "a", "operator": "Exists", "value": "b"}]}}}, "/pools/a/tolerations/0"),
+    ({"pools": {"a": {**POOL, "tolerations": [{"key": "a", "tolerationSeconds": 5}]}}}, "/pools/a/tolerations/0"),
+    ({"pools": {"a": {"driver": "nomad", "constraints": [{"attribute": "a", "operator": "like"}]}}},
+     "/pools/a/constraints/0/operator"),
+    ({"artifactSecretName": "a b"}, "/artifactSecretName"),
+    ({"sshVerify": {"hostKeys": "strict"}}, "/sshVerify/knownHosts"),
+    ({"sshVerify": {"image": "a b"}}, "/sshVerify/image"),
+    ({"protocols": ["http", "grpc"], "http": {"bind": "a:1"}, "grpc": {"bind": "a:1"}}, "/grpc/bind"),
+    ({"results": {"proxy": "proxy.example:3128"}}, "/results/proxy"),
+    ({"results": {"proxy": "ftp://proxy.example"}}, "/results/proxy"),
+    ({"results": {"proxy": "http://"}}, "/results/proxy"),
+    ({"results": {"proxy": "http://a:99999"}}, "/results/proxy"),
+    ({"results": {"proxy": "http://[a"}}, "/results/proxy"),
+    ({"sidecar": {"socket": ""}}, "/sidecar/socket"),
+    ({"sidecar": {"socket": "/run/x/"}}, "/sidecar/socket"),
+    ({"protocols": ["htp"]}, "/protocols/0"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sections", "place"), NEVER)
+def test_a_value_that_can_never_work_is_refused_at_its_place(sections: dict[str, Any], place: str) -> None:
+    assert list(problems(least(**sections))) == [place]
+
+
+def test_values_like_them_that_work_are_taken() -> None:
+    registry = {"registryUrl": "https://registry.example:5000/a-b/c_d/", "pullSecretName": "a.b-c"}
+    tolerations = [
+        *({"operator": "Exists"}, {"key": "example.com/a", "operator": "Exists", "effect": "NoSchedule"}),
+        {"key": "a", "value": "b", "effect": "NoExecute", "tolerationSeconds": 5},
+    ]
+    pools = {
+        "a": {**POOL, "namespace": "x-1", "tolerations": tolerations},
+        "b": {"driver": "nomad", "namespace": "Upper"},
+    }
+    assert read(
+        least(
+            kubernetes={"imageRegistry": registry, "nodeSelector": {"example.com/A_b": "", "pool": "x_Y.z"}},
+            pools=pools,
+            sshVerify={"hostKeys": "strict", "knownHosts": "git.example ssh-ed25519 AAAA"},
+            protocols=["http", "grpc"],
+            results={"proxy": "socks5h://me:pw@proxy.example:1080"},
+        )
+    )
+
+
+def test_a_wrong_choice_is_answered_with_all_choices() -> None:
+    found = problems(least(driver="docker", protocols=["htp"], kubernetes={"imageRegistry": {"pullPolicy": "never"}}))
+    assert found == {
+        "/driver": "must be one of: local, kubernetes, nomad, printer, memory",
+        "/protocols/0": "must be one of: http, grpc, amqp",
+        "/kubernetes/imageRegistry/pullPolicy": "must be one of: Always, IfNotPresent, Never",
+    }
 
 
 class TestYaml:

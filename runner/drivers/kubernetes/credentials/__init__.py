@@ -3,6 +3,6 @@
 In here: reading, the credential plugin, impersonation. Not in here: when it is read again, and requests (`..api`).
 """
 
-from runner.drivers.kubernetes.credentials.access import Access, read_access
+from runner.drivers.kubernetes.credentials.access import Access, check_kubeconfig, read_access
 
-__all__ = ["Access", "read_access"]
+__all__ = ["Access", "check_kubeconfig", "read_access"]

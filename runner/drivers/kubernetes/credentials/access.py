@@ -21,6 +21,9 @@ _TOKEN = ("BearerToken", "authorization")
 """The keys under which the official client stores a token: from a kubeconfig, and in a pod."""
 
 
+_UNREADABLE = (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError)
+
+
 class Access(msgspec.Struct, frozen=True):
     """The address of the API server and the credentials for it, as read from the kubeconfig or the pod's files."""
 
@@ -47,11 +50,19 @@ def read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> Acce
         configuration.refresh_api_key_hook = None
         token = (configuration.get_api_key_with_prefix(*_TOKEN) or "").strip()
         return Access(_route(configuration), token, impersonation)
-    except (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError) as error:
+    except _UNREADABLE as error:
         raise Unavailable(
             f"no usable credentials for Kubernetes ({type(error).__name__}: {' '.join(str(error).split())}); in a pod,"
             " mount a service account's token; elsewhere, set kubernetes.kubeconfig"
         ) from error
+
+
+def check_kubeconfig(settings: KubernetesSection, environ: Mapping[str, str]) -> None:
+    """Read the kubeconfig, but run no plugin. Raises Unavailable with the reason if it cannot be used."""
+    try:
+        kubeconfig.read(settings.kubeconfig, settings.context, environ).token()
+    except _UNREADABLE as error:
+        raise Unavailable(" ".join(str(error).split())) from error
 
 
 def _read_kubeconfig(

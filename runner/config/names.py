@@ -1,0 +1,40 @@
+"""Names that a cluster takes: what it would refuse for ever is refused when the configuration is read."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from msgspec import Meta
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_QUALIFIED = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+LABEL_KEY = re.compile(rf"(?:(?=[^/]{{1,253}}/){_LABEL}(?:\.{_LABEL})*/)?{_QUALIFIED}")
+LABEL_VALUE = re.compile(rf"(?:{_QUALIFIED})?")
+KUBERNETES_NAMESPACE = re.compile(_LABEL)
+
+Namespace = Annotated[
+    str,
+    Meta(pattern=r"\A(?:[A-Za-z0-9-]{1,128})?\Z", description="a namespace: letters, digits and '-'"),
+]
+"""Of Nomad, or of Kubernetes, whose own are narrower."""
+KubernetesNamespace = Annotated[
+    str, Meta(pattern=rf"\A{_LABEL}\Z", description="a namespace: at most 63 lower-case letters, digits and '-'")
+]
+ObjectName = Annotated[
+    str,
+    Meta(
+        pattern=rf"\A(?:(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*)?\Z",
+        description="the name of a Kubernetes object: lower-case letters, digits, '-' and '.'",
+    ),
+]
+Registry = Annotated[
+    str,
+    Meta(
+        pattern=(
+            r"\A(?:(?:[a-z]+://)?(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
+            r"(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*/*)?\Z"
+        ),
+        description="a registry: host, port and a lower-case path, like registry.example:5000/team",
+    ),
+]
