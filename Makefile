@@ -7,9 +7,11 @@ READY := $(VENV)/.ready
 PROTOCOL ?= http
 SEEDS ?= 20000
 SECONDS ?= 60
+CYCLONEDX := cyclonedx-bom==7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tox format stubs openapi bench tracker prove cluster cluster-down pins clean simulate fuzz
+.PHONY: help demo test lint tox format stubs openapi bench tracker prove canary fuzz simulate cluster cluster-down pins \
+	audit sbom clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +47,9 @@ tracker: # a word after `bench`
 prove: $(READY) ## prove on the real servers that each end is reported once and rightly (ARGS="kills --ends 100" for some)
 	$(BIN)/python -m tests.prove --restart-server $(ARGS)
 
+canary: $(READY) ## search for the secrets of every combination of request type, protocol, driver and end, on the real servers
+	$(BIN)/python -m tests.security.canary --all
+
 simulate: $(READY) ## run the real code in a simulated world, SEEDS=20000 times, and print each seed that breaks a promise
 	$(BIN)/python -m tests.simulation --seeds $(SEEDS)
 
@@ -62,6 +67,14 @@ pins: $(READY) ## pin the newest versions that requirements*.in allow, with hash
 		requirements.in -o requirements.txt
 	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		requirements-dev.in -o requirements-dev.txt
+
+audit: $(READY) ## known vulnerabilities of the pinned packages; needs the network (pypi.org and api.osv.dev)
+	$(BIN)/python -m tests.security.audit
+
+sbom: $(READY) ## what an installation consists of, in CycloneDX, from the pins: build/sbom.json
+	@mkdir -p build
+	$(BIN)/uvx --from $(CYCLONEDX) cyclonedx-py requirements requirements.txt --output-reproducible -o build/sbom.json
+	@echo "build/sbom.json"
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) .tox build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

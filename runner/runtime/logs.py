@@ -42,8 +42,12 @@ def configure(level: str = DEFAULT_LEVEL) -> None:
 
 
 def settings(level: str = DEFAULT_LEVEL) -> dict[str, Any]:
-    """The settings for logging.config.dictConfig, and for gunicorn's `logconfig_dict`. `level` in any case."""
+    """The settings for logging.config.dictConfig, and for gunicorn's `logconfig_dict`. `level` in any case.
+
+    Libraries log at INFO at most: at DEBUG some write what they send and receive (hpack: the Authorization header).
+    """
     level = level.upper()
+    own = {"level": level, "handlers": ["stderr"], "propagate": False}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -51,8 +55,8 @@ def settings(level: str = DEFAULT_LEVEL) -> dict[str, Any]:
         "handlers": {
             "stderr": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.__stderr__"}
         },
-        "root": {"level": level, "handlers": ["stderr"]},
-        "loggers": {"gunicorn.error": {"level": level, "handlers": ["stderr"], "propagate": False}},
+        "root": {"level": "INFO" if level == "DEBUG" else level, "handlers": ["stderr"]},
+        "loggers": {"orchestrator": own, "gunicorn.error": own},
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -181,3 +183,46 @@ def test_a_key_is_a_private_file_until_the_clone_is_done(
     assert "pa55" not in printed + ended.stderr
     assert "k3y" not in printed + ended.stderr
     assert not any((root / "home/runner/.ssh").iterdir())
+
+
+def test_the_query_of_the_remote_and_of_an_artifact_is_not_printed(
+    coat: Program, repository: Repository, root: Path
+) -> None:
+    oid = repository.commit()
+    seen: list[str] = []
+    with git_server(repository.path.parent, "ada", PASSWORD, lambda it: seen.append(it.headers["Authorization"])) as at:
+        remote = f"http://ada:{QUOTED}@{at}/repository/.git"
+        artifacts = [{"key": "head", "url": f"http://ada:{QUOTED}@{at}/repository/.git/HEAD?sig=5igned"}]
+        ended = coat(*clone_flags(remote, oid), "--artifacts", json.dumps(artifacts))
+        missing = [{"key": "none", "url": f"http://ada:{QUOTED}@{at}/none?sig=5igned"}]
+        failed = coat(*clone_flags(remote, oid), "--artifacts", json.dumps(missing))
+        asked = coat(*clone_flags(f"{remote}?token=5igned", oid))
+    assert ended.returncode == 0, ended.stderr
+    assert (root / "artifacts/head").read_text().startswith("ref:")
+    assert failed.returncode == asked.returncode == 1
+    assert "artifact none" in failed.stderr
+    assert "?***" in asked.stderr
+    for printed in (ended, failed, asked):
+        assert not re.search("5igned|s3cr3t", printed.stdout + printed.stderr)
+
+
+def test_only_commands_that_talk_to_a_server_get_the_credentials(
+    coat: Program, repository: Repository, tmp_path: Path
+) -> None:
+    seen, wrappers = tmp_path / "seen", tmp_path / "wrappers"
+    wrappers.mkdir()
+    real = shutil.which("git")
+    said = f'echo "$3 ${{COAT_PASSWORD:+has it}} $SENTRY_DSN" >>{seen}'
+    (wrappers / "git").write_text(f'#!/bin/sh\n{said}\nexec {real} "$@"\n')
+    (wrappers / "git").chmod(0o755)
+    oid = repository.commit()
+    with git_server(repository.path.parent, "ada", PASSWORD, lambda _: None) as server:
+        remote = f"http://ada:{QUOTED}@{server}/repository/.git"
+        path = f"{wrappers}:{os.environ['PATH']}"
+        ended = coat(*clone_flags(remote, oid, clone_submodules="true"), PATH=path, SENTRY_DSN="https://k@s/1")
+    assert ended.returncode == 0, ended.stderr
+    commands = {line.split()[0]: "has it" in line for line in seen.read_text().splitlines()}
+    assert {name for name, has in commands.items() if has} <= {"fetch", "submodule"}
+    assert commands["fetch"]
+    assert {"init", "config", "checkout"} <= {name for name, has in commands.items() if not has}
+    assert "https://k@s" not in seen.read_text()

@@ -12,7 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.security.masking import KEY_LINES, evidence_tail, last_lines, mask
+from runner.errors import Unavailable
+from runner.security.masking import KEY_LINES, evidence_tail, last_lines, mask, shown
+from runner.sidecar.frames import Refused
 from tests.conftest import ROOT
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -251,3 +253,15 @@ def test_there_is_one_module_that_masks() -> None:
     # The shim of a local job, which has the standard library only, masks the values that it knows.
     own = [path.name for path in sorted((ROOT / "runner").rglob("*.py")) if '"***"' in path.read_text()]
     assert own == ["container_log.py", "credentials.py", "masking.py"]
+
+
+def test_an_error_that_leaves_the_runner_is_masked() -> None:
+    error = Unavailable("GET https://u:hunter2@nomad.example/v1/jobs?token=hunter2 was reset; repeat the request")
+    refused = Refused.of(error)
+    assert refused.detail == "GET https://***@nomad.example/v1/jobs?*** was reset; repeat the request"
+
+
+def test_what_a_terminal_obeys_is_replaced() -> None:
+    for code in (*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x202A, 0x202E, 0x2066, 0x2069):
+        assert shown(f"a{chr(code)}b") == "a\ufffdb"
+    assert shown("a\tb\r\nc\n") == "a\tb\nc\n"

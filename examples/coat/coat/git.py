@@ -21,6 +21,11 @@ KEPT_VARIABLES = frozenset(
 )
 """The variables of coat that git gets. The others may be secrets, or the GIT_DIR of a caller."""
 
+_NETWORK = frozenset({"fetch", "push", "submodule"})
+"""The commands that talk to a server. Only they, and what they start, get credentials."""
+
+_CREDENTIALS = frozenset({"COAT_USERNAME", "COAT_PASSWORD"})
+
 CREDENTIAL_HELPER = r"""!answer() {
     test "$1" = get && printf 'username=%s\npassword=%s\n' "$COAT_USERNAME" "$COAT_PASSWORD"
 }; answer"""
@@ -53,10 +58,14 @@ class Git:
         if not self.succeeds("check-ref-format", f"refs/heads/{branch}"):
             raise CoatError(f"{flag} {branch!r} is not a name that a branch can have")
 
+    def _environment_of(self, arguments: Sequence[str]) -> dict[str, str]:
+        named = _NETWORK.intersection(arguments)
+        return {name: value for name, value in self._environment.items() if named or name not in _CREDENTIALS}
+
     def _run(self, arguments: Sequence[str], stdin: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ["git", "-C", str(self._directory), *arguments],
-            env=self._environment,
+            env=self._environment_of(arguments),
             input=stdin,
             capture_output=True,
             encoding="utf-8",

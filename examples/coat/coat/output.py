@@ -8,7 +8,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from urllib.parse import quote, unquote
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_USERINFO = re.compile(r"(?<=://)[^/\s]+(?=@)")
+_QUERY = re.compile(r"(://[^\s?'\"<>]*)\?[^\s'\"<>]*")
+SHORTEST_LINE = 16
+"""Characters of a line of a key that is masked by itself."""
 
 
 def secrets_in(remote_url: str, environ: Mapping[str, str]) -> frozenset[str]:
@@ -22,6 +25,7 @@ def secrets_in(remote_url: str, environ: Mapping[str, str]) -> frozenset[str]:
     basic = base64.b64encode(unquote(f"{username}:{password}").encode()).decode()
     found = {secret, plain, quote(plain, safe=""), basic}
     found |= {environ.get(name, "") for name in ("RESULT_HTTP_TOKEN", "SENTRY_DSN")}
+    found |= {line for line in environ.get("SSH_PRIVATE_KEY", "").splitlines() if len(line) >= SHORTEST_LINE}
     return frozenset(text for text in found if len(text) > 2)
 
 
@@ -32,10 +36,10 @@ class Output:
         self._secrets = sorted(secrets, key=len, reverse=True)
 
     def masked(self, text: str) -> str:
-        """`text` without the secrets, and without the user part of any URL."""
+        """`text` without the secrets, and without user and query of any URL."""
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        return _USERINFO.sub("***", text)
+        return _QUERY.sub(r"\1?***", _USERINFO.sub("***", text))
 
     def write(self, text: str) -> None:
         """Print a line, masked. Prints nothing where the text is empty."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import urllib.request
 import zipapp
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from .clone import clone
 from .errors import CoatError
 from .job import Job, parse_flag
 from .output import Output
-from .web import open_url, web_url
+from .web import download_request, open_url
 
 
 def prepare(options: argparse.Namespace, environ: Mapping[str, str], output: Output, program: Path) -> None:
@@ -59,7 +58,7 @@ def download(artifact: Mapping[str, Any], directory: Path, output: Output) -> No
     if directory not in target.parents:
         raise CoatError(f"the artifact key {key!r} leads out of {directory}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    request = urllib.request.Request(web_url(url, f"artifact {key}"))
-    with open_url(request, f"artifact {key}") as answer, target.open("wb") as file:
+    what = f"artifact {key}"
+    with open_url(download_request(url, what), what) as answer, target.open("wb") as file:
         shutil.copyfileobj(answer, file)
     output.write(f"artifact {key}: {target.stat().st_size} bytes")

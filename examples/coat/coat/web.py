@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from http.client import HTTPResponse
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from .errors import CoatError
 
@@ -29,7 +30,7 @@ def open_url(request: urllib.request.Request, what: str) -> HTTPResponse:
         *redirects,
     ):
         opener.add_handler(handler())
-    host = urlsplit(request.full_url).netloc
+    host = urlsplit(request.full_url).netloc.rpartition("@")[2]
     try:
         answer: HTTPResponse = opener.open(request, timeout=HTTP_SECONDS)
     except urllib.error.HTTPError as error:
@@ -45,6 +46,16 @@ def web_url(url: str, what: str) -> str:
     if urlsplit(url).scheme not in ("http", "https"):
         raise CoatError(f"{what} must have an http or https URL")
     return url
+
+
+def download_request(url: str, what: str) -> urllib.request.Request:
+    """A request for the URL. Its user and password become a header: urllib takes them for a part of the host's name."""
+    parts = urlsplit(web_url(url, what))
+    userinfo, _, host = parts.netloc.rpartition("@")
+    if not userinfo:
+        return urllib.request.Request(url)
+    login = base64.b64encode(unquote(userinfo).encode()).decode()
+    return urllib.request.Request(urlunsplit(parts._replace(netloc=host)), headers={"Authorization": f"Basic {login}"})
 
 
 def bearer(environ: Mapping[str, str]) -> dict[str, str]:

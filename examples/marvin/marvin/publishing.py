@@ -72,7 +72,7 @@ def _send(
 ) -> int:
     """The status of the answer. Raises OSError where there is none."""
     if not url.startswith(("http://", "https://")):
-        raise MarvinError(f"{url!r} is not an http or https URL")
+        raise MarvinError("RESULT_HTTP_URL and the snippet storage must be http or https URLs")
     token = environ.get("RESULT_HTTP_TOKEN", "")
     headers = {"Content-Type": content_type, "Authorization": f"Bearer {token}"}
     request = urllib.request.Request(url, data=body, headers=headers, method=method)

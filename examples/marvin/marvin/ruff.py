@@ -21,6 +21,9 @@ DEFAULT_TIME_LIMIT = 1500
 BATCH = 500
 """Files for one call of ruff; their names are far shorter than the limit of an argument list."""
 
+KEPT_VARIABLES = frozenset({"PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "LANG", "LC_ALL"})
+"""What ruff gets of marvin's environment. The others may be secrets."""
+
 _UNREADABLE = "E902"
 _CHECK = ("check", "--output-format", "json", "--exit-zero", "--select")
 
@@ -83,6 +86,7 @@ class Ruff:
             return subprocess.run(
                 [self._program, *command, *flags, "--", *paths],
                 cwd=self._code,
+                env={name: value for name, value in os.environ.items() if name in KEPT_VARIABLES},
                 capture_output=True,
                 encoding="utf-8",
                 errors="replace",

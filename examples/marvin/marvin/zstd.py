@@ -29,7 +29,7 @@ def _decompress(data: bytes) -> bytes:
         return plain
     if not (program := shutil.which("zstd")):
         raise MarvinError("zstd is needed: install backports.zstd, Python 3.14 or the zstd program")
-    ended = subprocess.run([program, "-dcq"], input=data, capture_output=True, check=False)
+    ended = subprocess.run([program, "-dcq"], input=data, env={}, capture_output=True, check=False)
     if ended.returncode:
         raise MarvinError(f"it is not zstd: {ended.stderr.decode(errors='replace').strip()}")
     return ended.stdout

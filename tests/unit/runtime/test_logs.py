@@ -94,6 +94,7 @@ import logging.config
 from runner.runtime import logs
 logging.config.dictConfig(logs.settings("DEBUG"))
 logging.getLogger("orchestrator.x").debug("said", extra={"count": 1})
+logging.getLogger("hpack.hpack").debug("Decoded %s", "authorization: x")
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == ""
