@@ -33,6 +33,7 @@ _UNSEEN = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\uf
 """What JSON allows unescaped, and a terminal obeys or hides: DEL, C1 controls, marks that reorder text (TR 9)."""
 
 log = logging.getLogger("orchestrator.process")
+_commands = logging.getLogger("orchestrator.commands")
 
 
 def configure(level: str = DEFAULT_LEVEL) -> None:
@@ -89,10 +90,12 @@ def _log_uncaught(
 def log_command(message: str, **fields: Any) -> None:
     """One line for each command, written by one write(2).
 
-    It does not use `logging`, whose locks and calls cost several times as much as the line itself when a dozen threads
-    write at once. So the fields must be ids and numbers, which need no mask.
+    It asks `logging` for the level only: its locks and calls cost several times as much as the line itself when a dozen
+    threads write at once. So the fields must be ids and numbers, which need no mask.
     """
-    line = {"time": _timestamp(time.time()), "level": "info", "logger": "orchestrator.commands", "message": message}
+    if not _commands.isEnabledFor(logging.INFO):
+        return
+    line = {"time": _timestamp(time.time()), "level": "info", "logger": _commands.name, "message": message}
     with suppress(OSError):  # standard error is closed, which must not fail a command
         os.write(2, _escaped(_encoder.encode(line | fields)) + b"\n")
 

@@ -66,6 +66,7 @@ def test_no_marker_is_found_outside_of_the_jobs(real_servers: Cluster, tmp_path:
     found = findings(real_servers, tmp_path, pairs.pairwise())
     print(found.table())
     assert {kind: each for kind, each in found.found.items() if each} == {}
+    assert found.without_id == []
     assert all(found.read.values()), "a place was not searched"
     assert len(found.read) >= 20
     # What proves that something was searched for: the jobs' own processes had these. A short one may be missed.

@@ -55,6 +55,8 @@ class Findings(msgspec.Struct):
     """The fields whose markers the jobs' own processes had."""
     lines: int
     """Of the log, each an object."""
+    without_id: list[str]
+    """The jobs whose end was logged without the id of the request that made or cancelled it."""
 
     def table(self) -> str:
         rows = [f"{len(self.runs)} runs, {self.ended} with an end in the log, {self.lines} lines of log"]
@@ -84,8 +86,15 @@ def findings(servers: Cluster, work: Path, combinations: Sequence[Combination]) 
         _search(stand, finder, watch, runs)
         own = {field for each in watch.own for field in finder.contained(each.decode(errors="replace"))}
         lines = len(stand.log())
+        without_id = _without_request_id(stand, runs)
     found = {kind: sorted(each) for kind, each in finder.found.items()}
-    return Findings(list(combinations), len(real), dict(finder.read), found, own, lines)
+    return Findings(list(combinations), len(real), dict(finder.read), found, own, lines, without_id)
+
+
+def _without_request_id(stand: CanaryStand, runs: Sequence[CanaryRun]) -> list[str]:
+    known = {job: {run.request_id, run.cancel_id} for run in runs for job in run.jobs}
+    ended = [line for line in stand.log() if line["message"] == "ended"]
+    return [line["job"] for line in ended if line["request_id"] not in known[line["job"]]]
 
 
 def _begin(stand: CanaryStand, each: Combination) -> CanaryRun:
@@ -106,7 +115,8 @@ def _end(stand: CanaryStand, run: CanaryRun) -> None:
         meta = {"run_id": run.sent["run_id"], "run_serial": run.sent["run_serial"]}
         seq = run.sent["checks"][0]["check_seq"]
         body = {"run_id": new_id("c"), "run_serial": "1", "analysis_meta": {**meta, "check_seq": seq}}
-        stand.send(each.protocol, "cancel_check_run", body, new_id("cancel"))
+        run.cancel_id = new_id("cancel")
+        stand.send(each.protocol, "cancel_check_run", body, run.cancel_id)
     elif each.driver == "printer":
         return
     elif each.end == "cancel":

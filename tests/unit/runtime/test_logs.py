@@ -16,6 +16,11 @@ from runner.runtime.logs import LEVEL_VARIABLE, JsonLines, level_of, log_command
 from tests.conftest import ROOT
 
 
+@pytest.fixture(autouse=True)
+def _at_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "orchestrator.commands")
+
+
 def line(message: Any, *arguments: Any, **extra: Any) -> dict[str, Any]:
     """One record, as it is written."""
     exc_info = extra.pop("exc_info", None)
@@ -195,3 +200,11 @@ def test_the_command_log_writes_one_line_for_each_command(capfd: pytest.CaptureF
         "jobs": {"analysis-s0-r-1-1": "created"},
         "milliseconds": 1.5,
     }
+
+
+def test_the_command_log_honours_the_level(
+    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "orchestrator.commands")
+    log_command("accepted", request_id="r")
+    assert capfd.readouterr().err == ""
