@@ -136,6 +136,8 @@ def expanded(value: Any) -> Any:
 
 def as_bytes(value: Any) -> bytes:
     """Text in UTF-8, or a recipe for bytes."""
+    if isinstance(value, bytes):
+        return value
     if isinstance(value, dict) and "$hex" in value:
         return bytes.fromhex(value["$hex"])
     if isinstance(value, dict) and "$repeat" in value:

@@ -78,7 +78,7 @@ class HttpSender(Sender):
         return right and outcome.pointers >= frozenset(entry.pointers)
 
     def _bytes(self, entry: Entry, run: str) -> bytes:
-        usual = {"Authorization": f"Bearer {self._servers.token}"}
+        usual = {"Authorization": f"Bearer {self._servers.token}", "X-Request-ID": run}
         changed = {name.title(): self._token(value) for name, value in entry.headers.items()}
         headers = {name: value for name, value in {**usual, **changed}.items() if value is not None}
         body = entry.payload(run)
@@ -131,9 +131,9 @@ class GrpcSender(Sender):
         call = self.channel.unary_unary(path, response_deserializer=messages.Accepted.FromString)
         try:
             answer = call(
-                self._message(entry, self.run(number)),
+                self.message(entry, self.run(number)),
                 timeout=patience,
-                metadata=(("authorization", f"Bearer {self._servers.token}"),),
+                metadata=(("authorization", f"Bearer {self._servers.token}"), ("x-request-id", self.run(number))),
             )
         except grpc.RpcError as error:
             refused = refusal(error)
@@ -145,14 +145,14 @@ class GrpcSender(Sender):
         named = outcome.code in ("", entry.code)
         return outcome.statuses == (entry.grpc_status,) and named and outcome.pointers >= wanted
 
-    def _message(self, entry: Entry, run: str) -> bytes:
+    def message(self, entry: Entry, run: str) -> bytes:
         if entry.body is not None:
             return as_bytes(entry.body)
         encoded: bytes = message(entry.request_type, entry.document(run)).SerializeToString()
         return encoded
 
     def _stream(self, entry: Entry, path: str, run: str, patience: float) -> Outcome:
-        data = framed(self._message(entry, run)) if entry.data in (None, "@good") else as_bytes(entry.data)
+        data = framed(self.message(entry, run)) if entry.data in (None, "@good") else as_bytes(entry.data)
         headers: list[tuple[str, str]] = []
         for name, given in {"authorization": f"Bearer {self._servers.token}", **entry.headers}.items():
             values = given if isinstance(given, list) else [given]
@@ -191,8 +191,8 @@ class AmqpSender(Sender):
         with self._servers.stand.channel() as channel:
             while len(outcomes) < len(numbered) and time.monotonic() < until:
                 outcomes |= self._dead_letters(self._servers.stand, channel)
-                runs = self._servers.accepted_runs()
-                outcomes |= {each: Outcome(ACCEPTED) for each in numbered if self.run(each) in runs}
+                accepted = self._servers.accepted() | self._servers.accepted_runs()
+                outcomes |= {each: Outcome(ACCEPTED) for each in numbered if self.run(each) in accepted}
                 time.sleep(0.05)
         missing = [entry.name for number, entry in numbered.items() if number not in outcomes]
         assert not missing, f"messages without an outcome: {missing}"
@@ -207,7 +207,7 @@ class AmqpSender(Sender):
             for number, entry in numbered.items():
                 given = expanded(entry.properties)
                 headers = {"x-corpus": str(number), **given.pop("headers", {})}
-                properties = {"message_id": f"corpus-{number}", "delivery_mode": 2, **given, "headers": headers}
+                properties = {"message_id": self.run(number), "delivery_mode": 2, **given, "headers": headers}
                 body = entry.payload(self.run(number))
                 channel.basic_publish(
                     stand.exchange, entry.request_type, body, pika.BasicProperties(**properties), mandatory=True
@@ -220,7 +220,7 @@ class AmqpSender(Sender):
             if method is None:
                 return found
             headers = properties.headers
-            number = int(headers.get("x-corpus") or properties.message_id.removeprefix("corpus-"))
+            number = int(headers.get("x-corpus") or properties.message_id.removeprefix("amqp-"))
             pointers = frozenset(each["pointer"] for each in headers.get("x-orchestrator-errors", ()))
             found[number] = Outcome(headers["x-orchestrator-code"], pointers, (), len(json.dumps(headers, default=str)))
 

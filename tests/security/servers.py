@@ -28,6 +28,8 @@ class Servers:
         self.stand: Stand | None = None
         self.http_port, self.grpc_port = free_port(), free_port()
         self._keys = keys
+        self._commands: list[dict[str, Any]] = []
+        self._read = 0
         self.token = self.make_token({})
         socket_path = directory / "runner.sock"
         self.sidecar = processes.sidecar(_configuration(directory, socket_path, keys))
@@ -65,11 +67,23 @@ class Servers:
             return connection.ask(head(method, path, {name.replace("_", "-"): each for name, each in headers.items()}))
         return Answer(0, {}, b"")
 
+    def commands(self) -> list[dict[str, Any]]:
+        """The lines of the sidecar's command log, in order."""
+        assert self.sidecar.runs()
+        with self.sidecar.log.open("rb") as log:
+            log.seek(self._read)
+            new, _, _ = log.read().rpartition(b"\n")
+        self._read += len(new)
+        self._commands += [json.loads(line) for line in new.splitlines() if b"orchestrator.commands" in line]
+        return self._commands
+
+    def accepted(self) -> set[str]:
+        """The ids of the requests that were accepted: the caller's own where it was valid."""
+        return {line["request_id"] for line in self.commands() if line["message"] == "accepted"}
+
     def accepted_runs(self) -> set[str]:
         """The ids of the runs that a job was created, found or cancelled for: what follows the serial in its name."""
-        assert self.sidecar.runs()
-        lines = (json.loads(line) for line in self.sidecar.said().splitlines() if "orchestrator.commands" in line)
-        return {_run_of(name) for line in lines for name in line.get("jobs", {})}
+        return {_run_of(name) for line in self.commands() for name in line.get("jobs", {})}
 
 
 def _claim(value: Any, now: int) -> Any:
