@@ -68,7 +68,7 @@ pins: $(READY) ## pin the newest versions that requirements*.in allow, with hash
 	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		requirements-dev.in -o requirements-dev.txt
 
-audit: $(READY) ## known vulnerabilities of the pinned packages; needs the network (pypi.org and api.osv.dev)
+audit: $(READY) ## known vulnerabilities of the pinned packages; needs the network
 	$(BIN)/python -m tests.security.audit
 
 sbom: $(READY) ## what an installation consists of, in CycloneDX, from the pins: build/sbom.json

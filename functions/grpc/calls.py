@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -20,26 +19,25 @@ from grpclib.events import _DispatchServerEvents
 from grpclib.exceptions import GRPCError
 from grpclib.protocol import AbstractHandler, Stream
 from grpclib.server import Stream as ServiceStream
+from h2.errors import ErrorCodes
 from h2.exceptions import ProtocolError
 from hpack import NeverIndexedHeaderTuple
 
+from functions.byte_budget import ByteBudget
 from functions.function import DEADLINE_SECONDS
-from functions.grpc.errors import Headers, trailers
+from functions.grpc.arrival import MAX_ARRIVING, PREFIX, ArrivingMessage, exactly, size_of_message
+from functions.grpc.errors import Headers, status_of, trailers
 from functions.grpc.head import CONTENT_TYPE, CallRefused, Head, header_bytes, read_head
-from functions.grpc.session import MAX_HEADERS
-from runner.errors import Busy, Internal, Malformed, OrchestratorError, Timeout, TooLarge, Unavailable
+from functions.grpc.session import MAX_HEADERS, Session
+from functions.refusals import RefusalLog
+from runner.errors import Internal, Malformed, OrchestratorError, Timeout, TooLarge, Unavailable
 from runner.payloads import MAX_BODY
 from runner.runtime.clock import Clock
 
 log = logging.getLogger("orchestrator.grpc")
 
-MAX_HELD = 128 * 1024 * 1024
-"""Bytes of the messages that one process may be receiving at once, over all its connections."""
-
 ANSWERING_SECONDS = 3.0
 """For a client to receive the last bytes of its answer."""
-
-_PREFIX = struct.Struct("!BI")  # compressed or not, and the message's length
 
 Receive = Callable[[], Awaitable[bytes]]
 Rpc = Callable[[Head, float, Receive], Awaitable[bytes]]
@@ -52,8 +50,9 @@ class Service(msgspec.Struct):
     rpcs: Mapping[str, Rpc]
     others: Mapping[str, Handler]
     clock: Clock
+    refusals: RefusalLog
     draining: bool = False
-    held: int = 0
+    arriving: ByteBudget = msgspec.field(default_factory=lambda: ByteBudget(MAX_ARRIVING))
     calls: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
     """The unary calls in flight, which a drain waits for."""
 
@@ -67,6 +66,9 @@ class Calls(AbstractHandler):
         self.answered = 0
         """Unary calls that were answered, with success or an error."""
         self._tasks: dict[Stream, asyncio.Task[None]] = {}
+        self._session: Session | None = None
+        self._receiving: set[Stream] = set()
+        self._too_slow = False
 
     def __repr__(self) -> str:
         return str(len(self._tasks))
@@ -74,6 +76,17 @@ class Calls(AbstractHandler):
     def in_flight(self) -> int:
         """Unary calls that are not answered yet."""
         return self._in_flight
+
+    def opened(self, session: Session) -> None:
+        """The session is open."""
+        self._session = session
+
+    def log_refusal(self, path: str, status: int, code: str, request_id: str, arrived: float) -> None:
+        """Log that a call, or the whole connection, was refused."""
+        peer = self._session.peer if self._session else ""
+        self._service.refusals.write(
+            request_id=request_id, path=path, status=status, code=code, arrived=arrived, peer=peer
+        )
 
     def accept(self, stream: Stream, headers: Any, release_stream: Callable[[], Any]) -> None:
         """A new stream."""
@@ -91,17 +104,20 @@ class Calls(AbstractHandler):
             task.cancel()
 
     async def _serve(self, stream: Stream, headers: Headers, release: Callable[[], Any]) -> None:
+        now = self._service.clock.monotonic()
         try:
-            now = self._service.clock.monotonic()
             head = read_head(headers, now)
             if rpc := self._service.rpcs.get(head.path):
                 await self._answer(stream, head, rpc, headers)
             elif other := self._service.others.get(head.path):
-                await _serve_other(stream, head, other, now)
+                self._too_slow |= not await _serve_other(stream, head, other, now)
             else:
                 raise CallRefused(200, Status.UNIMPLEMENTED, "Method not found")
         except CallRefused as refusal:
             await _end(stream, refusal.headers)
+            named = dict(headers)
+            code = refusal.status.name.lower()
+            self.log_refusal(named.get(":path", ""), refusal.status.value, code, named.get("x-request-id", ""), now)
         except ProtocolError:  # the client has closed the stream, so no answer can be sent
             pass
         except Exception:
@@ -109,11 +125,13 @@ class Calls(AbstractHandler):
         finally:
             del self._tasks[stream]
             release()
+            if self._too_slow and not self._tasks and self._session:
+                self._session.refuse(ErrorCodes.ENHANCE_YOUR_CALM, "a call was too slow")
 
     async def _answer(self, stream: Stream, head: Head, rpc: Rpc, headers: Headers) -> None:
         task = asyncio.current_task()
         assert task is not None
-        calls = self._service.calls
+        calls, arrived = self._service.calls, self._service.clock.monotonic()
         calls.add(task)
         self._in_flight += 1
         try:
@@ -123,6 +141,8 @@ class Calls(AbstractHandler):
                 except OrchestratorError as error:
                     first = [(":status", "200"), ("content-type", CONTENT_TYPE), ("x-request-id", head.request_id)]
                     await _end(stream, first + trailers(error, head.request_id))
+                    status = status_of(error).value
+                    self.log_refusal(head.path, status, error.code, head.request_id, arrived)
                 else:
                     await _succeed(stream, head.request_id, message)
             self.answered += 1
@@ -131,6 +151,7 @@ class Calls(AbstractHandler):
                 "a client did not receive its answer within %.0f s; its stream is reset",
                 DEADLINE_SECONDS + ANSWERING_SECONDS,
             )
+            self._too_slow = True
             if stream.closable:
                 stream.reset_nowait()
         finally:
@@ -155,57 +176,32 @@ class Calls(AbstractHandler):
             async with asyncio.timeout(deadline - now):
                 return await rpc(head, deadline, lambda: self._receive(stream))
         except TimeoutError:
+            self._too_slow |= stream in self._receiving
             raise Timeout("there was no answer within the deadline; repeat the call") from None
         except (OrchestratorError, CallRefused):
             raise
         except Exception:
             log.exception("a call failed with an internal error", extra={"request_id": head.request_id})
             raise Internal(f"internal error; it is logged under request id {head.request_id}") from None
+        finally:
+            self._receiving.discard(stream)
 
     async def _receive(self, stream: Stream) -> bytes:
         """The one message of a unary call, complete. Raises TooLarge before the message is read, Malformed, Busy."""
-        size = await _size_of_message(stream, MAX_BODY)
+        self._receiving.add(stream)
+        size = await size_of_message(stream, MAX_BODY)
         if size is None:
             raise Malformed("the call ended without a message; send one message")
-        if self._service.held + size > MAX_HELD:
-            raise Busy("too many large messages are being received; repeat the call")
-        self._service.held += size
-        try:
-            message = await _exactly(stream, size)
-            if await _exactly(stream, 1):
-                raise Malformed("the call has more than one message; send one message")
-            return message
-        finally:
-            self._service.held -= size
-
-
-async def _size_of_message(stream: Stream, limit: int) -> int | None:
-    """Read the prefix of the next message: its length, or None at the end of the stream."""
-    prefix = await _exactly(stream, _PREFIX.size)
-    if not prefix:
-        return None
-    compressed, size = _PREFIX.unpack(prefix)
-    if compressed:
-        offer = ("grpc-accept-encoding", "identity")
-        raise CallRefused(200, Status.UNIMPLEMENTED, "Compressed messages are not accepted", offer)
-    if size > limit:
-        raise TooLarge(f"the message has {size} bytes; {limit} are accepted; send a smaller request")
-    return int(size)
-
-
-async def _exactly(stream: Stream, size: int) -> bytes:
-    """Read `size` bytes, or none at the end of the stream. Raises Malformed if it ends in between."""
-    try:
-        return await stream.recv_data(size)
-    except AssertionError as error:  # grpclib's sign of an early end
-        raise Malformed("the message ended early; send it whole") from error
+        message = await ArrivingMessage(stream, size, self._service.arriving).receive()
+        self._receiving.discard(stream)
+        return message
 
 
 async def _succeed(stream: Stream, request_id: str, message: bytes) -> None:
     # Each id is new: indexing it would evict reusable headers from the compression table.
     named = NeverIndexedHeaderTuple("x-request-id", request_id)
     headers: list[Any] = [(":status", "200"), ("content-type", CONTENT_TYPE), named]
-    data = _PREFIX.pack(0, len(message)) + message
+    data = PREFIX.pack(0, len(message)) + message
     h2, number = stream._h2_connection, stream.id
     assert number is not None
     if number not in h2.streams or not stream.closable:
@@ -231,10 +227,11 @@ async def _end(stream: Stream, headers: Headers) -> None:
         stream.reset_nowait()
 
 
-async def _serve_other(stream: Stream, head: Head, other: Handler, now: float) -> None:
-    """Health and reflection."""
+async def _serve_other(stream: Stream, head: Head, other: Handler, now: float) -> bool:
+    """Health and reflection. False if the client was too slow."""
+    longest = None if other.cardinality.server_streaming else DEADLINE_SECONDS
     try:
-        async with asyncio.timeout(None if head.deadline is None else head.deadline - now):
+        async with asyncio.timeout(longest if head.deadline is None else head.deadline - now):
             async with _BoundedStream(
                 stream,
                 head.path,
@@ -251,14 +248,16 @@ async def _serve_other(stream: Stream, head: Head, other: Handler, now: float) -
                     raise GRPCError(Status.INVALID_ARGUMENT, error.detail) from error
     except TimeoutError:
         await _end(stream, [*CallRefused(200, Status.DEADLINE_EXCEEDED, "Deadline exceeded").headers])
+        return head.deadline is not None
+    return True
 
 
 class _BoundedStream(ServiceStream[Any, Any]):
     """grpclib's stream, with the size of a message checked before it is read."""
 
     async def recv_message(self) -> Any:
-        size = await _size_of_message(self._stream, MAX_HEADERS)
-        return None if size is None else self._recv_type.FromString(await _exactly(self._stream, size))
+        size = await size_of_message(self._stream, MAX_HEADERS)
+        return None if size is None else self._recv_type.FromString(await exactly(self._stream, size))
 
 
 _CODEC = ProtoCodec()

@@ -29,9 +29,14 @@ Headers = list[tuple[str, str]]
 _IDENTIFIER = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
+def status_of(error: OrchestratorError) -> Status:
+    """The status in the table of errors."""
+    return Status[TABLE[error.code].grpc] if TABLE[error.code].grpc != "-" else Status.INTERNAL
+
+
 def trailers(error: OrchestratorError, request_id: str) -> Headers:
     """The end of a call that failed."""
-    status = Status[TABLE[error.code].grpc] if TABLE[error.code].grpc != "-" else Status.INTERNAL
+    status = status_of(error)
     message, encoded = _cut(error.detail)
     details = Details(code=status.value, message=message, details=map(_packed, _details(error, request_id)))
     return [

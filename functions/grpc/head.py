@@ -30,6 +30,7 @@ class CallRefused(Exception):
 
     def __init__(self, http: int, status: Status, message: str, *more: tuple[str, str]) -> None:
         super().__init__(message)
+        self.status = status
         self.headers: Headers = [
             (":status", str(http)),
             ("content-type", CONTENT_TYPE if http == 200 else "text/plain"),

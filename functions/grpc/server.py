@@ -21,6 +21,7 @@ import sys
 from google.protobuf.message_factory import GetMessageClass
 from grpclib.const import Handler
 from grpclib.reflection.service import ServerReflection
+from h2.errors import ErrorCodes
 
 from functions import bearer
 from functions.grpc import messages as grpc_messages
@@ -29,6 +30,7 @@ from functions.grpc.calls import Calls, Receive, Rpc, Service
 from functions.grpc.head import Head
 from functions.grpc.health import GrpcHealth
 from functions.grpc.session import Session
+from functions.refusals import RefusalLog
 from runner import payloads
 from runner.config.protocols import GrpcSection
 from runner.config.section_variable import GRPC
@@ -45,6 +47,9 @@ BACKLOG = 1024
 HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 30.0
 """For calls in flight to end after SIGTERM; each ends within 13 by itself."""
+
+OTHER_FILES = 128
+"""Files that are no client's connection: libraries, the log, connections to the sidecar."""
 
 WAITING = 1024
 """Calls that may wait for a slot; one more is `busy`."""
@@ -100,8 +105,11 @@ class GrpcServer:
         self._section = section
         self._tls = grpc_tls.context(section.tls)
         self._health = GrpcHealth(client, clock, grpc_messages.SERVICE.full_name)
-        self._service = Service(TaskService(client, section.concurrency, clock).rpcs(), _others(self._health), clock)
+        refusals = RefusalLog("grpc", clock, asyncio.get_running_loop().call_later)
+        rpcs = TaskService(client, section.concurrency, clock).rpcs()
+        self._service = Service(rpcs, _others(self._health), clock, refusals)
         self._sessions: set[Session] = set()
+        self._capacity = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES
         self._server: asyncio.Server | None = None
 
     def __repr__(self) -> str:
@@ -131,6 +139,13 @@ class GrpcServer:
         for session in tuple(self._sessions):
             session.close()
 
+    async def end_slow_clients(self) -> None:
+        """Look for them every second. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(1)
+            for session in tuple(self._sessions):
+                session.end_slow()
+
     async def follow_certificates(self) -> None:
         """Read the certificates again after they have been rotated. Runs until cancelled."""
         files = self._section.tls
@@ -150,7 +165,15 @@ class GrpcServer:
 
     def _session(self) -> Session:
         calls = Calls(self._service)
-        return Session(calls, self._clock, began=self._sessions.add, ended=self._sessions.discard)
+        return Session(calls, self._clock, began=self._open, ended=self._sessions.discard)
+
+    def _open(self, session: Session) -> None:
+        """Add it. Without files for another one, the client that has been silent for longest is disconnected."""
+        if len(self._sessions) >= self._capacity:
+            idle = [each for each in self._sessions if each.idle()]
+            for oldest in sorted(idle, key=lambda each: each.heard)[:1]:
+                oldest.refuse(ErrorCodes.ENHANCE_YOUR_CALM, "another client needs its place")
+        self._sessions.add(session)
 
 
 def _others(health: GrpcHealth) -> dict[str, Handler]:
@@ -177,9 +200,10 @@ async def serve(section: GrpcSection, socket_path: str, clock: Clock) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await server.open()
     log.info("serving gRPC on %s", section.bind)
-    following = asyncio.create_task(server.follow_certificates())
+    watching = [asyncio.create_task(each) for each in (server.follow_certificates(), server.end_slow_clients())]
     await stop.wait()
-    following.cancel()
+    for task in watching:
+        task.cancel()
     await server.close()
 
 

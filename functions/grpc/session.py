@@ -9,6 +9,8 @@ h2 itself bounds the header table, CONTINUATION frames and the streams open at o
 - Headers over `MAX_HEADERS` fail their call. Over four times as much they end the connection, since the state of their
   compression is lost with them (RFC 9113, 10.5.1).
 - A frame over the bound ends the connection when its length has arrived, not its last byte.
+- The preface, a frame and a block of headers have `ARRIVING_SECONDS` each. A client that receives nothing of what is
+  sent to it for `SENDING_SECONDS` is disconnected.
 - A lost peer is detected by pings, and by the kernel if it does not acknowledge bytes.
 - The server's own GOAWAY at a drain is written without h2, which would serve nothing after sending one. A client built
   on h2 is as strict, so it gets one only while none of its calls is in flight.
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Callable
 from functools import partial
@@ -50,6 +53,8 @@ ALLOWANCE_PER_CALL = 8.0
 
 SLICE = 8192
 """Bytes that are processed before the allowance is checked: at most 910 frames, some 30 ms."""
+
+ARRIVING_SECONDS = SENDING_SECONDS = 10.0
 
 UNREAD_SECONDS = 30
 """For a peer to acknowledge what was sent to it, and for a closed connection to send its last bytes."""
@@ -92,9 +97,19 @@ class CallsOfConnection(Protocol):
     def in_flight(self) -> int:
         """Unary calls that are not answered yet."""
 
+    def opened(self, session: Session) -> None:
+        """The session is open."""
 
-class TooManyFrames(Exception):
-    """The client's allowance is used up."""
+    def log_refusal(self, path: str, status: int, code: str, request_id: str, arrived: float) -> None:
+        """Log that a call or the whole connection was refused."""
+
+
+class ConnectionRefused(Exception):
+    """The client breaks a rule that ends its connection, with this error code of HTTP/2."""
+
+    def __init__(self, code: ErrorCodes, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class Session(H2Protocol):
@@ -110,15 +125,26 @@ class Session(H2Protocol):
     ) -> None:
         super().__init__(cast(AbstractHandler, calls), CONFIGURATION, _H2)
         self._calls = calls
+        self.idle = lambda: not calls.in_flight()
         self._clock = clock
         self._began = began
         self._ended = ended
         self._drained = False
+        self._slow_since = clock.monotonic()
+        """Since when the preface, a frame or a block of headers has been arriving; infinite if none is."""
+        self._unsent, self._sent = 0, clock.monotonic()
+        self.heard = clock.monotonic()
+        """When the client last sent something."""
         self._transport: asyncio.Transport | None = None
 
     def __repr__(self) -> str:
-        peer = self._transport.get_extra_info("peername") if self._transport else None
-        return f"Session({peer}, calls={self.handler!r})"
+        return f"Session({self.peer}, calls={self.handler!r})"
+
+    @property
+    def peer(self) -> str:
+        """The client's address and port."""
+        address = self._transport.get_extra_info("peername") if self._transport else None
+        return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the bounds as settings, and enforce them from the first byte on."""
@@ -136,6 +162,7 @@ class Session(H2Protocol):
         self._h2._frame_dispatch_table[GoAwayFrame] = lambda _: ([], [GoAway()])
         self.processor = _Events(self.handler, self.connection, self._calls, self._clock)
         self.connection.flush()
+        self._calls.opened(self)
         self._began(self)
 
     def data_received(self, data: bytes) -> None:
@@ -145,19 +172,20 @@ class Session(H2Protocol):
                 if self.connection.is_closing():
                     return
                 self._act(data[start : start + SLICE])
-        except TooManyFrames:
-            self._send_goaway(ErrorCodes.ENHANCE_YOUR_CALM)
-            self._end("too many frames that are no part of a call")
+        except ConnectionRefused as refusal:
+            self.refuse(refusal.code, str(refusal))
         except ProtocolError as error:  # h2 has its GOAWAY ready
             self.connection.flush()
-            self._end(f"protocol error: {error}")
+            self._log_and_end(int(error.error_code), f"protocol error: {error}")
         except Exception:
             log.exception("a connection failed with an internal error")
             self._end("internal error")
 
     def _act(self, data: bytes) -> None:
+        self.heard = self._clock.monotonic()
         events = self.connection.feed(data)
         self._refuse_large_frames()
+        self._follow_arrival(events)
         self.connection.flush()
         for event in events:
             self.processor.process(event)
@@ -186,8 +214,39 @@ class Session(H2Protocol):
         """h2 checks a frame's length, up to 16 MiB, only after the whole frame has arrived."""
         waiting = self._h2.incoming_buffer._data
         if len(waiting) >= 3 and int.from_bytes(waiting[:3], "big") > self._h2.max_inbound_frame_size:
-            self._send_goaway(ErrorCodes.FRAME_SIZE_ERROR)
-            self._end("a frame over the bound")
+            raise ConnectionRefused(ErrorCodes.FRAME_SIZE_ERROR, "a frame over the bound")
+
+    def _follow_arrival(self, events: list[Event]) -> None:
+        """Note since when a part of a frame, or of a block of headers, has been waiting for its rest."""
+        arriving = self._h2.incoming_buffer
+        if not arriving._data and not arriving._headers_buffer and not arriving._preamble_len:
+            self._slow_since = math.inf
+        elif events or self._slow_since == math.inf:
+            self._slow_since = self.heard
+
+    def end_slow(self) -> None:
+        """End the connection of a client that sends or receives too slowly. The server calls this every second."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        now, unsent = self._clock.monotonic(), self._transport.get_write_buffer_size()
+        if not unsent or unsent < self._unsent:
+            self._sent = now
+        self._unsent = unsent
+        if now - self._sent > SENDING_SECONDS:
+            self.refuse(ErrorCodes.ENHANCE_YOUR_CALM, "the client does not receive what is sent to it")
+            self._transport.abort()
+        elif now - self._slow_since > ARRIVING_SECONDS:
+            self.refuse(ErrorCodes.ENHANCE_YOUR_CALM, "a frame did not arrive in time")
+
+    def refuse(self, code: ErrorCodes, reason: str) -> None:
+        """End the connection because of what its client does."""
+        if not self.connection.is_closing():
+            self._send_goaway(code)
+            self._log_and_end(code, reason)
+
+    def _log_and_end(self, code: int, reason: str) -> None:
+        self._calls.log_refusal("", code, ErrorCodes(code).name.lower(), "", self.heard)
+        self._end(reason)
 
     def _send_goaway(self, code: ErrorCodes) -> None:
         assert self._transport is not None
@@ -214,7 +273,7 @@ class _Events(EventsProcessor):
         self._answered = 0
 
     def process(self, event: Event) -> None:
-        """One event. Raises TooManyFrames."""
+        """One event. Raises ConnectionRefused."""
         if isinstance(event, DataReceived) and not event.flow_controlled_length:
             # grpclib treats empty data as the end of the message. The real end has an event of its own.
             return None if event.stream_ended else self._count()
@@ -230,7 +289,7 @@ class _Events(EventsProcessor):
         self._left = min(ALLOWANCE, self._left + earned) - 1
         self._counted, self._answered = now, answered
         if self._left < 0:
-            raise TooManyFrames
+            raise ConnectionRefused(ErrorCodes.ENHANCE_YOUR_CALM, "too many frames that are no part of a call")
 
 
 def _limit_unacknowledged(transport: asyncio.Transport) -> None:

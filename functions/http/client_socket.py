@@ -51,6 +51,13 @@ class ClientSocket(gevent.socket.socket):  # type: ignore[misc]
         """End it after so many seconds."""
         self.until = self.clock.monotonic() + seconds
 
+    def await_request(self, seconds: float, *, begun: bool) -> None:
+        """Wait so long for the next request; if it has `begun` to arrive, HEAD_SECONDS for its head."""
+        self.idle = not begun
+        self.bound(HEAD_SECONDS if begun else seconds)
+        if begun:  # a client that sends many requests at once does not delay others
+            concurrency.yield_to_loop(self.fileno())
+
     def unbound(self) -> None:
         """No bound: it is not its client that is waited for."""
         self.until = math.inf
@@ -100,6 +107,12 @@ class ClientSocket(gevent.socket.socket):  # type: ignore[misc]
         except OSError as error:
             raise BrokenPipeError(errno.EPIPE, "the client does not receive its answer") from error
         self.sending, self.answered, self.since, self.until = False, True, math.inf, math.inf
+
+    def send_held(self) -> None:
+        """Send what was kept, in one piece."""
+        held, self.held = self.held, None
+        if held:
+            self.sendall(b"".join(held))
 
     def close(self) -> None:
         """Reset it if its client does not read; else read on, so that the last answer is not lost (RFC 9112, 9.6)."""

@@ -5,14 +5,11 @@
 - What gunicorn refuses is answered as problem+json with a request id, and logged.
 - On SIGTERM the backlog is accepted, the listener closed, and idle connections end soon.
 
-Nothing is patched: the application waits by `runner.runtime.concurrency`. These names are not in gunicorn's
-documentation. tests/functions/test_gunicorn.py says which one is gone:
-
-- `GeventWorker.patch`, `AsyncWorker.handle`, `handle_request`, `timeout_ctx`, `Worker.handle_error`, `load_wsgi` and
-  `notify`: the steps that differ here.
-- `cfg.settings`: gunicorn evaluates a setting each time it is read, which is fifty times a request.
-- `Request.headers`, `version`, `path`, `force_close`, `body` and `unreader.buf`: to refuse a request, to end its
-  connection, to discard what is left of it, and to see whether the next one has arrived.
+Nothing is patched: the application waits by `runner.runtime.concurrency`. gunicorn does not document these names, and
+tests/functions/test_gunicorn.py says which one is gone. `GeventWorker.patch`, `AsyncWorker.handle`, `timeout_ctx` and
+`handle_request`, `Worker.handle_error`, `load_wsgi` and `notify` are the steps that differ. `cfg.settings`: gunicorn
+evaluates a setting each time it is read, fifty times a request. `Request.headers`, `version`, `path`, `force_close`,
+`body` and `unreader.buf`: to refuse it, to close after it, to discard its rest, to see whether the next has arrived.
 """
 
 from __future__ import annotations
@@ -26,19 +23,18 @@ from typing import Any
 
 import gevent
 from gevent.lock import Semaphore
-from gunicorn.http.errors import InvalidHeader
 from gunicorn.workers.base import Worker
 from gunicorn.workers.ggevent import GeventWorker
 
 from functions.http.admission import Admission
-from functions.http.chunks import refuse_bare_lines
-from functions.http.client_socket import HEAD_SECONDS, ClientSocket, evict_longest_waiting
+from functions.http.client_socket import ClientSocket, evict_longest_waiting
 from functions.http.refusal import refuse
+from functions.http.strict import require_strict
 from functions.refusals import RefusalLog
 from runner.runtime import concurrency
-from runner.runtime.clock import Clock, Deadline, SystemClock
+from runner.runtime.clock import Clock, SystemClock
 
-LINGER_SECONDS = 2.0  # after SIGTERM, for a request that a client may be sending already
+LINGER_SECONDS = 2.0  # after SIGTERM, for a request that is being sent already
 UNREAD_SECONDS, UNREAD_BYTES = 1.0, 65536  # for what the application did not read of a body
 SEND_BUFFER = 16384  # bytes; by default, the kernel would keep megabytes for each client that does not read
 
@@ -47,6 +43,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     """gunicorn's worker with the rules above."""
 
     alive: bool
+    timeout_ctx = nullcontext  # `_tick` has the bounds
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -85,9 +82,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             listener.close()
         for client in self._clients:
             if client.idle:
-                client.bound(min(LINGER_SECONDS, client.until - self._clock.monotonic()))
-        deadline = Deadline.after(self.cfg.graceful_timeout, self._clock)
-        while self._clients and deadline.left > 0:
+                client.bound(LINGER_SECONDS)
+        until = self._clock.monotonic() + self.cfg.graceful_timeout
+        while self._clients and self._clock.monotonic() < until:
             self._tick(0.05)
 
     def _tick(self, seconds: float) -> None:
@@ -96,8 +93,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         with suppress(TimeoutError):
             concurrency.until_ready(self.PIPE[0], concurrency.READ, seconds)
             os.read(self.PIPE[0], 4096)  # one byte for each signal
-        now = self._clock.monotonic()
-        for client in [each for each in self._clients if each.until < now]:
+        for client in [each for each in self._clients if each.until < self._clock.monotonic()]:
             client.end()
 
     def _accept_connections(self, listener: Any) -> None:
@@ -118,12 +114,9 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         if (accepted := concurrency.accept(listener)) is None:
             self._capacity.release()
             return False
-        client = ClientSocket.take_over(accepted[0], self._clock)
-        self._clients.add(client)
+        self._clients.add(client := ClientSocket.take_over(accepted[0], self._clock))
         gevent.spawn(self.handle, listener, client, accepted[1])
         return True
-
-    timeout_ctx = nullcontext  # `_tick` has the bounds
 
     def handle(self, listener: Any, client: ClientSocket, addr: Any) -> None:
         """Serve one connection, from its first request to its end."""
@@ -135,16 +128,13 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def handle_request(self, listener_name: Any, req: Any, sock: ClientSocket, addr: Any) -> None:
         """Answer one request whose head has arrived, in one write. Raises StopIteration if it was the last one."""
-        if req.version >= (1, 1) and not any(name == "HOST" for name, _ in req.headers):
-            raise InvalidHeader("there is no Host", req=req)
-        refuse_bare_lines(req)
+        require_strict(req)
         sock.request, sock.until, sock.held = req, math.inf, []
         try:
             super().handle_request(listener_name, req, sock, addr)
         finally:
-            sock.request, answer, sock.held = None, b"".join(sock.held), None
-            if answer:
-                sock.sendall(answer)
+            sock.request = None
+            sock.send_held()
         self._await_next(req, sock)
 
     def _await_next(self, req: Any, sock: ClientSocket) -> None:
@@ -152,11 +142,8 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         sock.bound(UNREAD_SECONDS)
         with suppress(Exception):  # it is too slow, malformed, or disconnected
             if len(req.body.read(UNREAD_BYTES)) < UNREAD_BYTES and not sock.ended:
-                sock.idle = not req.unreader.buf.getvalue()
                 keepalive = self.cfg.keepalive if self.alive else LINGER_SECONDS
-                sock.bound(keepalive if sock.idle else HEAD_SECONDS)
-                if not sock.idle:
-                    concurrency.yield_to_loop(sock.fileno())
+                sock.await_request(keepalive, begun=bool(req.unreader.buf.getvalue()))
                 return
         raise StopIteration
 

@@ -228,3 +228,17 @@ def memory(process: Process) -> float:
     """MiB of resident memory."""
     pages = int(Path(f"/proc/{process.pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
+
+
+@pytest.mark.usefixtures("others")
+def test_a_frame_of_the_largest_length_ends_its_connection_and_leaves_no_traceback(
+    grpc_server: tuple[int, Process],
+) -> None:
+    port, process = grpc_server
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4) + b"\xff\xff\xff" + bytes(6))
+        while client.recv(65536):
+            pass
+    assert '"level":"error"' not in process.said()
+    assert "Traceback" not in process.said()
+    assert '"code":"frame_size_error"' in process.said()

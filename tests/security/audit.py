@@ -31,7 +31,7 @@ def main() -> int:
             print(f"{text} (by {service})")
             return code
         why += f"\n  {service}: {text}"
-    print(f"NOT AUDITED: the data cannot be had from here. Run this where pypi.org or api.osv.dev can be reached.{why}")
+    print(f"NOT AUDITED: the data cannot be had from here. Run this where the network can be reached.{why}")
     return UNKNOWN
 
 

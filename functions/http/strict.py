@@ -1,4 +1,4 @@
-"""Chunked bodies whose lines end with CRLF alone (RFC 9112, 2.2): gunicorn waits for the CR of a bare LF."""
+"""What gunicorn's parser tolerates and is refused here: a request without Host, and a bare LF in a chunked body."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from gunicorn.http.body import Body, ChunkedReader
-from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkSize, NoMoreData
+from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkSize, InvalidHeader, NoMoreData
 
 
 class StrictChunkedReader(ChunkedReader):  # type: ignore[misc]
-    """gunicorn's reader, which refuses a bare LF as soon as it has arrived."""
+    """gunicorn's reader, which would wait for the CR of a bare LF (RFC 9112, 2.2)."""
 
     def parse_chunked(self, unreader: Any) -> Iterator[bytes]:
         """The chunks' data, piece by piece."""
@@ -41,7 +41,9 @@ def _more(unreader: Any, **bounds: int) -> bytes:
     return data
 
 
-def refuse_bare_lines(request: Any) -> None:
-    """Have the body of a chunked request read strictly. Nothing of it has been read yet."""
-    if isinstance(request.body.reader, ChunkedReader):
+def require_strict(request: Any) -> None:
+    """Refuse a request without Host (RFC 9112, 3.2), and have a chunked body read strictly. Raises InvalidHeader."""
+    if request.version >= (1, 1) and not any(name == "HOST" for name, _ in request.headers):
+        raise InvalidHeader("there is no Host", req=request)
+    if isinstance(request.body.reader, ChunkedReader):  # nothing of it has been read yet
         request.body = Body(StrictChunkedReader(request, request.unreader))
