@@ -20,8 +20,9 @@ from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.drivers.http.client import HttpClient
 from runner.jobs import ResolveSecrets
+from runner.runtime import concurrency
 from runner.runtime.clock import Clock, SystemClock
-from runner.runtime.tasks import Tasks, Threads
+from runner.runtime.tasks import Greenlets, Tasks, Threads
 from runner.security.tokens import Signer
 from runner.sidecar.server import Sidecar
 from runner.tracker.circuit_breaker import ResultBreaker
@@ -48,13 +49,14 @@ class Outside(NamedTuple):
 def system() -> Outside:
     """The host's clock, the kernel's randomness (which forked processes may share), and requests by libcurl."""
     clock = SystemClock()
-    return Outside(clock, SystemRandom(), lambda: _curl(clock))
+    tasks = Threads() if concurrency.hub() is None else Greenlets()
+    return Outside(clock, SystemRandom(), lambda: _curl(clock), tasks)
 
 
 def sidecar(config: Config, outside: Outside | None = None) -> Sidecar:
     """Everything that answers frames. Opens connections, so it belongs after the fork."""
     outside = outside or system()
-    return Sidecar(config, drivers(config, outside), outside.clock)
+    return Sidecar(config, drivers(config, outside), outside.clock, outside.tasks)
 
 
 def drivers(config: Config, outside: Outside | None = None) -> dict[str, Driver]:

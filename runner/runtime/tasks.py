@@ -1,4 +1,4 @@
-"""Running several things at once, and waiting for each other: threads, or the steps of a simulation.
+"""Running several things at once, and waiting for each other: threads, greenlets, or the steps of a simulation.
 
 Like `Clock`, it is built where a process starts and passed down.
 """
@@ -52,3 +52,23 @@ class Threads:
     def signal(self) -> Signal:
         """See Tasks.signal."""
         return threading.Event()
+
+
+class Greenlets:
+    """Each task is a greenlet of this thread, which called `concurrency.cooperate`."""
+
+    def __repr__(self) -> str:
+        return "Greenlets()"
+
+    def start(self, name: str, run: Callable[[], None]) -> None:
+        """See Tasks.start."""
+        import gevent  # only workers need it
+
+        gevent.spawn(run)
+
+    def signal(self) -> Signal:
+        """See Tasks.signal."""
+        from gevent.event import Event
+
+        event: Signal = Event()
+        return event

@@ -2,8 +2,8 @@
 
 One connection carries one request and one reply, each a frame: four bytes with the length of what follows (big-endian,
 at most `MAX_FRAME`), then a tagged struct in msgpack. Fields may be added, since a decoder skips unknown ones, so two
-releases can run side by side. The struct's `version` alone separates releases that cannot: it changes when a field's
-meaning does. Version 1, of release 0.1, had a request as JSON.
+releases can run side by side. The struct's `version` alone distinguishes releases that cannot: it changes when the
+meaning of a field does. Version 1, of release 0.1, had a request as JSON.
 """
 
 from __future__ import annotations

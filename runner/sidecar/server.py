@@ -1,6 +1,6 @@
 """The sidecar's server: a frame in, a frame out. Drivers may block; decisions are made in `runner.commands`.
 
-frame ─▶ decode ─▶ plan ─▶ each action ─▶ its pool's driver ─▶ job results ─▶ frame
+frame ─▶ decode ─▶ plan ─▶ actions, several at once ─▶ their pool's driver ─▶ job results ─▶ frame
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
+from functools import partial
+from itertools import chain
 
 import msgspec
 
@@ -20,7 +22,9 @@ from runner.payloads import Request, RequestPolicy, unchecked
 from runner.request_types import REQUEST_TYPES
 from runner.runtime.clock import Clock, Deadline
 from runner.runtime.logs import log_command
+from runner.runtime.tasks import Tasks, Threads
 from runner.sidecar import frames
+from runner.sidecar.parallel import Parallel
 
 log = logging.getLogger("orchestrator.sidecar")
 
@@ -28,10 +32,11 @@ log = logging.getLogger("orchestrator.sidecar")
 class Sidecar:
     """Answers frames. Thread-safe."""
 
-    def __init__(self, config: Config, drivers: Mapping[str, Driver], clock: Clock) -> None:
+    def __init__(self, config: Config, drivers: Mapping[str, Driver], clock: Clock, tasks: Tasks | None = None) -> None:
         self._config = config
         self._clock = clock
         self._drivers = drivers
+        self._parallel = Parallel(tasks or Threads())
         self._decoders = {name: unchecked.decoder(row.payload) for name, row in REQUEST_TYPES.items()}
         self._policy = RequestPolicy(
             runner_id=config.runner.id,
@@ -86,12 +91,10 @@ class Sidecar:
         deadline = Deadline(frame.deadline, self._clock)
         if deadline.left <= 0:  # the client has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
-        results: list[JobResult] = []
-        for action in plan(self._request(frame), self._config):
-            deadline.check("creating the jobs")
-            report = msgspec.structs.replace(action.report, request_id=frame.trace_id)
-            results.extend(self._act(msgspec.structs.replace(action, report=report), deadline))
-        return tuple(results)
+        actions = [_with_request_id(action, frame.trace_id) for action in plan(self._request(frame), self._config)]
+        steps = [partial(self._act, action, deadline) for action in actions]
+        driver = self._config.driver_of(actions[0].pool) if isinstance(actions[0], JobSpec) else ""
+        return tuple(chain.from_iterable(self._parallel.run(driver, steps, deadline)))
 
     def _request(self, frame: frames.Submit) -> Request:
         try:
@@ -101,6 +104,7 @@ class Sidecar:
         return request
 
     def _act(self, action: Action, deadline: Deadline) -> tuple[JobResult, ...]:
+        deadline.check("creating the jobs")
         if isinstance(action, JobSpec):
             driver = self._drivers[self._config.driver_of(action.pool)]
             state = driver.submit(action, deadline)
@@ -118,3 +122,8 @@ class Sidecar:
             if results:
                 return results
         raise Internal(f"no driver accepted the cancellation of {cancellation.name}; repeat the request")
+
+
+def _with_request_id(action: Action, request_id: str) -> Action:
+    """The same action; the job stores the id of the request that made it."""
+    return msgspec.structs.replace(action, report=msgspec.structs.replace(action.report, request_id=request_id))

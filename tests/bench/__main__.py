@@ -165,7 +165,9 @@ MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "printer": printer,
     "cold-start": cold_start,
     "nomad": clusters.nomad,
+    "nomad-checks": clusters.nomad_checks,
     "tracker": tracker,
+    "kubernetes-checks": clusters.kubernetes_checks,
     "kubernetes": clusters.kubernetes,  # last, because Kubernetes takes minutes to remove the jobs
 }
 
@@ -213,7 +215,7 @@ def main() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    listed = "\n".join(f"  {name:<11} {measure.__doc__}" for name, measure in MEASURES.items())
+    listed = "\n".join(f"  {name:<17} {measure.__doc__}" for name, measure in MEASURES.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench",
         description="Measure, print each figure with its bound, exit with 1 if one is missed. Needs an idle machine.",

@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from runner.jobs import JobSpec
 from tests import cluster
 from tests.bench import load, stack
 from tests.bench.figures import Figure
+from tests.bench.large_analysis import large_analysis
 from tests.conftest import KeyPair, make_key_pair
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import Namespace
@@ -51,9 +53,31 @@ TOKEN_BYTES = 700
 Create = Callable[[str], None]
 """Creates the objects of one job under the given name, and nothing else."""
 
+Compare = Callable[[str, Path, Mapping[str, Any], Create, str], Iterator[Figure]]
+"""With a cluster's name, its sections of the configuration, a bare client, and atlas's token."""
+
 
 def kubernetes(work: Path) -> Iterator[Figure]:
     """Jobs per second on a real API server, relative to a bare client; and the Orchestrator's CPU per job."""
+    yield from _on_kubernetes(work, _compare)
+
+
+def kubernetes_checks(work: Path) -> Iterator[Figure]:
+    """The time for an analysis of 256 checks on a real API server, relative to a bare client."""
+    yield from _on_kubernetes(work, _compare_checks)
+
+
+def nomad(work: Path) -> Iterator[Figure]:
+    """Jobs per second on a real Nomad, relative to a bare client; and the Orchestrator's CPU per job."""
+    yield from _on_nomad(work, _compare)
+
+
+def nomad_checks(work: Path) -> Iterator[Figure]:
+    """The time for an analysis of 256 checks on a real Nomad, relative to a bare client."""
+    yield from _on_nomad(work, _compare_checks)
+
+
+def _on_kubernetes(work: Path, compare: Compare) -> Iterator[Figure]:
     access = _servers().kubernetes
     atlas = make_key_pair()
     sections = _sections(work, "kubernetes", atlas, {POOL: {"queueName": "nobody"}})
@@ -62,13 +86,12 @@ def kubernetes(work: Path) -> Iterator[Figure]:
     sections["kubernetes"] = {"namespace": namespace.name, "kubeconfig": config.cluster.kubeconfig}
     try:
         bare = _bare_kubernetes(namespace, config)
-        yield from _compare("Kubernetes", work, sections, bare, _token(atlas))
+        yield from compare("Kubernetes", work, sections, bare, _token(atlas))
     finally:
         namespace.delete()
 
 
-def nomad(work: Path) -> Iterator[Figure]:
-    """Jobs per second on a real Nomad, relative to a bare client; and the Orchestrator's CPU per job."""
+def _on_nomad(work: Path, compare: Compare) -> Iterator[Figure]:
     access = Nomad(_servers().nomad, work)
     atlas = make_key_pair()
     sections = _sections(work, "nomad", atlas, {POOL: {"datacenters": ["nowhere"]}})
@@ -80,7 +103,7 @@ def nomad(work: Path) -> Iterator[Figure]:
     }
     try:
         config = parse(yaml.safe_dump(sections), {})
-        yield from _compare("Nomad", work, sections, _bare_nomad(access, config), _token(atlas))
+        yield from compare("Nomad", work, sections, _bare_nomad(access, config), _token(atlas))
     finally:
         access.close()
 
@@ -110,13 +133,26 @@ def _token(atlas: KeyPair) -> str:
     return jwt.encode(claims, atlas.private, algorithm="RS256")
 
 
-def _compare(name: str, work: Path, sections: Mapping[str, Any], create: Create, token: str) -> Iterator[Figure]:
+@contextmanager
+def _up(name: str, work: Path, sections: Mapping[str, Any]) -> Iterator[tuple[int, str]]:
+    """The process id and the address of a running `up`."""
     path = work / f"{name}.yaml"
     path.write_text(yaml.safe_dump(dict(sections)))
     with stack.process((sys.executable, "-m", "runner", "up", "--config", str(path)), work / "log") as pid:
         root = f"http://{sections['http']['bind']}"
         stack.await_answer(f"{root}/readyz")
+        yield pid, root
 
+
+def _compare_checks(
+    name: str, work: Path, sections: Mapping[str, Any], create: Create, _token: str
+) -> Iterator[Figure]:
+    with _up(name, work, sections):
+        yield from large_analysis(name, Path(sections["sidecar"]["socket"]), POOL, create, CONNECTIONS)
+
+
+def _compare(name: str, work: Path, sections: Mapping[str, Any], create: Create, token: str) -> Iterator[Figure]:
+    with _up(name, work, sections) as (pid, root):
         made: list[int] = []
 
         def ours() -> float:

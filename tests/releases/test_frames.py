@@ -1,4 +1,4 @@
-"""Functions and a sidecar of different releases: the version says whether a frame can be read."""
+"""Functions and a sidecar of different releases: the version says whether each can read a frame."""
 
 from __future__ import annotations
 
