@@ -24,7 +24,7 @@ def plan(request: Request, config: Config) -> tuple[Action, ...]:
 
     Raises TooLarge where one argument of a job could not be executed.
     """
-    return _resolve(of_payload(type(request)).plan)(request, config)
+    return _plan_of(type(request))(request, config)
 
 
 def preload() -> None:
@@ -34,6 +34,10 @@ def preload() -> None:
 
 
 @cache
+def _plan_of(kind: type[Request]) -> Callable[[Any, Config], tuple[Action, ...]]:
+    return _resolve(of_payload(kind).plan)
+
+
 def _resolve(name: str) -> Callable[[Any, Config], tuple[Action, ...]]:
     found: Callable[[Any, Config], tuple[Action, ...]] = pkgutil.resolve_name(name)
     return found

@@ -7,6 +7,7 @@ In here: the types, their bounds, and reading them. Not in here: which request t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -41,7 +42,7 @@ def decode(body: bytes, kind: type[_Request], policy: RequestPolicy) -> _Request
     return read(body, kind, rules=lambda request: _problems(request, policy))
 
 
-def _problems(request: Any, policy: RequestPolicy) -> Iterator[Problem]:
+def _problems(request: Request, policy: RequestPolicy) -> Iterator[Problem]:
     """The rules that no field's type expresses. Fields that could not be read are None here."""
     yield from request.problems()
     yield from addresses.problems(request, allow_file=policy.allow_file_remotes)

@@ -43,6 +43,8 @@ class Parallel:
         After a step has failed, none is started any more. Those that are running end first; then the first error, in
         the order of the steps, is raised. Raises Timeout if they have not ended soon after the deadline.
         """
+        if len(steps) == 1:
+            return [steps[0]()]
         work = _Work(steps)
         ended: list[Signal] = []
         while (step := work.take()) is not None:

@@ -50,22 +50,23 @@ class Sidecar:
     def answer(self, body: bytes) -> frames.Reply:
         """The reply to one frame; never raises."""
         try:
-            return self._answer(frames.decode_request(body))
+            frame = frames.decode_request(body)
+            if isinstance(frame, frames.Submit):
+                return self._submit(frame)
+            if isinstance(frame, frames.Ping):
+                return self._ping(frame)
+            return frames.Policy(policy=self._policy)
         except OrchestratorError as error:
             return frames.Refused.of(error)
         except Exception:
             log.exception("a command failed with an internal error")
             return frames.Refused.of(Internal("internal error; the runner's log has the reason"))
 
-    def _answer(self, frame: frames.Request) -> frames.Reply:
-        if isinstance(frame, frames.Submit):
-            return self._submit(frame)
-        if isinstance(frame, frames.Ping):
-            for driver in self._drivers.values():
-                Deadline(frame.deadline, self._clock).check("checking the drivers")  # the client has gone
-                driver.check()
-            return frames.Pong(drivers=tuple(self._drivers), pid=os.getpid())
-        return frames.Policy(policy=self._policy)
+    def _ping(self, frame: frames.Ping) -> frames.Pong:
+        for driver in self._drivers.values():
+            Deadline(frame.deadline, self._clock).check("checking the drivers")  # the client has gone
+            driver.check()
+        return frames.Pong(drivers=tuple(self._drivers), pid=os.getpid())
 
     def _submit(self, frame: frames.Submit) -> frames.Accepted:
         began = self._clock.monotonic()
