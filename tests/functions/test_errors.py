@@ -71,6 +71,29 @@ def test_all_bad_fields_are_named_not_only_the_first(post: Post, payload: Payloa
     assert all(each["message"] for each in answer.problem["errors"])
 
 
+@pytest.mark.parametrize("size", [24_000, 404_000])
+def test_an_answer_is_bounded_however_much_is_wrong(post: Post, payload: Payload, size: int) -> None:
+    metadata = {"K" * (size // 4): [[]], **{f"{number}": [] for number in range(size // 12)}}
+    check = {**payload()["checks"][0], "artifacts": [{"metadata": metadata}]}
+    answer = post(payload(checks=[check]))
+    assert (answer.status, answer.problem["code"]) == (422, "invalid")
+    assert len(answer.body) <= 64 * 1024
+    assert all(len(error["pointer"]) < 300 for error in answer.problem["errors"])
+
+
+def test_a_lone_surrogate_and_a_null_in_a_map_refuse_nothing(post: Post, payload: Payload) -> None:
+    commit = {"commit_oid": "7d8dd9f8f0b1", "paths": ["caf\udce9.py"]}
+    check = {**payload()["checks"][0], "diff_meta_commits": [commit]}
+    assert post(payload(checks=[check], _meta={"trace": None})).status == 201
+
+
+@pytest.mark.parametrize("version", [2**64, 10**399])
+def test_a_number_over_64_bits_is_refused(post: Post, payload: Payload, version: int) -> None:
+    answer = post(payload(config={"version": version}))
+    assert answer.status == 422
+    assert {error["pointer"] for error in answer.problem["errors"]} == {"/config/version"}
+
+
 def test_another_request_under_a_known_name_is_a_conflict(post: Post, payload: Payload) -> None:
     first = payload()
     post(first)
