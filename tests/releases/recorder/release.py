@@ -53,7 +53,7 @@ NomadClient = _find("runner.drivers.nomad.api:NomadClient", "runner.drivers.noma
 Frame = _find("runner.sidecar.frames:Frame", "runner.frames:Frame")
 encode_frame = _find("runner.sidecar.frames:encode", "runner.frames:encode")
 Problem = _find("runner.errors:Problem")
-submission = _find("runner.sidecar.client:submission", "runner.client:submission")
+submission = _find("runner.sidecar.frames:submission", "runner.sidecar.client:submission", "runner.client:submission")
 JobResult = _find("runner.jobs:JobResult", "runner.jobs:Placed")
 _system = _find_any("runner.composition:system")
 """Gives clock, randomness and HTTP clients. None in releases whose drivers create these themselves."""
