@@ -29,7 +29,8 @@ from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.leader import holder_name
 from runner.tracker.metrics import TrackerMetrics
 from runner.tracker.publisher import HttpPublisher, route_to_atlas
-from runner.tracker.tracker import Settings, Shared, Tracker
+from runner.tracker.term import Settings, Shared
+from runner.tracker.tracker import Tracker
 
 _PACKAGES = frozenset({"kubernetes", "nomad", "local"})
 _HTTP = frozenset({"kubernetes", "nomad"})

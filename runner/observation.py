@@ -85,3 +85,16 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     main_exit: int | None = None
     message: str = ""
     log_tail: str = ""
+
+
+_WAITS = ("held", "incomplete", "not_admitted", "image_error", "configuration_error")
+
+
+def waits_otherwise(seen: Observation, now: Observation) -> bool:
+    """Whether a job that was seen waiting has started since, or waits for a reason that was not seen.
+
+    A watch may be silent for half a minute, and a list may be stale.
+    """
+    if seen.phase != "waiting":
+        return False
+    return now.phase == "running" or any(getattr(now, name) and not getattr(seen, name) for name in _WAITS)

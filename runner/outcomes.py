@@ -114,18 +114,27 @@ def classify(seen: Observation) -> Outcome | None:
 
 def explanation(seen: Observation) -> Outcome:
     """The outcome that the evidence supports, whatever the job's phase."""
-    rule = next(rule for rule in RULES if rule.holds(seen))
+    rule = _rule(seen)
     before = seen.ended_as.reason if seen.ended_as else "succeeded"
     hmessage = rule.hmessage.format(container=seen.container or "of the analyzer", ended_as=before)
     return Outcome(reason=rule.reason, code=rule.code, hmessage=hmessage, err=_evidence(seen))
+
+
+def is_unexplained(seen: Observation) -> bool:
+    """Whether `explanation` finds no reason."""
+    return _rule(seen) is RULES[-1]
 
 
 def explains_otherwise(now: Observation, seen: Observation, outcome: Outcome) -> bool:
     """Whether the job has ended by itself for another reason, or what it was seen to wait for is over."""
     if by_itself := classify(now):
         return by_itself.reason != outcome.reason
-    waits = now.phase == "waiting" and explanation(now).reason in (outcome.reason, "unknown")
+    waits = now.phase == "waiting" and _rule(now).reason in (outcome.reason, "unknown")
     return seen.phase == "waiting" and not waits
+
+
+def _rule(seen: Observation) -> Rule:
+    return next(rule for rule in RULES if rule.holds(seen))
 
 
 def _evidence(seen: Observation) -> str:

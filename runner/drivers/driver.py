@@ -146,7 +146,7 @@ class Driver(Protocol):
         """End the job with this identity for that outcome, and store the outcome in the same write.
 
         The name stays taken. Ending it twice keeps the first outcome. False if it did not: no job has this identity any
-        more, it was cancelled, or it has ended by itself for another reason.
+        more, it was cancelled, it has ended by itself for another reason, or it does not wait as it was seen to.
         """
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:

@@ -7,7 +7,6 @@ In here: the types, their bounds, and reading them. Not in here: which request t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
 from typing import TypeVar
 
 import msgspec

@@ -89,6 +89,12 @@ class Steps:
         with self._lock:
             self._fetching[record] = self._clock.monotonic() + EVIDENCE_SECONDS
 
+    def began_within(self, seconds: float) -> int:
+        """How many logs are being read since less than so many seconds."""
+        since = self._clock.monotonic() - seconds + EVIDENCE_SECONDS
+        with self._lock:
+            return sum(until > since for until in self._fetching.values())
+
     def overdue_evidence(self) -> float | None:
         """Go on without the logs that take too long. Gives the seconds until the next one takes too long."""
         now = self._clock.monotonic()

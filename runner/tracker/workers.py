@@ -11,13 +11,23 @@ from runner.runtime.tasks import Signal, Tasks
 log = logging.getLogger("orchestrator.tracker")
 
 
-class Workers:
-    """Up to `limit` tasks, started when they are needed. `wake` is called whenever one becomes free."""
+Work = Callable[[], None]
 
-    def __init__(self, name: str, limit: int, tasks: Tasks, wake: Callable[[], None]) -> None:
+
+class Workers:
+    """Up to `limit` tasks, started when they are needed.
+
+    A worker that has finished takes `more` work by itself: in a burst, passing each step through another task costs
+    more than the step. `wake` is called after each piece of work, when the worker is free or has taken more.
+    """
+
+    def __init__(
+        self, name: str, limit: int, tasks: Tasks, more: Callable[[], Work | None], wake: Callable[[], None]
+    ) -> None:
         self._name = name
-        self._limit = limit
+        self.limit = limit
         self._tasks = tasks
+        self._more = more
         self._wake = wake
         self._lock = threading.Lock()
         self._idle: list[_Worker] = []
@@ -25,15 +35,15 @@ class Workers:
         self._stopped = False
 
     def __repr__(self) -> str:
-        return f"Workers({self._name}: {len(self._all) - len(self._idle)} of {self._limit} busy)"
+        return f"Workers({self._name}: {self.busy} of {self.limit} busy)"
 
     @property
-    def free(self) -> bool:
-        """Whether `run` may be called. Only one task asks and runs."""
-        return bool(self._idle) or len(self._all) < self._limit
+    def busy(self) -> int:
+        """How many work."""
+        return len(self._all) - len(self._idle)
 
-    def run(self, work: Callable[[], None]) -> None:
-        """Carry this out beside the caller."""
+    def run(self, work: Work) -> None:
+        """Carry this out beside the caller. Only one task may call it, and only if fewer than `limit` are busy."""
         with self._lock:
             worker = self._idle.pop() if self._idle else None
         if worker is None:
@@ -51,12 +61,16 @@ class Workers:
         for worker in idle:
             worker.ready.set()
 
-    def _done(self, worker: _Worker) -> bool:
-        with self._lock:
-            if not self._stopped:
-                self._idle.append(worker)
+    def _done(self, worker: _Worker) -> Work | None:
+        """More work for the worker; None if there is none, and it is idle from now on."""
+        work = None if self._stopped else self._more()
+        if work is None:
+            with self._lock:
+                worker.ended = self._stopped
+                if not self._stopped:
+                    self._idle.append(worker)
         self._wake()
-        return not self._stopped
+        return work
 
 
 class _Worker:
@@ -64,21 +78,21 @@ class _Worker:
 
     def __init__(self, ready: Signal) -> None:
         self.ready = ready
-        self.work: Callable[[], None] | None = None
+        self.work: Work | None = None
+        self.ended = False
 
-    def loop(self, done: Callable[[_Worker], bool]) -> Callable[[], None]:
+    def loop(self, done: Callable[[_Worker], Work | None]) -> Callable[[], None]:
         def run() -> None:
-            while True:
+            while not self.ended:
                 self.ready.wait()
                 self.ready.clear()
                 work, self.work = self.work, None
-                if work is None:
-                    return
-                try:
-                    work()
-                except Exception:
-                    log.exception("a step failed: internal error")
-                if not done(self):
-                    return
+                self.ended = work is None
+                while work is not None:
+                    try:
+                        work()
+                    except Exception:
+                        log.exception("a step failed: internal error")
+                    work = done(self)
 
         return run

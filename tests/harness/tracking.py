@@ -14,7 +14,8 @@ from runner.runtime.tasks import Threads
 from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.metrics import TrackerMetrics
 from runner.tracker.steps import Publisher
-from runner.tracker.tracker import Settings, Shared, Tracker
+from runner.tracker.term import Settings, Shared
+from runner.tracker.tracker import Tracker
 
 PUBLISHERS = 4
 

@@ -244,9 +244,11 @@ class Checker:
         """5000 where the cancel stopped the run or kept it from starting, 5001 where it had ended before."""
         for arrival in self._about(self.cancel_id):
             over = min((run.over for run in self.runs), default=float("inf"))
+            given_up = any(end.code in self._waited_too_long() for end in self._about(self.end_id))
+            ended = over != float("inf") or given_up or any(run.causes for run in self.runs)
             if arrival.code not in (5000, 5001):
                 yield f"promise 3: the cancellation of {self.name} was confirmed with {arrival.code}"
-            elif arrival.code == 5001 and over == float("inf") and not self._explained:
+            elif arrival.code == 5001 and not ended:
                 yield f"promise 3: {self.name} was confirmed as already ended, and had not"
             elif (
                 arrival.code == 5000
@@ -256,11 +258,6 @@ class Checker:
                 and not self._removed()
             ):
                 yield f"promise 3: {self.name} was confirmed as cancelled, and had ended at {over:.2f} s"
-
-    @property
-    def _explained(self) -> bool:
-        """Whether something explains an end, or atlas has heard of one: a half-made job is ended without a cause."""
-        return any(run.causes for run in self.runs) or bool(self._about(self.end_id))
 
     def _about(self, run: str) -> list[Arrival]:
         return [arrival for arrival in self._arrivals if arrival.run_id == run]

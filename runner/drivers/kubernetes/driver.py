@@ -150,7 +150,7 @@ class KubernetesDriver:
             if known.claim in (NEW, ASSUMED) and self._has_yielded(namespace, known, deadline):
                 return False
             if known.ended_as or (known.ended and known.claim != ASSUMED):
-                return known.ended_as is not None
+                return known.ended_as is not None and known.ended_as.reason == outcome.reason
             if explains_otherwise(self._observed(namespace, known, deadline), seen, outcome):
                 return False
             if namespace.change_if(seen.name, patches.end_patch(known, outcome), deadline):

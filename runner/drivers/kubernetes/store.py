@@ -15,6 +15,7 @@ the watch of pods has reached the Job's version: without its pod, the failure wo
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterable
 
@@ -130,7 +131,7 @@ class NamespaceStore:
                 self._adopt(job)
             self._jobs_version = max(self._jobs_version, _version(job))
             self._mark(name)
-            self._release()
+            self._release(name)
 
     def remove_job(self, job: JobObject) -> None:
         """A job has left the view: it was deleted, or it has a label that excludes it."""
@@ -151,7 +152,7 @@ class NamespaceStore:
             if self._put_or_hold(pod):
                 self._mark(pod.job)
             self._pods_version = max(self._pods_version, _version(pod))
-            self._release()
+            self._release(pod.job)
 
     def with_history(self, pod: PodObject) -> PodObject:
         """A pod that was read by name, with what the watch has shown of its deletion."""
@@ -237,34 +238,42 @@ class NamespaceStore:
             self._mark(name)
         self._release()
 
-    def _release(self) -> None:
+    def _release(self, latest: str = "") -> None:
         """Pass on a complete list or the jobs that have changed, but none that lacks the cause of its failure."""
         if self._view is None or not (self._jobs_listed and self._pods_listed):
             return
-        changed, self._changed = self._changed, {}
-        ready = []
-        for name, since in changed.items():
-            job = self._jobs.get(name)
-            if job is not None and self._lacks_cause(job, since):
-                self._changed[name] = since
-            elif job is not None:
-                ready.append(job)
+        ready = self._complete(latest)
+        for name in ready:
+            del self._changed[name]
         if self._replacing and not self._changed:
             self._replacing = False
             self._view.replace(self.place, [self._observation(job) for job in self._jobs.values()])
             return
-        for job in ready:
-            self._view.update(self._observation(job))
+        for name in ready:
+            if (job := self._jobs.get(name)) is not None:
+                self._view.update(self._observation(job))
 
-    def _lacks_cause(self, job: JobObject, since: float) -> bool:
+    def _complete(self, latest: str) -> list[str]:
+        """The names of changed jobs that lack nothing: the one that changed last, and those that have waited longest.
+
+        In a burst hundreds may wait, so only the first of them is looked at, and the next one if that lacks nothing.
+        """
+        if self._replacing:
+            return [name for name in self._changed if not self._lacks_cause(name)]
+        waiting = itertools.takewhile(lambda name: not self._lacks_cause(name), self._changed)
+        changed = [latest] if latest in self._changed and not self._lacks_cause(latest) else []
+        return list(dict.fromkeys([*waiting, *changed]))
+
+    def _lacks_cause(self, name: str) -> bool:
         """Whether the Job failed because of its pod, and the watch of pods has not shown why."""
-        if job.ended is None or job.ended.reason not in _POD_FAILED:
+        job = self._jobs.get(name)
+        if job is None or (ended := job.ended) is None or ended.reason not in _POD_FAILED:
             return False
-        pod = self._pods.get(job.metadata.name)
+        pod = self._pods.get(name)
         if pod is not None and (pod.status.phase in _POD_ENDED or pod.metadata.deletion_timestamp is not None):
             return False
         reached = self._pods_version >= _version(job)
-        return not reached and self._clock.monotonic() < since + CAUSE_SECONDS
+        return not reached and self._clock.monotonic() < self._changed[name] + CAUSE_SECONDS
 
 
 def _is_older(one: JobObject | PodObject, known: JobObject | PodObject | None) -> bool:

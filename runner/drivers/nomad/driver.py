@@ -46,7 +46,7 @@ from runner.drivers.nomad.variable import closed_items, with_outcome
 from runner.drivers.nomad.variable_source import VariableSource
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
-from runner.observation import Observation, Outcome
+from runner.observation import Observation, Outcome, waits_otherwise
 from runner.outcomes import classify
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
@@ -160,7 +160,9 @@ class NomadDriver:
         namespace, deadline = self._namespace_of(seen), Deadline.after(READ_SECONDS, self._clock)
         found = self.find(seen)
         by_itself = classify(found) if found and found.ended_as is None else None
-        if found is None or (by_itself and not found.cancelled and by_itself.reason != outcome.reason):
+        if found is None or waits_otherwise(seen, found):
+            return False
+        if by_itself and not found.cancelled and by_itself.reason != outcome.reason:
             return False
         if found.unsettled and self._has_yielded(namespace, seen, deadline):
             return False

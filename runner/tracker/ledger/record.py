@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from runner.observation import Observation, Outcome
-from runner.outcomes import explanation
+from runner.outcomes import is_unexplained
 from runner.runtime.backoff import Backoff
 from runner.tracker.ledger.judge import Cause, cause_of
 
@@ -130,5 +130,5 @@ def merged(last: Observation, seen: Observation) -> Observation:
 
 def _shows_less(seen: Observation) -> bool:
     """Whether an observation after the end shows no end, or no reason for it: its pod is gone, or a list was stale."""
-    bare = msgspec.structs.replace(seen, cancelled=False)
-    return seen.phase in ("waiting", "running") or (seen.phase == "failed" and explanation(bare).reason == "unknown")
+    bare = msgspec.structs.replace(seen, cancelled=False) if seen.cancelled else seen
+    return seen.phase in ("waiting", "running") or (seen.phase == "failed" and is_unexplained(bare))

@@ -202,9 +202,7 @@ def test_the_command_log_writes_one_line_for_each_command(capfd: pytest.CaptureF
     }
 
 
-def test_the_command_log_honours_the_level(
-    capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_command_log_honours_the_level(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.WARNING, "orchestrator.commands")
     log_command("accepted", request_id="r")
     assert capfd.readouterr().err == ""

@@ -21,7 +21,8 @@ from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.metrics import TrackerMetrics
 from runner.tracker.publisher import NotAccepted
 from runner.tracker.results import Result
-from runner.tracker.tracker import Settings, Shared, Tracker
+from runner.tracker.term import Settings, Shared
+from runner.tracker.tracker import Tracker
 from tests.harness.deadlines import within
 from tests.harness.tasks import SteppedTasks
 

@@ -1,0 +1,212 @@
+"""One driver's jobs for as long as this process leads: its sources, its ledger, and the workers that carry out steps.
+
+    sources ─▶ ledger ─▶ due steps ─▶ workers: a pool for the cluster, one each for marks, logs and atlas
+
+The loop starts what is due while a pool has capacity. A worker that has finished takes the next step of its pool by
+itself, so that in a burst no step waits for the loop.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from random import Random
+
+import msgspec
+
+from runner.config.types import LimitsSection
+from runner.drivers.driver import Driver, Retention
+from runner.errors import OrchestratorError
+from runner.runtime.backoff import Backoff
+from runner.runtime.clock import Clock
+from runner.runtime.tasks import Tasks
+from runner.tracker.circuit_breaker import ResultBreaker
+from runner.tracker.following import FollowedSource
+from runner.tracker.ledger.ledger import Ledger
+from runner.tracker.ledger.record import Step, Taken
+from runner.tracker.metrics import TrackerMetrics
+from runner.tracker.steps import EVIDENCE_SECONDS, Publisher, Steps
+from runner.tracker.workers import Work, Workers
+
+log = logging.getLogger("orchestrator.tracker")
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
+"""Seconds before a failed step is tried again: doubled each time, with jitter (see Backoff)."""
+
+LOOP_SECONDS = 1.0
+"""The longest wait of a loop, so that it notices a lost leadership and a signal to stop."""
+
+CLEANUP_SECONDS = 60.0
+"""Seconds between two removals of old jobs."""
+
+CLUSTER_REQUESTS, MARKS, LOGS = 4, 4, 64
+"""The most requests to the cluster, marks, and logs that are in flight at once, for each driver. Each keeps its
+connection, and Nomad accepts 100 from one host (`http_max_conns_per_client`), the sidecar's included. So many logs are
+in flight only while nodes do not answer."""
+
+MARKS_MEANWHILE = 1
+"""The most marks in flight while every publisher is busy: results come first. A mark that is late does no harm: after a
+crash, its result is sent again under the same id."""
+
+QUICK_LOGS, QUICK_SECONDS = 8, 0.1
+"""The most logs that are read at once if all nodes answer within so many seconds: more would only delay each other. For
+each one that takes longer, another one may begin."""
+
+_POOLS: dict[str, tuple[Step, ...]] = {
+    "cluster": ("find", "explain", "end", "set_aside"),
+    "marks": ("mark",),
+    "logs": ("evidence",),
+    "atlas": ("publish",),
+}
+"""Which workers carry out which steps."""
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the configuration says about the tracker. Seconds."""
+
+    limits: LimitsSection
+    publishers: int
+    interval: float
+    orphaned: float
+
+
+class Shared(msgspec.Struct, frozen=True):
+    """What the trackers of all drivers share."""
+
+    publisher: Publisher
+    breaker: ResultBreaker
+    metrics: TrackerMetrics
+    clock: Clock
+    random: Random
+    tasks: Tasks
+
+
+class Term:
+    """One driver's jobs while this process leads: begins with an empty ledger, and is closed with the leadership."""
+
+    def __init__(self, driver: Driver, leads: Callable[[], bool], settings: Settings, shared: Shared) -> None:
+        self._driver = driver
+        self._settings = settings
+        self._shared = shared
+        self._clock = shared.clock
+        self._leads = leads
+        self._work = shared.tasks.signal()
+        self._closed = shared.tasks.signal()
+        self.ledger = Ledger(settings.limits, shared.clock, self._backoff, self._changed)
+        self.followed: list[FollowedSource] = []
+        self.steps = Steps(driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics)
+        sizes = {"cluster": CLUSTER_REQUESTS, "logs": LOGS, "atlas": settings.publishers}
+        self._comes_round = math.inf
+        sizes = {"cluster": CLUSTER_REQUESTS, "marks": MARKS, "logs": LOGS, "atlas": settings.publishers}
+        self._pools = {
+            name: Workers(
+                f"{driver.name} {name}", size, shared.tasks, partial(self._next, name, one_more=1), self._changed
+            )
+            for name, size in sizes.items()
+        }
+
+    def begin(self) -> None:
+        """Follow the sources, and reconcile, in tasks of their own."""
+        for source in self._driver.sources():
+            followed = FollowedSource(source, self.ledger, self._clock, self._shared.random.random)
+            self.followed.append(followed)
+            self._shared.tasks.start(source.name, partial(followed.run, self._closed))
+        self._shared.tasks.start(f"{self._driver.name} reconcile", self._reconcile)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a step is due that could not be started so far."""
+        self._comes_round = self._clock.monotonic() + seconds
+        self._work.wait(seconds)
+        self._comes_round = math.inf
+        self._work.clear()
+
+    def dispatch(self) -> float:
+        """Start every step that is due and has a free worker. Gives the seconds until the next one is due."""
+        self.ledger.judge_due()
+        late = self.steps.overdue_evidence()
+        for name, pool in self._pools.items():
+            while work := self._next(name):
+                pool.run(work)
+        self._skip_evidence()
+        slow = None if self._has_capacity("logs") else QUICK_SECONDS
+        due = self.ledger.next_due(self._open_steps())
+        return min([each for each in (late, slow, due) if each is not None], default=LOOP_SECONDS)
+
+    def close(self) -> None:
+        """Leave everything as it is: another tracker follows the jobs."""
+        self.ledger.closed = True
+        self._closed.set()
+        for pool in self._pools.values():
+            pool.stop()
+
+    def _next(self, name: str, one_more: int = 0) -> Work | None:
+        """The step that a pool carries out next; None if none is due, or there is no capacity. See `_has_capacity`."""
+        if not (self._has_capacity(name, one_more) and self._leads()):
+            return None
+        for step in _POOLS[name]:
+            if taken := self._take(step):
+                return partial(self.steps.carry_out, step, taken)
+        return None
+
+    def _take(self, step: Step) -> Taken | None:
+        taken = self.ledger.take(step)
+        if taken and step == "publish" and not self._shared.breaker.allow(taken.seen.name):
+            self.ledger.give_back(taken.record)
+            return None
+        if taken and step == "evidence":
+            self.steps.evidence_began(taken.record)
+        return taken
+
+    def _has_capacity(self, name: str, one_more: int = 0) -> bool:
+        """Whether a pool may begin a step. `one_more`: 1 for one of its workers, which counts as busy."""
+        pool = self._pools[name]
+        capacity = pool.limit
+        if name == "marks" and not self._has_capacity("atlas"):
+            capacity = MARKS_MEANWHILE
+        elif name == "logs":
+            slow = pool.busy - one_more - self.steps.began_within(QUICK_SECONDS)
+            capacity = min(capacity, QUICK_LOGS + 2 * slow)
+        return pool.busy < capacity + one_more
+
+    def _open_steps(self) -> list[Step]:
+        """The steps that could be started."""
+        probes = self._clock.monotonic() >= self._shared.breaker.due
+        return [
+            step
+            for name, steps in _POOLS.items()
+            if self._has_capacity(name) and (name != "atlas" or probes)
+            for step in steps
+        ]
+
+    def _changed(self) -> None:
+        """Wake the loop if it could start something before it comes round."""
+        due = self.ledger.next_due(self._open_steps())
+        if due is not None and self._clock.monotonic() + due < self._comes_round:
+            self._work.set()
+
+    def _skip_evidence(self) -> None:
+        """If all workers wait for logs, results that have waited long enough go without theirs."""
+        if self._pools["logs"].busy < LOGS:
+            return
+        while taken := self.ledger.take("evidence", self._clock.monotonic() - EVIDENCE_SECONDS):
+            self.ledger.did(taken.record, "evidence")
+
+    def _reconcile(self) -> None:
+        cleaned = self._clock.monotonic()
+        expired = Retention(self._settings.limits.retention_seconds, self._settings.orphaned)
+        while not self._closed.is_set():
+            clean = self._clock.monotonic() - cleaned >= CLEANUP_SECONDS
+            try:
+                self._driver.reconcile(expired if clean else None)
+            except OrchestratorError as error:
+                log.warning("not all jobs of %s can be reconciled at the moment: %s", self._driver.name, error.detail)
+            except Exception:
+                log.exception("not all jobs of %s can be reconciled: internal error", self._driver.name)
+            if clean:
+                cleaned = self._clock.monotonic()
+            self._closed.wait(self._settings.interval)
+
+    def _backoff(self) -> Backoff:
+        return Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._shared.random.random)
