@@ -17,6 +17,7 @@ from runner.runtime import logs
 from runner.runtime.clock import Clock
 from runner.security.masking import evidence_tail
 from runner.tracker.circuit_breaker import ResultBreaker
+from runner.tracker.ledger.finished import AcceptedResults
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Record, Step, Taken
 from runner.tracker.metrics import TrackerMetrics
@@ -57,6 +58,7 @@ class Steps:
         leads: Callable[[], bool],
         clock: Clock,
         metrics: TrackerMetrics,
+        accepted: AcceptedResults,
     ) -> None:
         self._driver = driver
         self._ledger = ledger
@@ -65,6 +67,7 @@ class Steps:
         self._leads = leads
         self._clock = clock
         self._metrics = metrics
+        self._accepted = accepted
         self._lock = threading.Lock()
         self._fetching: dict[Record, float] = {}
         """Records whose log is being read, and until when that may take."""
@@ -140,6 +143,8 @@ class Steps:
 
     def _publish(self, record: Record, seen: Observation, outcome: Outcome) -> None:
         for result in results(seen, outcome):
+            if result.id in self._accepted:
+                record.sent.add(result.id)
             if result.id in record.sent:
                 continue
             if not self._leads():
@@ -147,6 +152,7 @@ class Steps:
                 return
             self._publisher.publish(seen.name, result)
             record.sent.add(result.id)
+            self._accepted.add(result.id)
             self._metrics.published(200)
             if self._breaker.succeeded():
                 self._ledger.release("publish")
@@ -159,6 +165,7 @@ class Steps:
             self._ledger.find_again(record)
             return
         self._report(record, seen, outcome)
+        self._accepted.marked(record.sent)
         self._ledger.did(record, "mark")
 
     def _set_aside(self, record: Record, seen: Observation, outcome: Outcome) -> None:

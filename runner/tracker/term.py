@@ -24,6 +24,7 @@ from runner.runtime.clock import Clock
 from runner.runtime.tasks import Tasks
 from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.following import FollowedSource
+from runner.tracker.ledger.finished import AcceptedResults
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Step, Taken
 from runner.tracker.metrics import TrackerMetrics
@@ -81,6 +82,7 @@ class Shared(msgspec.Struct, frozen=True):
     clock: Clock
     random: Random
     tasks: Tasks
+    accepted: AcceptedResults = msgspec.field(default_factory=AcceptedResults)
 
 
 class Term:
@@ -96,8 +98,9 @@ class Term:
         self._closed = shared.tasks.signal()
         self.ledger = Ledger(settings.limits, shared.clock, self._backoff, self._changed)
         self.followed: list[FollowedSource] = []
-        self.steps = Steps(driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics)
-        sizes = {"cluster": CLUSTER_REQUESTS, "logs": LOGS, "atlas": settings.publishers}
+        self.steps = Steps(
+            driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics, shared.accepted
+        )
         self._comes_round = math.inf
         sizes = {"cluster": CLUSTER_REQUESTS, "marks": MARKS, "logs": LOGS, "atlas": settings.publishers}
         self._pools = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -360,6 +361,44 @@ def test_it_reconciles_all_the_time_and_removes_old_jobs_once_a_minute(world: Wo
 
     assert [at for at, clean in driver.calls if clean] == [CLEANUP_SECONDS, 2 * CLEANUP_SECONDS]
     assert len(driver.calls) > 50
+
+
+class Unmarkable(MemoryDriver):
+    """Its cluster takes no mark. The lock that decides who leads can be broken."""
+
+    def __init__(self, world: World, lock: Path) -> None:
+        super().__init__(resolve_secrets=lambda _: {}, clock=world.clock)
+        self.lock = lock
+        self.marks = True
+
+    def election(self) -> Path:  # type: ignore[override]
+        return self.lock
+
+    def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+        if not self.marks:
+            raise Unavailable("no answer")
+        return super().mark_reported(seen, outcome)
+
+
+def test_a_process_that_leads_again_does_not_publish_again_what_it_could_not_mark(
+    world: World, sample: Sample, tmp_path: Path
+) -> None:
+    """An API server that does not answer takes both the leadership and the marks away."""
+    driver = world.driver = Unmarkable(world, tmp_path / "lock")
+    world.track()
+    driver.marks = False
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=1)
+    world.run()
+    assert world.inbox.codes() == [5107]
+
+    driver.lock.unlink()
+    world.run(20)
+    driver.marks = True
+    world.run(60)
+    assert world.inbox.codes() == [5107]
+    (known,) = driver.list()
+    assert known.reported
 
 
 def test_a_deleted_job_is_reported(world: World, sample: Sample) -> None:
