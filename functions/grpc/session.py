@@ -125,7 +125,7 @@ class Session(H2Protocol):
     ) -> None:
         super().__init__(cast(AbstractHandler, calls), CONFIGURATION, _H2)
         self._calls = calls
-        self.idle = lambda: not calls.in_flight()
+        self.idle: Callable[[], bool] = lambda: not calls.in_flight()
         self._clock = clock
         self._began = began
         self._ended = ended

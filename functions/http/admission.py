@@ -103,10 +103,15 @@ class RequestBody:
         length = int(declared) if declared else None
         if length is not None and length > MAX_BODY:
             raise TooLarge(f"the body has {length} bytes; {MAX_BODY} are accepted; send a smaller request")
-        received = bytearray()
         self._connection.bound(self._deadline.left)
+        first = self._piece()
+        if len(first) == length:  # most bodies arrive with their head
+            self._connection.unbound()
+            return first
+        received = bytearray(first)
         try:
-            while piece := self._piece():
+            self._admission.budget.add(self, len(first))
+            while len(received) != length and (piece := self._piece()):
                 received += piece
                 if len(received) > MAX_BODY:
                     raise TooLarge(f"the body has more than {MAX_BODY} bytes; send a smaller request")

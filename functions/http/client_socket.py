@@ -53,7 +53,7 @@ class ClientSocket(gevent.socket.socket):  # type: ignore[misc]
 
     def await_request(self, seconds: float, *, begun: bool) -> None:
         """Wait so long for the next request; if it has `begun` to arrive, HEAD_SECONDS for its head."""
-        self.idle = not begun
+        self.idle, self.reads = not begun, 0
         self.bound(HEAD_SECONDS if begun else seconds)
         if begun:  # a client that sends many requests at once does not delay others
             concurrency.yield_to_loop(self.fileno())
@@ -109,8 +109,8 @@ class ClientSocket(gevent.socket.socket):  # type: ignore[misc]
         self.sending, self.answered, self.since, self.until = False, True, math.inf, math.inf
 
     def send_held(self) -> None:
-        """Send what was kept, in one piece."""
-        held, self.held = self.held, None
+        """The answer is complete: send what was kept, in one piece."""
+        held, self.held, self.request = self.held, None, None
         if held:
             self.sendall(b"".join(held))
 

@@ -2,14 +2,13 @@
 
 - A deadline for the first byte and for the head, apart from keep-alive, and for a client to receive its answer.
 - With `worker_connections` open, a new client takes the place of the one that has been waited for longest.
-- What gunicorn refuses is answered as problem+json with a request id, and logged.
+- What gunicorn refuses is problem+json with a request id, and is logged.
 - On SIGTERM the backlog is accepted, the listener closed, and idle connections end soon.
 
-Nothing is patched: the application waits by `runner.runtime.concurrency`. gunicorn does not document these names, and
-tests/functions/test_gunicorn.py says which one is gone. `GeventWorker.patch`, `AsyncWorker.handle`, `timeout_ctx` and
-`handle_request`, `Worker.handle_error`, `load_wsgi` and `notify` are the steps that differ. `cfg.settings`: gunicorn
-evaluates a setting each time it is read, fifty times a request. `Request.headers`, `version`, `path`, `force_close`,
-`body` and `unreader.buf`: to refuse it, to close after it, to discard its rest, to see whether the next has arrived.
+Nothing is patched: the application waits by `runner.runtime.concurrency`. Names that gunicorn does not document, which
+tests/functions/test_gunicorn.py checks: `GeventWorker.patch`, `AsyncWorker.handle`, `timeout_ctx`, `handle_request`,
+`Worker.handle_error`, `load_wsgi`, `notify` (the steps that differ); `cfg.settings` (each reading evaluates it);
+`Request.headers`, `version`, `path`, `force_close`, `body`, `unreader.buf` (to refuse a request and what follows it).
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         self._clients: set[ClientSocket] = set()
         self._refusals = RefusalLog("http", self._clock, gevent.spawn_later)
 
-    @classmethod
-    def check_config(cls, cfg: Any, _logger: Any) -> None:
+    @staticmethod
+    def check_config(cfg: Any, _logger: Any) -> None:
         """Exit if TLS is configured: the ingress ends it. gunicorn calls this before it starts the first worker."""
         if cfg.is_ssl:
             sys.exit("the functions speak no TLS: let the ingress end it, and start them without certfile and keyfile")
@@ -133,7 +132,6 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         try:
             super().handle_request(listener_name, req, sock, addr)
         finally:
-            sock.request = None
             sock.send_held()
         self._await_next(req, sock)
 
