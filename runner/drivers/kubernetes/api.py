@@ -36,6 +36,9 @@ _DENIED = re.compile(r'User "[^"]*" cannot (?P<verb>\S+) ')
 """In the message of a 403 that an authorizer gives. Admission gives 403 as well (a policy, a namespace that is being
 deleted), and permissions don't help there (apiserver/pkg/endpoints/handlers/responsewriters of the API server)."""
 
+_ADMISSION = re.compile(r" is forbidden: |denied the request|denied request")
+"""In the message of a 403 that an admission plugin, policy or webhook gives."""
+
 SAME_CLOCK_SECONDS = 2.0
 """Two clocks that differ by less are taken for one."""
 
@@ -59,11 +62,6 @@ class ApiServerResponse(msgspec.Struct, frozen=True):
     def message(self) -> str:
         """The API server's error message (the `message` of a Status)."""
         return self._status.message or f"HTTP {self.status}"
-
-    @property
-    def has_message(self) -> bool:
-        """Whether the API server itself has said why. A proxy on the way says nothing in a Status."""
-        return bool(self._status.message)
 
     @property
     def already_exists(self) -> bool:
@@ -247,7 +245,7 @@ def raise_for_status(response: ApiServerResponse, action: str) -> None:
         if denied["verb"] == "impersonate":
             remedy = "grant that user the verb impersonate, or remove `as` from the kubeconfig"
         raise Rejected(f"we are not allowed to {action}: {message}; {remedy}")
-    if status == 403 and not response.has_message:
+    if status == 403 and not _ADMISSION.search(message):  # nobody says why: a proxy, perhaps
         raise Rejected(f"we are not allowed to {action}: {message}")
     raise Rejected(f"the API server refused to {action}: {message}")
 
