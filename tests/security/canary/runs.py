@@ -94,7 +94,7 @@ def findings(servers: Cluster, work: Path, combinations: Sequence[Combination]) 
 def _without_request_id(stand: CanaryStand, runs: Sequence[CanaryRun]) -> list[str]:
     known = {job: {run.request_id, run.cancel_id} for run in runs for job in run.jobs}
     ended = [line for line in stand.log() if line["message"] == "ended"]
-    return [line["job"] for line in ended if line["request_id"] not in known[line["job"]]]
+    return [line["job"] for line in ended if line["request_id"] not in known.get(line["job"], ())]
 
 
 def _begin(stand: CanaryStand, each: Combination) -> CanaryRun:
@@ -135,7 +135,8 @@ def _refused(stand: CanaryStand) -> None:
             good = document(stand.markers, kind, "r", "refused", "local")
             bad_key = {**good, "keys": {"ssh": {"private": stand.markers.key(f"{kind}, refused") + "\0"}}}
             url = f"https://u:{stand.markers.make(f'{kind}, refused URL')}@h h/x"
-            for wrong in ({**good, "run_id": ""}, bad_key, {**good, "vcs_meta": {"remote_url": url}}):
+            part = "ssh_meta" if kind == "ssh_verify_run" else "vcs_meta"
+            for wrong in ({**good, "run_id": ""}, bad_key, {**good, part: {"remote_url": url}}):
                 stand.send(protocol, kind, wrong, new_id("refused"))
     token = f"{stand.markers.make('a token that is refused')}.x.y"
     for protocol in ("http", "grpc"):

@@ -73,6 +73,7 @@ class CanaryStand:
     def __init__(self, servers: Cluster, work: Path, markers: Markers, stack: ExitStack) -> None:
         self.work, self.markers = work, markers
         self.atlas = BodyRecorder(servers.kubernetes.host)
+        stack.callback(self.atlas.server_close)
         stack.callback(self.atlas.shutdown)
         self.kubernetes = KubernetesPlace(servers.kubernetes, ROOT, work)
         stack.callback(self.kubernetes.close)
