@@ -24,10 +24,10 @@ import msgspec
 from functions.http.openapi.document import EXAMPLES
 from runner.request_types import REQUEST_TYPES
 from tests.protocols.conftest import NotExpressible, message
-from tests.security import mutations
-from tests.security.entries import ACCEPTED, Entry, as_bytes, base, load
-from tests.security.sending import AmqpSender, GrpcSender, HttpSender, Outcome, Sender, works
-from tests.security.servers import Servers, started
+from tests.security.harness import mutations
+from tests.security.harness.entries import ACCEPTED, Entry, as_bytes, base, load
+from tests.security.harness.sending import AmqpSender, GrpcSender, HttpSender, Outcome, Sender, works
+from tests.security.harness.servers import Servers, started
 
 ROUND = 120
 """Inputs between two checks of the servers, for each protocol."""

@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.security.entries import ACCEPTED, Entry, load
-from tests.security.sending import AmqpSender, GrpcSender, HttpSender, Outcome, Sender, works
-from tests.security.servers import Servers, started
+from tests.security.harness.entries import ACCEPTED, Entry, load
+from tests.security.harness.sending import AmqpSender, GrpcSender, HttpSender, Outcome, Sender, works
+from tests.security.harness.servers import Servers, started
 
 ENTRIES = load()
 AT_LEAST = 600

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.security import mutations
-from tests.security.entries import base
 from tests.security.fuzz import run
-from tests.security.servers import started
+from tests.security.harness import mutations
+from tests.security.harness.entries import base
+from tests.security.harness.servers import started
 
 SEED, ROUNDS = 13, 2
 

@@ -105,8 +105,8 @@ _PARAMETERS = {
     "X-Request-ID": {
         "name": "X-Request-ID",
         "in": "header",
-        "description": "Returned in the answer and written to the logs. Of any other form, it is replaced.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "description": "Comes back and stands in the logs, if it is 1 to 128 ASCII letters, digits, '.', '_' or '-'.",
+        "schema": {"type": "string"},
     },
     "X-Installation-ID": {
         "name": "X-Installation-ID",

@@ -31,6 +31,7 @@ _COUNTED = re.compile(
     r"(?P<each>\[[^\]]+\])\{(?P<least>\d+),(?P<most>\d+)\}(?(opened)\)\?)\\Z\Z",
     re.DOTALL,
 )
+_BOUNDED = re.compile(r"\A\\A\(\?=\.\{(?P<least>\d+),(?P<most>\d+)\}\\Z\)(?P<rest>.*)\Z", re.DOTALL)
 _ONE = re.compile(r"(?:\[[^\]]+\]|[A-Za-z0-9:/])(?:\{(?P<least>\d+),(?P<most>\d+)\})?")
 
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_][A-Za-z0-9._-]{0,253})"
@@ -90,6 +91,10 @@ def _accepted(kind: Any) -> Any:
         return Any
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _documented(kind)
+    if kind is int:  # passed on in `config`, where a number may have 64 bits
+        return Annotated[int, Meta(extra_json_schema={"minimum": -(2**63), "maximum": 2**64 - 1})]
+    if origin is Annotated and inner[0] is int:
+        return kind
     if origin is Annotated:
         return Annotated[_accepted(inner[0]), *inner[1:]]
     if origin is tuple:
@@ -123,6 +128,9 @@ def _as_keywords(pattern: str) -> dict[str, Any]:
 
     Behind a prefix of variable length (a URL's scheme), `maxLength` allows what the longest prefix allows.
     """
+    if bounded := _BOUNDED.match(pattern):
+        rest = _as_keywords(rf"\A{bounded['rest']}")
+        return rest | {"minLength": int(bounded["least"]), "maxLength": int(bounded["most"])}
     counted = _COUNTED.match(pattern)
     width = _width(counted["first"]) if counted else None
     if counted is None or width is None or (counted["opened"] and int(counted["least"]) > 1):

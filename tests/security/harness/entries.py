@@ -14,7 +14,7 @@ import msgspec
 from functions.http.openapi.document import EXAMPLES
 from runner.errors import TABLE
 
-CORPUS = Path(__file__).with_name("corpus")
+CORPUS = Path(__file__).parents[1] / "corpus"
 ACCEPTED = "accepted"
 
 _MARK = "\ue000raw-{}\ue000"

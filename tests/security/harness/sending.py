@@ -22,8 +22,8 @@ from tests.protocols.amqp_stand import Stand
 from tests.protocols.conftest import SERVICE, message, refusal
 from tests.protocols.conftest import _path as field_path
 from tests.protocols.http2 import Http2, framed
-from tests.security.entries import ACCEPTED, Entry, as_bytes, expanded
-from tests.security.servers import Servers
+from tests.security.harness.entries import ACCEPTED, Entry, as_bytes, expanded
+from tests.security.harness.servers import Servers
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 """Of an HTTP/2 client: RFC 9113, section 3.4, with an empty SETTINGS frame."""

@@ -1,0 +1,1 @@
+"""Servers, clients and inputs of the tests here."""
