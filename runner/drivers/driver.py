@@ -145,8 +145,8 @@ class Driver(Protocol):
     def end(self, seen: Observation, outcome: Outcome) -> bool:
         """End the job with this identity for that outcome, and store the outcome in the same write.
 
-        The name stays taken. Ending it twice keeps the first outcome. False if it did not: no job has this identity any
-        more, it was cancelled, it has ended by itself for another reason, or it does not wait as it was seen to.
+        The name stays taken. Ending it twice keeps the first outcome. False if it was not ended for that reason: no job
+        has this identity any more, it was cancelled, it has ended otherwise, or it does not wait as it was seen to.
         """
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:

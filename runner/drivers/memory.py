@@ -140,10 +140,10 @@ class MemoryDriver(MadeAtOnce):
     def end(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.end."""
         with self._lock:
-            entry = self._same(seen)
-            if entry and entry.observation.ended is None:
+            if (entry := self._same(seen)) and entry.observation.ended is None:
                 entry = self._jobs[seen.name] = entry.replace(ended_as=outcome, **self._ended("failed"))
-        return bool(entry and entry.observation.ended_as and not entry.observation.cancelled)
+            kept = entry.observation.ended_as if entry and not entry.observation.cancelled else None
+            return kept is not None and kept.reason == outcome.reason
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""

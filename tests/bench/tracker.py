@@ -11,6 +11,7 @@ import multiprocessing
 import queue
 import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -18,20 +19,25 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jwt
 import msgspec
 import urllib3
+import yaml
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from tests import cluster
+from tests.bench.api_server import NAMESPACE
 from tests.bench.figures import Figure
+from tests.bench.stack import ROOT
 from tests.prove.copies import copy, documents
 from tests.prove.installation import Child, Installation, base_sections, keys, kubernetes_sections
 from tests.prove.kubelet import Kubelet
 from tests.prove.stage import Settings, Stage, simulated_ends, stage
+from tests.recorder.deliveries import recording_atlas
 from tests.recorder.proxy import Request, recording_proxy
 from tests.recorder.rest import Api
 from tests.recorder.watch import PodWatch
@@ -47,6 +53,7 @@ class Sizes(msgspec.Struct, frozen=True):
 
     single: int = 100
     burst: int = 1000
+    simulated: int = 10_000
     rounds: int = 3
     retained: int = 9000
     pending: int = 1000
@@ -62,6 +69,7 @@ def tracker(work: Path, sizes: Sizes | None = None, code: Path | None = None) ->
     settings = Settings(cluster=cluster.up(), code=(code or Path()).resolve())
     yield from _single(settings, sizes)
     yield from _bursts(settings, sizes)
+    yield from _simulated_bursts(settings.code, sizes)
     yield from _writes(settings, sizes)
     yield from _restarted(settings, sizes)
 
@@ -127,6 +135,63 @@ def _burst(opened: Stage, kubelet: Kubelet, count: int) -> float:
         _await(lambda: len(opened.atlas.accepted()) >= count)
         _await(lambda: len(watch.first_end) >= count)
         return max(each.at for each in opened.atlas.accepted()) - min(watch.first_end.values())
+
+
+def _simulated_bursts(code: Path, sizes: Sizes) -> Iterator[Figure]:
+    """The same on a simulated API server, whose ends all come at once."""
+    times: dict[bool, list[float]] = {False: [], True: []}
+    for number in range(sizes.rounds):
+        for bare in (True, False) if number % 2 else (False, True):
+            times[bare].append(_simulated_burst(code, sizes.simulated, bare=bare))
+    pairs = list(zip(times[False], times[True], strict=True))
+    note = ", ".join(f"{ours:.1f} s:{bare:.1f} s" for ours, bare in pairs)
+    ratio = statistics.median(ours / bare for ours, bare in pairs)
+    yield Figure(f"{sizes.simulated} simulated ends, relative to it", ratio, "", 1.5, note=note)
+
+
+def _simulated_burst(code: Path, count: int, *, bare: bool) -> float:
+    """Seconds from the first event to the last request at atlas."""
+    with ExitStack() as stack:
+        work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="orchestrator-bench-")))
+        atlas = stack.enter_context(recording_atlas(work))
+        command = (sys.executable, "-m", "tests.bench.api_server", str(count))
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        server = stack.enter_context(subprocess.Popen(command, cwd=ROOT, **pipes))
+        stack.callback(server.kill)
+        assert server.stdin is not None
+        assert server.stdout is not None
+        url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        if bare:
+            arguments = (url, "unused", "token", f"/api/v1/namespaces/{NAMESPACE}/pods", atlas.url, keys()[0])
+            child = multiprocessing.get_context("spawn").Process(target=_bare_client, args=arguments, daemon=True)
+            child.start()
+            stack.callback(child.kill)
+        else:
+            stack.callback(_tracker_of(code, work, url, atlas.url).stop)
+        time.sleep(5 + count / 1000)  # it has listed everything
+        server.stdin.write("end\n")
+        server.stdin.flush()
+        began = float(server.stdout.readline())
+        _await(lambda: len(atlas.accepted()) >= count)
+        return max(each.at for each in atlas.accepted()) - began
+
+
+def _tracker_of(code: Path, work: Path, server: str, atlas: str) -> Child:
+    """A tracker for the simulated API server."""
+    named = {"cluster": "bench", "user": "bench"}
+    kubeconfig = {
+        "current-context": "bench",
+        "clusters": [{"name": "bench", "cluster": {"server": server}}],
+        "users": [{"name": "bench", "user": {"token": "token"}}],
+        "contexts": [{"name": "bench", "context": named}],
+    }
+    kubernetes = {"namespace": NAMESPACE, "kubeconfig": str(work / "kubeconfig")}
+    sections = {**base_sections(atlas), "driver": "kubernetes", "kubernetes": kubernetes}
+    for name, document in (("kubeconfig", kubeconfig), ("config", sections)):
+        path = work / name
+        path.touch(0o600)
+        path.write_text(yaml.safe_dump(document))
+    return Child(code, ("-m", "runner", "track", "--config", str(work / "config")), work / "log", {})
 
 
 def _bare_client(url: str, ca: str, token: str, path: str, atlas: str, private_key: str) -> None:

@@ -46,10 +46,11 @@ def test_ending_it_twice_keeps_the_first_outcome(cluster: Cluster) -> None:
     job = running(cluster)
     seen = listed(cluster.driver, job.name)
     assert cluster.driver.end(seen, FIRST)
-    assert cluster.another().end(seen, SECOND)
+    assert not cluster.another().end(seen, SECOND)
     assert listed(cluster.driver, job.name).ended_as == FIRST
     cluster.stopped(job.name)
-    assert cluster.driver.end(seen, SECOND)
+    assert not cluster.driver.end(seen, SECOND)
+    assert cluster.driver.end(seen, FIRST)
     assert listed(cluster.driver, job.name).ended_as == FIRST
 
 

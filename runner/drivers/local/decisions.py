@@ -55,7 +55,8 @@ class Decisions:
                 return False
             self._decide(path, VerdictFile(None, outcome))
             stored = self._records.read(seen.name, path)
-            return bool(stored and stored.verdict and stored.verdict.outcome and not stored.cancellation)
+            kept = stored.verdict.outcome if stored and stored.verdict and not stored.cancellation else None
+            return kept is not None and kept.reason == outcome.reason
         return False
 
     def mark(self, seen: Observation, outcome: Outcome, *, set_aside: bool) -> bool:

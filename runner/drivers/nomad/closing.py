@@ -71,7 +71,8 @@ def end(namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Dea
     if not decided and not namespace.write(seen.name, items, variable.index, deadline):
         return None
     _stop(namespace, namespace.job(seen.name, deadline), deadline)
-    return (variable.cancelled is None,)
+    kept = variable.ended.outcome if variable.ended else None
+    return (variable.cancelled is None and (kept is None or kept.reason == outcome.reason),)
 
 
 def mark(

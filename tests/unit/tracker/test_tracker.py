@@ -19,7 +19,7 @@ from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.tracker.publisher import NotAccepted
 from runner.tracker.steps import EVIDENCE_SECONDS, LOG_LINES, REFUSALS
-from runner.tracker.term import CLEANUP_SECONDS, LOGS, LONGEST_PAUSE, QUICK_SECONDS
+from runner.tracker.term import CLEANUP_SECONDS, LOGS, LONGEST_PAUSE, MARKS, MARKS_MEANWHILE, QUICK_SECONDS
 from tests.unit.tracker.world import PUBLISHERS, Inbox, World
 
 Sample = Callable[[str], dict[str, Any]]
@@ -768,3 +768,47 @@ def test_a_key_whose_first_line_is_not_shown_is_masked(world: World, sample: Sam
     (sent,) = world.inbox.accepted
     assert "aB3+" not in str(sent.body)
     assert "last lines of the log" in sent.body["kwargs"]["status"]["err"]
+
+
+def test_a_lookup_that_fails_while_the_job_changes_is_repeated(world: World) -> None:
+    failed = changed(waiting(world), phase="failed")
+
+    class Failing(Scripted):
+        def find(self, seen: Observation) -> Observation | None:
+            self.finds += 1
+            if self.finds == 1:
+                self.script = [[changed(failed, message="evicted")]]
+                world.clock.sleep(5)
+                raise Unavailable("the API server does not answer")
+            return super().find(seen)
+
+    driver = Failing(world, [failed])
+    world.track(driver)
+    world.run(60)
+
+    assert [outcome.code for outcome in driver.marked] == [5199]
+
+
+def test_marks_give_way_while_every_publisher_is_busy(world: World, sample: Sample) -> None:
+    marking, most, meanwhile, count = 0, 0, 0, PUBLISHERS * 6
+
+    class Slow(MemoryDriver):
+        def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+            nonlocal marking, most, meanwhile
+            marking += 1
+            most = max(most, marking)
+            if len(world.inbox.accepted) < count - PUBLISHERS:
+                meanwhile = most
+            world.clock.sleep(0.3)
+            marking -= 1
+            return super().mark_reported(seen, outcome)
+
+    world.driver = Slow(resolve_secrets=lambda _: {}, clock=world.clock)
+    world.inbox.answer = lambda name: world.clock.sleep(0.2)
+    for number in range(count):
+        job = world.submit("analysis_run", {**sample("analysis"), "run_id": f"r{number}"})
+        world.driver.finish(job.name, main_exit=1)
+    world.run(8)
+
+    assert all(seen.reported for seen in world.driver.list())
+    assert (meanwhile, most) == (MARKS_MEANWHILE, MARKS)

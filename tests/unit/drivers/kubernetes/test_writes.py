@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from runner.drivers.kubernetes.driver import KubernetesDriver
 from runner.drivers.kubernetes.manifest import CANCELLED, ENDED, FINGERPRINT, REPORTED, SET_ASIDE
 from runner.drivers.kubernetes.objects import JobObject
 from runner.drivers.kubernetes.patches import MAX_EVIDENCE, encode_outcome
+from runner.errors import Rejected
 from runner.jobs import Cancellation, JobSpec, Report, State
 from runner.observation import Observation, Outcome
 from runner.runtime.clock import Deadline
@@ -124,8 +126,27 @@ class TestEnd:
         known = seen(driver)
         server.before = lambda: _ignored(drive(server).end(known, OUTCOME))
         other = msgspec.structs.replace(OUTCOME, reason="image_unavailable")
-        assert driver.end(known, other)
+        assert not driver.end(known, other)
         assert seen(driver).ended_as == OUTCOME
+
+    def test_a_job_that_has_started_since_is_not_ended_for_its_wait(self, drive: Drive) -> None:
+        server = Server(job_document())
+        driver = drive(server)
+        known = seen(driver)
+        assert known.phase == "waiting"
+        server.pods = [pod_document(init={"coat": RUNNING}, phase="Pending")]
+        assert not driver.end(known, OUTCOME)
+        assert writes(server) == []
+
+    def test_a_log_is_read_from_the_pod_that_was_seen_without_a_list(self, drive: Drive) -> None:
+        failed = pod_document(init={"coat": DONE}, main={"marvin": exited(3)})
+        server = Server(job_document(FAILED), pods=(failed,))
+        driver = drive(server)
+        known = seen(driver)
+        server.asked.clear()
+        with suppress(Rejected):  # the double has no logs
+            driver.logs(known.name, known.container, 5, known)
+        assert server.asked == [f"GET jobs/pods/{failed['metadata']['name']}/log"]
 
     def test_a_job_that_was_made_anew_is_left_alone(self, drive: Drive) -> None:
         for moment in ("before it is read", "before it is written"):
