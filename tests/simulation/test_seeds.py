@@ -1,4 +1,4 @@
-"""300 seeds of each engine, each the history of a few jobs with the faults, crashes and clients that it draws."""
+"""300 seeds of each world, each the history of a few jobs with the faults, crashes and clients that it draws."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tests.simulation.__main__ import ENGINES
+from tests.simulation.scenario import ENGINES
 
 SEEDS = 300
 
@@ -36,6 +36,19 @@ def simulation(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
     done = simulation("--engine", engine, "--seeds", str(SEEDS))
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize(
+    ("seed", "what"),
+    [
+        (0, "a half-made submit is completed by a request that leads to the other engine"),
+        (19, "a claim whose request died before it made a job does not end the job that runs"),
+        (32, "a claim whose request may be about to make its job is not settled yet"),
+    ],
+)
+def test_a_fault_that_a_seed_has_found_stays_repaired(seed: int, what: str) -> None:
+    done = simulation("--engine", "both", "--seeds", "1", "--from", str(seed))
+    assert done.returncode == 0, f"{what}\n{done.stdout}\n{done.stderr}"
 
 
 @pytest.mark.parametrize("engine", ENGINES)

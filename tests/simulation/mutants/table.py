@@ -185,6 +185,28 @@ MUTANTS: dict[str, Mutant] = {
             range(200),
         ),
         Mutant(
+            "an assumed claim is never settled",
+            f"{K8S}/driver.py",
+            "if self._engines and self._clock.monotonic() >= self._settle_at:",
+            "if False:",
+            "both",
+            range(200),
+        ),
+        Mutant(
+            "a request of another engine completes nothing",
+            "runner/drivers/claiming.py",
+            "return engine.complete(rerouted(job, standing), deadline) or state",
+            "return state",
+            "both",
+        ),
+        Mutant(
+            "a claim whose request may still run is settled",
+            "runner/drivers/claiming.py",
+            "if elsewhere.silent or any(each.unfinished for each in (mine, *found)):",
+            "if elsewhere.silent:",
+            "both",
+        ),
+        Mutant(
             "a result that atlas refused is dropped",
             f"{TRACKER}/steps.py",
             "        pause = self._ledger.postpone(record, at_least)\n        verb",
