@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import click
 
 from runner.cli.configuration import config_option, load_or_exit
-from runner.cli.known import age, duration, find, moment
+from runner.cli.known import age, duration, find, moment, now
 from runner.config.types import LimitsSection
 from runner.observation import Observation
 from runner.outcomes import classify
-from runner.runtime.clock import SystemClock
 from runner.security.masking import shown
 from runner.tracker.advice import ADVICE, HELD, STARTING, limit_of, state_of, threatens, wait_of
 
@@ -75,7 +74,7 @@ def _until(seen: Observation, limits: LimitsSection) -> str:
     bound = f"{limit.key}, {duration(limit.seconds)}"
     if limit.at is None:
         return f"It is {end} once it has waited so for {duration(limit.seconds)} ({limit.key})."
-    left = limit.at - SystemClock().wall()
+    left = limit.at - now()
     if left <= 0:
         return f"It should have been {end} at {moment(limit.at)} ({bound}). Does a tracker run, and lead?"
     what = "If no container of it starts, it" if wait.reason == STARTING else "If that does not change, it"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import click
 import msgspec
@@ -92,7 +91,7 @@ def wait(name: str, path: str | None, timeout: float | None) -> None:
     while (outcome := classify(seen)) is None:
         if until is not None and clock.monotonic() >= until:
             raise Timeout(f"{name} has not ended; it is {state_of(seen)}")
-        time.sleep(WAIT_SECONDS)
+        clock.sleep(WAIT_SECONDS)
         found = known.driver.find(seen)
         same = found is not None and found.identity == seen.identity
         seen = found if found and same else msgspec.structs.replace(seen, phase="gone")

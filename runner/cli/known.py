@@ -59,9 +59,14 @@ def explained(driver: Driver, jobs: Iterable[Observation]) -> Iterator[Observati
         yield from jobs
 
 
+def now() -> float:
+    """The time, in seconds since the epoch."""
+    return SystemClock().wall()
+
+
 def age(since: float) -> str:
     """The time since then, as two or three characters and a unit."""
-    return duration(SystemClock().wall() - since)
+    return duration(now() - since)
 
 
 def duration(seconds: float) -> str:
@@ -80,7 +85,7 @@ def moment(at: float) -> str:
 
 def _unexplained(job: Observation) -> bool:
     wait = wait_of(job)
-    return wait is not None and wait.reason == STARTING and SystemClock().wall() - job.created > UNEXPLAINED_SECONDS
+    return wait is not None and wait.reason == STARTING and now() - job.created > UNEXPLAINED_SECONDS
 
 
 def _explained(driver: Driver, job: Observation) -> Observation:

@@ -12,12 +12,11 @@ import click
 import msgspec
 
 from runner.cli.configuration import config_option, load_or_exit
-from runner.cli.known import age, drivers, explained
+from runner.cli.known import age, drivers, explained, now
 from runner.config.types import Config
 from runner.errors import OrchestratorError
 from runner.observation import Observation
 from runner.outcomes import classify
-from runner.runtime.clock import SystemClock
 from runner.security.masking import shown
 from runner.tracker.advice import State, reason_of, state_of, wait_of
 
@@ -60,7 +59,7 @@ class Filter(msgspec.Struct, frozen=True):
             and (not self.states or state_of(job) in self.states)
             and (not self.run or (job.report is not None and job.report.run_id == self.run))
             and (not self.pool or job.pool == self.pool)
-            and (self.since is None or SystemClock().wall() - job.created <= self.since)
+            and (self.since is None or now() - job.created <= self.since)
         )
 
     def admits_reason(self, job: Observation) -> bool:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from itertools import accumulate
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
@@ -39,7 +40,8 @@ MAX_QUOTED = 256
 # Possessive, and a string without an end reaches to the end of the document: no byte is looked at twice.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_ALL_SQUARE = bytes.maketrans(b"{}", b"[]")
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+"""A bracket as a step of the depth, a signed byte."""
 _WHERE = re.compile(r" - at `.*\Z")
 
 # Half of a surrogate pair as JSON escapes it: a high one that no low one follows, a low one that follows no high one.
@@ -74,6 +76,7 @@ def read(
 def _read_slowly(
     document: bytes, kind: type[T], unknown: Unknown, rules: Callable[[T], Iterator[Problem]], at: str
 ) -> T:
+    _decoded(document, Raw)  # a wrong type at the top would hide that the rest is no JSON
     walk = _Walk(unknown)
     with suppress(_EnoughError):
         value: T | None = walk.value(Raw(document), kind, at)
@@ -119,17 +122,12 @@ def without_lone_surrogates(document: bytes) -> bytes:
 
 
 def _too_deep(document: bytes) -> bool:
-    """Nesting without a Python loop over the bytes: strip strings, keep brackets, peel one level of pairs at a time.
+    """Nesting without a Python loop over the bytes: strip strings, keep brackets, add up +1 and -1.
 
     Which kind of bracket it is does not matter here: a pair that does not match is no JSON, as the decoder will say.
     """
-    brackets = _STRING.sub(b"", document).translate(_ALL_SQUARE, _NOT_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        size = len(brackets)
-        brackets = brackets.replace(b"[]", b"")
-        if len(brackets) == size:
-            break
-    return bool(brackets)
+    steps = _STRING.sub(b"", document).translate(_STEPS, _NOT_BRACKETS)
+    return any(depth > MAX_DEPTH for depth in accumulate(memoryview(steps).cast("b")))
 
 
 class _EnoughError(Exception):

@@ -51,7 +51,7 @@ def is_host(host: str) -> bool:
     if not _HOST.match(host):
         return False
     if host.startswith("["):
-        return not host.endswith(".") and _address(host.strip("[]")) is not None
+        return not host.endswith(".") and isinstance(_address(host.strip("[]")), IPv6Address)
     # A name whose last part is a number is an IPv4 address or nothing (WHATWG URL, "ends in a number").
     name = host.rstrip(".")
     return not _NUMBER.match(name.rpartition(".")[2]) or _address(name) is not None

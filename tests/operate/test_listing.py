@@ -18,11 +18,10 @@ from runner.errors import Unavailable
 from runner.jobs import Report
 from runner.observation import Observation
 from runner.runtime import exit_codes
-from runner.runtime.clock import SystemClock
 
 commands = sys.modules["runner.cli.jobs"]  # the package has the group of commands under this name
 REPORT = Report(request_type="analysis_run", run_id="r-1", path="/p", task="t", scope="s")
-NOW = SystemClock().wall()
+NOW = 1_800_000_000.0
 
 
 def job(name: str, age: float = 60.0, **facts: Any) -> Observation:
@@ -74,6 +73,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
 
     def run(*arguments: str, **drivers: Cluster) -> Result:
         for module in (listing, known):
+            monkeypatch.setattr(module, "now", lambda: NOW)
             monkeypatch.setattr(module, "drivers", lambda _config: drivers)
         for module in (listing, commands):
             monkeypatch.setattr(module, "load_or_exit", lambda _path: None)
