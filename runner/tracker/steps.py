@@ -136,10 +136,17 @@ class Steps:
                 self._ledger.did(record, "evidence")
 
     def _end(self, record: Record, seen: Observation, outcome: Outcome) -> None:
-        if self._driver.end(seen, outcome):
+        if self._driver.end(seen, outcome) and self._is_stored(seen, outcome):
             self._ledger.did(record, "end")
         else:  # it has ended otherwise meanwhile, was cancelled, or is gone
             self._ledger.find_again(record, undecided=True)
+
+    def _is_stored(self, seen: Observation, outcome: Outcome) -> bool:
+        """Whether it was ended for this outcome. A driver keeps the first one, which a stale list does not show."""
+        found = self._driver.find(seen)
+        if found is None or found.identity != seen.identity or found.ended_as is None:
+            return True
+        return found.ended_as.reason == outcome.reason
 
     def _publish(self, record: Record, seen: Observation, outcome: Outcome) -> None:
         for result in results(seen, outcome):

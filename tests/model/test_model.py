@@ -13,6 +13,8 @@ import pytest
 from tests.model.explorer import explore, shortest
 from tests.model.guards import ASSUMPTIONS, GUARDS, WORLDS
 
+pytestmark = pytest.mark.timeout(600)  # far more than it takes on two busy cores
+
 LEAST_STATES = 100_000
 _NAME = re.compile(r'"([a-z]+(?:-[a-z]+)*)"(?:, [^"\n]*)?(?: not)? in (?:self\._?)?without')
 EACH = [(engine, name) for engine in WORLDS for name in (*GUARDS[engine], *ASSUMPTIONS[engine])]
