@@ -150,7 +150,7 @@ MUTANTS: dict[str, Mutant] = {
             "seen.place, seen.identity, report.run_id)",
             "seen.place, report.run_id)",
             "kubernetes",
-            range(300),
+            range(330, 345),
         ),
         Mutant(
             "a queue limit is measured by the host's clock",
@@ -161,12 +161,12 @@ MUTANTS: dict[str, Mutant] = {
             range(300),
         ),
         Mutant(
-            "an end that failed is repeated as it was decided",
-            f"{TRACKER}/steps.py",
-            'if step == "end":  # it may',
-            "if False:  # it may",
+            "a job is ended for a wait that is over",
+            "runner/observation.py",
+            '    if seen.phase != "waiting":\n        return False\n',
+            "    return False\n",
             "kubernetes",
-            range(650, 680),
+            range(15, 30),
         ),
         Mutant(
             "a job is published only once atlas is well",

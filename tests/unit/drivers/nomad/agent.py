@@ -24,6 +24,7 @@ class FakeAgent:
         self.index = 10
         self.variables: dict[tuple[str, str], Object] = {}
         self.jobs: dict[tuple[str, str], Object] = {}
+        self.log = b"last line"
         self.allocations: dict[str, list[Object]] = {}
         self.evaluations: dict[str, list[Object]] = {}
         self.asked: list[str] = []
@@ -48,7 +49,11 @@ class FakeAgent:
         self.asked.append(f"{method} {'/'.join(words)}")
         self.before(method, "/".join(words))
         status, found = self._answer(method, words, query, json.loads(body) if body else None)
-        return HttpResponse(status, json.dumps(found).encode(), headers={"x-nomad-index": str(self.index)})
+        return HttpResponse(
+            status,
+            found if isinstance(found, bytes) else json.dumps(found).encode(),
+            headers={"x-nomad-index": str(self.index)},
+        )
 
     def stream(
         self,
@@ -108,7 +113,7 @@ class FakeAgent:
             case ["job", name, "evaluations"]:
                 return 200, self.evaluations.get(name, [])
             case ["client", "fs", "logs", _]:
-                return 200, "last line"
+                return 200, self.log
         raise AssertionError(words)
 
     def _list_vars(self, namespace: str) -> list[Object]:

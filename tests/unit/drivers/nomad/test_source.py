@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from runner.drivers.nomad.driver import NomadDriver
+from runner.drivers.nomad.listing import EVIDENCE_LINES
 from runner.drivers.nomad.source import REFUSED_SECONDS, RESYNC_SECONDS, JobSource
 from runner.drivers.nomad.variable import PREFIX
 from runner.drivers.nomad.variable_source import VariableSource
@@ -126,6 +127,17 @@ def test_an_end_is_shown_by_its_event(
     assert view.happened[-1] == "update failed"
     assert view.jobs["default", wanted.name].log_tail == ""  # a log may be on a node that does not answer
     assert not [each for each in agent.asked if "logs" in each]
+
+
+def test_a_list_masks_a_key_whose_first_line_it_does_not_show(driver: NomadDriver, agent: FakeAgent) -> None:
+    wanted = submitted(driver)
+    states = {"coat": ("dead", False, CLONED), "marvin": ("dead", True, [STARTED, terminated(3)])}
+    agent.allocate(wanted.name, "failed", **states)
+    agent.jobs["default", wanted.name]["Status"] = "dead"
+    shown = [f"line {number}" for number in range(EVIDENCE_LINES - 2)]
+    agent.log = "\n".join(["-----BEGIN PRIVATE KEY-----", *["aB3+" * 4] * 10, *shown, ""]).encode()
+    (seen,) = driver.list()
+    assert seen.log_tail == "***"  # nobody knows where the key ends
 
 
 def test_a_burst_of_events_of_one_job_causes_one_reading(
