@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -126,8 +127,8 @@ class Installation:
 
     def jobs_of(self, run_id: str) -> list[dict[str, str]]:
         """The jobs of a run as the driver lists them."""
-        lines = [line.split() for line in self.command("jobs", "list", "--all").splitlines() if run_id in line]
-        return [{"name": name, "driver": driver, "state": state} for _, state, driver, name in lines]
+        listed = json.loads(self.command("jobs", "list", "--all", "--run", run_id, "-o", "json"))
+        return [{key: job[key] for key in ("name", "driver", "state")} for job in listed]
 
     def check_running(self) -> None:
         """Raises InstallationError where the Orchestrator has ended by itself."""
