@@ -94,7 +94,15 @@ NOMAD = Recipe(
     },
 )
 
-RECIPES = (KUBERNETES, NOMAD)
+RECIPES = (KUBERNETES, NOMAD)  # of the cluster
+
+HELM = Recipe(  # of the chart's tests
+    name="helm",
+    module="helm.sh/helm/v3",
+    version="v3.22.0",
+    packages=("cmd/helm",),
+    minutes=2,
+)
 
 
 def directory(places: Places, recipe: Recipe) -> Path:
@@ -134,7 +142,8 @@ def _build(recipe: Recipe, scratch: Path) -> None:
     run("go", "mod", "init", f"cluster/{recipe.name}", cwd=scratch, env=env)
     replacements = {**recipe.replacements, **_staged(recipe, scratch)}
     replace = [f"-replace={old}={new}@{at}" for old, (new, at) in replacements.items()]
-    run("go", "mod", "edit", *replace, cwd=scratch, env=env)
+    if replace:  # without a flag, `go mod edit` is an error
+        run("go", "mod", "edit", *replace, cwd=scratch, env=env)
     tools = [f"{path}@{recipe.version}" for path in recipe.paths]
     run("go", "get", "-tool", *tools, cwd=scratch, env=env)
     variables = " ".join(f"-X {name}={value}" for name, value in recipe.variables.items())
