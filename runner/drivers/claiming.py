@@ -29,6 +29,7 @@ from runner.drivers.claims import (
     rerouted,
     settlement,
 )
+from runner.drivers.several import AtOnce, Submit
 from runner.errors import OrchestratorError, Unavailable
 from runner.jobs import JobSpec, State
 from runner.runtime.clock import Deadline
@@ -91,8 +92,17 @@ class Engine(Protocol):
         """See Driver.complete."""
 
 
+class _Submits(Protocol):
+    def submit(self, job: JobSpec, deadline: Deadline) -> State:
+        """See Driver.submit."""
+
+
 class MadeAtOnce:
-    """A driver that makes a job by one step, so there is nothing to complete."""
+    """A driver that makes a job by one step, so there is nothing to complete, and a repeat costs no write."""
+
+    def submitter(self: _Submits, _jobs: Sequence[JobSpec], _deadline: Deadline, _at_once: AtOnce) -> Submit:
+        """See Driver.submitter."""
+        return self.submit
 
     def complete(self, _job: JobSpec, _deadline: Deadline) -> State | None:
         """See Driver.complete."""

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from runner.drivers.claiming import Place
+from runner.drivers.several import AtOnce, Submit
 from runner.errors import OrchestratorError
 from runner.jobs import Cancellation, JobSpec, State
 from runner.observation import Observation, Outcome
@@ -103,6 +104,13 @@ class Driver(Protocol):
         Returns after the cluster has accepted the job: `created` the first time, `exists` if a job with the same
         fingerprint exists, `cancelled` if the name was cancelled. Raises Conflict if the fingerprint differs. The job
         may exist in another place that a pool leads to: see `runner.drivers.claims`.
+        """
+
+    def submitter(self, jobs: Sequence[JobSpec], deadline: Deadline, at_once: AtOnce) -> Submit:
+        """A `submit` for the many jobs of one request. If it is a repeat, what exists is read first.
+
+        For each job that exists and is complete, it then writes nothing and resolves no secret. See
+        `runner.drivers.several`.
         """
 
     def cancel(self, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool) -> State | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 
@@ -16,6 +16,7 @@ import msgspec
 from runner.commands import plan
 from runner.config.types import Config
 from runner.drivers.driver import Driver
+from runner.drivers.several import FEW, Submit
 from runner.errors import Internal, OrchestratorError, Timeout, Unavailable
 from runner.jobs import Action, Cancellation, JobResult, JobSpec
 from runner.payloads import Request, RequestPolicy, unchecked
@@ -93,9 +94,21 @@ class Sidecar:
         if deadline.left <= 0:  # the client has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
         actions = [_with_request_id(action, frame.trace_id) for action in plan(self._request(frame), self._config)]
-        steps = [partial(self._act, action, deadline) for action in actions]
-        driver = self._config.driver_of(actions[0].pool) if isinstance(actions[0], JobSpec) else ""
-        return tuple(chain.from_iterable(self._parallel.run(driver, steps, deadline)))
+        jobs = [action for action in actions if isinstance(action, JobSpec)]
+        stops = [self._stop(action, deadline) for action in actions if isinstance(action, Cancellation)]
+        return (*self._create_all(jobs, deadline), *chain.from_iterable(stops))
+
+    def _create_all(self, jobs: Sequence[JobSpec], deadline: Deadline) -> Sequence[JobResult]:
+        """The jobs of one request, which are in one pool."""
+        if not jobs:
+            return ()
+        name = self._config.driver_of(jobs[0].pool)
+        driver = self._drivers[name]
+        submit: Submit = driver.submit
+        if len(jobs) > FEW:
+            submit = driver.submitter(jobs, deadline, partial(self._parallel.run, name, deadline=deadline))
+        steps = [partial(self._create, driver, submit, job, deadline) for job in jobs]
+        return self._parallel.run(name, steps, deadline)
 
     def _request(self, frame: frames.Submit) -> Request:
         try:
@@ -104,13 +117,9 @@ class Sidecar:
             raise Unavailable("a request is not as this release sends it; run one release of both") from error
         return request
 
-    def _act(self, action: Action, deadline: Deadline) -> tuple[JobResult, ...]:
+    def _create(self, driver: Driver, submit: Submit, job: JobSpec, deadline: Deadline) -> JobResult:
         deadline.check("creating the jobs")
-        if isinstance(action, JobSpec):
-            driver = self._drivers[self._config.driver_of(action.pool)]
-            state = driver.submit(action, deadline)
-            return (JobResult(name=action.name, driver=driver.name, state=state),)
-        return self._stop(action, deadline)
+        return JobResult(name=job.name, driver=driver.name, state=submit(job, deadline))
 
     def _stop(self, cancellation: Cancellation, deadline: Deadline) -> tuple[JobResult, ...]:
         """Stop the job with every driver, since a cancellation names no pool. If no driver has it, write tombstones."""

@@ -12,6 +12,7 @@ each other's writes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial, reduce
 from random import Random
 from typing import Any
 
@@ -29,9 +30,10 @@ from runner.drivers.kubernetes.manifest import namespace_of, tombstone_manifest
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 from runner.drivers.kubernetes.observation import observation
-from runner.drivers.kubernetes.pods import OwnContainers, latest_of, latest_pod
+from runner.drivers.kubernetes.pods import latest_of, latest_pod, log_container
 from runner.drivers.kubernetes.store import NamespaceStore
-from runner.drivers.kubernetes.submission import JobSubmission
+from runner.drivers.kubernetes.submission import JobSubmission, RequestJobs
+from runner.drivers.several import AtOnce, Submit
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
@@ -75,15 +77,27 @@ class KubernetesDriver:
 
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
-        submission = JobSubmission(job, self._config, self._resolve_secrets, self._namespace, self._random)
-        several = len(self._namespaces) > 1 or self._engines
+        return self._submit(RequestJobs(), job, deadline)
+
+    def submitter(self, jobs: Sequence[JobSpec], deadline: Deadline, at_once: AtOnce) -> Submit:
+        """See Driver.submitter."""
+        request = RequestJobs()
+        places = [(self._namespace(namespace_of(self._config, job.pool)), job.name) for job in jobs]
+        request.read(places, deadline, at_once)
+        return partial(self._submit, request)
+
+    def _submit(self, request: RequestJobs, job: JobSpec, deadline: Deadline) -> State:
+        submission, several = self._submission(job, request), len(self._namespaces) > 1 or self._engines
         if not several and (state := submission.alone(deadline)):
             return state
         return submission.claim(self._elsewhere(), deadline)
 
+    def _submission(self, job: JobSpec, request: RequestJobs) -> JobSubmission:
+        return JobSubmission(job, self._config, self._resolve_secrets, self._namespace, self._random, request)
+
     def complete(self, job: JobSpec, deadline: Deadline) -> State | None:
         """See Driver.complete."""
-        return JobSubmission(job, self._config, self._resolve_secrets, self._namespace, self._random).complete(deadline)
+        return self._submission(job, RequestJobs()).complete(deadline)
 
     def places(self) -> Sequence[Place]:
         """See Driver.places."""
@@ -181,8 +195,8 @@ class KubernetesDriver:
         if seen and seen.instance and container:
             return self._log(self._namespace(seen.place), seen.instance, container, lines, deadline)
         for namespace in self._namespaces:
-            if (pod := _latest(namespace.pods(deadline, name))) is not None:
-                wanted = container or _log_container(namespace.job(name, deadline), pod)
+            if (pod := reduce(latest_pod, namespace.pods(deadline, name), None)) is not None:
+                wanted = container or log_container(namespace.job(name, deadline), pod)
                 return self._log(namespace, pod.metadata.name, wanted, lines, deadline)
         raise Rejected(f"{name} has no pod: there is no such job, it has not been scheduled, or its pod is gone")
 
@@ -280,21 +294,6 @@ def _cancelled_as(ended: Outcome | None) -> State:
     return "exists" if ended else "cancelled"
 
 
-def _latest(pods: Iterator[PodObject]) -> PodObject | None:
-    latest: PodObject | None = None
-    for pod in pods:
-        latest = latest_pod(latest, pod)
-    return latest
-
-
 def _identified(seen: Observation) -> JobObject:
     """The Job that was seen, as far as its pods need it."""
     return JobObject(metadata=Metadata(name=seen.name, uid=seen.identity))
-
-
-def _log_container(job: JobObject | None, pod: PodObject) -> str:
-    """The container whose log to read: the main one if it has started, else the init one. Injected ones have others."""
-    own = OwnContainers(job, pod) if job else None
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    names = [own.last_started or next((each.name for each in own.statuses), "")] if own else []
-    return next(filter(None, (*names, *(each.name for each in statuses))), "")

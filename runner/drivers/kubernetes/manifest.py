@@ -6,7 +6,7 @@ Fields and their meaning: Kubernetes API reference, batch/v1 Job and core/v1 Pod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -31,6 +31,9 @@ ENDED = "orchestrator/ended"
 """The Outcome, as JSON, for which the job was ended, or as which a cancel found it ended."""
 SECRET = "orchestrator/secret"  # noqa: S105  (the annotation with the Secret's name)
 
+COMPLETE = "orchestrator/complete"
+"""The names of Secrets that existed when this Job was created, of other jobs of the same request (see RequestJobs)."""
+
 CLAIM = "orchestrator/claim"
 """What became of its claim to the name, where pools lead to several places (see runner.drivers.claims)."""
 
@@ -41,7 +44,9 @@ _USER, _GROUP, _FILES_GROUP = 1000, 3000, 2000
 Manifest = dict[str, Any]
 
 
-def job_manifest(job: JobSpec, config: Config, *, nonce: str, claim: str = "") -> Manifest:
+def job_manifest(
+    job: JobSpec, config: Config, *, nonce: str, claim: str = "", complete: Sequence[str] = ()
+) -> Manifest:
     """The Job. It refers to its secrets by name only. `nonce` distinguishes this Job from others of the same name."""
     pool = config.pools.get(job.pool, PoolSettings())
     secret = f"{job.name}-{nonce}"
@@ -50,7 +55,7 @@ def job_manifest(job: JobSpec, config: Config, *, nonce: str, claim: str = "") -
         POOL: job.pool,
         REPORT: encode_report(job.report),
         SECRET: secret,
-        **_set({CLAIM: claim, REQUEST_ID: job.report.request_id}),
+        **_set({CLAIM: claim, REQUEST_ID: job.report.request_id, COMPLETE: " ".join(complete)}),
     }
     queue = {QUEUE: pool.queue_name} if pool.queue_name else {}
     return {

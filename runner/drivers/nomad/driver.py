@@ -21,6 +21,7 @@ If the result of a request is unknown (a reset, a timeout, a 5xx, no leader), th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from random import Random
 from typing import TypeVar
 
@@ -44,6 +45,7 @@ from runner.drivers.nomad.specification import namespace_of
 from runner.drivers.nomad.submission import Submission, VariablePlace
 from runner.drivers.nomad.variable import closed_items, with_outcome
 from runner.drivers.nomad.variable_source import VariableSource
+from runner.drivers.several import AtOnce, Submit
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, waits_otherwise
@@ -81,9 +83,20 @@ class NomadDriver:
 
     def submit(self, job: JobSpec, deadline: Deadline) -> State:
         """See Driver.submit."""
+        return self._submit(job, deadline, read_first=False)
+
+    def submitter(self, jobs: Sequence[JobSpec], deadline: Deadline, _at_once: AtOnce) -> Submit:
+        """See Driver.submitter. One submit reads all that it needs of its job."""
+        name, namespace = jobs[0].name, Namespace(self._agent, namespace_of(self._config, jobs[0].pool))
+        (known,) = self._settled(lambda: (namespace.variable(name, deadline),), deadline, f"reading {name}")
+        return partial(self._submit, read_first=known is not None)
+
+    def _submit(self, job: JobSpec, deadline: Deadline, *, read_first: bool) -> State:
         namespace = Namespace(self._agent, namespace_of(self._config, job.pool))
         nonce = self._random.randbytes(8).hex()
-        attempt = Submission(self._config, self._resolve_secrets, namespace, job, deadline, nonce)
+        attempt = Submission(
+            self._config, self._resolve_secrets, namespace, job, deadline, nonce, read_first=read_first
+        )
         if len(self._namespaces) == 1 and not self._engines:
             return self._settled(attempt.step, deadline, f"creating {job.name}")
         elsewhere = Elsewhere.of(self.places(), self._engines)

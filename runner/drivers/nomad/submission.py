@@ -119,7 +119,10 @@ class Submission:
         job: JobSpec,
         deadline: Deadline,
         nonce: str,
+        *,
+        read_first: bool = False,
     ) -> None:
+        """With `read_first`, the name is expected to be taken, so nothing is written before it was read."""
         self._config = config
         self._resolve_secrets = resolve_secrets
         self._namespace = namespace
@@ -128,7 +131,8 @@ class Submission:
         self._nonce = nonce
         self._request = nonce  # stays, if another request's claim is completed
         self._items: dict[str, str] = {}
-        self._first_step = True
+        self._read_first = read_first
+        self._first_step = not read_first
         self._variable_was_missing = False
         self.place = VariablePlace(namespace)
 
@@ -152,6 +156,8 @@ class Submission:
     def take(self, deadline: Deadline) -> Standing | None:
         """See Taking.take."""
         name, variable = self._job.name, claim_of(self._job, self._nonce)
+        if self._read_first and (found := self.place.standing(name, deadline)) is not None:
+            return found
         check_size(name, self._opened())  # else the name would be taken by what can never be admitted
         if self._namespace.write(name, closed_items(variable), 0, deadline):
             return self.place.standing(name, deadline)
