@@ -1,7 +1,8 @@
 """The image, built from deploy/Dockerfile itself by the dockerd that the test cluster runs for Nomad.
 
 Its base stands in for `python:3.13-slim`, since no image registry can be reached: the small Debian of all test images,
-with pip and the wheels of requirements.txt, so that the build needs no network. The context is what Dockerfile.dockerignore lets through.
+with pip and the wheels of requirements.txt, so that the build needs no network. The context is what
+Dockerfile.dockerignore lets through.
 """
 
 from __future__ import annotations
