@@ -125,14 +125,6 @@ def is_unexplained(seen: Observation) -> bool:
     return _rule(seen) is RULES[-1]
 
 
-def explains_otherwise(now: Observation, seen: Observation, outcome: Outcome) -> bool:
-    """Whether the job has ended by itself for another reason, or what it was seen to wait for is over."""
-    if by_itself := classify(now):
-        return by_itself.reason != outcome.reason
-    waits = now.phase == "waiting" and _rule(now).reason in (outcome.reason, "unknown")
-    return seen.phase == "waiting" and not waits
-
-
 def _rule(seen: Observation) -> Rule:
     return next(rule for rule in RULES if rule.holds(seen))
 

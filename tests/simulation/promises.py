@@ -212,7 +212,8 @@ class Checker:
         codes: set[int] = set()
         for run in self.runs:
             cause = run.first("happened", "deleted")
-            if run.first("started") is None and (cause is None or cause.at >= run.made + QUEUE_SECONDS):
+            began, late = run.first("started"), run.made + QUEUE_SECONDS - 1
+            if (began is None or began.at >= late) and (cause is None or cause.at >= late):
                 codes |= CODES["incomplete"] | ({5101} if run.first("delayed") else set())
         return codes
 

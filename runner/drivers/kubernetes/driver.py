@@ -36,8 +36,8 @@ from runner.drivers.kubernetes.submission import JobSubmission, RequestJobs
 from runner.drivers.several import AtOnce, Submit
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
-from runner.observation import Observation, Outcome
-from runner.outcomes import classify, explains_otherwise
+from runner.observation import Observation, Outcome, waits_otherwise
+from runner.outcomes import classify
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 from runner.security.masking import KEY_LINES, last_lines
@@ -165,7 +165,9 @@ class KubernetesDriver:
                 return False
             if known.ended_as or (known.ended and known.claim != ASSUMED):
                 return known.ended_as is not None and known.ended_as.reason == outcome.reason
-            if explains_otherwise(self._observed(namespace, known, deadline), seen, outcome):
+            now = self._observed(namespace, known, deadline)
+            by_itself = classify(now)
+            if waits_otherwise(seen, now) or (by_itself and by_itself.reason != outcome.reason):
                 return False
             if namespace.change_if(seen.name, patches.end_patch(known, outcome), deadline):
                 return True

@@ -169,6 +169,14 @@ MUTANTS: dict[str, Mutant] = {
             range(15, 30),
         ),
         Mutant(
+            "a stored outcome is contradicted by another one",
+            f"{TRACKER}/steps.py",
+            "if self._driver.end(seen, outcome) and self._is_stored(seen, outcome):",
+            "if self._driver.end(seen, outcome):",
+            "kubernetes",
+            range(305, 312),
+        ),
+        Mutant(
             "a job is published only once atlas is well",
             f"{TRACKER}/steps.py",
             "            self._breaker.failed(record.seen.name, error.retry_after)\n",

@@ -45,8 +45,8 @@ def cluster(make_config: Callable[..., Config]) -> Config:
                 "namespace": "paying",
                 "nodeSelector": {"pool": "large"},
                 "tolerations": [
-                    {"key": "large", "operator": "Exists", "tolerationSeconds": 0},
-                    {"effect": "NoExecute"},
+                    {"key": "large", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0},
+                    {"operator": "Exists", "effect": "NoExecute"},
                 ],
                 "priorityClassName": "high",
                 "queueName": "analyses",
