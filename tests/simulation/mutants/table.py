@@ -147,10 +147,10 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "the id of an end leaves out the identity",
             f"{TRACKER}/results.py",
-            "seen.place, seen.identity, report.run_id)",
-            "seen.place, report.run_id)",
+            "seen.name, seen.place, seen.identity, report.run_id)",
+            "seen.name, report.run_id)",
             "kubernetes",
-            range(330, 345),
+            range(340, 360),
         ),
         Mutant(
             "a queue limit is measured by the host's clock",

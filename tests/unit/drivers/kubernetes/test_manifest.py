@@ -319,8 +319,8 @@ class TestJob:
         assert made["spec"]["suspend"] is True
         assert pod["nodeSelector"] == {"pool": "large"}
         assert pod["tolerations"] == [
-            {"key": "large", "operator": "Exists", "tolerationSeconds": 0},
-            {"effect": "NoExecute"},
+            {"key": "large", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0},
+            {"operator": "Exists", "effect": "NoExecute"},
         ]
         assert pod["priorityClassName"] == "high"
 
