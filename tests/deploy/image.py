@@ -1,8 +1,8 @@
 """The image, built from deploy/Dockerfile itself by the dockerd that the test cluster runs for Nomad.
 
-Its base stands in for `python:3.13-slim`, since no image registry can be reached: the small Debian of all test images,
-with pip and the wheels of requirements.txt, so that the build needs no network. The context is what
-Dockerfile.dockerignore lets through.
+Its base stands in for `python:3.13-slim`, since no image registry can be reached: the small Debian of all test images
+with pip, this machine's C++ library, and the wheels of requirements.txt, so that the build needs no network. The
+context is what Dockerfile.dockerignore lets through.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import subprocess
 import sys
 import tarfile
@@ -65,6 +66,8 @@ def _base() -> cluster.Image:
         if path.is_file() and path.suffix != ".pyc"
     }
     files |= {f"/wheels/{wheel.name}": cluster.File(wheel) for wheel in sorted(_wheels().iterdir())}
+    libraries = Path(f"/usr/lib/{platform.machine()}-linux-gnu")
+    files |= {f"{libraries}/{name}": cluster.File(libraries / name) for name in ("libstdc++.so.6", "libgcc_s.so.1")}
     files["/etc/pip.conf"] = cluster.File(b"[global]\nno-index = true\nfind-links = /wheels\n")
     return cluster.image("python-slim", files=files, user="0:0")
 
