@@ -83,7 +83,7 @@ commit: [/tasks/commit, /tasks/patcher]
 
 {{- /*
 The Deployments of the functions, as YAML: name -> the WSGI application (http), and whether gRPC and RabbitMQ are served.
-Separate ones come with one for all functions: it serves what no path can tell apart (/apps/{app_id}/…, /openapi.json).
+Separate ones come with one for all functions: it serves what no path distinguishes (/apps/{app_id}/…, /openapi.json).
 */ -}}
 {{- define "orchestrator.deployments" -}}
 {{- $config := include "orchestrator.config" . | fromYaml -}}
