@@ -9,6 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from runner.drivers.driver import Driver
+from runner.errors import Conflict
+from runner.jobs import JobSpec, State
 from runner.outcomes import classify
 from tests.conformance import jobs
 from tests.conformance.clusters import Cluster
@@ -33,6 +36,30 @@ def test_a_thousand_submits_of_a_hundred_names_make_a_hundred_jobs(cluster: Clus
     assert sorted(name for name in names if name in {job.name for job in wanted}) == sorted(job.name for job in wanted)
     # Two submits that find no job at the same instant may both resolve secrets; those of one of them are used.
     assert cluster.resolver.asked.keys() == {job.name for job in wanted}
+
+
+def test_a_repeat_of_a_request_of_many_jobs_creates_what_is_missing(cluster: Cluster) -> None:
+    """It reads what exists first: see Driver.submitter."""
+    wanted = [cluster.job() for _ in range(12)]
+    made, cancelled = wanted[:5], wanted[7]
+    assert _submitted(cluster.driver, made) == ["created"] * 5
+    cluster.cancel(cancelled.name)
+    expected = ["exists"] * 5 + ["cancelled" if job is cancelled else "created" for job in wanted[5:]]
+    assert _submitted(cluster.another(), wanted) == expected
+    assert _submitted(cluster.driver, wanted) == [state.replace("created", "exists") for state in expected]
+    names = Counter(seen.name for seen in observed(cluster.driver))
+    assert [names[job.name] for job in wanted] == [1] * len(wanted)
+    other = cluster.job(name=made[0].name, fingerprint="other")
+    with pytest.raises(Conflict):
+        _submitted(cluster.driver, [other, *wanted[1:]])
+
+
+def _submitted(driver: Driver, wanted: list[JobSpec]) -> list[State]:
+    """The states of one request's jobs."""
+    deadline = within(PATIENCE)
+    with ThreadPoolExecutor(4) as pool:
+        submit = driver.submitter(wanted, deadline, lambda steps: list(pool.map(lambda step: step(), steps)))
+        return list(pool.map(lambda job: submit(job, deadline), wanted))
 
 
 def test_a_cancel_and_a_submit_at_the_same_time_leave_one_cancelled_job(cluster: Cluster) -> None:

@@ -14,6 +14,8 @@ from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import job_manifest
 from runner.drivers.memory import MemoryDriver
 from runner.drivers.nomad.specification import specification
+from runner.payloads import RequestPolicy, decode
+from runner.request_types import REQUEST_TYPES
 from runner.runtime.clock import SystemClock
 from runner.sidecar import frames
 from runner.sidecar.server import Sidecar
@@ -97,10 +99,8 @@ def _submitted(config: Config, request_id: str) -> tuple[MemoryDriver, str]:
     driver = MemoryDriver(resolve_secrets=lambda job: dict.fromkeys(job.secrets, ""), clock=ManualClock())
     sidecar = Sidecar(config, {"memory": driver}, SystemClock())
     body = json.dumps(documents.whole("analysis_run")).encode()
-    deadline = SystemClock().monotonic() + 10
-    reply = sidecar._submit(
-        frames.Submit(request_type="analysis_run", request=body, deadline=deadline, trace_id=request_id)
-    )
+    request = decode(body, REQUEST_TYPES["analysis_run"].payload, RequestPolicy(runner_id="", public_key=""))
+    reply = sidecar._submit(frames.submission("analysis_run", request, SystemClock().monotonic() + 10, request_id))
     return driver, reply.jobs[0].name
 
 

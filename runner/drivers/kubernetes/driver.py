@@ -165,9 +165,8 @@ class KubernetesDriver:
                 return False
             if known.ended_as or (known.ended and known.claim != ASSUMED):
                 return known.ended_as is not None and known.ended_as.reason == outcome.reason
-            now = self._observed(namespace, known, deadline)
-            by_itself = classify(now)
-            if waits_otherwise(seen, now) or (by_itself and by_itself.reason != outcome.reason):
+            ended = classify(now := self._observed(namespace, known, deadline))
+            if waits_otherwise(seen, now) or (ended and ended.reason != outcome.reason):
                 return False
             if namespace.change_if(seen.name, patches.end_patch(known, outcome), deadline):
                 return True

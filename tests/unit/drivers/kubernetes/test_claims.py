@@ -112,9 +112,12 @@ def task(pool: str, **fields: Any) -> JobSpec:
     return msgspec.structs.replace(job("shell", name=NAME, **fields), pool=pool)
 
 
-def submit(driver: KubernetesDriver, pool: str, **fields: Any) -> str:
+def submit(driver: KubernetesDriver, pool: str, *, many: bool = False, **fields: Any) -> str:
+    """The state, or the code of the error. With `many`, as one of the many jobs of a request."""
+    wanted, deadline = task(pool, **fields), within(10, driver._clock)
     try:
-        return driver.submit(task(pool, **fields), within(10, driver._clock))
+        chosen = driver.submitter([wanted], deadline, lambda _: None) if many else driver.submit
+        return chosen(wanted, deadline)
     except Unavailable as error:
         return error.code
     except Conflict as error:
@@ -138,14 +141,14 @@ def died_after(servers: Servers, driver: KubernetesDriver, request: int, pool: s
     servers.interrupt = lambda _number, _when: None
 
 
-def settle(servers: Servers, make: Make, seed: int) -> None:
+def settle(servers: Servers, make: Make, seed: int, *, many: bool = False) -> None:
     """Repeat the request through both pools until it is accepted; then exactly one job is released."""
     servers.interrupt = lambda _number, _when: None
     for pool in Random(seed).sample(["a", "b"], 2):
-        state = submit(make(100 + seed), pool)
+        state = submit(make(100 + seed), pool, many=many)
         if state == "unavailable":
             servers.expire()
-            state = submit(make(200 + seed), pool)
+            state = submit(make(200 + seed), pool, many=many)
         assert state in ("created", "exists")
     assert len(servers.released()) == 1
     (where,) = servers.released()
@@ -229,19 +232,23 @@ class TestEndOfAClaimThatNobodyCompletes:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(1, LONGEST))
-def test_wherever_a_request_dies_its_repeat_completes_it(make: Make, servers: Servers, number: int, when: str) -> None:
+@pytest.mark.parametrize("many", [False, True])
+def test_wherever_a_request_dies_its_repeat_completes_it(
+    make: Make, servers: Servers, many: bool, number: int, when: str
+) -> None:
     kill_at(servers, number, when)
     with suppress(Died):
         submit(make(1), "a")
     assert len(servers.released()) <= 1
-    settle(servers, make, number)
+    settle(servers, make, number, many=many)
 
 
 @pytest.mark.parametrize("death", [0, *range(1, LONGEST)])
 @pytest.mark.parametrize("number", range(1, LONGEST))
 @pytest.mark.parametrize("draw", [5, 0])
+@pytest.mark.parametrize("many", [False, True])
 def test_another_request_in_between_wherever_it_dies(
-    make: Make, servers: Servers, number: int, death: int, draw: int
+    make: Make, servers: Servers, many: bool, number: int, death: int, draw: int
 ) -> None:
     """The second request runs before the given request of the first one, and is killed at one of its own.
 
@@ -257,11 +264,11 @@ def test_another_request_in_between_wherever_it_dies(
             servers.interrupt = lambda _number, _when: None
 
     servers.interrupt = interrupt
-    state = submit(make(1), "a")
+    state = submit(make(1), "a", many=many)
     assert state in ("created", "exists", "unavailable")
     assert len(servers.released()) <= 1
     assert state == "unavailable" or servers.released()
-    settle(servers, make, number)
+    settle(servers, make, number, many=many)
 
 
 @pytest.mark.parametrize("other", ["f1", "other"])

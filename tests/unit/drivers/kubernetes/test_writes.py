@@ -197,7 +197,9 @@ class TestEnd:
         waiting = pod_document(init={"coat": first}, main={"marvin": CREATING}, phase="Pending")
         server = Server(job_document(), pods=(waiting,))
         driver = drive(server)
-        waited = msgspec.structs.replace(seen(driver), phase="waiting", configuration_error="coat: s is missing")
+        waited = msgspec.structs.replace(
+            seen(driver), phase="waiting", configuration_error="coat: s is missing", image_error=""
+        )
         outcome = msgspec.structs.replace(OUTCOME, reason="misconfigured", code=5108)
         assert driver.end(waited, outcome) == ends
         assert len(writes(server)) == ends

@@ -70,9 +70,12 @@ def task(pool: str, **fields: Any) -> JobSpec:
     return msgspec.structs.replace(job("shell", name=NAME, **fields), pool=pool)
 
 
-def submit(driver: NomadDriver, pool: str, **fields: Any) -> str:
+def submit(driver: NomadDriver, pool: str, *, many: bool = False, **fields: Any) -> str:
+    """The state, or the code of the error. With `many`, as one of the many jobs of a request."""
+    wanted, deadline = task(pool, **fields), within(10, driver._clock)
     try:
-        return driver.submit(task(pool, **fields), within(10, driver._clock))
+        chosen = driver.submitter([wanted], deadline, lambda _: None) if many else driver.submit
+        return chosen(wanted, deadline)
     except Unavailable as error:
         return error.code
     except Conflict as error:
@@ -84,14 +87,14 @@ def open_in(agent: Agent) -> list[str]:
     return [where for (where, path), each in agent.variables.items() if path == PREFIX + NAME and OPEN in each["Items"]]
 
 
-def settle(agent: Agent, make: Callable[..., NomadDriver], seed: int) -> None:
+def settle(agent: Agent, make: Callable[..., NomadDriver], seed: int, *, many: bool = False) -> None:
     """Repeat the request through both pools until it is accepted; then exactly one job is released."""
     agent.interrupt = lambda _number, _when: None
     for pool in Random(seed).sample(["a", "b"], 2):
         driver = make(100 + seed)
         for _ in range(5):
             agent.clock.advance(2)
-            if (state := submit(driver, pool)) != "unavailable":
+            if (state := submit(driver, pool, many=many)) != "unavailable":
                 break
         assert state in ("created", "exists")
     (where,) = open_in(agent)
@@ -166,21 +169,23 @@ def kill_at(agent: Agent, number: int, when: str) -> None:
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("number", range(1, LONGEST))
+@pytest.mark.parametrize("many", [False, True])
 def test_wherever_a_request_dies_its_repeat_completes_it(
-    make: Callable[..., NomadDriver], agent: Agent, number: int, when: str
+    make: Callable[..., NomadDriver], agent: Agent, many: bool, number: int, when: str
 ) -> None:
     kill_at(agent, number, when)
     with suppress(Died):
         submit(make(1), "a")
     assert len(open_in(agent)) <= 1
-    settle(agent, make, number)
+    settle(agent, make, number, many=many)
 
 
 @pytest.mark.parametrize("death", [0, *range(1, LONGEST)])
 @pytest.mark.parametrize("number", range(1, LONGEST))
 @pytest.mark.parametrize("seeds", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("many", [False, True])
 def test_another_request_in_between_wherever_it_dies(
-    make: Callable[..., NomadDriver], agent: Agent, number: int, death: int, seeds: tuple[int, int]
+    make: Callable[..., NomadDriver], agent: Agent, many: bool, number: int, death: int, seeds: tuple[int, int]
 ) -> None:
     """The second request runs before the given request of the first one, and is killed at one of its own."""
 
@@ -192,11 +197,11 @@ def test_another_request_in_between_wherever_it_dies(
             agent.interrupt = lambda _number, _when: None
 
     agent.interrupt = interrupt
-    state = submit(make(seeds[0]), "a")
+    state = submit(make(seeds[0]), "a", many=many)
     assert state in ("created", "exists", "unavailable")
     assert len(open_in(agent)) <= 1
     assert state == "unavailable" or open_in(agent)
-    settle(agent, make, number)
+    settle(agent, make, number, many=many)
 
 
 @pytest.mark.parametrize("other", ["f1", "other"])

@@ -170,7 +170,7 @@ class TestEnd:
         seen = find(driver, wanted)
         assert driver.end(seen, LIMIT)
         agent.jobs[("default", wanted.name)]["Stop"] = False  # the first one crashed before this
-        assert driver.end(seen, FAILED)
+        assert not driver.end(seen, FAILED)
         assert find(driver, wanted).ended_as == LIMIT
         assert agent.jobs[("default", wanted.name)]["Stop"]
 
