@@ -20,7 +20,7 @@ from runner.commands import plan
 from runner.config.types import Config
 from runner.drivers.driver import Driver, Retention
 from runner.errors import Conflict
-from runner.jobs import Cancellation, JobSpec
+from runner.jobs import Cancellation, JobSpec, Report
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.payloads import RequestPolicy, decode
@@ -122,12 +122,17 @@ def kept(seen: Observation | None) -> dict[str, Any]:
     return {name: value for name, value in (msgspec.to_builtins(seen) or {}).items() if name in KEPT}
 
 
+def recorded(observation: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier release listed. A field that a report has only since then has its default."""
+    now = {name: observation[name] for name in KEPT}
+    for name in ("report", "cancellation"):
+        now[name] = msgspec.to_builtins(msgspec.convert(now[name], Report | None))
+    return now
+
+
 def await_as_recorded(driver: Driver, place: Place) -> None:
     """Wait until every complete state is listed as the earlier release listed it."""
-    wanted = {
-        place.states[state]["job"]: {name: place.states[state]["observation"][name] for name in KEPT}
-        for state in place.whole
-    }
+    wanted = {place.states[state]["job"]: recorded(place.states[state]["observation"]) for state in place.whole}
     differing: dict[str, Any] = {}
 
     def same() -> bool:
