@@ -86,10 +86,7 @@ def _reported(seen: Observation) -> str:
     if outcome is None:
         return "Nothing yet: it has not ended."
     if seen.set_aside:
-        return (
-            "It refused the result for good, so the job was set aside. Correct the cause, then"
-            f" `jobs resend {seen.name}`."
-        )
+        return "It refused the result for good, so the job was set aside, and is kept for seven days. See its log."
     if seen.reported:
         by_itself = outcome.reason == "succeeded"
         return "The job published its result itself." if by_itself else "It has accepted the result."

@@ -113,7 +113,7 @@ def test_a_queue_that_is_bounded() -> None:
         ({"phase": "succeeded"}, "The job published its result itself; the tracker has not marked the job yet."),
         ({"phase": "failed", "main_exit": 3}, "The result is pending"),
         ({"phase": "failed", "main_exit": 3, "reported": True}, "It has accepted the result."),
-        ({"phase": "failed", "main_exit": 3, "reported": True, "set_aside": True}, "`jobs resend job-1`"),
+        ({"phase": "failed", "main_exit": 3, "reported": True, "set_aside": True}, "the job was set aside"),
         ({"phase": "failed", "cancelled": True, "published": "timed_out"}, "Before its cancel, timed_out was accepted"),
     ],
 )
