@@ -28,6 +28,7 @@ MUTANTS: dict[str, Mutant] = {
             f"{K8S}/submission.py",
             'if state != "cancelled" and not known.started:',
             'if state == "created" and not known.started:',
+            seeds=range(415, 425),
         ),
         Mutant(
             "a cancel writes no tombstone",
@@ -70,12 +71,6 @@ MUTANTS: dict[str, Mutant] = {
             f"{LEDGER}/planning.py",
             '("end", (end or seen.lingers or unsettled) and seen.ended_as is None and not gone),',
             '("end", False),',
-        ),
-        Mutant(
-            "poor evidence is believed at once",
-            f"{LEDGER}/ledger.py",
-            "elif outcome.reason in _POOR and not confirmed:",
-            "elif outcome.reason in () and not confirmed:",
         ),
         Mutant(
             "a cancel after the outcome is ignored",
@@ -161,22 +156,6 @@ MUTANTS: dict[str, Mutant] = {
             range(300),
         ),
         Mutant(
-            "a job is ended for a wait that is over",
-            "runner/observation.py",
-            '    if seen.phase != "waiting":\n        return False\n',
-            "    return False\n",
-            "kubernetes",
-            range(15, 30),
-        ),
-        Mutant(
-            "a stored outcome is contradicted by another one",
-            f"{TRACKER}/steps.py",
-            "if self._driver.end(seen, outcome) and self._is_stored(seen, outcome):",
-            "if self._driver.end(seen, outcome):",
-            "kubernetes",
-            range(305, 312),
-        ),
-        Mutant(
             "a job is published only once atlas is well",
             f"{TRACKER}/steps.py",
             "            self._breaker.failed(record.seen.name, error.retry_after)\n",
@@ -190,14 +169,6 @@ MUTANTS: dict[str, Mutant] = {
             "if variable and not variable.open and not job.stop:",
             "if False:",
             "nomad",
-            range(200),
-        ),
-        Mutant(
-            "an assumed claim is never settled",
-            f"{K8S}/driver.py",
-            "if self._engines and self._clock.monotonic() >= self._settle_at:",
-            "if False:",
-            "both",
             range(200),
         ),
         Mutant(
