@@ -23,7 +23,7 @@ _INDENT = " " * 11
 def explain(name: str, path: str | None) -> None:
     """Say why a job waits or how it ended, what atlas has accepted, and what to do next."""
     config = load_or_exit(path)
-    click.echo(shown("\n".join(lines(find(config, name).seen, config.limits))))
+    click.echo(shown("\n".join(lines(find(config, name).explained(), config.limits))))
 
 
 def lines(seen: Observation, limits: LimitsSection) -> Iterator[str]:

@@ -46,7 +46,7 @@ name_argument = click.argument("name")
 def show(name: str, path: str | None) -> None:
     """Everything known of one job, and why it ended as it did."""
     config = load_or_exit(path)
-    facts = _facts(find(config, name).seen, config.limits)
+    facts = _facts(find(config, name).explained(), config.limits)
     click.echo("\n".join(f"{label:<10} {_indented(value)}" for label, value in facts if value))
 
 

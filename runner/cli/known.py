@@ -30,6 +30,10 @@ class Known(msgspec.Struct, frozen=True):
     seen: Observation
     driver: Driver
 
+    def explained(self) -> Observation:
+        """The job; what nothing else explains is looked up in the events. Unreadable events change nothing."""
+        return _explained(self.driver, self.seen) if _unexplained(self.seen) else self.seen
+
 
 def drivers(config: Config) -> Mapping[str, Driver]:
     """The drivers of all pools."""
@@ -39,11 +43,11 @@ def drivers(config: Config) -> Mapping[str, Driver]:
 
 
 def find(config: Config, name: str) -> Known:
-    """The job of that name, explained. Raises Rejected if no cluster has it."""
+    """The job of that name. Raises Rejected if no cluster has it."""
     for driver in drivers(config).values():
         for job in driver.list():
             if job.name == name:
-                return Known(_explained(driver, job), driver)
+                return Known(job, driver)
     raise Rejected(f"there is no job {name}; see `jobs list --all`")
 
 
@@ -89,8 +93,6 @@ def _unexplained(job: Observation) -> bool:
 
 
 def _explained(driver: Driver, job: Observation) -> Observation:
-    if not _unexplained(job):
-        return job
     try:
         return driver.explain(job)
     except OrchestratorError:
