@@ -224,7 +224,7 @@ def settle(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadlin
     """What has become of an assumed claim; still `assumed` if another engine does not answer, or changes meanwhile."""
     for _ in range(SETTLE_ROUNDS):
         found = [] if elsewhere.silent else elsewhere.standings(mine.name, place, deadline)
-        if elsewhere.silent or any(each.unfinished for each in (mine, *found)):
+        if elsewhere.silent or mine.unfinished or (not mine.published and any(each.unfinished for each in found)):
             break
         decision = settlement(mine, found)
         if isinstance(decision, MarkFirst):

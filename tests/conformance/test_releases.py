@@ -363,18 +363,18 @@ class TestNomad:
 
     pytestmark = pytest.mark.needs("variables")
 
-    def test_a_variable_without_a_job_is_published_as_deleted_and_its_name_is_free(
+    def test_a_variable_without_a_job_is_published_as_deleted_and_a_repeat_gets_that_answer(
         self, cluster: Cluster, place: Place, config: Config, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         place.put("half-made")
         name, publisher = place.states["half-made"]["job"], Publisher()
         assert name not in listed(cluster.driver)  # its submitter may still be about to register the job
-        monkeypatch.setattr("runner.drivers.nomad.listing.LEFT_SECONDS", 0.0)
+        monkeypatch.setattr(cluster.driver._cache, "left_seconds", 0.0)
         eventually(lambda: name in listed(cluster.driver), "the Variable without a job is listed as deleted")
         track_until(cluster.driver, publisher, lambda: bool(publisher.accepted))
         ((published, result),) = publisher.accepted
         assert (published, result["body"]["kwargs"]["status"]["code"]) == (name, 5109)
-        assert submit(cluster.driver, planned(place.states["half-made"], config)) == "created"
+        assert submit(cluster.driver, planned(place.states["half-made"], config)) == "exists"
 
     def test_a_name_that_was_reported_as_deleted_is_free(self, cluster: Cluster, place: Place, config: Config) -> None:
         place.put("half-made-deleted")

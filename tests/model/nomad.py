@@ -353,7 +353,7 @@ class NomadWorld:
         return _seen(variable, variable.nonce, phase, reason)
 
     def _may_still_register(self, state: State) -> bool:
-        """See LEFT_SECONDS: it is longer than any request."""
+        """See Cache.left_seconds: it is longer than any request."""
         at_work = any(each and each.step in ("check", "register") for each in state.clients)
         return at_work and "left-seconds" not in self.without
 

@@ -21,7 +21,7 @@ from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.specification import specification
-from runner.drivers.nomad.variable import FINGERPRINT, variable_path
+from runner.drivers.nomad.variable import FINGERPRINT, NONCE, variable_path
 from runner.errors import Conflict
 from runner.jobs import Deadlines, JobSpec
 from runner.observation import Outcome
@@ -140,24 +140,51 @@ def test_of_two_delayed_submits_the_first_to_register_creates_the_job(nomad: Nom
             state.result()
     assert [state.result() for state in states] == ["created", "exists"]
     assert [each["ID"] for each in nomad.get("jobs")] == [wanted.name]
+    variable, registered = nomad.get(f"var/{variable_path(wanted.name)}"), nomad.get(f"job/{wanted.name}")
+    assert variable["Items"][NONCE] == registered["Meta"][NONCE]
 
 
-def test_after_a_kill_between_variable_and_job_without_a_repeat_it_is_reported_as_deleted_and_the_name_is_free(
-    driver: NomadDriver, config: Config, monkeypatch: pytest.MonkeyPatch
+def test_a_job_whose_variable_another_submit_took_over_and_then_died_is_reported_once(
+    nomad: Nomad, driver: NomadDriver, config: Config
+) -> None:
+    """The second submit is killed before it can register the job. The first one's registration arrives after that."""
+    wanted, late = job("shell", Program(exit_code=3)), BlockedHttpClient()
+    with ThreadPoolExecutor(1) as callers:
+        state = callers.submit(_driver(config, late).submit, wanted, within(20))
+        assert late.reached.wait(10)
+        _killed(config, "POST", "jobs", lambda second: second.submit(wanted, within(10)))
+        late.released.set()
+        assert state.result() == "created"
+    registered = nomad.get(f"job/{wanted.name}")["Meta"][NONCE]
+    assert nomad.get(f"var/{variable_path(wanted.name)}")["Items"][NONCE] != registered
+
+    ended, seen = outcome(driver, wanted.name), find(driver, wanted.name)
+    assert seen is not None
+    assert (ended.reason, seen.identity) == ("analyzer_failed", registered)
+    assert driver.mark_reported(seen, ended)
+    marked = find(driver, wanted.name)
+    assert marked is not None
+    assert (marked.reported, marked.identity) == (True, registered)
+
+
+def test_after_a_kill_between_variable_and_job_without_a_repeat_it_is_ended_and_a_late_repeat_gets_that_answer(
+    nomad: Nomad, driver: NomadDriver, config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = job("shell")
     _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, within(5)))
     assert find(driver, wanted.name) is None  # the submit may still be in progress
 
-    monkeypatch.setattr("runner.drivers.nomad.listing.LEFT_SECONDS", 0.0)
+    monkeypatch.setattr(driver._cache, "left_seconds", 0.0)
     time.sleep(1.1)  # the agent sends its time in whole seconds
     ended = outcome(driver, wanted.name)
     assert ended.reason == "deleted"
     seen = find(driver, wanted.name)
     assert seen is not None
     assert seen.report == wanted.report
+    assert driver.end(seen, ended)
     assert driver.mark_reported(last(driver, wanted.name), ended)
-    assert driver.submit(wanted, within(10)) == "created"
+    assert driver.submit(wanted, within(10)) == "exists"
+    assert nomad.get("jobs") == []
 
 
 def test_after_a_kill_between_closing_the_variable_and_stopping_the_job_reconcile_stops_it(

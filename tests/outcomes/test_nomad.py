@@ -268,14 +268,14 @@ class TestTheVariable:
         assert seen.ended_as == msgspec.structs.replace(outcome, err="x" * 4000)
         assert code(seen) == 5102
 
-    def test_its_nonce_is_the_identity_and_the_job_s_where_it_has_none(self) -> None:
+    def test_the_job_s_nonce_is_the_identity_and_the_variable_s_where_the_job_has_none(self) -> None:
         job = stub()
-        job = msgspec.structs.replace(job, meta={**(job.meta or {}), "orchestrator_nonce": "of the job"})
-        for nonce, identity in (("of the Variable", "of the Variable"), ("", "of the job")):
-            variable = msgspec.structs.replace(VARIABLE, nonce=nonce)
-            seen = observation(Evidence(job, variable), "nomad", "ci")
+        variable = msgspec.structs.replace(VARIABLE, nonce="of the Variable")
+        for nonce, identity in (("of the job", "of the job"), ("", "of the Variable")):
+            named = msgspec.structs.replace(job, meta={**(job.meta or {}), "orchestrator_nonce": nonce})
+            seen = observation(Evidence(named, variable), "nomad", "ci")
             assert (seen.identity, seen.place) == (identity, "ci")
-        assert observation(Evidence(job, None), "nomad").identity == "of the job"
+            assert observation(Evidence(named, None), "nomad").identity == nonce
 
     def test_without_a_job_it_shows_how_the_job_was_ended(self) -> None:
         succeeded = Outcome(reason="succeeded", code=0, hmessage="")

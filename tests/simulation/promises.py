@@ -94,10 +94,11 @@ _PASSING = frozenset({"never fits", "image missing", "hangs", "evicted", "node l
 class Checker:
     """One name against its history."""
 
-    def __init__(self, history: History, name: str, *, calm: bool, quiet: float) -> None:
+    def __init__(self, history: History, name: str, *, calm: bool, quiet: float, engines: int) -> None:
         self.name = name
         self.end_id, self.cancel_id = run_id(name), cancel_id(name)
         self._calm = calm
+        self._engines = engines
         self._settled = 0.0 if calm else quiet + SETTLE_SECONDS
         """From then on one engine has the name at the most."""
         self._commands = [each for each in history.commands if each.name == name]
@@ -124,12 +125,15 @@ class Checker:
         needed = [run for run in self.runs if self._needs_report(run)]
         if len({(run.engine, run.place) for run in self.runs}) > 1:  # those that have yielded need none
             needed = needed[:1] if not any(run.published for run in self.runs) else []
+        if self._engines > 1:  # a claim that has yielded is removed after a while
+            begun = [run for run in needed if run.first("started") or not run.first("expired")]
+            needed = begun or needed[:1]
         if len(reported) < len(needed):
             yield f"promise 2: {len(needed)} runs of {self.name} need a report, atlas has {len(reported)}"
         if self._cancel_answers() and not self._about(self.cancel_id) and not self._removed():
             yield f"promise 3: the cancellation of {self.name} was never confirmed"
         for command in self._commands:
-            if command.kind == "submit" and command.state in ("created", "exists") and not self._runs:
+            if command.kind == "submit" and command.state in ("created", "exists") and not (self._runs or reported):
                 yield f"promise 1: {self.name} was accepted and there is no job"
 
     def _doubled(self) -> Iterator[str]:
@@ -171,18 +175,24 @@ class Checker:
         arrivals = self._about(self.end_id)
         ids = {arrival.id for arrival in arrivals}
         possible = [run for run in self.runs if not run.published or self._forgotten(run)]
-        if len(ids) > len(possible):
+        if not self._runs and {arrival.code for arrival in arrivals} <= CODES["deleted"] and len(ids) <= 1:
+            return  # a submit that nobody repeated in time: it never became a job, and never will
+        if len(ids) > len(possible) + self._erased():
             what = "published its own result" if self.runs and not possible else f"has {len(possible)} such runs"
             yield f"promise 2: {self.name} {what}, and atlas has {len(ids)} ids for its end"
         allowed = set().union(*(CODES.get(cause, frozenset()) for run in self.runs for cause in run.causes))
         allowed |= self._waited_too_long() if possible else set()
         # Atlas keeps the first result of an id. A stale list may make a new leader send another, which atlas drops.
         for arrival in {arrival.id: arrival for arrival in reversed(arrivals)}.values():
-            if possible and arrival.code not in allowed:
+            if possible and arrival.code not in allowed | (CODES["deleted"] if self._erased() else set()):
                 yield f"promise 2: the end of {self.name} was reported as {arrival.code}, true were {sorted(allowed)}"
         for arrival in arrivals:
             if not any(run.made <= arrival.at for run in self.runs):
                 yield f"promise 2: an end of {self.name} was reported before it had a job"
+
+    def _erased(self) -> int:
+        """How many jobs of two engines somebody deleted. What the other one has of the request may be reported then."""
+        return sum(run.first("deleted") is not None for run in self.runs) if self._engines > 1 else 0
 
     def _revived(self) -> Iterator[str]:
         """What was reported as ended starts nothing any more."""
@@ -245,7 +255,8 @@ class Checker:
         """5000 where the cancel stopped the run or kept it from starting, 5001 where it had ended before."""
         for arrival in self._about(self.cancel_id):
             over = min((run.over for run in self.runs), default=float("inf"))
-            given_up = any(end.code in self._waited_too_long() for end in self._about(self.end_id))
+            ends = self._about(self.end_id)
+            given_up = (ends and not self._runs) or any(end.code in self._waited_too_long() for end in ends)
             ended = over != float("inf") or given_up or any(run.causes for run in self.runs)
             if arrival.code not in (5000, 5001):
                 yield f"promise 3: the cancellation of {self.name} was confirmed with {arrival.code}"

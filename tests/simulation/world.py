@@ -115,7 +115,10 @@ class World:
 
     def _checkers(self) -> Iterator[Checker]:
         calm, quiet = self.plan.calm, self.plan.quiet
-        return (Checker(self.history, intent.name, calm=calm, quiet=quiet) for intent in self.plan.intents)
+        engines = len(self._clusters)
+        return (
+            Checker(self.history, intent.name, calm=calm, quiet=quiet, engines=engines) for intent in self.plan.intents
+        )
 
     def _pending(self) -> Iterator[str]:
         return (text for each in self._checkers() for text in each.pending())

@@ -64,7 +64,7 @@ def end(namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Dea
     A stored outcome of a cancelled job would mean that the job had ended before its cancel.
     """
     variable = _variable_of(namespace, seen, deadline)
-    if variable is None:
+    if variable is None or (variable.claim == YIELDED and variable.cancelled is None):
         return (False,)
     decided = variable.ended or variable.cancelled or variable.reported
     items = closed_items(with_end(variable, outcome))
@@ -109,16 +109,18 @@ def _variable_of(namespace: Namespace, seen: Observation, deadline: Deadline) ->
     """The Variable of the job that was observed; None if the name is free, or another job has it.
 
     A Variable without a nonce was closed by release 0.1, which dropped it. Then the fingerprint decides: a later submit
-    would have written a nonce.
+    would have written a nonce. Where the job itself has another nonce than its Variable, the job's counts: a repeat has
+    taken over the Variable of a submit that seemed to be dead, and then that one's job was registered.
     """
     variable = namespace.variable(seen.name, deadline)
-    if variable is None:
-        job = namespace.job(seen.name, deadline)
-        variable = restored(namespace, job, deadline) if job else None
-    if variable is None:
+    if variable is not None and not variable.nonce:
+        return variable if variable.fingerprint == seen.fingerprint else None
+    if variable is not None and variable.nonce == seen.identity:
+        return variable
+    job = namespace.job(seen.name, deadline)
+    if job is None or job.nonce != seen.identity:
         return None
-    same = variable.nonce == seen.identity if variable.nonce else variable.fingerprint == seen.fingerprint
-    return variable if same else None
+    return variable or restored(namespace, job, deadline)
 
 
 def _end_before(

@@ -30,7 +30,7 @@ import msgspec
 from runner.config.types import Config
 from runner.drivers import claiming
 from runner.drivers.claiming import Elsewhere, Place
-from runner.drivers.claims import ASSUMED, YIELDED
+from runner.drivers.claims import ASSUMED, NEW, YIELDED
 from runner.drivers.driver import Driver, Retention, Source, each_of
 from runner.drivers.http.client import Unsettled
 from runner.drivers.nomad import closing
@@ -42,7 +42,7 @@ from runner.drivers.nomad.observation import shortage
 from runner.drivers.nomad.reconciler import NamespaceReconciler
 from runner.drivers.nomad.source import JobSource, PendingJobs
 from runner.drivers.nomad.specification import namespace_of
-from runner.drivers.nomad.submission import Submission, VariablePlace
+from runner.drivers.nomad.submission import ABANDONED_SECONDS, Submission, VariablePlace
 from runner.drivers.nomad.variable import closed_items, with_outcome
 from runner.drivers.nomad.variable_source import VariableSource
 from runner.drivers.several import AtOnce, Submit
@@ -76,7 +76,7 @@ class NomadDriver:
         names = dict.fromkeys(namespace_of(config, pool) for pool in pools or [config.default_pool])
         self._namespaces = [Namespace(self._agent, name) for name in names]
         self._engines: Sequence[Driver] = ()
-        self._cache = Cache()
+        self._cache = Cache(left_seconds=max(ABANDONED_SECONDS, config.limits.queue_seconds))
 
     def __repr__(self) -> str:
         return f"NomadDriver({self._agent!r}, {self._namespaces!r})"
@@ -185,12 +185,28 @@ class NomadDriver:
         return done and not found.cancelled
 
     def _has_yielded(self, namespace: Namespace, seen: Observation, deadline: Deadline) -> bool:
-        """Whether an assumed claim has yielded to a job in another engine."""
-        place = VariablePlace(namespace)
+        """Whether a claim that is assumed, or has no job, has yielded to a job in another place.
+
+        Raises Unavailable if that cannot be known yet of a claim without a job: a repeat of its request may have made
+        the job where nobody answers now.
+        """
+        place, elsewhere = VariablePlace(namespace), Elsewhere.of(self.places(), self._engines)
         mine = place.standing(seen.name, deadline)
-        if mine is None or mine.identity != seen.identity or mine.claim != ASSUMED or mine.over:
+        if mine is None or mine.identity != seen.identity or mine.over or not mine.claim:
             return False
-        return claiming.settle(mine, place, Elsewhere.of(self.places(), self._engines), deadline) == YIELDED
+        if mine.claim == NEW:
+            if claiming.give_up(mine, place, elsewhere, deadline):
+                return True
+            unknown = bool(elsewhere.silent)
+        elif mine.claim == ASSUMED or mine.abandoned or mine.unfinished:
+            if (claim := claiming.settle(mine, place, elsewhere, deadline)) == YIELDED:
+                return True
+            unknown = claim == ASSUMED and (mine.abandoned or mine.unfinished)
+        else:
+            unknown = False
+        if unknown:
+            raise Unavailable(f"{seen.name} has no job, and another place that may have it does not answer")
+        return False
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""

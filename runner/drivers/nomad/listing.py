@@ -27,9 +27,6 @@ LIST_SECONDS = 30.0
 READ_SECONDS = 10.0
 """The deadline for reading, ending or marking one job."""
 
-LEFT_SECONDS = 600.0
-"""After so many seconds, a Variable without a job is no submit in progress: the job was removed or never registered."""
-
 LOG_SECONDS = 3.0
 """The seconds that the last lines of an ended program may take to reach its log (docker's go through a plugin)."""
 
@@ -44,9 +41,13 @@ _LONGEST_LINE, _MOST = 1000, 8 << 20
 
 
 class Cache:
-    """Details that were read, with the modify indexes for which they are valid. Any thread may use it."""
+    """Details that were read, with the modify indexes for which they are valid. Any thread may use it.
 
-    def __init__(self) -> None:
+    After `left_seconds`, a Variable without a job is no submit in progress: the job was removed or never registered.
+    """
+
+    def __init__(self, left_seconds: float) -> None:
+        self.left_seconds = left_seconds
         self.ends: dict[tuple[str, str, bool], tuple[int, int, Observation]] = {}
         self.jobs: set[tuple[str, str, str]] = set()
         self._variables: dict[tuple[str, str], tuple[int, JobVariable | None]] = {}
@@ -147,9 +148,9 @@ class NamespaceReader:
         if variable is None:
             return None
         seen_before = (self._namespace.name, name, variable.nonce) in self._cache.jobs
-        if variable.awaits_submit and not seen_before and variable.age <= LEFT_SECONDS:
+        if variable.awaits_submit and not seen_before and variable.age <= self._cache.left_seconds:
             return being_submitted(name, variable, self._driver, self._namespace.name)
-        return without_job(name, variable, self._driver, self._namespace.name)
+        return without_job(name, variable, self._driver, self._namespace.name, never_seen=not seen_before)
 
     def _job(self, job: JobStub, stub: VariableStub | None) -> Iterator[Observation]:
         key, index = (self._namespace.name, job.id, self._pending_only), stub.modify_index if stub else 0
@@ -198,8 +199,8 @@ class NamespaceReader:
         if variable is None or (variable.reported and self._pending_only):
             return
         seen_before = (self._namespace.name, stub.name, variable.nonce) in self._cache.jobs
-        if not variable.awaits_submit or seen_before or self._now - variable.modified > LEFT_SECONDS:
-            yield without_job(stub.name, variable, self._driver, self._namespace.name)
+        if not variable.awaits_submit or seen_before or self._now - variable.modified > self._cache.left_seconds:
+            yield without_job(stub.name, variable, self._driver, self._namespace.name, never_seen=not seen_before)
 
 
 def _order(stub: VariableStub | None) -> int:

@@ -78,7 +78,7 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         phase=phase,
         created=job.created,
         place=place,
-        identity=variable.nonce or job.nonce,
+        identity=job.nonce or variable.nonce,  # they differ where a repeat took over a Variable while its job arrived
         ended=_ended_at(evidence, run) if phase in ("succeeded", "failed", "gone") else None,
         report=decode(meta.get(REPORT), Report),
         fingerprint=job.fingerprint,
@@ -101,10 +101,13 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
     )
 
 
-def without_job(name: str, variable: JobVariable, driver: str, place: str = "") -> Observation:
-    """The observation of a Variable without a job: a tombstone, or a job that was removed.
+def without_job(
+    name: str, variable: JobVariable, driver: str, place: str = "", *, never_seen: bool = False
+) -> Observation:
+    """The observation of a Variable without a job: a tombstone, or a job that was removed or never registered.
 
-    Its identity is empty if release 0.1 closed the Variable, which dropped the nonce.
+    Its identity is empty if release 0.1 closed the Variable, which dropped the nonce. If its job was never seen, its
+    end is stored before it is reported: a repeat may be about to make the job, here or in another place.
     """
     return Observation(
         name=name,
@@ -117,7 +120,7 @@ def without_job(name: str, variable: JobVariable, driver: str, place: str = "") 
         ended=variable.modified,
         report=variable.report,
         fingerprint=variable.fingerprint,
-        **_reports(variable),
+        **{**_reports(variable), "unsettled": variable.claim == ASSUMED or (variable.awaits_submit and never_seen)},
         timed_out=bool(variable.ended and variable.ended.timed_out),
         unschedulable=variable.ended.unschedulable if variable.ended else "",
     )

@@ -211,7 +211,7 @@ class Submission:
             return "exists"  # Nomad has removed the job; the Variable keeps the name
         if not variable.reported and variable.age < FRESH_SECONDS:
             return None  # another submit may be registering it now
-        return self._write_and_register(variable.index)
+        return self._write_and_register(variable.index, variable.claim if variable.open else "")
 
     def _cancelled(self, variable: JobVariable) -> State:
         """The state of a cancelled name: a cancel that came after the end of the run changes nothing for its submit."""
@@ -219,9 +219,12 @@ class Submission:
             return "exists"
         return "cancelled"
 
-    def _write_and_register(self, index: int) -> State | None:
-        """Write the Variable, which takes the name, then register the job. None if another write came first."""
-        items = self._opened()
+    def _write_and_register(self, index: int, claim: str = "") -> State | None:
+        """Write the Variable, which takes the name, then register the job. None if another write came first.
+
+        `claim`: what has become of the name's claim, if it has one.
+        """
+        items = {**self._opened(), **({CLAIM: claim} if claim else {})}
         if not self._namespace.write(self._job.name, items, index, self._deadline):
             return None
         self._variable_was_missing = index == 0
@@ -234,16 +237,19 @@ class Submission:
         known, variable = self._namespace.job(name, self._deadline), self._namespace.variable(name, self._deadline)
         if known is None:
             return None
-        if variable and variable.nonce == self._nonce != known.nonce and self._variable_was_missing:
+        if variable and variable.nonce == self._nonce != known.nonce:
             self._correct(known, variable)
         return self._existing(known)
 
     def _correct(self, known: JobStub, variable: JobVariable) -> None:
-        """The job is an earlier one whose Variable was missing. Its Variable gets its nonce, or is deleted again."""
+        """The job is another submit's. Its Variable gets its nonce, or is deleted again if the task is another one.
+
+        Either its Variable was missing, or its submit seemed to be dead, and registered the job at the last moment.
+        """
         if self._job.same_task(known.fingerprint):
-            items = {**self._opened(), NONCE: known.nonce}
+            items = {**self._opened(), NONCE: known.nonce, **({CLAIM: variable.claim} if variable.claim else {})}
             self._namespace.write(self._job.name, items, variable.index, self._deadline)
-        else:
+        elif self._variable_was_missing:
             self._namespace.delete(self._job.name, variable.index, self._deadline)
 
     def _existing(self, known: JobStub, variable: JobVariable | None = None) -> State:

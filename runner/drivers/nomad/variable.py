@@ -86,8 +86,8 @@ class JobVariable(Value, frozen=True):
 
     @property
     def free(self) -> bool:
-        """Whether a submit may take the name."""
-        return self.reported == FREE
+        """Whether a submit may take the name. One whose end is stored stays taken: a repeat gets that answer."""
+        return self.reported == FREE and self.ended is None
 
     @property
     def awaits_submit(self) -> bool:

@@ -27,11 +27,8 @@ from runner.runtime.clock import Clock
 from runner.tracker.ledger.agenda import Agenda
 from runner.tracker.ledger.finished import FinishedJobs
 from runner.tracker.ledger.judge import UNEXPLAINED_SECONDS, Passed, judge
-from runner.tracker.ledger.planning import explain_in, remaining, vanished
+from runner.tracker.ledger.planning import POOR, explain_in, remaining, replaced, vanished
 from runner.tracker.ledger.record import Key, Record, Step, Taken, key_of
-
-_POOR = frozenset({"unknown", "deleted", "disrupted"})
-"""Outcomes that may only say that the evidence has not been seen yet, or that a list was stale."""
 
 
 class Ledger:
@@ -106,7 +103,9 @@ class Ledger:
         with self._lock:
             record.busy = record.changed = record.left = False
             record.steps.clear()
-            if seen is None or key_of(seen) != record.key:
+            if seen is not None and replaced(record, seen):
+                self._forget(record)
+            elif seen is None or key_of(seen) != record.key:
                 record.gone = True
                 self._decide(record, confirmed=True)
             elif record.seen.cancelled and not seen.cancelled:  # it was read before its cancel
@@ -259,7 +258,7 @@ class Ledger:
             outcome = classify(seen)
             if outcome is None:
                 self._judge(record)
-            elif outcome.reason in _POOR and not confirmed:
+            elif outcome.reason in POOR and not confirmed:
                 self._plan(record, ["find"])
             else:
                 record.seen = seen

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from runner.observation import Observation
 from runner.tracker.ledger.judge import AGAIN_SECONDS, UNEXPLAINED_SECONDS
-from runner.tracker.ledger.record import Record, Step
+from runner.tracker.ledger.record import Record, Step, key_of
 from runner.tracker.results import result_ids
+
+POOR = frozenset({"unknown", "deleted", "disrupted"})
+"""Outcomes that may only say that the evidence has not been seen yet, or that a list was stale."""
 
 _WITHOUT_LOG = frozenset({0, 5000, 5001})
 """Codes of outcomes that no log explains."""
@@ -38,3 +42,9 @@ def explain_in(record: Record, now: float) -> float | None:
 def vanished(record: Record) -> bool:
     """Whether the job is gone, and its end was not seen."""
     return record.gone and record.seen.phase in ("waiting", "running") and record.seen.ended_as is None
+
+
+def replaced(record: Record, seen: Observation) -> bool:
+    """Whether only its name was left, and what was seen has it now: a job of the same request, or a cancellation."""
+    only_a_name = (record.seen.phase == "gone" or record.seen.incomplete) and not record.seen.cancelled
+    return only_a_name and seen.fingerprint in ("", record.seen.fingerprint) and key_of(seen) != record.key

@@ -181,8 +181,8 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a claim whose request may still run is settled",
             "runner/drivers/claiming.py",
-            "if elsewhere.silent or any(each.unfinished for each in (mine, *found)):",
-            "if elsewhere.silent:",
+            "mine.unfinished or (not mine.published and any(each.unfinished for each in found))",
+            "False",
             "both",
         ),
         Mutant(
