@@ -10,7 +10,7 @@ SECONDS ?= 60
 CYCLONEDX := cyclonedx-bom==7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tox format stubs openapi bench tracker prove canary fuzz simulate cluster cluster-down pins \
+.PHONY: help demo test lint tox format stubs openapi metrics bench tracker prove canary fuzz simulate cluster cluster-down pins \
 	audit sbom clean
 
 help: ## this list
@@ -37,6 +37,9 @@ stubs: $(READY) ## generate from proto/ again, where that breaks no client
 
 openapi: $(READY) ## write the copy of /openapi.json in docs/ again
 	$(BIN)/python -m functions.http.openapi.document > docs/openapi.json
+
+metrics: $(READY) ## write docs/metrics.md again
+	$(BIN)/python -m runner.runtime.metrics.document > docs/metrics.md
 
 bench: $(READY) ## measure speed and memory, as ratios within one run (needs wrk; `make bench tracker`: only the tracker)
 	$(BIN)/python -m tests.bench $(filter tracker,$(MAKECMDGOALS))

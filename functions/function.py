@@ -27,6 +27,7 @@ class Function:
     """One request type, before one sidecar."""
 
     def __init__(self, request_type: RequestType, client: Client, clock: Clock) -> None:
+        self.request_type = request_type.name
         self._type = request_type
         self._client = client
         self._clock = clock

@@ -25,6 +25,10 @@ class RefusalLog:
         self._began = -1.0
         self._written = self._left_out = 0
 
+    def now(self) -> float:
+        """Its clock's monotonic time."""
+        return self._clock.monotonic()
+
     def write(self, *, request_id: str, path: str, status: int, code: str, arrived: float, peer: str) -> None:
         """Log one refusal. `arrived` is on the monotonic clock; `status` and `code` are what the client got."""
         now = self._clock.monotonic()

@@ -19,9 +19,11 @@ from runner.config.drivers import DriverName, LocalImage
 from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.drivers.http.client import HttpClient
+from runner.drivers.http.measured import MeasuredHttpClient
 from runner.jobs import ResolveSecrets
 from runner.runtime import concurrency
 from runner.runtime.clock import Clock, SystemClock
+from runner.runtime.metrics.meter import Meter, NoMeter, meter
 from runner.runtime.tasks import Greenlets, Tasks, Threads
 from runner.security.tokens import Signer
 from runner.sidecar.server import Sidecar
@@ -45,19 +47,24 @@ class Outside(NamedTuple):
     http: Callable[[], HttpClient]
     """A new client, for one server."""
     tasks: Tasks = Threads()
+    meter: Meter = NoMeter()
+    """What this process records its metrics with."""
 
 
 def system() -> Outside:
-    """The host's clock, the kernel's randomness (which forked processes may share), and requests by libcurl."""
+    """The host's clock, the kernel's randomness (which forked processes may share), and requests by libcurl.
+
+    Belongs after the fork, as metrics are recorded by process.
+    """
     clock = SystemClock()
     tasks = Threads() if concurrency.hub() is None else Greenlets()
-    return Outside(clock, SystemRandom(), lambda: _curl(clock), tasks)
+    return Outside(clock, SystemRandom(), lambda: _curl(clock), tasks, meter(os.environ))
 
 
 def sidecar(config: Config, outside: Outside | None = None) -> Sidecar:
     """Everything that answers frames. Opens connections, so it belongs after the fork."""
     outside = outside or system()
-    return Sidecar(config, drivers(config, outside), outside.clock, outside.tasks)
+    return Sidecar(config, drivers(config, outside), outside.clock, outside.tasks, outside.meter)
 
 
 def drivers(config: Config, outside: Outside | None = None) -> dict[str, Driver]:
@@ -86,7 +93,7 @@ def tracker(config: Config, outside: Outside | None = None) -> Tracker:
             clock=outside.clock,
         ),
         breaker=ResultBreaker(publishers, outside.clock, outside.random),
-        metrics=TrackerMetrics(),
+        metrics=TrackerMetrics(outside.meter, config.pool_names()),
         clock=outside.clock,
         random=outside.random,
         tasks=outside.tasks,
@@ -129,7 +136,7 @@ def kubernetes(config: Config, resolve_secrets: ResolveSecrets, outside: Outside
     from runner.drivers.kubernetes.api import ApiServerClient
     from runner.drivers.kubernetes.driver import KubernetesDriver
 
-    api = ApiServerClient(config.cluster, http=outside.http(), clock=outside.clock)
+    api = ApiServerClient(config.cluster, http=_measured("kubernetes", outside), clock=outside.clock)
     return KubernetesDriver(
         config, resolve_secrets=resolve_secrets, api=api, clock=outside.clock, random=outside.random
     )
@@ -147,7 +154,7 @@ def nomad(config: Config, resolve_secrets: ResolveSecrets, outside: Outside) -> 
     from runner.drivers.nomad.api import NomadClient
     from runner.drivers.nomad.driver import NomadDriver
 
-    agent = NomadClient(config.nomad, http=outside.http(), clock=outside.clock)
+    agent = NomadClient(config.nomad, http=_measured("nomad", outside), clock=outside.clock)
     return NomadDriver(config, resolve_secrets=resolve_secrets, agent=agent, clock=outside.clock, random=outside.random)
 
 
@@ -156,6 +163,13 @@ def printer(config: Config, resolve_secrets: ResolveSecrets, outside: Outside) -
     from runner.drivers.printer import PrinterDriver
 
     return PrinterDriver(config, resolve_secrets=resolve_secrets, clock=outside.clock, out=sys.stdout)
+
+
+def _measured(driver: DriverName, outside: Outside) -> HttpClient:
+    """A client of the driver's cluster, whose requests are recorded if metrics are on."""
+    if isinstance(outside.meter, NoMeter):
+        return outside.http()
+    return MeasuredHttpClient(outside.http(), driver, outside.meter, outside.clock)
 
 
 def _curl(clock: Clock) -> HttpClient:

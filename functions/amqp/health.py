@@ -10,6 +10,8 @@ from pathlib import Path
 
 from runner.errors import OrchestratorError
 from runner.runtime.clock import Clock
+from runner.runtime.metrics.definitions import AMQP_CONNECTED
+from runner.runtime.metrics.meter import Meter
 from runner.sidecar.client import Client
 
 log = logging.getLogger("orchestrator.amqp")
@@ -21,18 +23,21 @@ ANSWER_SECONDS = 3.0
 class HealthFile:
     """Checks every INTERVAL_SECONDS. `broker_reason` says why the broker's side is not ready; empty if it is."""
 
-    def __init__(self, path: str, client: Client, broker_reason: Callable[[], str], clock: Clock) -> None:
+    def __init__(self, path: str, client: Client, broker_reason: Callable[[], str], clock: Clock, meter: Meter) -> None:
         self._path = Path(path) if path else None
         self._client = client
         self._broker_reason = broker_reason
         self._clock = clock
+        self._meter = meter
         self._last = "starting"
 
     async def run(self) -> None:
         """Check until cancelled, then remove the file."""
         try:
             while True:
-                self._log_change(self._broker_reason() or await asyncio.to_thread(self._sidecar_reason))
+                broker_reason = self._broker_reason()
+                self._meter.set(AMQP_CONNECTED, float(not broker_reason))
+                self._log_change(broker_reason or await asyncio.to_thread(self._sidecar_reason))
                 await asyncio.sleep(INTERVAL_SECONDS)
         finally:
             self._write("stopping")

@@ -36,12 +36,15 @@ from functions.amqp.messages import DeadLetter, History, Verdict
 from functions.amqp.publisher import MessagePublisher
 from functions.amqp.topology import QueueSource, sources
 from functions.function import DEADLINE_SECONDS, Function
+from functions.request_metrics import RequestMetrics
 from runner.config.protocols import RabbitmqSection
 from runner.config.section_variable import RABBITMQ
 from runner.errors import Internal, OrchestratorError, Unavailable
 from runner.request_types import REQUEST_TYPES
 from runner.runtime import exit_codes, logs
 from runner.runtime.clock import Clock, SystemClock
+from runner.runtime.metrics.labels import ACCEPTED
+from runner.runtime.metrics.meter import meter
 from runner.runtime.struct_types import learn_struct_types
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE, Client
 
@@ -58,6 +61,8 @@ class AmqpServer:
         self, section: RabbitmqSection, broker: BrokerAccess, socket_path: str, clock: Clock, random: Random
     ) -> None:
         client = Client(socket_path, clock)
+        recorder = meter(os.environ, socket_path)
+        self._metrics = RequestMetrics("amqp", recorder)
         self._clock = clock
         self._random = random
         self._section = section
@@ -69,7 +74,7 @@ class AmqpServer:
         self._consumers = [QueueConsumer(source, section, self._take, random) for source in sources(section)]
         self._connection = BrokerConnection("consuming", broker, self._consume, random)
         self._breaker = CircuitBreaker(socket_path, clock, random)
-        self._health = HealthFile(section.health_file, client, self._not_ready_reason, clock)
+        self._health = HealthFile(section.health_file, client, self._not_ready_reason, clock, recorder)
         self._in_flight: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -121,6 +126,7 @@ class AmqpServer:
             log.error("a message could not be handled; it stays in its queue", exc_info=error)
 
     async def _handle(self, source: QueueSource, message: DeliveredMessage) -> None:
+        arrived = self._clock.monotonic()
         properties, redelivered = message.header.properties, bool(message.redelivered)
         headers, delays = properties.headers or {}, self._section.delays
         history = amqp_messages.history(headers, source.queue, self._clock.wall(), redelivered=redelivered)
@@ -133,6 +139,8 @@ class AmqpServer:
             await self._publisher.send(verdict, properties, message.body)
         with suppress(*FAILURES):  # the channel is closed: the message comes again, and its jobs exist
             await message.channel.basic_ack(message.delivery_tag or 0)
+        code = verdict.error.code if verdict else ACCEPTED
+        self._metrics.answered(source.request_type, code, self._clock.monotonic() - arrived)
 
     async def _try(
         self, source: QueueSource, message: DeliveredMessage, history: History, trace_id: str

@@ -30,9 +30,11 @@ from functions.grpc.errors import Headers, status_of, trailers
 from functions.grpc.head import CONTENT_TYPE, CallRefused, Head, header_bytes, read_head
 from functions.grpc.session import MAX_HEADERS, Session
 from functions.refusals import RefusalLog
+from functions.request_metrics import RequestMetrics
 from runner.errors import Internal, Malformed, OrchestratorError, Timeout, TooLarge, Unavailable
 from runner.payloads import MAX_BODY
 from runner.runtime.clock import Clock
+from runner.runtime.metrics.labels import ACCEPTED
 
 log = logging.getLogger("orchestrator.grpc")
 
@@ -51,6 +53,9 @@ class Service(msgspec.Struct):
     others: Mapping[str, Handler]
     clock: Clock
     refusals: RefusalLog
+    metrics: RequestMetrics
+    request_types: Mapping[str, str]
+    """The request type of each call's path."""
     draining: bool = False
     arriving: ByteBudget = msgspec.field(default_factory=lambda: ByteBudget(MAX_ARRIVING))
     calls: set[asyncio.Task[None]] = msgspec.field(default_factory=set)
@@ -88,6 +93,10 @@ class Calls(AbstractHandler):
             request_id=request_id, path=path, status=status, code=code, arrived=arrived, peer=peer
         )
 
+    def _count(self, path: str, code: str, arrived: float) -> None:
+        service = self._service
+        service.metrics.answered(service.request_types.get(path, ""), code, service.clock.monotonic() - arrived)
+
     def accept(self, stream: Stream, headers: Any, release_stream: Callable[[], Any]) -> None:
         """A new stream."""
         task = asyncio.get_running_loop().create_task(self._serve(stream, headers, release_stream))
@@ -118,6 +127,7 @@ class Calls(AbstractHandler):
             named = dict(headers)
             code = refusal.status.name.lower()
             self.log_refusal(named.get(":path", ""), refusal.status.value, code, named.get("x-request-id", ""), now)
+            self._count(named.get(":path", ""), code, now)
         except ProtocolError:  # the client has closed the stream, so no answer can be sent
             pass
         except Exception:
@@ -143,8 +153,10 @@ class Calls(AbstractHandler):
                     await _end(stream, first + trailers(error, head.request_id))
                     status = status_of(error).value
                     self.log_refusal(head.path, status, error.code, head.request_id, arrived)
+                    self._count(head.path, error.code, arrived)
                 else:
                     await _succeed(stream, head.request_id, message)
+                    self._count(head.path, ACCEPTED, arrived)
             self.answered += 1
         except TimeoutError:
             log.info(

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from functions.grpc.tasks_pb2 import DESCRIPTOR, Accepted, Job
 from runner.errors import Malformed
 from runner.jobs import JobResult
+from runner.request_types import RequestType
 
 SERVICE = DESCRIPTOR.services_by_name["Tasks"]
 
@@ -35,6 +36,11 @@ def reader(message: type[Message]) -> Callable[[bytes], bytes]:
         return msgspec.json.encode(convert(parsed))
 
     return read
+
+
+def path_of(row: RequestType) -> str:
+    """The path of a request type's call."""
+    return f"/{SERVICE.full_name}/{row.rpc}"
 
 
 def answer(jobs: Iterable[JobResult]) -> bytes:

@@ -31,6 +31,7 @@ from functions.grpc.head import Head
 from functions.grpc.health import GrpcHealth
 from functions.grpc.session import Session
 from functions.refusals import RefusalLog
+from functions.request_metrics import RequestMetrics
 from runner import payloads
 from runner.config.protocols import GrpcSection
 from runner.config.section_variable import GRPC
@@ -38,6 +39,7 @@ from runner.errors import Busy, OrchestratorError
 from runner.request_types import REQUEST_TYPES, RequestType
 from runner.runtime import exit_codes, logs
 from runner.runtime.clock import Clock, SystemClock
+from runner.runtime.metrics.meter import meter
 from runner.sidecar.asyncio_client import AsyncioClient
 from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE
 
@@ -70,7 +72,7 @@ class TaskService:
 
     def rpcs(self) -> dict[str, Rpc]:
         """By path, as the table of request types names them."""
-        return {f"/{grpc_messages.SERVICE.full_name}/{row.rpc}": self._rpc(row) for row in REQUEST_TYPES.values()}
+        return {grpc_messages.path_of(row): self._rpc(row) for row in REQUEST_TYPES.values()}
 
     def _rpc(self, row: RequestType) -> Rpc:
         method = grpc_messages.SERVICE.methods_by_name[row.rpc]
@@ -107,7 +109,9 @@ class GrpcServer:
         self._health = GrpcHealth(client, clock, grpc_messages.SERVICE.full_name)
         refusals = RefusalLog("grpc", clock, asyncio.get_running_loop().call_later)
         rpcs = TaskService(client, section.concurrency, clock).rpcs()
-        self._service = Service(rpcs, _others(self._health), clock, refusals)
+        metrics = RequestMetrics("grpc", meter(os.environ, socket_path))
+        types = {grpc_messages.path_of(row): row.name for row in REQUEST_TYPES.values()}
+        self._service = Service(rpcs, _others(self._health), clock, refusals, metrics, types)
         self._sessions: set[Session] = set()
         self._capacity = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - OTHER_FILES
         self._server: asyncio.Server | None = None

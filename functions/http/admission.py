@@ -14,11 +14,13 @@ from gevent.lock import Semaphore
 
 from functions.byte_budget import ByteBudget
 from functions.function import DEADLINE_SECONDS
-from functions.http.problem import CODE
+from functions.http.problem import CODE, REQUEST_TYPE
 from functions.refusals import RefusalLog
+from functions.request_metrics import RequestMetrics
 from runner.errors import Busy, Malformed, OrchestratorError, Timeout, TooLarge
 from runner.payloads import MAX_BODY
 from runner.runtime.clock import Clock, Deadline
+from runner.runtime.metrics.labels import ACCEPTED
 
 MAX_ARRIVING = 64 * 1024 * 1024
 """Bytes of the bodies that a worker is receiving."""
@@ -26,19 +28,22 @@ MAX_ARRIVING = 64 * 1024 * 1024
 MAX_WAITING = 64 * 1024 * 1024
 """Bytes of the bodies that have arrived and wait for a slot."""
 
+HEALTH = ("/livez", "/readyz")
+
 _PIECE = 65536
 
 
 class Admission:
     """The application with the bounds. `slots` is the number of requests that the runner works on at once."""
 
-    def __init__(self, app: Any, slots: int, clock: Clock, refusals: RefusalLog) -> None:
+    def __init__(self, app: Any, slots: int, clock: Clock, refusals: RefusalLog, metrics: RequestMetrics) -> None:
         self._app = app
         self.slots = Semaphore(slots)
         self.budget = ByteBudget(MAX_ARRIVING)
         self.waiting = 0
         self.clock = clock
         self._refusals = refusals
+        self._metrics = metrics
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """One request."""
@@ -48,12 +53,19 @@ class Admission:
         def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
             if status >= "400":
                 self._log(environ, status, headers, arrived)
+            self._count(environ, status, arrived)
             return start_response(status, headers, *more)
 
         try:
             return self._app(environ, start)
         finally:
             body.give_back_slot()
+
+    def _count(self, environ: dict[str, Any], status: str, arrived: float) -> None:
+        """Count it, unless it is a health check or asks for the OpenAPI file."""
+        request_type = environ.get(REQUEST_TYPE, "")
+        if request_type or (status >= "400" and environ.get("PATH_INFO") not in HEALTH):
+            self._metrics.answered(request_type, environ.get(CODE, ACCEPTED), self.clock.monotonic() - arrived)
 
     def _log(self, environ: dict[str, Any], status: str, headers: list[tuple[str, str]], arrived: float) -> None:
         named = {name.lower(): value for name, value in headers}

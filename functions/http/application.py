@@ -14,7 +14,7 @@ import msgspec
 
 from functions.function import DEADLINE_SECONDS, Function, request_id
 from functions.http.openapi.resource import OpenApi
-from functions.http.problem import CODE, CODES, MEDIA, problem
+from functions.http.problem import CODE, CODES, MEDIA, REQUEST_TYPE, problem
 from runner.errors import TABLE, Internal, OrchestratorError, UnsupportedMediaType
 from runner.request_types import RequestType
 from runner.runtime.clock import Clock, SystemClock
@@ -38,6 +38,7 @@ class TaskResource:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, **_: str) -> None:
         """Answer one request."""
+        req.env[REQUEST_TYPE] = self._function.request_type
         deadline = self._clock.monotonic() + DEADLINE_SECONDS
         self._function.authenticate(req.get_header("Authorization", default=""), deadline)
         _refuse_other_media(req)

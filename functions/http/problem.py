@@ -11,6 +11,9 @@ MEDIA = "application/problem+json"
 CODE = "orchestrator.code"
 """In a WSGI environment: the code of the error that the application answers."""
 
+REQUEST_TYPE = "orchestrator.request_type"
+"""In a WSGI environment: the name of the request type, once the path has said it."""
+
 CODES: dict[int, tuple[str, str]] = {
     400: ("malformed", "The request cannot be read"),
     404: ("not_found", "Nothing is served at this path"),

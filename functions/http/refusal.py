@@ -13,6 +13,7 @@ from gunicorn.http import errors
 from functions.http.client_socket import ClientSocket, TooSlow
 from functions.http.problem import CODES, MEDIA, problem
 from functions.refusals import RefusalLog
+from functions.request_metrics import RequestMetrics
 
 log = logging.getLogger("orchestrator.http")
 
@@ -39,8 +40,15 @@ def answer_of(error: BaseException, request_id: str) -> tuple[int, str]:
     return 500, f"internal error; it is logged under request id {request_id}"
 
 
-def refuse(error: BaseException, request: Any, client: ClientSocket, address: Any, refusals: RefusalLog) -> None:
-    """Answer on the client's socket, and write the log line."""
+def refuse(
+    error: BaseException,
+    request: Any,
+    client: ClientSocket,
+    address: Any,
+    refusals: RefusalLog,
+    metrics: RequestMetrics,
+) -> None:
+    """Answer on the client's socket, write the log line, and count it."""
     request_id = uuid.uuid4().hex
     status, detail = answer_of(error, request_id)
     if status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -57,3 +65,4 @@ def refuse(error: BaseException, request: Any, client: ClientSocket, address: An
         request_id=request_id, path=request.path if request is not None else "", status=status, code=code,
         arrived=client.arrived, peer=f"{address[0]}:{address[1]}" if isinstance(address, tuple) else str(address),
     )  # fmt: skip
+    metrics.answered("", code, max(0.0, refusals.now() - client.arrived))

@@ -13,7 +13,7 @@ import click
 from runner import __version__
 from runner.cli.configuration import check_config, section
 from runner.cli.jobs import jobs
-from runner.cli.processes import serve, track, up
+from runner.cli.processes import metrics, serve, track, up
 from runner.cli.requests import render, submit
 from runner.cli.token import token
 from runner.errors import OrchestratorError
@@ -58,5 +58,5 @@ def main() -> None:
     """  # noqa: D301  (the escape is meant: click leaves a paragraph alone that begins with this character)
 
 
-for command in (up, serve, track, check_config, section, render, token, submit, jobs):
+for command in (up, serve, track, metrics, check_config, section, render, token, submit, jobs):
     main.add_command(command)

@@ -22,7 +22,9 @@ from runner.config.types import Config
 from runner.errors import Malformed, OrchestratorError
 from runner.runtime import exit_codes, logs, temporary, trial
 from runner.runtime.clock import SystemClock
-from runner.supervisor.layout import Child, children, sidecar_children
+from runner.runtime.metrics import files as metrics_files
+from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE
+from runner.supervisor.layout import PARTS, Child, children, pool_children, sidecar_children, tracker_children
 
 log = logging.getLogger("orchestrator.cli")
 
@@ -43,10 +45,10 @@ def serve(path: str | None, no_tracker: bool) -> None:
     config = load_or_exit(path)  # prints every problem; the pool would print a traceback
     _require_temporary_files()
     logs.configure(config.logs.level)
-    if no_tracker:
+    if no_tracker and _is_measured(config):
         _serve_alone(configuration.locate(path, os.environ))
     else:
-        _supervise(config, path, sidecar_children, lambda _: iter(()))
+        _supervise(config, path, pool_children if no_tracker else sidecar_children, lambda _: iter(()))
 
 
 @click.command()
@@ -74,7 +76,33 @@ def track(path: str | None) -> None:
     """
     from runner.cli.tracking import run
 
+    config = load_or_exit(path)
+    if not _is_measured(config):
+        logs.configure(config.logs.level)
+        _supervise(config, path, tracker_children, lambda _: iter(()))
     run(lambda: load_or_exit(path), lambda: _changed(configuration.locate(path, os.environ)))
+
+
+@click.command()
+@click.option("--bind", required=True, help="host:port, or unix: and the path of a file.")
+@click.option("--socket", envvar=SOCKET_VARIABLE, default=DEFAULT_SOCKET, help="The sidecar's socket.")
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="A part that has to be ready.")
+@click.option("--driver", "drivers", multiple=True, help="A driver that has to have a tracker.")
+def metrics(bind: str, socket: str, parts: Sequence[str], drivers: Sequence[str]) -> None:
+    """Serve the metrics of the processes around one sidecar, at /metrics, with /livez and /readyz.
+
+    `up`, `serve` and `track` start it where `metrics.bind` is set. Start it by hand for functions that
+    are started alone.
+    """
+    from runner.cli.exporting import run
+
+    logs.configure(logs.level_of(os.environ))
+    run(bind, socket, parts, drivers)
+
+
+def _is_measured(config: Config) -> bool:
+    """Whether metrics are off, or a supervisor has started this process and serves them."""
+    return not config.metrics.bind or metrics_files.VARIABLE in os.environ
 
 
 def _require_temporary_files() -> None:
@@ -117,6 +145,7 @@ def _supervise(
     from runner.supervisor.supervisor import Supervisor
 
     located = configuration.locate(path, os.environ).resolve()
+    _prepare_metrics(config)
 
     def reread() -> Sequence[Child]:
         changed = configuration.load(located, os.environ)
@@ -126,10 +155,25 @@ def _supervise(
             raise Malformed(wrong)
         if not trial.succeeds(lambda: _try(changed), TRIAL_SECONDS):
             raise Malformed("no process could be built with it; the error is logged above")
+        _prepare_metrics(changed)
         logs.configure(changed.logs.level)
         return layout(changed, located, os.environ)
 
     sys.exit(Supervisor(layout(config, located, os.environ), reread, SystemClock()).run())
+
+
+def _prepare_metrics(config: Config) -> None:
+    """Create the directory that metrics are recorded in, or remove it where they are off. Raises Malformed."""
+    directory = metrics_files.beside(config.sidecar.socket)
+    if not config.metrics.bind:
+        metrics_files.remove(directory)
+        return
+    try:
+        metrics_files.prepare(directory)
+    except OSError as error:
+        raise Malformed(
+            f"no metrics can be recorded: {error}; set sidecar.socket to a path that this user may write to"
+        ) from error
 
 
 def _changed(located: Path) -> Config:

@@ -16,6 +16,7 @@ from runner.request_types import by_spelling
 Protocol = Literal["http", "grpc", "amqp"]
 _TO_65535 = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 Bind = Annotated[str, Meta(pattern=rf"\A[^\s/@]+:{_TO_65535}\Z", description="host:port")]
+METRICS_BIND = rf"\A(?:|[^\s/@]+:{_TO_65535}|unix:/\S{{1,100}})\Z"
 RabbitmqName = Annotated[str, Meta(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
 """Of an exchange or a queue. AMQP's bound is 255 bytes; this one leaves space for the suffixes that are appended."""
 

@@ -191,6 +191,8 @@ def _toleration_objection(toleration: Toleration) -> str:
 
 def _conflict_problems(config: Config) -> Iterator[Problem]:
     """Values that exclude each other."""
+    if config.metrics is not None:
+        yield from _metrics_problems(config)
     if (
         config.ssh_verify is not None
         and config.ssh_verify.host_keys == "strict"
@@ -203,6 +205,14 @@ def _conflict_problems(config: Config) -> Iterator[Problem]:
         return
     if config.http.bind is not None and config.http.bind == config.grpc.bind and not config.http.bind.endswith(":0"):
         yield Problem("/grpc/bind", "must differ from http.bind, since both protocols are served")
+
+
+def _metrics_problems(config: Config) -> Iterator[Problem]:
+    bind = config.metrics.bind
+    served = {name: getattr(config, name) for name in ("http", "grpc") if name in (config.protocols or ())}
+    for name, section in served.items():
+        if section is not None and bind and bind == section.bind and not bind.endswith(":0"):
+            yield Problem("/metrics/bind", f"must differ from {name}.bind")
 
 
 def _sidecar_problems(config: Config) -> Iterator[Problem]:

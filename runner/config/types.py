@@ -13,7 +13,7 @@ from msgspec import Meta, field
 from runner.config.drivers import DriverName, KubernetesSection, LocalSection, NomadSection, PoolSettings
 from runner.config.installation import DeepsourceSection, ObjectStorageSection, RunnerSection, SentrySection
 from runner.config.names import ObjectName
-from runner.config.protocols import GrpcSection, HttpSection, Protocol, RabbitmqSection
+from runner.config.protocols import METRICS_BIND, GrpcSection, HttpSection, Protocol, RabbitmqSection
 from runner.config.section import Count, Seconds, Section
 from runner.jobs import Secret
 
@@ -92,6 +92,13 @@ class LogSection(Section, frozen=True):
     ] = "info"
 
 
+class MetricsSection(Section, frozen=True):
+    """Metrics, and the readiness of all parts, for this host or pod."""
+
+    bind: Annotated[str, Meta(pattern=METRICS_BIND, description="host:port, or unix: and the path of a file")] = ""
+    """Where /metrics, /livez and /readyz are served; nowhere, and nothing is recorded, where empty."""
+
+
 class Config(Section, frozen=True):
     """The whole file, with the values that the environment adds."""
 
@@ -115,6 +122,7 @@ class Config(Section, frozen=True):
     tracker: TrackerSection = TrackerSection()
     results: ResultsSection = ResultsSection()
     logs: LogSection = field(name="log", default=LogSection())
+    metrics: MetricsSection = MetricsSection()
     local: LocalSection = LocalSection()
     nomad: NomadSection = NomadSection()
     driver: DriverName | None = None

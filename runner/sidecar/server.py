@@ -23,6 +23,8 @@ from runner.payloads import Request, RequestPolicy, unchecked
 from runner.request_types import REQUEST_TYPES
 from runner.runtime.clock import Clock, Deadline
 from runner.runtime.logs import log_command
+from runner.runtime.metrics.definitions import IN_FLIGHT
+from runner.runtime.metrics.meter import Meter, NoMeter
 from runner.runtime.tasks import Tasks, Threads
 from runner.sidecar import frames
 from runner.sidecar.parallel import Parallel
@@ -33,8 +35,16 @@ log = logging.getLogger("orchestrator.sidecar")
 class Sidecar:
     """Answers frames. Thread-safe."""
 
-    def __init__(self, config: Config, drivers: Mapping[str, Driver], clock: Clock, tasks: Tasks | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        drivers: Mapping[str, Driver],
+        clock: Clock,
+        tasks: Tasks | None = None,
+        meter: Meter | None = None,
+    ) -> None:
         self._config = config
+        self._meter = meter or NoMeter()
         self._clock = clock
         self._drivers = drivers
         self._parallel = Parallel(tasks or Threads())
@@ -71,6 +81,7 @@ class Sidecar:
 
     def _submit(self, frame: frames.Submit) -> frames.Accepted:
         began = self._clock.monotonic()
+        self._meter.add(IN_FLIGHT, 1)
         outcome = "internal"
         jobs: tuple[JobResult, ...] = ()
         try:
@@ -80,6 +91,7 @@ class Sidecar:
             outcome = error.code
             raise
         finally:
+            self._meter.add(IN_FLIGHT, -1)
             log_command(
                 outcome,
                 request_type=frame.request_type,

@@ -1,84 +1,83 @@
-"""The tracker's metrics, in a registry of its own, which an endpoint can serve.
-
-No label has a run's id or a job's name, so the number of series is bounded by the configuration: drivers and pools, the
-table of outcomes, and the statuses of HTTP.
-"""
+"""What the tracker records. No label has a run's id or a job's name; values of no known set become `other`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from typing import get_args
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from runner.config.drivers import DriverName
+from runner.observation import Observation
+from runner.outcomes import RULES
+from runner.runtime.metrics import definitions, labels
+from runner.runtime.metrics.meter import Meter, NoMeter
+from runner.tracker.advice import HELD, STARTING, reason_of, state_of
 
-NO_ANSWER = "none"
-"""The label `status` of an attempt to publish that got no answer."""
+REASONS = frozenset({rule.reason for rule in RULES} | {HELD, STARTING, labels.NONE})
+DRIVERS = frozenset(get_args(DriverName))
 
-SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200, 86400)
-"""Bounds of the histogram: from a published end at once to an atlas that was down for a day."""
+JOBS_SECONDS = 5.0
+"""Between two counts of the jobs by reason, each of which is judged for it."""
+
+_NOTHING: Meter = NoMeter()
 
 
 class TrackerMetrics:
-    """What the tracker counts. Any number of threads may call it."""
+    """What the tracker counts. Any number of threads may call it. `pools` are those of the configuration."""
 
-    def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        registry = self.registry
-        self._pending = Gauge("orchestrator_results_pending", "Results that atlas has not accepted.", registry=registry)
-        self._oldest = Gauge(
-            "orchestrator_results_oldest_pending_seconds", "Age of the oldest pending result.", registry=registry
-        )
-        self._set_aside = Gauge(
-            "orchestrator_results_set_aside", "Results that atlas refuses for good.", registry=registry
-        )
-        self._attempts = Counter(
-            "orchestrator_result_publish",
-            "Attempts to publish a result, by the status of atlas's answer.",
-            ["status"],
-            registry=registry,
-        )
-        self._outcomes = Counter(
-            "orchestrator_job_outcomes", "Ended jobs by outcome.", ["driver", "pool", "reason"], registry=registry
-        )
-        self._delay = Histogram(
-            "orchestrator_end_to_report_seconds",
-            "Seconds from a job's end to atlas's acceptance of its result.",
-            buckets=SECONDS,
-            registry=registry,
-        )
-        self._alive = Gauge(
-            "orchestrator_tracker_last_success_timestamp_seconds",
-            "When the tracker last heard from the driver's cluster.",
-            ["driver"],
-            registry=registry,
-        )
-        self._leader = Gauge(
-            "orchestrator_leader", "1 while this tracker leads for the driver's jobs.", ["driver"], registry=registry
-        )
+    def __init__(self, meter: Meter = _NOTHING, pools: Collection[str] = ()) -> None:
+        self._meter = meter
+        self._pools = frozenset(pools)
+        self._shown: set[tuple[str, ...]] = set()
+        self._counted = float("-inf")
 
     def __repr__(self) -> str:
-        return "TrackerMetrics()"
+        return f"TrackerMetrics({self._meter})"
 
-    def watch(self, pending: Callable[[], int], oldest: Callable[[], float], set_aside: Callable[[], int]) -> None:
-        """Read these three whenever the metrics are read: two numbers of results, and an age in seconds."""
-        self._pending.set_function(pending)
-        self._oldest.set_function(oldest)
-        self._set_aside.set_function(set_aside)
+    def results(self, pending: int, oldest: float, set_aside: int) -> None:
+        """How many results are pending and were set aside, and the age in seconds of the oldest pending one."""
+        self._meter.set(definitions.PENDING, pending)
+        self._meter.set(definitions.OLDEST, oldest)
+        self._meter.set(definitions.SET_ASIDE, set_aside)
+
+    def jobs(self, listed: Callable[[], Iterable[Observation]], now: float) -> None:
+        """Count the jobs that are not reported, unless that was done within JOBS_SECONDS (`now`: monotonic)."""
+        if isinstance(self._meter, NoMeter) or now - self._counted < JOBS_SECONDS:
+            return
+        self._counted = now
+        numbers = Counter(map(self._labels, listed()))
+        for series in self._shown - set(numbers):
+            self._meter.set(definitions.JOBS, 0, *series)
+        for series, number in numbers.items():
+            self._meter.set(definitions.JOBS, number, *series)
+        self._shown |= set(numbers)
 
     def published(self, status: int | None) -> None:
         """An attempt to publish a result has ended, with that status of atlas, or None without an answer."""
-        label = NO_ANSWER if status is None else str(status) if 100 <= status <= 599 else "other"
-        self._attempts.labels(label).inc()
+        self._meter.count(definitions.PUBLISH, labels.status(status))
 
-    def reported(self, driver: str, pool: str, reason: str, seconds: float | None) -> None:
-        """A job's end was reported, so many seconds after it; None if nobody knows when it ended."""
-        self._outcomes.labels(driver, pool, reason).inc()
-        if seconds is not None:
-            self._delay.observe(max(0.0, seconds))
+    def reported(self, seen: Observation, reason: str, seconds: float) -> None:
+        """A job's end was reported, so many seconds after it was noticed."""
+        place = self._place(seen)
+        self._meter.count(definitions.OUTCOMES, *place, labels.bounded(reason, REASONS))
+        self._meter.observe(definitions.END_TO_REPORT, max(0.0, seconds))
+
+    def ran(self, queued: float, ran: float) -> None:
+        """A job has ended that was seen to start: for how many seconds it waited before, and ran after that."""
+        self._meter.observe(definitions.QUEUE_DURATION, max(0.0, queued))
+        self._meter.observe(definitions.RUN_DURATION, max(0.0, ran))
 
     def source_alive(self, driver: str, wall: float) -> None:
         """The driver's cluster was heard from at that time, in seconds since the epoch."""
-        self._alive.labels(driver).set(wall)
+        self._meter.set(definitions.LAST_SUCCESS, wall, labels.bounded(driver, DRIVERS))
 
     def leading(self, driver: str, leads: bool) -> None:
         """Whether this tracker is the leader for that driver's jobs."""
-        self._leader.labels(driver).set(leads)
+        self._meter.set(definitions.LEADER, float(leads), labels.bounded(driver, DRIVERS))
+
+    def _place(self, seen: Observation) -> tuple[str, str]:
+        return labels.bounded(seen.driver, DRIVERS), labels.bounded(seen.pool, self._pools)
+
+    def _labels(self, seen: Observation) -> tuple[str, ...]:
+        reason = reason_of(seen) or labels.NONE
+        return (*self._place(seen), state_of(seen), labels.bounded(reason, REASONS))

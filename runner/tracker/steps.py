@@ -199,8 +199,11 @@ class Steps:
             code=outcome.code,
             result=publisher,
         )
-        seconds = self._clock.monotonic() - record.decided_at
-        self._metrics.reported(seen.driver, seen.pool, outcome.reason, seconds)
+        now = self._clock.monotonic()
+        self._metrics.reported(seen, outcome.reason, now - record.decided_at)
+        if record.started_at is not None:
+            waited = self._clock.wall() - (now - record.started_at) - seen.created
+            self._metrics.ran(waited, record.decided_at - record.started_at)
 
     def _inform_breaker(self, record: Record, error: NotAccepted) -> None:
         """A refusal for good says that atlas is there. 401 and 403 concern all results once a key was rotated."""

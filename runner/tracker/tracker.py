@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from runner.drivers.driver import Driver
+from runner.observation import Observation
 from runner.runtime.tasks import Signal
 from runner.tracker.leader import Leadership, leadership
 from runner.tracker.ledger.record import Record
@@ -43,11 +44,7 @@ class Tracker:
             )
             for driver in drivers.values()
         ]
-        shared.metrics.watch(
-            lambda: sum(len(tracker.pending()) for tracker in self._trackers),
-            self._oldest,
-            lambda: sum(tracker.set_aside for tracker in self._trackers),
-        )
+        self._metrics = shared.metrics
 
     def __repr__(self) -> str:
         return f"Tracker({', '.join(map(repr, self._trackers))})"
@@ -59,6 +56,7 @@ class Tracker:
         while not stop.is_set():
             if not any(tracker.stuck for tracker in self._trackers):
                 beat(self.status())
+            self._record()
             stop.wait(LOOP_SECONDS)
         for tracker in self._trackers:
             tracker.resign()
@@ -67,10 +65,13 @@ class Tracker:
         """What the health file shows, by driver."""
         return {tracker.name: tracker.status() for tracker in self._trackers}
 
-    def _oldest(self) -> float:
-        """For how many seconds the oldest result has been pending."""
+    def _record(self) -> None:
+        """Record what is pending, and since when the oldest is; and, now and then, what all jobs do."""
+        now = self._clock.monotonic()
         decided = [record.decided_at for tracker in self._trackers for record in tracker.pending()]
-        return self._clock.monotonic() - min(decided) if decided else 0.0
+        oldest = now - min(decided) if decided else 0.0
+        self._metrics.results(len(decided), oldest, sum(tracker.set_aside for tracker in self._trackers))
+        self._metrics.jobs(lambda: [seen for tracker in self._trackers for seen in tracker.jobs()], now)
 
 
 class DriverTracker:
@@ -97,6 +98,7 @@ class DriverTracker:
 
     def run(self, stop: Signal) -> None:
         """Lead whenever no other tracker does, until `stop` is set."""
+        self._shared.metrics.leading(self.name, False)
         while not stop.is_set():
             if self._leader.acquire(stop):
                 self._shared.metrics.leading(self.name, True)
@@ -112,6 +114,10 @@ class DriverTracker:
     def pending(self) -> list[Record]:
         """The results that are pending, as far as this process leads."""
         return self._term.ledger.pending() if self._term else []
+
+    def jobs(self) -> list[Observation]:
+        """What was last seen of each job that is not reported, as far as this process leads."""
+        return [record.seen for record in self._term.ledger.records()] if self._term else []
 
     def status(self) -> dict[str, Any]:
         """Whether this process leads; if so, when it last heard from the cluster, and what is pending."""

@@ -73,7 +73,6 @@ def test_the_api_server_accepts_it(
 @by_shape
 def test_its_configuration_is_good(shape: Path, document: dict[str, Any]) -> None:
     written = yaml.safe_load(objects(render(shape))["ConfigMap", NAME]["data"]["orchestrator.yaml"])
-    written.pop("metrics", None)
     written["grpc"].pop("tls", None)  # its files are in the pod only
     written["runner"]["privateKey"] = document["runner"]["privateKey"]
     written["deepsource"]["publicKey"] = document["deepsource"]["publicKey"]

@@ -18,7 +18,15 @@ from runner.config.types import Config
 from runner.errors import Invalid, Problem
 from runner.runtime import exit_codes
 from runner.runtime.clock import SystemClock
-from runner.supervisor.layout import HOME, SILENT_SECONDS, Child, children, sidecar_children
+from runner.supervisor.layout import (
+    HOME,
+    SILENT_SECONDS,
+    Child,
+    children,
+    pool_children,
+    sidecar_children,
+    tracker_children,
+)
 from runner.supervisor.running import LONGEST_PAUSE, Running
 from runner.supervisor.supervisor import Supervisor
 from runner.tracker.health import HEALTH_VARIABLE, INTERVAL_SECONDS, Heartbeat
@@ -89,6 +97,38 @@ def test_the_supervisor_names_the_health_file_for_the_tracker_alone(make_config:
     assert (tracker.environment[HEALTH_VARIABLE], tracker.health) == ("/s.tracker.health", Path("/s.tracker.health"))
     assert tracker.silence == SILENT_SECONDS == 30
     assert HEALTH_VARIABLE not in sidecar.environment | http.environment
+
+
+def test_metrics_are_served_by_a_process_without_keys_and_recorded_beside_the_socket(
+    make_config: Callable[..., Config],
+) -> None:
+    config = make_config(
+        driver="local", protocols=["http", "amqp"], sidecar={"socket": "/s"}, metrics={"bind": "127.0.0.1:9090"}
+    )
+    started = children(config, Path("x.yaml"), {"ORCHESTRATOR_PRIVATE_KEY": "key", "ORCHESTRATOR_AMQP_URL": "amqp://"})
+    assert [child.name for child in started] == ["sidecar", "tracker", "metrics", "http", "amqp"]
+    assert {child.environment["PROMETHEUS_MULTIPROC_DIR"] for child in started} == {"/s.metrics"}
+    metrics = started[2]
+    assert not {"ORCHESTRATOR_PRIVATE_KEY", "ORCHESTRATOR_AMQP_URL"} & set(metrics.environment)
+    assert list(metrics.command[3:]) == [
+        "metrics", "--bind=127.0.0.1:9090", "--part=sidecar", "--part=tracker", "--part=amqp", "--driver=local",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layout", "names", "options"),
+    [
+        (sidecar_children, ["sidecar", "tracker", "metrics"], ["--part=sidecar", "--part=tracker", "--driver=local"]),
+        (pool_children, ["sidecar", "metrics"], ["--part=sidecar", "--driver=local"]),
+        (tracker_children, ["tracker", "metrics"], ["--part=tracker", "--driver=local"]),
+    ],
+)
+def test_every_layout_reports_the_readiness_of_its_own_parts(
+    make_config: Callable[..., Config], layout: Callable[..., Sequence[Child]], names: list[str], options: list[str]
+) -> None:
+    started = layout(make_config(driver="local", metrics={"bind": "h:1"}), Path("x.yaml"), {})
+    assert [child.name for child in started] == names
+    assert list(started[-1].command[5:]) == options
 
 
 BEATING = "import pathlib, sys, time\nwhile True: pathlib.Path(sys.argv[1]).touch(); time.sleep(0.05)"

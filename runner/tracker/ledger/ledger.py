@@ -17,8 +17,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import msgspec
-
 from runner.config.types import LimitsSection
 from runner.observation import Observation, Outcome
 from runner.outcomes import classify
@@ -27,8 +25,8 @@ from runner.runtime.clock import Clock
 from runner.tracker.ledger.agenda import Agenda
 from runner.tracker.ledger.finished import FinishedJobs
 from runner.tracker.ledger.judge import UNEXPLAINED_SECONDS, Passed, judge
-from runner.tracker.ledger.planning import POOR, explain_in, remaining, replaced, vanished
-from runner.tracker.ledger.record import Key, Record, Step, Taken, key_of
+from runner.tracker.ledger.planning import POOR, as_it_ended, explain_in, remaining, replaced
+from runner.tracker.ledger.record import Key, Record, Step, Taken, first_record, key_of
 
 
 class Ledger:
@@ -55,10 +53,14 @@ class Ledger:
     def __repr__(self) -> str:
         return f"Ledger({len(self._records)} jobs, {len(self.pending())} results pending)"
 
+    def records(self) -> list[Record]:
+        """All of them."""
+        with self._lock:
+            return list(self._records.values())
+
     def pending(self) -> list[Record]:
         """The records whose outcome is decided and not reported."""
-        with self._lock:
-            return [record for record in self._records.values() if record.outcome is not None]
+        return [record for record in self.records() if record.outcome is not None]
 
     def replace(self, place: str, listed: Iterable[Observation]) -> None:
         """See View.replace. A job that is missing in the listing is looked up by name before anything follows."""
@@ -175,11 +177,10 @@ class Ledger:
 
     def release(self, step: Step) -> None:
         """Atlas answers again: every record that waits to repeat this step is due now."""
-        now = self._clock.monotonic()
         with self._lock:
             for record in self._records.values():
                 if record.step == step and record.tries and not record.refusals and not record.busy:
-                    record.due = now
+                    record.due = self._clock.monotonic()
                     self._agenda.put(record)
 
     def _take_in(self, change: Callable[[], None]) -> None:
@@ -195,8 +196,8 @@ class Ledger:
         for seen in listed:
             shown.add(key_of(seen))
             self._note(seen)
-        for record in [each for each in self._records.values() if each.seen.place == place]:
-            if record.key not in shown:
+        for record in self.records():
+            if record.seen.place == place and record.key not in shown:
                 self._left(record)
         self._finished.listed(place, shown)
 
@@ -209,9 +210,8 @@ class Ledger:
                 self._forget(record)
             return
         if record is None:
-            record = Record(seen=seen, first_seen=self._clock.monotonic(), backoff=self._make_backoff())
+            record = first_record(seen, self._clock.monotonic(), self._make_backoff())
             self._records[record.key] = record
-            record.set_cause(self._clock.monotonic())
         else:
             record.left = record.gone = False
             record.observe(seen, self._clock.monotonic())
@@ -254,7 +254,7 @@ class Ledger:
             if not record.steps:
                 self._plan(record, remaining(record))
         elif record.step != "find":
-            seen = msgspec.structs.replace(record.seen, phase="gone") if vanished(record) else record.seen
+            seen = as_it_ended(record)
             outcome = classify(seen)
             if outcome is None:
                 self._judge(record)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from runner.observation import Observation
 from runner.tracker.ledger.judge import AGAIN_SECONDS, UNEXPLAINED_SECONDS
 from runner.tracker.ledger.record import Record, Step, key_of
 from runner.tracker.results import result_ids
 
-POOR = frozenset({"unknown", "deleted", "disrupted"})
-"""Outcomes that may only say that the evidence has not been seen yet, or that a list was stale."""
-
 _WITHOUT_LOG = frozenset({0, 5000, 5001})
 """Codes of outcomes that no log explains."""
+
+POOR = frozenset({"unknown", "deleted", "disrupted"})
+"""Outcomes that may only say that the evidence has not been seen yet, or that a list was stale."""
 
 
 def remaining(record: Record, *, end: bool = False) -> list[Step]:
@@ -39,9 +41,10 @@ def explain_in(record: Record, now: float) -> float | None:
     return max(0.0, record.explained_at + AGAIN_SECONDS - now)
 
 
-def vanished(record: Record) -> bool:
-    """Whether the job is gone, and its end was not seen."""
-    return record.gone and record.seen.phase in ("waiting", "running") and record.seen.ended_as is None
+def as_it_ended(record: Record) -> Observation:
+    """What is known of the job: one that is gone, and whose end was not seen, has the phase `gone`."""
+    vanished = record.gone and record.seen.phase in ("waiting", "running") and record.seen.ended_as is None
+    return msgspec.structs.replace(record.seen, phase="gone") if vanished else record.seen
 
 
 def replaced(record: Record, seen: Observation) -> bool:

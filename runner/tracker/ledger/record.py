@@ -44,6 +44,8 @@ class Record(msgspec.Struct, eq=False):
     cause_since: float = 0.0
     explained_at: float | None = None
     decided_at: float = 0.0
+    started_at: float | None = None
+    """When its first container was seen running; None if it was not seen waiting before."""
     tries: int = 0
     refusals: int = 0
     """How often atlas has refused its result for good."""
@@ -61,6 +63,8 @@ class Record(msgspec.Struct, eq=False):
     def observe(self, seen: Observation, now: float) -> None:
         """Take in a later observation of the same job."""
         last, self.seen = self.seen, merged(self.seen, seen)
+        if last.phase == "waiting" and seen.phase == "running":
+            self.started_at = now
         if seen.cancelled and not last.cancelled:
             if self.outcome is not None and seen.ended_as is None and "end" not in self.steps:
                 # It had ended before it was cancelled, and the cancel did not see that.
@@ -100,6 +104,13 @@ class Taken(NamedTuple):
     record: Record
     seen: Observation
     outcome: Outcome | None
+
+
+def first_record(seen: Observation, now: float, backoff: Backoff) -> Record:
+    """The record of a job that is seen for the first time."""
+    record = Record(seen=seen, first_seen=now, backoff=backoff)
+    record.set_cause(now)
+    return record
 
 
 def key_of(seen: Observation) -> Key:

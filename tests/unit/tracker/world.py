@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from runner.commands import plan
 from runner.config.types import Config, LimitsSection
 from runner.drivers.driver import Driver
@@ -16,6 +18,7 @@ from runner.jobs import Cancellation, JobSpec
 from runner.observation import Observation
 from runner.payloads import RequestPolicy, decode
 from runner.request_types import REQUEST_TYPES
+from runner.runtime.metrics.meter import Recorder
 from runner.runtime.tasks import Signal
 from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.metrics import TrackerMetrics
@@ -67,7 +70,7 @@ class World:
         self.clock = SteppedTasks()
         self.inbox = Inbox(self.clock)
         self.driver = MemoryDriver(resolve_secrets=lambda _: {}, clock=self.clock)
-        self.metrics = TrackerMetrics()
+        self.registry = CollectorRegistry()
         self._stop: Signal | None = None
         self.statuses: list[Mapping[str, Any]] = []
 
@@ -75,12 +78,12 @@ class World:
         """Start a tracker. It takes the place of the one before, which ends with all that it knew."""
         self.kill()
         stop = self._stop = self.clock.signal()
-        self.metrics = TrackerMetrics()
+        self.registry = CollectorRegistry()
         settings = Settings(limits=LimitsSection(**limits), publishers=PUBLISHERS, interval=2, orphaned=1)
         shared = Shared(
             publisher=inbox or self.inbox,
             breaker=ResultBreaker(PUBLISHERS, self.clock, Random(1)),
-            metrics=self.metrics,
+            metrics=TrackerMetrics(Recorder(self.registry), self.config.pool_names()),
             clock=self.clock,
             random=Random(1),
             tasks=self.clock,
