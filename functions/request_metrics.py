@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from runner.errors import TABLE
 from runner.request_types import REQUEST_TYPES
 from runner.runtime.metrics.definitions import REQUEST_DURATION, REQUESTS
 from runner.runtime.metrics.labels import ACCEPTED, OTHER, SERVER_CODES, bounded
-from runner.runtime.metrics.meter import Meter
+from runner.runtime.metrics.meter import Meter, meter
+from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE
 
 CODES = frozenset({ACCEPTED, *TABLE, *SERVER_CODES})
 
@@ -26,3 +29,8 @@ class RequestMetrics:
         kind = bounded(request_type, REQUEST_TYPES) if request_type else OTHER
         self._meter.count(REQUESTS, kind, self._protocol, bounded(code, CODES))
         self._meter.observe(REQUEST_DURATION, seconds)
+
+
+def of_process(protocol: str, environ: Mapping[str, str]) -> RequestMetrics:
+    """Those of this process, recorded if metrics are on. Call it after the fork."""
+    return RequestMetrics(protocol, meter(environ, environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET)))

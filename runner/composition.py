@@ -93,7 +93,7 @@ def tracker(config: Config, outside: Outside | None = None) -> Tracker:
             clock=outside.clock,
         ),
         breaker=ResultBreaker(publishers, outside.clock, outside.random),
-        metrics=TrackerMetrics(outside.meter, config.pool_names()),
+        metrics=TrackerMetrics(outside.meter, {pool: config.driver_of(pool) for pool in config.pool_names()}),
         clock=outside.clock,
         random=outside.random,
         tasks=outside.tasks,

@@ -8,6 +8,7 @@ or does not receive its answer holds no slot. Requests whose body is not read, s
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from gevent.lock import Semaphore
@@ -16,7 +17,7 @@ from functions.byte_budget import ByteBudget
 from functions.function import DEADLINE_SECONDS
 from functions.http.problem import CODE, REQUEST_TYPE
 from functions.refusals import RefusalLog
-from functions.request_metrics import RequestMetrics
+from functions.request_metrics import of_process
 from runner.errors import Busy, Malformed, OrchestratorError, Timeout, TooLarge
 from runner.payloads import MAX_BODY
 from runner.runtime.clock import Clock, Deadline
@@ -34,16 +35,19 @@ _PIECE = 65536
 
 
 class Admission:
-    """The application with the bounds. `slots` is the number of requests that the runner works on at once."""
+    """The application with the bounds. `slots` is the number of requests that the runner works on at once.
 
-    def __init__(self, app: Any, slots: int, clock: Clock, refusals: RefusalLog, metrics: RequestMetrics) -> None:
+    `environ` says where this process records its metrics.
+    """
+
+    def __init__(self, app: Any, slots: int, clock: Clock, refusals: RefusalLog, environ: Mapping[str, str]) -> None:
         self._app = app
         self.slots = Semaphore(slots)
         self.budget = ByteBudget(MAX_ARRIVING)
         self.waiting = 0
         self.clock = clock
         self._refusals = refusals
-        self._metrics = metrics
+        self.metrics = of_process("http", environ)
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
         """One request."""
@@ -65,7 +69,7 @@ class Admission:
         """Count it, unless it is a health check or asks for the OpenAPI file."""
         request_type = environ.get(REQUEST_TYPE, "")
         if request_type or (status >= "400" and environ.get("PATH_INFO") not in HEALTH):
-            self._metrics.answered(request_type, environ.get(CODE, ACCEPTED), self.clock.monotonic() - arrived)
+            self.metrics.answered(request_type, environ.get(CODE, ACCEPTED), self.clock.monotonic() - arrived)
 
     def _log(self, environ: dict[str, Any], status: str, headers: list[tuple[str, str]], arrived: float) -> None:
         named = {name.lower(): value for name, value in headers}

@@ -30,11 +30,8 @@ from functions.http.client_socket import ClientSocket, evict_longest_waiting
 from functions.http.refusal import refuse
 from functions.http.strict import require_strict
 from functions.refusals import RefusalLog
-from functions.request_metrics import RequestMetrics
 from runner.runtime import concurrency
 from runner.runtime.clock import Clock, SystemClock
-from runner.runtime.metrics.meter import meter
-from runner.sidecar.client import DEFAULT_SOCKET, SOCKET_VARIABLE
 
 LINGER_SECONDS = 2.0  # after SIGTERM, for a request that is being sent already
 UNREAD_SECONDS, UNREAD_BYTES = 1.0, 65536  # for what the application did not read of a body
@@ -68,9 +65,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def load_wsgi(self) -> None:
         """Load the application."""
         super().load_wsgi()
-        recorder = meter(os.environ, os.environ.get(SOCKET_VARIABLE, DEFAULT_SOCKET))
-        self._metrics = RequestMetrics("http", recorder)
-        self.wsgi: Any = Admission(self.wsgi, self.cfg.threads, self._clock, self._refusals, self._metrics)
+        self.wsgi: Any = Admission(self.wsgi, self.cfg.threads, self._clock, self._refusals, os.environ)
 
     def run(self) -> None:
         """Serve until SIGTERM or until the master has died; then accept the backlog, and finish what is in flight."""
@@ -152,4 +147,4 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def handle_error(self, req: Any, client: ClientSocket, addr: Any, exc: BaseException) -> None:
         """Answer what gunicorn has refused, and what was not expected."""
-        refuse(exc, req, client, addr, self._refusals, self._metrics)
+        refuse(exc, req, client, addr, self._refusals, self.wsgi.metrics)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import get_args
 
 from runner.config.drivers import DriverName
@@ -23,11 +23,14 @@ _NOTHING: Meter = NoMeter()
 
 
 class TrackerMetrics:
-    """What the tracker counts. Any number of threads may call it. `pools` are those of the configuration."""
+    """What the tracker counts. Any number of threads may call it. `pools`: those of the configuration → their drivers."""
 
-    def __init__(self, meter: Meter = _NOTHING, pools: Collection[str] = ()) -> None:
+    def __init__(self, meter: Meter = _NOTHING, pools: Mapping[str, str] = {}) -> None:
         self._meter = meter
         self._pools = frozenset(pools)
+        for pool, driver in pools.items() if not isinstance(meter, NoMeter) else ():
+            for reason in sorted({rule.reason for rule in RULES}):  # from zero, so that the first one is an increase
+                meter.add(definitions.OUTCOMES, 0, driver, pool, reason)
         self._shown: set[tuple[str, ...]] = set()
         self._counted = float("-inf")
 

@@ -147,6 +147,8 @@ def _search(stand: CanaryStand, finder: Finder, watch: ProcessWatch, runs: Seque
     finder.search("logs and the printer's output", stand.up.said())
     for answer in stand.answers:
         finder.search("answers and errors, HTTP and gRPC", answer)
+    for path in ("/metrics", "/readyz"):
+        finder.search("metrics and readiness", stand.metrics(path))
     for headers in stand.dead_letters():
         finder.search("dead letters' headers", headers)
     for body in stand.atlas.bodies:

@@ -82,7 +82,7 @@ class CanaryStand:
         images = stack.enter_context(in_images())
         self._runner_keys, self._atlas_keys = make_key_pair(), make_key_pair()
         self.config = work / "orchestrator.yaml"
-        self._http, self._grpc = free_port(), free_port()
+        self._http, self._grpc, self._metrics = free_port(), free_port(), free_port()
         self.config.touch(0o600)
         self.config.write_text(yaml.safe_dump(self._document(images)))
         self._mark_credentials()
@@ -130,6 +130,11 @@ class CanaryStand:
                     return
                 yield repr(properties.headers)
 
+    def metrics(self, path: str) -> str:
+        """What the metrics' endpoint answers at this path."""
+        answer = urllib3.request("GET", f"http://127.0.0.1:{self._metrics}{path}", timeout=10, retries=False)
+        return answer.data.decode()
+
     def stop(self) -> None:
         self.up.end()
 
@@ -142,6 +147,7 @@ class CanaryStand:
             "sentry": {"dsn": f"https://{mark('sentry.dsn')}@sentry.invalid/4"},
             "results": {"proxy": f"http://user:{mark('results.proxy')}@{self.atlas.address}"},
             "log": {"level": "debug"},
+            "metrics": {"bind": f"127.0.0.1:{self._metrics}"},
             "protocols": ["http", "grpc", "amqp"],
             "http": {"bind": f"127.0.0.1:{self._http}", "workers": 1},
             "grpc": {"bind": f"127.0.0.1:{self._grpc}", "workers": 1},

@@ -22,7 +22,7 @@ class Recorded:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = TrackerMetrics(Recorder(self.registry), ("default", "large"))
+        self.metrics = TrackerMetrics(Recorder(self.registry), {"default": "local", "large": "nomad"})
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(f"orchestrator_{name}", labels)
@@ -96,7 +96,8 @@ def test_no_name_of_a_cluster_or_a_request_makes_a_series(recorded: Recorded) ->
         recorded.metrics.leading(strange.driver, True)
         recorded.metrics.source_alive(strange.driver, 1.0)
         recorded.metrics.jobs(lambda strange=strange: [strange], float("inf"))  # type: ignore[misc]
-    assert recorded.series("job_outcomes_total") == {("other", "other", "other")}
+    pools = {series[:2] for series in recorded.series("job_outcomes_total")}
+    assert pools == {("other", "other"), ("nomad", "large"), ("local", "default")}
     assert recorded.series("leader") == {("other",)}
     assert recorded.series("jobs") == {("other", "other", "waiting", "unschedulable")}
 
@@ -104,6 +105,10 @@ def test_no_name_of_a_cluster_or_a_request_makes_a_series(recorded: Recorded) ->
 @pytest.mark.parametrize("reason", sorted({rule.reason for rule in RULES} | {HELD, STARTING}))
 def test_every_reason_has_its_own_series(recorded: Recorded, reason: str) -> None:
     recorded.metrics.reported(SEEN, reason, 1.0)
+    assert (
+        reason in (HELD, STARTING)
+        or recorded.value("job_outcomes_total", driver="local", pool="default", reason=reason) == 0
+    )
     assert recorded.value("job_outcomes_total", driver="nomad", pool="large", reason=reason) == 1
 
 

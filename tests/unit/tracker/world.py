@@ -83,7 +83,7 @@ class World:
         shared = Shared(
             publisher=inbox or self.inbox,
             breaker=ResultBreaker(PUBLISHERS, self.clock, Random(1)),
-            metrics=TrackerMetrics(Recorder(self.registry), self.config.pool_names()),
+            metrics=TrackerMetrics(Recorder(self.registry), dict.fromkeys(self.config.pool_names(), self.driver.name)),
             clock=self.clock,
             random=Random(1),
             tasks=self.clock,
