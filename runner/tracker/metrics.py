@@ -23,7 +23,7 @@ _NOTHING: Meter = NoMeter()
 
 
 class TrackerMetrics:
-    """What the tracker counts. Any number of threads may call it. `pools`: those of the configuration → their drivers."""
+    """What the tracker counts. Any number of threads may call it. `pools`: each pool's driver, of the configuration."""
 
     def __init__(self, meter: Meter = _NOTHING, pools: Mapping[str, str] = {}) -> None:
         self._meter = meter

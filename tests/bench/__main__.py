@@ -17,6 +17,7 @@ import yaml
 from runner.runtime.clock import SystemClock
 from runner.sidecar.client import Client
 from tests.bench import clusters, dry_run, grpc_load, load, rabbitmq, stack
+from tests.bench import metrics as bench_metrics
 from tests.bench.figures import Figure
 from tests.bench.tracker import tracker
 from tests.conftest import make_key_pair
@@ -72,6 +73,11 @@ def _round_trip(path: Path) -> Iterator[Figure]:
         client.policy(time.monotonic() + 5)
         durations.append(time.perf_counter() - began)
     yield Figure("round trip to the sidecar, median of 3000", statistics.median(durations) * 1000, "ms", 0.5)
+
+
+def metrics(work: Path) -> Iterator[Figure]:
+    """What metrics cost: CPU time for a request with metrics, relative to without."""
+    yield from bench_metrics.metrics(work, _write_config(work, "metrics"), work / "metrics.sock")
 
 
 def memory(work: Path) -> Iterator[Figure]:
@@ -160,6 +166,7 @@ def printer(work: Path) -> Iterator[Figure]:
 MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "http": http,
     "memory": memory,
+    "metrics": metrics,
     "grpc": grpc,
     "amqp": amqp,
     "printer": printer,
