@@ -99,6 +99,7 @@ def test_metrics_are_off_without_a_directory_and_where_it_cannot_be_written(
 
     monkeypatch.setattr(os, "open", refuse)
     assert isinstance(meter({files.VARIABLE: str(tmp_path)}), NoMeter)
+    assert files.VARIABLE not in os.environ
 
 
 def test_a_full_disk_fails_no_request(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

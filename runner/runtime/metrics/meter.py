@@ -133,6 +133,6 @@ def _record_in(directory: Path) -> None:
     """Have prometheus_client write into the directory, under this process's number instead of its id."""
     from prometheus_client import values
 
-    os.environ[files.VARIABLE] = str(directory)
     make: Any = values.MultiProcessValue
     values.ValueClass = make(files.RecordingProcess(directory).number)
+    os.environ[files.VARIABLE] = str(directory)

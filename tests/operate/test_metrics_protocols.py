@@ -16,8 +16,10 @@ from runner.runtime.metrics import files
 from tests.harness.processes import Processes, eventually, free_port
 from tests.operate.test_metrics import Endpoint
 from tests.protocols.amqp_stand import Stand
-from tests.protocols.conftest import GrpcClient
+from tests.protocols.conftest import GrpcClient, broker
 from tests.protocols.corpus import ANALYSIS
+
+__all__ = ["broker"]  # a fixture
 
 REQUESTS = "orchestrator_requests_total"
 
