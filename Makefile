@@ -4,9 +4,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO_READY := $(VENV)/.demo-ready
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 PROTOCOL ?= http
 SEEDS ?= 20000
 SECONDS ?= 60
+COMPILE := $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate
 CYCLONEDX := cyclonedx-bom==7.5.0
 
 .DEFAULT_GOAL := help
@@ -16,8 +20,8 @@ CYCLONEDX := cyclonedx-bom==7.5.0
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## run a real analysis and autofix on this host, from nothing, and show the result (PROTOCOL=grpc, PROTOCOL=amqp)
-	$(BIN)/python -m examples.demo --protocol $(PROTOCOL)
+demo: $(DEMO_READY) ## run a real analysis and autofix on this host (PROTOCOL=grpc, PROTOCOL=amqp, ARGS=--keep)
+	$(BIN)/python -m examples.demo --protocol $(PROTOCOL) $(ARGS)
 
 test: $(READY) ## run all tests (ARGS="-k local" for some)
 	$(BIN)/python -m pytest $(ARGS)
@@ -66,10 +70,9 @@ cluster-down: $(READY) ## end them; only what was built stays, in the cache
 	$(BIN)/python -m tests.cluster down
 
 pins: $(READY) ## pin the newest versions that requirements*.in allow, with hashes
-	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		requirements.in -o requirements.txt
-	$(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-		requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) --no-deps --constraint requirements.txt requirements-demo.in -o requirements-demo.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 
 audit: $(READY) ## known vulnerabilities of the pinned packages; needs the network
 	$(BIN)/python -m tests.security.audit
@@ -83,10 +86,22 @@ clean: ## remove what the other targets made
 	rm -rf $(VENV) .tox build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(READY): requirements-dev.txt
+# pip is the last that a new environment gets, so an environment without it is incomplete and made again.
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
-	@echo "Setting up $(VENV) (once, and when the pins change) ..."
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e proto
+	@echo "Making $(VENV), a Python environment for this directory ..."
+	@$(PYTHON) -m venv $(VENV)
+
+# --no-compile: most modules of the Kubernetes client are never imported, and compiling them takes longer than all else.
+$(DEMO_READY): requirements.txt requirements-demo.txt | $(BIN)/pip
+	@echo "Installing what the demo needs (about 35 MB; a minute, once and when the pins change) ..."
+	@$(PIP) --no-compile --require-hashes -r requirements.txt -r requirements-demo.txt
+	@echo "$(CURDIR)/proto/python" > \
+		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/orchestrator-client.pth"
 	@touch $@
+
+$(READY): requirements-dev.txt | $(BIN)/pip
+	@echo "Installing what tests and checks need (about 150 MB; minutes, once and when the pins change) ..."
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@$(PIP) --no-deps --no-build-isolation -e proto
+	@touch $@ $(DEMO_READY)

@@ -74,13 +74,14 @@ def run_demo(progress: Progress, keep: bool, protocol: str) -> None:
     with running_installation(directory, protocol) as installation:
         progress.write(f"started atlas at {installation.atlas_url}, and the Orchestrator")
         installation.wait_until_ready()
-        progress.write(f"the Orchestrator is ready at {installation.url}")
+        runs = installation.runs
+        progress.write(f"{page.utc(runs.now())}: the Orchestrator is ready at {installation.url}")
         analysis = perform(installation, progress, "analysis", sample.analysis(repository))
         issues = analysis["issues"]
         autofix = perform(installation, progress, "autofix", sample.autofix(repository, issues))
         _print_issues(issues)
         _print_patches(autofix["patches"])
-        progress.write(_summary(analysis, autofix))
+        progress.write(f"{page.utc(runs.now())}: {_summary(analysis, autofix)}")
         if keep:
             _wait_for_interrupt(installation)
         _save_page(installation)
@@ -115,11 +116,15 @@ def perform(
     runs.update(run_id, name, sent="accepted", jobs=names)
     progress.write(f"{name}: accepted; driver {jobs[0]['driver']} has job {', '.join(names)}")
     run = _wait_for(installation, run_id)
-    progress.write(f"{name}: {run.state}")
+    progress.write(f"{name}: {run.state}{_after(run)}")
     if run.state != "done":
         raise DemoError(f"the {name} ended as {run.state}\n{_reasons(installation, run)}")
     report: Document = run.results[0].kwargs.get("report", {})
     return report
+
+
+def _after(run: Run) -> str:
+    return "" if run.finished is None else f" after {page.duration(run.finished - run.at)}"
 
 
 def _wait_for(installation: Installation, run_id: str) -> Run:

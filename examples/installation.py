@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import requests
-import yaml
 
-from examples import broker
+from examples import broker, configuration
 from examples.atlas import keys
 from examples.atlas.application import application
 from examples.atlas.clients.amqp import AmqpClient
@@ -65,7 +64,6 @@ class Installation:
 
     def configuration(self, runner_key: str, atlas_public_key: str) -> dict[str, Any]:
         """The content of the configuration file."""
-        coat, marvin = ([sys.executable, str(HERE / name)] for name in ("coat", "marvin"))
         return {
             "runner": {"id": RUNNER_ID, "privateKey": runner_key},
             "deepsource": {"host": self.atlas_url, "publicKey": atlas_public_key},
@@ -78,11 +76,7 @@ class Installation:
             "local": {
                 "directory": str(self.jobs),
                 "parallelism": 2,
-                "images": {
-                    "coat": {"command": coat},
-                    "marvin-*": {"command": marvin},
-                    "bumblebee": {"command": marvin},
-                },
+                "images": configuration.images(),
             },
         }
 
@@ -163,8 +157,7 @@ def running_installation(directory: Path, protocol: str = "http") -> Iterator[In
         broker_url = stack.enter_context(_running_broker(directory / "broker")) if protocol == "amqp" else ""
         installation = Installation(directory, atlas_url, runs, atlas.private, protocol, broker_url)
         document = installation.configuration(runner.private, atlas.public)
-        with os.fdopen(_open_private(installation.config), "w") as file:
-            yaml.safe_dump(document, file, sort_keys=False)
+        configuration.write(document, installation.config)
         try:
             installation.start()
             yield installation
@@ -185,10 +178,6 @@ def _running_broker(directory: Path) -> Iterator[str]:
         yield started.url
     finally:
         started.stop()
-
-
-def _open_private(path: Path) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def _environment() -> dict[str, str]:

@@ -24,6 +24,9 @@ from runner.outcomes import RULES
 from runner.request_types import REQUEST_TYPES
 from tests.conftest import ROOT, KeyPair
 
+OURS = r"(\.venv/bin/)?python -m runner "
+"""How a command of ours begins."""
+
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
 
@@ -65,10 +68,10 @@ def test_an_answer_is_json(example: str) -> None:
     assert msgspec.json.decode(example)
 
 
-@pytest.mark.parametrize("command", [each for each in COMMANDS if each.startswith("python -m runner ")])
+@pytest.mark.parametrize("command", [each for each in COMMANDS if re.match(OURS, each)])
 def test_a_command_of_ours_has_the_options_it_is_shown_with(command: str) -> None:
     """Parses the command line without running it: an unknown command or option is a usage error."""
-    arguments = shlex.split(command)[3:]
+    arguments = shlex.split(re.sub(OURS, "", command))
     group: click.Command = main
     while isinstance(group, click.Group):
         chosen = group.get_command(click.Context(group), arguments.pop(0))

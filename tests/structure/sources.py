@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-GENERATED = ("tasks_pb2.py", "tasks_pb2.pyi", "orchestrator_client/v1.py", "requirements.txt", "requirements-dev.txt")
+GENERATED = (
+    *("tasks_pb2.py", "tasks_pb2.pyi", "orchestrator_client/v1.py"),
+    *("requirements.txt", "requirements-demo.txt", "requirements-dev.txt"),
+)
 
 
 @dataclass(frozen=True)
