@@ -94,14 +94,14 @@ $(BIN)/pip:
 
 # --no-compile: most modules of the Kubernetes client are never imported, and compiling them takes longer than all else.
 $(DEMO_READY): requirements.txt requirements-demo.txt | $(BIN)/pip
-	@echo "Installing what the demo needs (about 35 MB; a minute, once and when the pins change) ..."
+	@echo "Installing what the demo needs (about 45 MB; a minute, once and when the pins change) ..."
 	@$(PIP) --no-compile --require-hashes -r requirements.txt -r requirements-demo.txt
 	@echo "$(CURDIR)/proto/python" > \
 		"$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/orchestrator-client.pth"
 	@touch $@
 
 $(READY): requirements-dev.txt | $(BIN)/pip
-	@echo "Installing what tests and checks need (about 150 MB; minutes, once and when the pins change) ..."
+	@echo "Installing what tests and checks need (about 110 MB; minutes, once and when the pins change) ..."
 	@$(PIP) --require-hashes -r requirements-dev.txt
 	@$(PIP) --no-deps --no-build-isolation -e proto
 	@touch $@ $(DEMO_READY)

@@ -25,6 +25,8 @@ from tests.harness.processes import Processes
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "examples"
 
+pytest_plugins = ["tests.harness.left_out"]
+
 
 def pytest_configure() -> None:
     """Restore SIGINT. A shell starts a background job with SIGINT ignored, and processes under test inherit that."""

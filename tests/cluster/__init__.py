@@ -1,6 +1,6 @@
 """A real Kubernetes and a real Nomad on this machine, for the tests that need one.
 
-    python -m tests.cluster up|down|status
+    python -m tests.cluster up|down|status|build
 
 The programs are built or installed once, from package registries by their ordinary clients, into a
 cache. The running cluster has one state directory, and all test processes share it. This package

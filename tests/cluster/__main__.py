@@ -1,4 +1,4 @@
-"""`python -m tests.cluster up|down|status`.
+"""`python -m tests.cluster up|down|status|build`.
 
 Exit codes: 0 after success, 1 after an error, and 3 if `status` finds that the cluster isn't ready
 (3 means "program is not running" in the Linux Standard Base).
@@ -9,7 +9,7 @@ import sys
 
 from .access import Cluster
 from .errors import ClusterError
-from .lifecycle import describe, down, status, up
+from .lifecycle import build, describe, down, status, up
 
 _DONE, _FAILED, _NOT_RUNNING = 0, 1, 3
 
@@ -17,13 +17,15 @@ _DONE, _FAILED, _NOT_RUNNING = 0, 1, 3
 def main(arguments: list[str]) -> int:
     """Run the action. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster")
-    parser.add_argument("action", choices=("up", "down", "status"))
+    parser.add_argument("action", choices=("up", "down", "status", "build"))
     action = parser.parse_args(arguments).action
     try:
         if action == "up":
             print(_description(up()))
         elif action == "down":
             down()
+        elif action == "build":
+            build()
         else:
             return _status()
     except ClusterError as error:

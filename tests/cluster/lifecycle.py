@@ -37,6 +37,21 @@ def up() -> Cluster:
         return stack.access
 
 
+def build() -> None:
+    """Install packages and build all programs and the root file system, and start nothing.
+
+    So that it can run in the background, before anything needs the cluster. Raises ClusterError
+    with the reason if the cluster can't run.
+    """
+    with _locked():
+        if reason := missing():
+            raise ClusterError(reason)
+        packages.install()
+        for recipe in (*binaries.RECIPES, binaries.HELM):
+            binaries.build(places(), recipe)
+        rootfs(places())
+
+
 def down() -> None:
     """End the cluster and remove its state, but not the cache. Does nothing if there is no cluster.
 

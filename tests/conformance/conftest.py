@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _parameter(name: str) -> Any:
     """A real cluster gets more time: on two cores its jobs run almost one by one."""
-    marks = [pytest.mark.timeout(REAL_SECONDS)] if name in ("kubernetes", "nomad") else []
+    marks = [pytest.mark.timeout(REAL_SECONDS), pytest.mark.real_servers] if name in ("kubernetes", "nomad") else []
     return pytest.param(name, marks=marks)
 
 
