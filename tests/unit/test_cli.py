@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -250,6 +251,12 @@ class TestRender:
 
 
 class TestCheckConfig:
+    @pytest.fixture(autouse=True)
+    def default_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An ordinary user may write to the directories of the defaults, as after an installation."""
+        access = os.access
+        monkeypatch.setattr(os, "access", lambda path, mode: str(path) in ("/run", "/var/lib") or access(path, mode))
+
     def test_a_good_one_is_summed_up(self, run: Run, config_file: Callable[..., Path]) -> None:
         pools = {
             "gold": {"driver": "printer"},
