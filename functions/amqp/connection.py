@@ -66,7 +66,7 @@ class BrokerConnection:
 
     async def _serve_once(self) -> None:
         async with asyncio.timeout(CONNECT_SECONDS):
-            connection = await self._connect()
+            connection = await connect(self._broker, self._name)
         try:
             log.info("connected to %s for %s", self._broker.loggable, self._name)
             await first_of(self._serve(connection), connection.closing)
@@ -75,10 +75,11 @@ class BrokerConnection:
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await connection.close()
 
-    async def _connect(self) -> AbstractConnection:
-        name = f"orchestrator {self._name}"
-        url = self._broker.address.update_query(heartbeat=HEARTBEAT_SECONDS, name=name)
-        return await aiormq.connect(url, context=self._broker.tls(), transport_factory=Transport())
+
+async def connect(broker: BrokerAccess, name: str) -> AbstractConnection:
+    """One connection, which the broker's own lists show as `orchestrator NAME`. Raises one of FAILURES."""
+    url = broker.address.update_query(heartbeat=HEARTBEAT_SECONDS, name=f"orchestrator {name}")
+    return await aiormq.connect(url, context=broker.tls(), transport_factory=Transport())
 
 
 async def first_of(work: Awaitable[None], *ends: Awaitable[object]) -> None:

@@ -145,6 +145,18 @@ async def ensure(connection: AbstractConnection, declarations: tuple[Declaration
             await _bind(connection, declaration)
 
 
+async def missing(connection: AbstractConnection, declarations: tuple[Declaration, ...]) -> list[str]:
+    """Which of them do not exist, as `queue NAME` or `exchange NAME`. Declares nothing."""
+    absent: list[str] = []
+    for declaration in declarations:
+        kind = "exchange" if isinstance(declaration, ExchangeDeclaration) else "queue"
+        try:
+            await _check(connection, declaration)
+        except ChannelNotFoundEntity:
+            absent.append(f"{kind} {declaration.name}")
+    return absent
+
+
 async def _check(connection: AbstractConnection, declaration: Declaration) -> None:
     """On a channel of its own: the broker closes the channel where the exchange or queue is missing."""
     channel = await connection.channel(publisher_confirms=False, timeout=RPC_SECONDS)

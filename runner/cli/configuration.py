@@ -59,17 +59,39 @@ def _dotted(pointer: str) -> str:
 
 @click.command("check-config")
 @config_option
-def check_config(path: str | None) -> None:
+@click.option("--connect", is_flag=True, help="Also ask the clusters, atlas, the broker and the directories.")
+def check_config(path: str | None, *, connect: bool) -> None:
     """Say everything that is wrong with the configuration, or what will run where.
 
     Files, programs and directories that the configuration names are looked for on this host. Run it where the processes
     will run, as the user that they will run as.
+
+    With --connect, every server that the configuration names is asked as well: credentials, rights, namespaces, queues,
+    priority classes. It takes at most some ten seconds and changes nothing: no job, no result, no declaration.
     """
     config = load_or_exit(path)
     if wrong := [*bad_keys(config), *bad_variables(config), *host.missing(config, os.environ)]:
         click.echo("\n".join(wrong), err=True)
         sys.exit(exit_codes.CONFIGURATION)
     click.echo("\n".join(_summary(config)))
+    if connect and (bad := _connected(config, configuration.locate(path, os.environ))):
+        click.echo(f"{bad} check(s) failed; each line says what to do", err=True)
+        sys.exit(exit_codes.CONFIGURATION)
+
+
+def _connected(config: Config, path: Path) -> int:
+    """Print a line for each check; how many failed. What an earlier line says in full is not repeated."""
+    from runner.cli.connect import findings  # builds on every driver, and most commands need none
+
+    first: dict[str, str] = {}
+    states = []
+    for check, finding in findings(config, path, os.environ):
+        failed = finding.state == "not ok"
+        earlier = first.setdefault(finding.text, check.what) if failed else check.what
+        text = finding.text if earlier == check.what else f"the same as for {earlier}"
+        click.echo(shown(f"{finding.state:<8}{check.what}{': ' if text else ''}{text}"))
+        states.append(finding.state)
+    return states.count("not ok")
 
 
 @click.command()

@@ -32,6 +32,10 @@ PERMANENT = frozenset({400, 404, 410, 413, 422})
 """Statuses with which atlas refuses a result for good: the body or its run is the reason, and both stay as they are."""
 
 
+PROXY_LOGIN = 407
+"""The proxy's own answer: its login is missing or wrong."""
+
+
 class NotAccepted(Unavailable):
     """atlas has not accepted a result. `status` is None if there was no answer.
 
@@ -89,6 +93,16 @@ class HttpPublisher:
             raise NotAccepted(
                 f"atlas answered {response.status} at {url}", status=response.status, retry_after=response.retry_after
             )
+
+    def check(self, deadline: Deadline) -> None:
+        """One GET, without a token and without a result. Raises NotAccepted if atlas cannot be reached, or says so."""
+        try:
+            status = self._http.request(self._route, "GET", "/", deadline).status
+        except (Unavailable, Timeout) as error:
+            raise NotAccepted(f"there is no answer: {self._without_login(error.detail)}") from None
+        if status >= 500 or status == PROXY_LOGIN:
+            where = "the proxy" if status == PROXY_LOGIN else self._route.url
+            raise NotAccepted(f"{where} answered {status}; results are kept until atlas accepts them", status=status)
 
     def _without_login(self, detail: str) -> str:
         """An error's detail without the login of the proxy."""

@@ -120,13 +120,16 @@ class ApiServerClient:
         body: Any = None,
         query: Mapping[str, str] | None = None,
         media: str = JSON,
+        accept: str = "",
     ) -> ApiServerResponse:
         """Send a request and return the response, for any status. After a 401, reads the credentials again once.
+
+        The response to a write has only the object's metadata, unless `accept` is JSON.
 
         Raises Unsettled if the response is missing or incomplete, Unavailable if no request was sent.
         """
         content = None if body is None else msgspec.json.encode(body)
-        accept = JSON if method == "GET" else METADATA
+        accept = accept or (JSON if method == "GET" else METADATA)
         where = _with(query, path)
 
         def send(access: Access) -> HttpResponse:

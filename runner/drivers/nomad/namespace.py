@@ -6,7 +6,7 @@ Every method returns the result or raises; Unsettled means that the request may 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -23,7 +23,12 @@ _ENFORCED = "Enforcing job modify index"  # nomad/job_endpoint.go, RegisterEnfor
 FOREIGN = "no Variable of a job:"
 _TOPICS = ("Job", "Allocation", "Evaluation")
 _PROBE = "orchestrator-check"
+_NEVER, _IMPOSSIBLE = {"never": "written"}, 2**62
+"""Of a write that only tries a capability: the items, and an index that cannot match."""
 _Listed = TypeVar("_Listed")
+
+Trial = tuple[str, Callable[[Deadline], object]]
+"""A capability, and a request without effect that needs it."""
 
 
 class Listing(msgspec.Struct, Generic[_Listed], frozen=True):
@@ -157,19 +162,35 @@ class Namespace:
     def check(self, deadline: Deadline) -> None:
         """Raises Rejected, with the name of the capability, if the token lacks one that the driver needs.
 
+        See `trials`.
+        """
+        for _, trial in self.trials():
+            trial(deadline)
+
+    def trials(self) -> Sequence[Trial]:
+        """A request for each capability, which raises Rejected, with its name, if the token lacks it.
+
         Each write is tried with an index that cannot match, so nothing changes. Reading logs cannot be tried, since
         that needs a job.
         """
-        self._call("GET", "jobs", deadline, "list-jobs", per_page="1")
-        self.variable(_PROBE, deadline)
-        self.job(_PROBE, deadline)
-        impossible = 2**62
-        self.write(_PROBE, {"never": "written"}, impossible, deadline)
-        self.delete(_PROBE, impossible, deadline)
-        self._try_register(impossible, deadline)
-        self.stop(_PROBE, deadline)
+        return (
+            ("list-jobs", lambda deadline: self._call("GET", "jobs", deadline, "list-jobs", per_page="1")),
+            ("variables read", lambda deadline: self.variable(_PROBE, deadline)),
+            ("read-job", lambda deadline: self.job(_PROBE, deadline)),
+            ("variables write", lambda deadline: self.write(_PROBE, _NEVER, _IMPOSSIBLE, deadline)),
+            ("variables destroy", lambda deadline: self.delete(_PROBE, _IMPOSSIBLE, deadline)),
+            ("register-job (or submit-job)", self._try_register),
+            ("deregister-job (or submit-job)", lambda deadline: self.stop(_PROBE, deadline)),
+        )
 
-    def _try_register(self, impossible: int, deadline: Deadline) -> None:
+    def leader_trials(self, path: str) -> Sequence[Trial]:
+        """The same for the Variable at `path`, by which the trackers agree on a leader."""
+        return (
+            (f"variables read on {path}", lambda deadline: self.record(path, deadline)),
+            (f"variables write on {path}", lambda deadline: self.write_record(path, _NEVER, _IMPOSSIBLE, deadline)),
+        )
+
+    def _try_register(self, deadline: Deadline) -> None:
         job = {
             "ID": _PROBE,
             "Name": _PROBE,
@@ -178,7 +199,7 @@ class Namespace:
             "Datacenters": ["*"],
             "TaskGroups": [{"Name": "g", "Tasks": [{"Name": "t", "Driver": "none", "Config": {}}]}],
         }
-        body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": impossible}
+        body = {"Job": job, "EnforceIndex": True, "JobModifyIndex": _IMPOSSIBLE}
         response = self._agent.call("POST", "jobs", deadline, body=body, query=self._query())
         if _ENFORCED not in response.message:
             raise_for_status(response, f"register-job (or submit-job) in namespace {self.name}")
