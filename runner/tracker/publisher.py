@@ -35,6 +35,9 @@ PERMANENT = frozenset({400, 404, 410, 413, 422})
 PROXY_LOGIN = 407
 """The proxy's own answer: its login is missing or wrong."""
 
+OUT_OF_ORDER = frozenset({PROXY_LOGIN, 500, 502, 503, 504})
+"""Statuses after which no result can be expected to be accepted. 501 only says that a server has no such method."""
+
 
 class NotAccepted(Unavailable):
     """atlas has not accepted a result. `status` is None if there was no answer.
@@ -100,7 +103,7 @@ class HttpPublisher:
             status = self._http.request(self._route, "GET", "/", deadline).status
         except (Unavailable, Timeout) as error:
             raise NotAccepted(f"there is no answer: {self._without_login(error.detail)}") from None
-        if status >= 500 or status == PROXY_LOGIN:
+        if status in OUT_OF_ORDER:
             where = "the proxy" if status == PROXY_LOGIN else self._route.url
             raise NotAccepted(f"{where} answered {status}; results are kept until atlas accepts them", status=status)
 

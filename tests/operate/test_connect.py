@@ -320,7 +320,7 @@ class TestAtlas:
         assert [(each.method, each.path, each.body) for each in atlas.asked] == [("GET", "/", b"")]
         assert "authorization" not in atlas.asked[0].headers
 
-    @pytest.mark.parametrize("status", [200, 302, 401, 404, 405])
+    @pytest.mark.parametrize("status", [200, 302, 401, 404, 405, 501])
     def test_any_answer_of_a_working_server_is_good(self, run: Run, status: int) -> None:
         with scripted_server(_answers(status)) as server:
             assert lines(run(host=server.url))[f"atlas at {server.url}"].startswith("ok")
