@@ -16,6 +16,7 @@ from tests.prove.kills import kills
 from tests.prove.outage import atlas_outage
 from tests.prove.reasons import reasons_kubernetes, reasons_nomad
 from tests.prove.replicas import replicas
+from tests.prove.rollouts import rollouts
 from tests.prove.stage import Proof, Settings
 
 SCENARIOS: dict[str, tuple[Callable[[Settings], Proof], int]] = {
@@ -26,6 +27,7 @@ SCENARIOS: dict[str, tuple[Callable[[Settings], Proof], int]] = {
     "api-faults": (api_faults, 400),
     "api-faults-nomad": (api_faults_nomad, 60),
     "replicas": (replicas, 500),
+    "rollouts": (rollouts, 2000),
     "cancels-kubernetes": (cancels_kubernetes, 300),
     "cancels-nomad": (cancels_nomad, 300),
 }

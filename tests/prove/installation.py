@@ -74,13 +74,15 @@ class Child:
         if self._child is not None:
             self._child.wait(10)
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL for what is left after 10 s."""
+    def stop(self) -> bool:
+        """SIGTERM, and SIGKILL for what is left after 10 s. Whether it ended by itself."""
         if self.runs() and self._child is not None:
             self._child.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(10)
+        ended = not self.runs()
         self.kill()
+        return ended
 
     def memory_mib(self) -> float:
         """Proportional set size of it and its descendants (proc(5), smaps_rollup)."""
@@ -161,6 +163,10 @@ class Installation:
             time.sleep(0.1)
         said = self.sidecar.log.read_text()[-1000:] + self.edge.log.read_text()[-1000:]
         raise TimeoutError(f"not ready within {START_SECONDS} s: {said}")
+
+    def replica(self, work: Path) -> Installation:
+        """Start another one with the same configuration, which shares no file with this one."""
+        return Installation(self._code, work, self._sections, trackers=len(self.trackers))
 
     def restart_ended(self) -> None:
         """Start what has ended by itself, as a supervisor would."""

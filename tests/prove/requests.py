@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,6 +36,8 @@ class Client:
         self.asked: list[Asked] = []
         self.cancels: dict[str, str] = {}
         """By the run id of an analysis, that of its last cancel."""
+        self.answers: Counter[tuple[int, bool]] = Counter()
+        """How often each status came, with Retry-After or without; status 0: no answer."""
 
     def run_id(self, word: str) -> str:
         """A new run id that begins with the word."""
@@ -110,13 +113,19 @@ class Client:
                 url = f"{self._url}/tasks/{kind}"
                 answer = self._pool.request("POST", url, body=content, headers=headers, timeout=20)
             except urllib3.exceptions.HTTPError:
+                self._count(0, False)
                 time.sleep(0.2)
                 continue
+            self._count(answer.status, "Retry-After" in answer.headers)
             last = (answer.status, _decoded(answer.data))
             if answer.status not in (429, 500, 502, 503, 504):
                 return last
             time.sleep(min(float(answer.headers.get("Retry-After", 0.5)), 2.0))
         return last
+
+    def _count(self, status: int, retry_after: bool) -> None:
+        with self._lock:
+            self.answers[status, retry_after] += 1
 
 
 def _decoded(content: bytes) -> dict[str, Any]:

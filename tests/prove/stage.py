@@ -111,6 +111,12 @@ class Stage:
         self.clients.append(Client(installation.url, self.settings.seed))
         return installation
 
+    def replica(self, installation: Installation) -> Installation:
+        """Start a second replica of an installation. No client sends to it alone."""
+        second = installation.replica(self.work)
+        self._stack.callback(second.close)
+        return second
+
     @property
     def client(self) -> Client:
         return self.clients[0]

@@ -1,4 +1,4 @@
-"""The Debian packages that the cluster needs, besides the programs that it builds."""
+"""The Debian packages that the cluster and its tests need, besides the programs that are built."""
 
 import shutil
 from collections.abc import Iterator
@@ -17,6 +17,7 @@ PACKAGES = {  # package -> a file of it that the cluster uses
     "etcd-server": Path("/usr/bin/etcd"),
     "iproute2": Path("/usr/bin/ip"),
     "mmdebstrap": Path("/usr/bin/mmdebstrap"),
+    "nginx-light": Path("/usr/sbin/nginx"),  # for the proofs: a proxy before several replicas
     "openssl": Path("/usr/bin/openssl"),
     "runc": Path("/usr/sbin/runc"),
     "util-linux": Path("/usr/bin/nsenter"),
