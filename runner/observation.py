@@ -51,7 +51,10 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     published: str = ""
     """The reason of the end that atlas has accepted. Set while `reported` is false if a cancel came after that."""
     ended_as: Outcome | None = None
-    """The outcome that was stored with the job when it was ended, or when it was cancelled after its end."""
+    """The outcome that was stored with the job when it was ended, when it was cancelled after its end, or when its
+    result was asked for again."""
+    resent: int = 0
+    """How often its result was asked for again (see Driver.resend). A mark counts only for the sending before it."""
     unsettled: bool = False
     """Another engine did not answer when its name was taken (see runner.drivers.claims). It may have to yield yet."""
     lingers: bool = False

@@ -97,6 +97,8 @@ RULES: tuple[Rule, ...] = (
     Rule("unknown", 5199, lambda _: True, "The job failed for a reason that the cluster did not give."),
 )
 
+_EVIDENCE_GONE = "the result was sent again after the cluster had removed the evidence"
+
 
 def classify(seen: Observation) -> Outcome | None:
     """How the job ended, or None if it has not ended.
@@ -118,6 +120,22 @@ def explanation(seen: Observation) -> Outcome:
     before = seen.ended_as.reason if seen.ended_as else "succeeded"
     hmessage = rule.hmessage.format(container=seen.container or "of the analyzer", ended_as=before)
     return Outcome(reason=rule.reason, code=rule.code, hmessage=hmessage, err=_evidence(seen))
+
+
+def kept(now: Observation, reported: str) -> Outcome | None:
+    """What is to be stored with a job whose result is sent again, so that the second sending says the same.
+
+    `reported` is the reason of the first. The cluster may have lost the evidence for it since; then only the reason is
+    left. None if nothing has to be stored: the job was cancelled, has a stored outcome, or is only just ending.
+    """
+    if now.cancelled or now.ended_as is not None:
+        return None
+    again = classify(now)
+    rule = next((rule for rule in RULES if rule.reason == reported), None)
+    if again is None or rule is None or again.reason == reported:
+        return again
+    hmessage = rule.hmessage.format(container=now.container or "of the analyzer", ended_as="")
+    return Outcome(reason=rule.reason, code=rule.code, hmessage=hmessage, err=_EVIDENCE_GONE)
 
 
 def is_unexplained(seen: Observation) -> bool:

@@ -1,4 +1,4 @@
-"""`jobs`: lists, shows and cancels jobs. Asks the clusters themselves, so it works while the Orchestrator is down."""
+"""`jobs`: lists, shows, cancels and resends jobs. Asks the clusters, so it works while the Orchestrator is down."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from runner.cli.configuration import config_option, load_or_exit
 from runner.cli.explaining import explain
 from runner.cli.known import duration, find, moment
 from runner.cli.listing import Duration, list_jobs
+from runner.cli.resending import resend
 from runner.config.types import LimitsSection
 from runner.errors import Timeout
 from runner.jobs import Cancellation, Report
@@ -32,11 +33,12 @@ _EXIT_CODES = {"succeeded": 0, "cancelled": 7}
 
 @click.group()
 def jobs() -> None:
-    """List, show and cancel jobs. Needs the configuration, not a running Orchestrator."""
+    """List, show, cancel and resend jobs. Needs the configuration, not a running Orchestrator."""
 
 
 jobs.add_command(list_jobs)
 jobs.add_command(explain)
+jobs.add_command(resend)
 name_argument = click.argument("name")
 
 

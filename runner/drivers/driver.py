@@ -160,11 +160,20 @@ class Driver(Protocol):
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """Record that atlas has what it is to hear of the job with this identity; it expires after the retention.
 
-        False if it did not: no job has this identity any more, or a cancel came after this observation.
+        False if it did not: no job has this identity any more, or after this observation it was cancelled or its result
+        was asked for again.
         """
 
     def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
         """Like `mark_reported`, for a result that atlas refuses for good. The job is kept for SET_ASIDE_SECONDS."""
+
+    def resend(self, seen: Observation) -> bool:
+        """Take the mark from the job with this identity, so that the tracker publishes its result again.
+
+        The result has the same id and says the same. A job that was set aside is treated as every other; a cancel
+        stays, and its confirmation is published again too. False if there is no mark: no job has this identity any
+        more, it has not ended, or its result is pending already.
+        """
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """Bring each job to the state that it should have. Only the tracker calls it.

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 import msgspec
 
 from runner.drivers.claiming import Elsewhere, MadeAtOnce, Place, settled_elsewhere
-from runner.drivers.claims import NEW, Claim, Standing, answer, standing_of
+from runner.drivers.claims import NEW, Standing, answer, standing_of
 from runner.drivers.driver import Driver, Retention, Source
 from runner.drivers.list_source import ListSource
+from runner.drivers.memory_place import MemoryPlace
 from runner.errors import Conflict, Rejected
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, Phase
@@ -69,7 +70,9 @@ class MemoryDriver(MadeAtOnce):
             return self._submit(job)
         self._being_made[job.name] += 1
         try:
-            found = settled_elsewhere(MemoryPlace(self), job.name, Elsewhere.of([], self._engines), deadline)
+            found = settled_elsewhere(
+                MemoryPlace(self.name, self.standing), job.name, Elsewhere.of([], self._engines), deadline
+            )
             return answer(found, job) if found else self._submit(job)
         finally:
             self._being_made[job.name] -= 1
@@ -106,7 +109,7 @@ class MemoryDriver(MadeAtOnce):
 
     def places(self) -> Sequence[Place]:
         """See Driver.places."""
-        return [MemoryPlace(self)]
+        return [MemoryPlace(self.name, self.standing)]
 
     def join(self, engines: Sequence[Driver]) -> None:
         """See Driver.join."""
@@ -159,6 +162,8 @@ class MemoryDriver(MadeAtOnce):
             if entry is None:
                 return False
             now = entry.observation
+            if now.resent != seen.resent:
+                return False
             cancelled_since = now.cancelled and not seen.cancelled
             if cancelled_since and now.ended_as is None:
                 return False
@@ -166,6 +171,16 @@ class MemoryDriver(MadeAtOnce):
             marks = {"reported": not cancelled_since, "set_aside": not cancelled_since and not published}
             self._jobs[seen.name] = entry.replace(published=now.published if confirms else published, **marks)
         return not cancelled_since
+
+    def resend(self, seen: Observation) -> bool:
+        """See Driver.resend."""
+        with self._lock:
+            entry = self._same(seen)
+            if entry is None or not entry.observation.reported:
+                return False
+            times = entry.observation.resent + 1
+            self._jobs[seen.name] = entry.replace(reported=False, set_aside=False, published="", resent=times)
+        return True
 
     def _same(self, seen: Observation) -> MemoryJob | None:
         """The job with this identity. The lock is held."""
@@ -267,27 +282,6 @@ class MemoryDriver(MadeAtOnce):
         if len(self._jobs) >= self._capacity:
             for name in list(self._jobs)[: max(1, self._capacity // 10)]:
                 del self._jobs[name]
-
-
-class MemoryPlace:
-    """The driver's only place. See Place."""
-
-    name = ""
-
-    def __init__(self, memory: MemoryDriver) -> None:
-        self.driver = memory.name
-        self._memory = memory
-
-    def __repr__(self) -> str:
-        return self.driver
-
-    def standing(self, name: str, _deadline: Deadline) -> Standing | None:
-        """See Place.standing."""
-        return self._memory.standing(name)
-
-    def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
-        """See Place.move. A claim here is less than all others, so none is asked to yield."""
-        return False
 
 
 def _repeat(observation: Observation, job: JobSpec) -> State:

@@ -150,7 +150,7 @@ class Steps:
 
     def _publish(self, record: Record, seen: Observation, outcome: Outcome) -> None:
         for result in results(seen, outcome):
-            if result.id in self._accepted:
+            if result.id in self._accepted and not seen.resent:
                 record.sent.add(result.id)
             if result.id in record.sent:
                 continue

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
+from runner.drivers import claiming
+from runner.drivers.claiming import Elsewhere
 from runner.drivers.claims import ASSUMED, NEW, YIELDED, Claim, Standing
 from runner.drivers.kubernetes import patches
 from runner.drivers.kubernetes.manifest import FINGERPRINT, POOL
@@ -52,6 +55,22 @@ class NamespacePlace:
             return False
         pod = latest_of(self.namespace.pods(deadline, standing.name), job)
         return observation(job, pod, self.driver).phase == "succeeded"
+
+
+def has_yielded(job: JobObject, place: NamespacePlace, elsewhere: Elsewhere, deadline: Deadline) -> bool:
+    """Whether a claim that nobody completed, or an assumed one, has yielded to a job in another place."""
+    mine = standing_of(job, place.name)
+    if job.claim == NEW:
+        return claiming.give_up(mine, place, elsewhere, deadline)
+    return claiming.settle(mine, place, elsewhere, deadline) == YIELDED
+
+
+def settle_all(namespaces: Iterable[KubernetesNamespace], elsewhere: Elsewhere, deadline: Deadline) -> None:
+    """Settle every assumed claim, also of jobs that are reported. What other engines answer is asked once."""
+    for namespace in namespaces:
+        place = NamespacePlace(namespace)
+        for job in namespace.jobs(deadline, claim=ASSUMED):
+            claiming.settle(standing_of(job, namespace.name), place, elsewhere, deadline)
 
 
 def standing_of(job: JobObject, place: str) -> Standing:

@@ -19,17 +19,16 @@ from typing import Any
 import msgspec
 
 from runner.config.types import Config
-from runner.drivers import claiming
 from runner.drivers.claiming import Elsewhere, Place
 from runner.drivers.claims import ASSUMED, NEW, YIELDED
 from runner.drivers.driver import Driver, LeaderStore, Retention, Source, each_of
 from runner.drivers.kubernetes import events, patches
 from runner.drivers.kubernetes.api import ApiServerClient
-from runner.drivers.kubernetes.claims import NamespacePlace, standing_of
+from runner.drivers.kubernetes.claims import NamespacePlace, has_yielded, settle_all
 from runner.drivers.kubernetes.manifest import namespace_of, tombstone_manifest
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
-from runner.drivers.kubernetes.observation import observation
+from runner.drivers.kubernetes.observation import is_reported, observation, reported_as
 from runner.drivers.kubernetes.pods import latest_of, latest_pod, log_container
 from runner.drivers.kubernetes.store import NamespaceStore
 from runner.drivers.kubernetes.submission import JobSubmission, RequestJobs
@@ -37,7 +36,7 @@ from runner.drivers.several import AtOnce, Submit
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, waits_otherwise
-from runner.outcomes import classify
+from runner.outcomes import classify, kept
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 from runner.security.masking import KEY_LINES, last_lines
@@ -161,7 +160,8 @@ class KubernetesDriver:
             known = namespace.job(seen.name, deadline)
             if known is None or known.metadata.uid != seen.identity or known.cancelled or known.yielded:
                 return False
-            if known.claim in (NEW, ASSUMED) and self._has_yielded(namespace, known, deadline):
+            place = NamespacePlace(namespace)
+            if known.claim in (NEW, ASSUMED) and has_yielded(known, place, self._elsewhere(), deadline):
                 return False
             if known.ended_as or (known.ended and known.claim != ASSUMED):
                 return known.ended_as is not None and known.ended_as.reason == outcome.reason
@@ -175,19 +175,33 @@ class KubernetesDriver:
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""
         retention = self._config.limits.retention_seconds
-        patch = patches.reported_patch(seen.identity, outcome, retention, cancelled=seen.cancelled)
+        patch = patches.reported_patch(seen, outcome, retention)
         return self._namespace(seen.place).change_if(seen.name, patch, self._soon())
 
     def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.set_aside."""
-        patch = patches.set_aside_patch(seen.identity, outcome, cancelled=seen.cancelled)
+        patch = patches.set_aside_patch(seen, outcome)
         return self._namespace(seen.place).change_if(seen.name, patch, self._soon())
+
+    def resend(self, seen: Observation) -> bool:
+        """See Driver.resend."""
+        namespace, deadline = self._namespace(seen.place), self._soon()
+        for _ in self._attempts(deadline):
+            known = namespace.job(seen.name, deadline)
+            if known is None or known.metadata.uid != seen.identity or known.yielded:
+                return False
+            if known.metadata.deletion_timestamp is not None or not is_reported(known):
+                return False
+            stored = kept(self._observed(namespace, known, deadline), reported_as(known))
+            if namespace.change(seen.name, patches.resend_patch(known, stored), deadline):
+                return True
+        raise Unavailable(f"{seen.name} kept changing while its mark was taken away; repeat the command")
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile. Kubernetes itself enforces deadlines, retries and the time-to-live."""
         if self._engines and self._clock.monotonic() >= self._settle_at:
             self._settle_at = self._clock.monotonic() + SETTLE_SECONDS
-            self._settle()
+            settle_all(self._namespaces, self._elsewhere(), self._soon())
         return 0
 
     def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
@@ -223,21 +237,6 @@ class KubernetesDriver:
 
     def _elsewhere(self) -> Elsewhere:
         return Elsewhere.of(self.places(), self._engines)
-
-    def _has_yielded(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> bool:
-        """Whether a claim that nobody completed, or an assumed one, has yielded to a job in another place."""
-        mine, place = standing_of(job, namespace.name), NamespacePlace(namespace)
-        if job.claim == NEW:
-            return claiming.give_up(mine, place, self._elsewhere(), deadline)
-        return claiming.settle(mine, place, self._elsewhere(), deadline) == YIELDED
-
-    def _settle(self) -> None:
-        """Settle every assumed claim, also of jobs that are reported. What other engines answer is asked once."""
-        elsewhere, deadline = self._elsewhere(), self._soon()
-        for namespace in self._namespaces:
-            place = NamespacePlace(namespace)
-            for job in namespace.jobs(deadline, claim=ASSUMED):
-                claiming.settle(standing_of(job, namespace.name), place, elsewhere, deadline)
 
     def _cancel_in(
         self, namespace: KubernetesNamespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool

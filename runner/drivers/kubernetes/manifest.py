@@ -28,7 +28,9 @@ SET_ASIDE = "orchestrator/set-aside"
 PUBLISHED = "orchestrator/published"
 """Where a cancel puts the reason that atlas had accepted: its own confirmation is still to be published."""
 ENDED = "orchestrator/ended"
-"""The Outcome, as JSON, for which the job was ended, or as which a cancel found it ended."""
+"""The Outcome, as JSON, for which the job was ended, or as which a cancel or a resend found it ended."""
+RESENT = "orchestrator/resent"
+"""How often its result was asked for again."""
 SECRET = "orchestrator/secret"  # noqa: S105  (the annotation with the Secret's name)
 
 COMPLETE = "orchestrator/complete"

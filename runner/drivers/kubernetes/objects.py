@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from runner.drivers.claims import YIELDED
-from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, ENDED, FINGERPRINT
+from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, ENDED, FINGERPRINT, RESENT
 from runner.observation import Outcome
 
 JOB_NAME, JOB_UID = "batch.kubernetes.io/job-name", "batch.kubernetes.io/controller-uid"
@@ -109,6 +109,12 @@ class JobObject(_CamelCase, frozen=True):
     def yielded(self) -> bool:
         """Whether it yielded to a job in another place, and was not cancelled since."""
         return self.claim == YIELDED and not self.cancelled
+
+    @property
+    def resent(self) -> int:
+        """See Observation.resent."""
+        times = self.metadata.annotations.get(RESENT, "")
+        return int(times) if times.isdecimal() else 0
 
     @property
     def started(self) -> bool:

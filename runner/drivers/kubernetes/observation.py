@@ -59,6 +59,7 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         set_aside=SET_ASIDE in (job.metadata.labels or {}),
         published=_published(job),
         ended_as=job.ended_as,
+        resent=job.resent,
         instance=pod.metadata.name if pod else "",
         unsettled=job.claim == ASSUMED,
         lingers=end is not None and own.others_run and _is_let_run(job, own),
@@ -80,6 +81,12 @@ def is_reported(job: JobObject) -> bool:
     """Whether nothing is to be published of this job any more. Release 0.1 wrote only the annotation."""
     labels = job.metadata.labels or {}
     return REPORTED in labels or SET_ASIDE in labels or REPORTED in job.metadata.annotations
+
+
+def reported_as(job: JobObject) -> str:
+    """The reason that its mark has; empty if it has none."""
+    labels = job.metadata.labels or {}
+    return labels.get(REPORTED, "") or job.metadata.annotations.get(REPORTED, "") or labels.get(SET_ASIDE, "")
 
 
 def _published(job: JobObject) -> str:

@@ -5,8 +5,8 @@
   on Kubernetes 1.34). A failed test is a 422. The Job controller's own writes do not fail it.
 - A claim moves by a JSON patch, too. It tests the uid and the claim that was read; of a Job that was released also the
   resourceVersion.
-- The cancel is a merge patch (RFC 7396) with the resourceVersion. What it writes depends on the Job's conditions, so a
-  change in between, also one by the Job controller, fails it (409).
+- The cancel and the resend are merge patches (RFC 7396) with the resourceVersion. What they write depends on the Job's
+  conditions, so a change in between, also one by the Job controller, fails them (409).
 
 A Job that something else manages (`spec.managedBy`) stores all of this, but only its manager can end it.
 """
@@ -25,13 +25,14 @@ from runner.drivers.kubernetes.manifest import (
     ENDED,
     PUBLISHED,
     REPORTED,
+    RESENT,
     SET_ASIDE,
     Manifest,
     encode_report,
 )
 from runner.drivers.kubernetes.objects import JobObject
 from runner.jobs import Cancellation
-from runner.observation import Outcome
+from runner.observation import Observation, Outcome
 
 JSON_PATCH = "application/json-patch+json"  # RFC 6902
 
@@ -58,23 +59,23 @@ def end_patch(known: JobObject, outcome: Outcome) -> Operations:
     ]
 
 
-def reported_patch(uid: str, outcome: Outcome, retention: int, *, cancelled: bool) -> Operations:
+def reported_patch(seen: Observation, outcome: Outcome, retention: int) -> Operations:
     """Record the report. The time-to-live removes the Job after the retention, in seconds.
 
-    Unless the job was seen `cancelled`, a cancel in between makes it fail.
+    Unless the job was seen cancelled, a cancel in between makes it fail; and so does a resend.
     """
     return [
-        *_if_unchanged(uid, cancelled),
+        *_if_unchanged(seen),
         _add(_label(REPORTED), outcome.reason),
         _add(_annotation(REPORTED), outcome.reason),
         _add("spec/ttlSecondsAfterFinished", retention),
     ]
 
 
-def set_aside_patch(uid: str, outcome: Outcome, *, cancelled: bool) -> Operations:
+def set_aside_patch(seen: Observation, outcome: Outcome) -> Operations:
     """Record that atlas refuses the result. The annotation is left out: nothing was accepted."""
     return [
-        *_if_unchanged(uid, cancelled),
+        *_if_unchanged(seen),
         _add(_label(REPORTED), outcome.reason),
         _add(_label(SET_ASIDE), outcome.reason),
         _add("spec/ttlSecondsAfterFinished", SET_ASIDE_SECONDS),
@@ -98,6 +99,19 @@ def cancel_patch(cancellation: Cancellation, known: JobObject, ended: Outcome | 
             "annotations": annotations,
         },
         "spec": {"ttlSecondsAfterFinished": None, **({} if known.ended else _stop(known))},
+    }
+
+
+def resend_patch(known: JobObject, outcome: Outcome | None) -> Manifest:
+    """Take the mark away, and what atlas had accepted. `outcome`: what is sent again, if that is not stored yet."""
+    annotations: dict[str, str | None] = {REPORTED: None, PUBLISHED: None, RESENT: str(known.resent + 1)}
+    return {
+        "metadata": {
+            "resourceVersion": known.metadata.resource_version,
+            "labels": {REPORTED: None, SET_ASIDE: None},
+            "annotations": annotations | ({ENDED: encode_outcome(outcome)} if outcome else {}),
+        },
+        "spec": {"ttlSecondsAfterFinished": None},
     }
 
 
@@ -160,8 +174,9 @@ def _stop(known: JobObject) -> Manifest:
     return {"suspend": False, "activeDeadlineSeconds": 1}
 
 
-def _if_unchanged(uid: str, cancelled: bool) -> Operations:
-    return [_test("metadata/uid", uid), *([] if cancelled else [_absent(CANCELLED)])]
+def _if_unchanged(seen: Observation) -> Operations:
+    resent = _test(_annotation(RESENT), str(seen.resent) if seen.resent else None)
+    return [_test("metadata/uid", seen.identity), resent, *([] if seen.cancelled else [_absent(CANCELLED)])]
 
 
 def _test(path: str, value: Any) -> dict[str, Any]:

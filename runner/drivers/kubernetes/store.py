@@ -265,9 +265,9 @@ class NamespaceStore:
         return list(dict.fromkeys([*waiting, *changed]))
 
     def _lacks_cause(self, name: str) -> bool:
-        """Whether the Job failed because of its pod, and the watch of pods has not shown why."""
+        """Whether the Job failed because of its pod, and neither the watch of pods nor a stored outcome says why."""
         job = self._jobs.get(name)
-        if job is None or (ended := job.ended) is None or ended.reason not in _POD_FAILED:
+        if job is None or job.ended_as or (ended := job.ended) is None or ended.reason not in _POD_FAILED:
             return False
         pod = self._pods.get(name)
         if pod is not None and (pod.status.phase in _POD_ENDED or pod.metadata.deletion_timestamp is not None):

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from runner.drivers.local import files, locks
-from runner.drivers.local.record import Records, VerdictFile, is_name
+from runner.drivers.local.record import Records, ReportedFile, ResentFile, VerdictFile, is_name
 from runner.jobs import Cancellation, State
 from runner.observation import Observation, Outcome
 from runner.runtime.clock import Clock
@@ -68,12 +68,28 @@ class Decisions:
             stored = self._records.read(seen.name, path) if path else None
             if path is None or stored is None:
                 return False
-            if stored.cancellation and not stored.late and not seen.cancelled:
+            if stored.resent.times != seen.resent or (stored.cancellation and not stored.late and not seen.cancelled):
                 return False
-            file = files.CONFIRMED if stored.late and seen.cancelled else files.REPORTED
-            report = {"at": self._clock.wall(), "outcome": msgspec.to_builtins(outcome), "set_aside": set_aside}
-            files.write_once(os.path.join(path, file), report)
+            late = stored.late and seen.cancelled
+            mark, file = (stored.confirmed, files.CONFIRMED) if late else (stored.reported, files.REPORTED)
+            if mark is None or mark.resent != seen.resent:
+                report = ReportedFile(self._clock.wall(), outcome, set_aside, seen.resent)
+                write = files.write_once if mark is None else files.write
+                write(os.path.join(path, file), msgspec.to_builtins(report))
             return seen.cancelled or not os.path.exists(os.path.join(path, files.CANCELLED))
+        return False
+
+    def resend(self, seen: Observation) -> bool:
+        """See Driver.resend. The marks stay on the disk, and count no longer."""
+        with self._directory_of(seen.name, seen.identity) as path, suppress(FileNotFoundError):
+            stored = self._records.read(seen.name, path) if path else None
+            if path is None or stored is None or stored.end is None or not stored.marked:
+                return False
+            file = ResentFile(stored.resent.times + 1, self._clock.wall())
+            files.write(os.path.join(path, files.RESENT), msgspec.to_builtins(file))
+            _touch(self._records.path(files.LATE))
+            now = self._records.read(seen.name)  # by its name: it may have been removed meanwhile
+            return now is not None and now.job.identity == seen.identity
         return False
 
     def _decide(self, path: str, verdict: VerdictFile) -> None:

@@ -11,13 +11,11 @@ They are isolated neither from the host nor from each other, and limits on CPU a
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -28,12 +26,13 @@ from runner.drivers.driver import Driver, Retention, Source
 from runner.drivers.list_source import ListSource
 from runner.drivers.local import files, locks, programs, record
 from runner.drivers.local.decisions import Decisions
+from runner.drivers.local.host_errors import host_errors
 from runner.drivers.local.listing import JobListing
 from runner.drivers.local.place import LocalPlace
 from runner.drivers.local.reconciler import Reconciler
 from runner.drivers.local.record import EndFile, JobFile, Records, StoredJob, VerdictFile, is_name
 from runner.drivers.local.shims import Shims, environment
-from runner.errors import Busy, Conflict, Rejected, Unavailable
+from runner.errors import Conflict, Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
 from runner.runtime import concurrency
@@ -49,8 +48,6 @@ LIST_SECONDS = 0.25
 
 PAUSE = 0.005
 """Seconds until the next read of a job that another process is creating."""
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN}
 
 
 class LocalDriver(MadeAtOnce):
@@ -91,7 +88,7 @@ class LocalDriver(MadeAtOnce):
 
     def _submit(self, job: JobSpec, deadline: Deadline) -> State:
         _check_name(job.name)
-        with self._errors(f"creating {job.name}"):
+        with host_errors(self._directory, f"creating {job.name}"):
             while True:
                 deadline.check(f"creating {job.name}")
                 if stored := self._records.read(job.name):
@@ -109,7 +106,7 @@ class LocalDriver(MadeAtOnce):
     def _cancel(self, cancellation: Cancellation, deadline: Deadline, tombstone: bool) -> State | None:
         name = cancellation.name
         _check_name(name)
-        with self._errors(f"cancelling {name}"):
+        with host_errors(self._directory, f"cancelling {name}"):
             while True:
                 deadline.check(f"cancelling {name}")
                 stored = self._records.read(name)
@@ -123,7 +120,7 @@ class LocalDriver(MadeAtOnce):
 
     def list(self) -> Sequence[Observation]:
         """See Driver.list. A directory that is no job is logged once and ignored."""
-        with self._errors("listing the jobs"):
+        with host_errors(self._directory, "listing the jobs"):
             stored_jobs = [stored for name in self._records.names() if (stored := self._records.readable(name))]
             return [self._observe(stored) for stored in stored_jobs]
 
@@ -132,7 +129,7 @@ class LocalDriver(MadeAtOnce):
         return [ListSource(self, LIST_SECONDS, listed=self._pending)]
 
     def _pending(self) -> Sequence[Observation]:
-        with self._errors("listing the jobs that are not reported"):
+        with host_errors(self._directory, "listing the jobs that are not reported"):
             return [each.seen for each in self._listing.pending()]
 
     def places(self) -> Sequence[Place]:
@@ -148,7 +145,7 @@ class LocalDriver(MadeAtOnce):
         return self._find(seen.name)
 
     def _find(self, name: str) -> Observation | None:
-        with self._errors(f"reading {name}"):
+        with host_errors(self._directory, f"reading {name}"):
             stored = self._records.read(name) if is_name(name) else None
             return self._observe(stored) if stored else None
 
@@ -158,23 +155,28 @@ class LocalDriver(MadeAtOnce):
 
     def end(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.end. A job that has ended or was cancelled keeps its end."""
-        with self._errors(f"ending {seen.name}"):
+        with host_errors(self._directory, f"ending {seen.name}"):
             return self._decisions.end(seen, outcome)
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile."""
-        with self._errors("reconciling the jobs"):
+        with host_errors(self._directory, "reconciling the jobs"):
             return self._reconciler.run(expired)
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""
-        with self._errors(f"marking {seen.name} as reported"):
+        with host_errors(self._directory, f"marking {seen.name} as reported"):
             return self._decisions.mark(seen, outcome, set_aside=False)
 
     def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.set_aside."""
-        with self._errors(f"setting {seen.name} aside"):
+        with host_errors(self._directory, f"setting {seen.name} aside"):
             return self._decisions.mark(seen, outcome, set_aside=True)
+
+    def resend(self, seen: Observation) -> bool:
+        """See Driver.resend."""
+        with host_errors(self._directory, f"taking the mark from {seen.name}"):
+            return self._decisions.resend(seen)
 
     def election(self) -> Path:
         """See Driver.election."""
@@ -183,7 +185,7 @@ class LocalDriver(MadeAtOnce):
     def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """See Driver.logs."""
         _check_name(name)
-        with self._errors(f"reading the log of {name}"):
+        with host_errors(self._directory, f"reading the log of {name}"):
             stored = self._records.read(name)
             if stored is None:
                 raise Rejected(f"there is no job {name} in {self._directory}; check the name")
@@ -201,7 +203,7 @@ class LocalDriver(MadeAtOnce):
             raise Rejected("local.images has no entries, so no job can run; set local.images")
         if shutil.which(self._python) is None:
             raise Unavailable(f"{self._python} cannot be run, so no job can start; install Python there")
-        with self._errors("creating a job as a test"):
+        with host_errors(self._directory, "creating a job as a test"):
             files.prepare(self._directory)
             files.probe(self._directory)
 
@@ -276,19 +278,6 @@ class LocalDriver(MadeAtOnce):
         if stored.phase != "failed":
             return ""
         return self._records.log_tail(stored.job.name, "", TAIL_LINES)[-TAIL_BYTES:]
-
-    @contextmanager
-    def _errors(self, doing: str) -> Iterator[None]:
-        """Raises the host's errors as OrchestratorErrors."""
-        try:
-            yield
-        except OSError as error:
-            kind = Busy if error.errno in _FULL else Unavailable
-            advice = "free resources of the host" if kind is Busy else "check the directory and its disk"
-            raise kind(f"{doing} in {self._directory} failed: {error.strerror or error}; {advice}") from error
-        except msgspec.MsgspecError as error:
-            problem = f"a job's file cannot be decoded: {error}; move that job's directory away"
-            raise Unavailable(f"{doing} in {self._directory} failed: {problem}") from error
 
 
 def _check_name(name: str) -> None:

@@ -4,7 +4,7 @@
                /.queue/{created}.{name}    empty file: this job may be waiting
                /.making/{name}             flock: the holder creates that job; no other process resolves its secrets
                /.new-…, .gone-…            a job that is being created, or removed
-               /.late                      touched when a job is cancelled that had ended
+               /.late                      touched when a job is cancelled that had ended, or its result is sent again
                /.tracker                   flock: held by the active tracker
                /{name}/lock                flock: a process runs, ends or removes this job
                       /job.json            what to run and what to report; never changes
@@ -15,6 +15,7 @@
                       /reported.json       atlas has accepted the result, or the result was set aside
                       /cancelled.json      written once: a cancellation that came after the end
                       /confirmed.json      as reported.json, for that cancellation
+                      /resent.json         how often the result was asked for again: marks made before do not count
                       /init.log, main.log  what the containers printed, without secrets
                       /root/               the containers' file system, until the end
 
@@ -49,7 +50,7 @@ SLOTS, QUEUE, MAKING = ".slots", ".queue", ".making"
 NEW, GONE, LATE, TRACKER = ".new-", ".gone-", ".late", ".tracker"
 LOCK, JOB, SECRETS, BEGUN = "lock", "job.json", "secrets.json", "begun.json"
 VERDICT, END, REPORTED, ROOT = "verdict.json", "end.json", "reported.json", "root"
-CANCELLED, CONFIRMED = "cancelled.json", "confirmed.json"
+CANCELLED, CONFIRMED, RESENT = "cancelled.json", "confirmed.json", "resent.json"
 
 
 def prepare(directory: str) -> None:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from runner.drivers.driver import Retention
 from runner.drivers.local import files
-from runner.drivers.local.record import Records, ReportedFile, StoredJob, is_kept, is_name
+from runner.drivers.local.record import Records, ReportedFile, StoredJob, is_name
+from runner.drivers.local.retention import is_kept
 from runner.observation import Observation
 from runner.runtime.clock import Clock
 

@@ -10,7 +10,8 @@ import msgspec
 from runner.drivers.driver import Retention
 from runner.drivers.local import files, locks
 from runner.drivers.local.listing import JobListing
-from runner.drivers.local.record import Records, StoredJob, is_due
+from runner.drivers.local.record import Records, StoredJob
+from runner.drivers.local.retention import is_due
 from runner.drivers.local.shims import Shims
 from runner.runtime.clock import Clock
 

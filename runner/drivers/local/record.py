@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from runner.drivers.driver import SET_ASIDE_SECONDS, Retention
 from runner.drivers.local import files
 from runner.drivers.local.programs import Program
 from runner.jobs import Report, Value
@@ -87,6 +86,15 @@ class ReportedFile(Value, frozen=True):
     outcome: Outcome | None = None
     set_aside: bool = False
     """Atlas has refused it for good."""
+    resent: int = 0
+    """See Observation.resent. It does not count once the result was asked for again."""
+
+
+class ResentFile(Value, frozen=True):
+    """`resent.json`: how often, and when last, in seconds since the epoch."""
+
+    times: int = 0
+    at: float = 0.0
 
 
 class StoredJob(Value, frozen=True):
@@ -100,6 +108,7 @@ class StoredJob(Value, frozen=True):
     late: VerdictFile | None = None
     """A cancellation that came after the end."""
     confirmed: ReportedFile | None = None
+    resent: ResentFile = ResentFile()
 
     @property
     def phase(self) -> Phase:
@@ -117,13 +126,15 @@ class StoredJob(Value, frozen=True):
     @property
     def marked(self) -> ReportedFile | None:
         """The mark that atlas has everything, or None if something is pending."""
-        return self.confirmed if self.late else self.reported
+        mark = self.confirmed if self.late else self.reported
+        return mark if mark and mark.resent == self.resent.times else None
 
     @property
     def published(self) -> str:
         """See Observation.published."""
-        known = self.reported.outcome if self.reported and not self.reported.set_aside else None
-        return known.reason if known else ""
+        mark = self.reported
+        counts = mark and not mark.set_aside and mark.resent == self.resent.times
+        return mark.outcome.reason if mark and mark.outcome and counts else ""
 
     def __repr__(self) -> str:
         words = (self.phase, "cancelled" if self.cancellation else "", "reported" if self.marked else "")
@@ -171,6 +182,7 @@ class Records:
             confirmed=_load(path, files.CONFIRMED, ReportedFile),
             late=_load(path, files.CANCELLED, VerdictFile),
             reported=_load(path, files.REPORTED, ReportedFile),
+            resent=_load(path, files.RESENT, ResentFile) or ResentFile(),
         )
         return stored if os.path.exists(os.path.join(path, files.JOB)) else None
 
@@ -226,6 +238,7 @@ def observation(stored: StoredJob, driver: str, log_tail: str) -> Observation:
         reported=stored.marked is not None,
         set_aside=stored.marked is not None and stored.marked.set_aside,
         published=stored.published,
+        resent=stored.resent.times,
         log_tail=log_tail,
         **{**end, "phase": stored.phase, **_container(stored)},
     )
@@ -251,18 +264,6 @@ def _container(stored: StoredJob) -> dict[str, Any]:
 def _signal(code: int | None) -> int:
     """The signal in an exit code as a shell reports it, or 0."""
     return code - 128 if code is not None and 128 < code <= 128 + signal.SIGRTMAX else 0
-
-
-def is_due(stored: StoredJob, now: float, expired: Retention) -> bool:
-    """Whether an ended job is to be removed: some time after its report, or long after an end without one."""
-    if stored.end is None:
-        return False
-    return not is_kept(stored.marked, now, expired) if stored.marked else now >= stored.end.ended + expired.orphaned
-
-
-def is_kept(marked: ReportedFile, now: float, expired: Retention) -> bool:
-    """Whether a reported job is too young to be removed."""
-    return now < marked.at + (SET_ASIDE_SECONDS if marked.set_aside else expired.reported)
 
 
 def _load(path: str, file: str, kind: type[_File]) -> _File | None:

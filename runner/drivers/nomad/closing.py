@@ -21,10 +21,11 @@ from runner.drivers.nomad.variable import (
     with_cancellation,
     with_end,
     with_outcome,
+    with_resend,
 )
 from runner.jobs import Cancellation, Report, State
 from runner.observation import Observation, Outcome
-from runner.outcomes import RULES, classify, explanation
+from runner.outcomes import RULES, classify, explanation, kept
 from runner.runtime.clock import Deadline
 
 _DRIVER = "nomad"
@@ -78,13 +79,25 @@ def end(namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Dea
 def mark(
     namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline, *, set_aside: bool
 ) -> tuple[bool] | None:
-    """Record the report. The result is False if this job is gone, or was cancelled after the observation."""
+    """Record the report. False if this job is gone, or after the observation was cancelled or is sent again."""
     variable = _variable_of(namespace, seen, deadline)
     if variable is None or (variable.cancelled is not None and not seen.cancelled):
+        return (False,)
+    if variable.resent != seen.resent:
         return (False,)
     if variable.reported:
         return (True,)
     items = closed_items(with_outcome(variable, outcome, set_aside=set_aside))
+    return (True,) if namespace.write(seen.name, items, variable.index, deadline) else None
+
+
+def resend(namespace: Namespace, seen: Observation, now: Observation | None, deadline: Deadline) -> tuple[bool] | None:
+    """Take the mark away. `now` is the job as it was just read, with its evidence. False if it has no mark."""
+    variable = _variable_of(namespace, seen, deadline)
+    if variable is None or not variable.reported or (variable.claim == YIELDED and not variable.cancelled):
+        return (False,)
+    stored = kept(now, variable.reported) if now and now.identity == seen.identity else None
+    items = closed_items(with_resend(variable, stored))
     return (True,) if namespace.write(seen.name, items, variable.index, deadline) else None
 
 

@@ -4,6 +4,7 @@
     cancel    remove the secrets from the Variable, or write one without secrets ──▶ stop the job, if there is one
     end       remove the secrets and store the outcome ──▶ stop the job
     reported  remove the secrets; the Variable keeps the name until the retention is over
+    resend    take `reported` away
 
 Each operation starts with one check-and-set, which decides its outcome. The nonce of the submit identifies a job: what
 was observed of one is never recorded for another of that name. A repeat of the operation, or `reconcile`,
@@ -235,6 +236,16 @@ class NomadDriver:
         if variable is not None and closing.same_tombstone(variable, seen) and not variable.reported:
             items = closed_items(with_outcome(variable, outcome))
             namespace.write(seen.name, items, variable.index, deadline)
+
+    def resend(self, seen: Observation) -> bool:
+        """See Driver.resend."""
+        namespace, deadline = self._namespace_of(seen), Deadline.after(READ_SECONDS, self._clock)
+
+        def step() -> tuple[bool] | None:
+            return closing.resend(namespace, seen, self.find(seen), deadline)
+
+        (done,) = self._settled(step, deadline, f"taking the mark from {seen.name}")
+        return done
 
     def election(self) -> VariableLeaderStore:
         """See Driver.election."""

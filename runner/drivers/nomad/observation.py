@@ -140,6 +140,7 @@ def _reports(variable: JobVariable) -> dict[str, Any]:
         "reported": bool(variable.reported),
         "set_aside": variable.set_aside,
         "published": published(variable),
+        "resent": variable.resent,
         "ended_as": variable.ended.outcome if variable.ended else None,
         "unsettled": variable.claim == ASSUMED,
     }

@@ -30,6 +30,7 @@ ENDED = "orchestrator_ended"
 REPORTED = "orchestrator_reported"
 PUBLISHED = "orchestrator_published"
 SET_ASIDE = "orchestrator_set_aside"
+RESENT = "orchestrator_resent"
 NONCE = "orchestrator_nonce"
 CLAIM = "orchestrator_claim"
 """What became of its claim to the name, where pools lead to several places (see runner.drivers.claims)."""
@@ -54,7 +55,7 @@ LONGEST_EVIDENCE = 4000
 
 
 class Ended(Value, frozen=True):
-    """Why the driver ended a job, or how it had ended before its cancel, and the evidence at that time."""
+    """Why the driver ended a job, or how it had ended before a cancel or a resend, and the evidence at that time."""
 
     timed_out: bool = False
     unschedulable: str = ""
@@ -75,6 +76,8 @@ class JobVariable(Value, frozen=True):
     """The reason of the end that atlas had accepted when a cancel came."""
     set_aside: bool = False
     """Atlas refused the report for good."""
+    resent: int = 0
+    """See Observation.resent."""
     open: bool = False
     claim: str = ""
     """A new or yielded one is closed, and has no job."""
@@ -159,6 +162,7 @@ def closed_items(variable: JobVariable) -> dict[str, str]:
         REPORTED: variable.reported,
         PUBLISHED: variable.published,
         SET_ASIDE: "yes" if variable.set_aside else "",
+        RESENT: str(variable.resent or ""),
         CLAIM: variable.claim,
     }
     return {name: value for name, value in items.items() if value}
@@ -206,6 +210,14 @@ def with_outcome(variable: JobVariable, outcome: Outcome, *, set_aside: bool = F
     return msgspec.structs.replace(variable, reported=outcome.reason, set_aside=set_aside)
 
 
+def with_resend(variable: JobVariable, outcome: Outcome | None) -> JobVariable:
+    """The same Variable without its mark. `outcome`: what is sent again, if that is not stored yet."""
+    again = msgspec.structs.replace(variable, reported="", published="", set_aside=False, resent=variable.resent + 1)
+    if outcome is None or variable.cancelled:
+        return again
+    return msgspec.structs.replace(again, ended=_ended_as(outcome))
+
+
 def published(variable: JobVariable) -> str:
     """The reason of the end that atlas has accepted; empty if it has not."""
     accepted = not (variable.cancelled or variable.set_aside)
@@ -230,6 +242,7 @@ def read_variable(stub: VariableStub, now: float) -> JobVariable | None:
         reported=items.get(REPORTED, ""),
         published=items.get(PUBLISHED, ""),
         set_aside=SET_ASIDE in items,
+        resent=int(resent) if (resent := items.get(RESENT, "")).isdecimal() else 0,
         open=OPEN in items,
         nonce=items.get(NONCE, ""),
         claim=items.get(CLAIM, ""),

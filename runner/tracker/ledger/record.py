@@ -71,6 +71,10 @@ class Record(msgspec.Struct, eq=False):
                 self.seen = msgspec.structs.replace(self.seen, ended_as=self.outcome)
             self.outcome = None
             self.steps.clear()
+        if seen.resent > last.resent:  # its mark was taken away: all is sent again
+            self.outcome = None
+            self.steps.clear()
+            self.sent.clear()
         self.set_cause(now)
 
     def explain(self, events: Observation) -> None:

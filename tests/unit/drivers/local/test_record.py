@@ -7,8 +7,8 @@ import pytest
 
 from runner.config.drivers import LocalImage
 from runner.drivers.driver import SET_ASIDE_SECONDS, Retention
-from runner.drivers.local import programs, record
-from runner.drivers.local.record import EndFile, JobFile, ReportedFile, StoredJob, VerdictFile
+from runner.drivers.local import programs, record, retention
+from runner.drivers.local.record import EndFile, JobFile, ReportedFile, ResentFile, StoredJob, VerdictFile
 from runner.errors import Rejected
 from runner.jobs import JobSpec, Secret, Volume
 from runner.observation import Observation, Outcome
@@ -94,7 +94,7 @@ def test_every_volume_is_a_directory_even_that_of_a_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "verdict", "reported", "now", "due"),
+    ("end", "resent", "reported", "now", "due"),
     [
         (None, None, None, 10**9, False),
         (None, None, 0.0, 10**9, False),  # reported, and still running
@@ -102,16 +102,19 @@ def test_every_volume_is_a_directory_even_that_of_a_secret() -> None:
         (100.0, None, 150.0, 160, True),
         (100.0, None, None, 1099, False),
         (100.0, None, None, 1100, True),
+        (100.0, 500.0, 150.0, 1499, False),  # its result is asked for again
+        (100.0, 500.0, 150.0, 1500, True),
     ],
 )
 def test_a_job_is_due_after_its_report_or_long_after_its_end(
-    end: float | None, verdict: None, reported: float | None, now: float, due: bool
+    end: float | None, resent: float | None, reported: float | None, now: float, due: bool
 ) -> None:
     stored = _stored(
         end=EndFile(phase="succeeded", ended=end) if end is not None else None,
         reported=ReportedFile(reported) if reported is not None else None,
+        resent=ResentFile(1, resent) if resent is not None else ResentFile(),
     )
-    assert record.is_due(stored, now, Retention(reported=10, orphaned=1000)) == due
+    assert retention.is_due(stored, now, Retention(reported=10, orphaned=1000)) == due
 
 
 def test_a_cancellation_that_was_decided_first_overrides_a_success() -> None:
@@ -163,8 +166,8 @@ def test_an_end_of_release_0_1_names_its_container_and_signal(
 def test_a_result_that_was_set_aside_is_kept_for_seven_days() -> None:
     stored = _stored(end=EndFile(phase="succeeded", ended=1.0), reported=ReportedFile(2.0, None, True))
     expired = Retention(reported=10, orphaned=10)
-    assert not record.is_due(stored, 2 + SET_ASIDE_SECONDS - 1, expired)
-    assert record.is_due(stored, 2 + SET_ASIDE_SECONDS, expired)
+    assert not retention.is_due(stored, 2 + SET_ASIDE_SECONDS - 1, expired)
+    assert retention.is_due(stored, 2 + SET_ASIDE_SECONDS, expired)
 
 
 def test_the_repr_of_a_stored_job_has_name_and_phase() -> None:
@@ -172,9 +175,14 @@ def test_the_repr_of_a_stored_job_has_name_and_phase() -> None:
     assert repr(stored) == "StoredJob('job', succeeded, reported)"
 
 
-def _stored(end: EndFile | None, verdict: VerdictFile | None = None, reported: ReportedFile | None = None) -> StoredJob:
+def _stored(
+    end: EndFile | None,
+    verdict: VerdictFile | None = None,
+    reported: ReportedFile | None = None,
+    resent: ResentFile = ResentFile(),  # noqa: B008  (frozen)
+) -> StoredJob:
     job = JobFile(name="job", created=1.0, boot="", monotonic=1.0, queue_seconds=1)
-    return StoredJob(job=job, begun=True, end=end, verdict=verdict, reported=reported)
+    return StoredJob(job=job, begun=True, end=end, verdict=verdict, reported=reported, resent=resent)
 
 
 def _job(**fields: object) -> JobSpec:

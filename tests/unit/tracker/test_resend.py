@@ -1,0 +1,146 @@
+"""A result that is asked for again: it is published once more under the same id, whatever the views have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from runner.config.types import Config
+from runner.observation import Observation, Outcome
+from runner.outcomes import RULES, classify, kept
+from runner.runtime.backoff import Backoff
+from runner.tracker.ledger.finished import FinishedJobs
+from runner.tracker.ledger.record import Record
+from tests.unit.tracker.world import World
+
+FAILED = Observation(
+    name="j", driver="d", pool="p", phase="failed", created=0.0, identity="1", main_exit=3, container="marvin"
+)
+
+
+Sample = Callable[[str], dict[str, Any]]
+
+
+@pytest.fixture
+def world(config: Config) -> World:
+    return World(config)
+
+
+def changed(seen: Observation, **facts: object) -> Observation:
+    return msgspec.structs.replace(seen, **facts)
+
+
+def record(seen: Observation) -> Record:
+    return Record(seen=seen, first_seen=0.0, backoff=Backoff(1.0, 2.0, lambda: 0.5))
+
+
+def test_a_reported_result_is_published_again_under_the_same_id(world: World, sample: Sample) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=3)
+    world.run()
+    assert world.driver.resend(world.seen(job.name))
+    world.run()
+
+    first, second = world.inbox.accepted
+    assert first == second
+    assert world.seen(job.name).reported
+    world.run(300)
+    assert len(world.inbox.attempts) == 2
+
+
+def test_it_is_published_again_although_no_list_has_shown_the_mark(world: World, sample: Sample) -> None:
+    """The mark and the resend come between two lists of the tracker."""
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=3)
+    marks = world.driver.mark_reported
+
+    def resent_at_once(seen: Observation, outcome: Outcome) -> bool:
+        done = marks(seen, outcome)
+        if seen.resent == 0:
+            assert world.driver.resend(world.seen(job.name))
+        return done
+
+    world.driver.mark_reported = resent_at_once  # type: ignore[method-assign]
+    world.run(10)
+
+    first, second = world.inbox.accepted
+    assert first == second
+    assert world.seen(job.name).reported
+
+
+def test_a_result_that_was_set_aside_is_published_once_atlas_takes_it(world: World, sample: Sample) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=3)
+    world.inbox.refuse(422)
+    world.run(1000)
+    assert world.seen(job.name).set_aside
+    world.inbox.accept()
+    assert world.driver.resend(world.seen(job.name))
+    world.run()
+
+    assert world.inbox.codes() == [5107]
+    assert (world.seen(job.name).reported, world.seen(job.name).set_aside) == (True, False)
+
+
+def test_both_results_of_a_job_that_was_cancelled_after_its_end_are_published_again(
+    world: World, sample: Sample
+) -> None:
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=3)
+    world.run()
+    world.cancel(sample("analysis"))
+    world.run()
+    assert world.inbox.codes() == [5107, 5001]
+    assert world.driver.resend(world.seen(job.name))
+    world.run()
+
+    assert world.inbox.codes() == [5107, 5001, 5107, 5001]
+    ids = [sent.id for sent in world.inbox.accepted]
+    assert ids[:2] == ids[2:]
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "resent", "still_finished"),
+    [(False, 1, True), (False, 0, True), (False, 2, False), (True, 1, False)],
+)
+def test_only_what_follows_makes_a_job_unfinished(cancelled: bool, resent: int, still_finished: bool) -> None:
+    finished = FinishedJobs()
+    finished.add(record(changed(FAILED, resent=1)))
+    assert finished.has(changed(FAILED, cancelled=cancelled, resent=resent)) == still_finished
+
+
+def test_a_record_that_is_sent_again_has_sent_nothing() -> None:
+    known = record(FAILED)
+    known.outcome = classify(FAILED)
+    known.sent.add("id")
+    known.observe(FAILED, 1.0)
+    assert (known.outcome, known.sent) == (classify(FAILED), {"id"})
+    known.observe(changed(FAILED, resent=1), 2.0)
+    assert (known.outcome, known.sent) == (None, set())
+
+
+@pytest.mark.parametrize("rule", RULES[3:], ids=lambda rule: rule.reason)
+def test_the_reason_of_the_first_report_is_kept_when_the_evidence_is_gone(rule: object) -> None:
+    again = kept(changed(FAILED, main_exit=None), rule.reason)  # type: ignore[attr-defined]
+    assert again is not None
+    assert (again.reason, again.code) == (rule.reason, rule.code)  # type: ignore[attr-defined]
+    assert "{" not in again.hmessage
+
+
+def test_the_evidence_is_kept_while_it_is_there() -> None:
+    assert kept(FAILED, "analyzer_failed") == classify(FAILED)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        changed(FAILED, cancelled=True),
+        changed(FAILED, ended_as=Outcome(reason="unknown", code=5199, hmessage="")),
+        changed(FAILED, phase="running", main_exit=None),
+    ],
+)
+def test_what_is_stored_or_may_yet_be_seen_is_not_replaced(seen: Observation) -> None:
+    assert kept(seen, "analyzer_failed") is None
