@@ -48,6 +48,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Atlas has everything that it is to hear of this job, or it was set aside."""
     set_aside: bool = False
     """Atlas refused its result for good."""
+    answer: str = ""
+    """With which answer, if it was set aside: the status and the beginning of the text, without credentials."""
     published: str = ""
     """The reason of the end that atlas has accepted. Set while `reported` is false if a cancel came after that."""
     ended_as: Outcome | None = None

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import click
 
+from runner.cli.answers import last_answer
 from runner.cli.configuration import config_option, load_or_exit
 from runner.cli.known import age, duration, find, moment, now
 from runner.config.types import LimitsSection
@@ -23,16 +24,20 @@ _INDENT = " " * 11
 def explain(name: str, path: str | None) -> None:
     """Say why a job waits or how it ended, what atlas has accepted, and what to do next."""
     config = load_or_exit(path)
-    click.echo(shown("\n".join(lines(find(config, name).explained(), config.limits))))
+    seen = find(config, name).explained()
+    click.echo(shown("\n".join(lines(seen, config.limits, last_answer(config, seen)))))
 
 
-def lines(seen: Observation, limits: LimitsSection) -> Iterator[str]:
-    """The explanation of one job: a sentence, then one paragraph for each question that an operator has."""
+def lines(seen: Observation, limits: LimitsSection, answer: str = "") -> Iterator[str]:
+    """The explanation of one job: a sentence, then one paragraph for each question that an operator has.
+
+    `answer` is a sentence about what atlas answered last.
+    """
     yield _sentence(seen)
     for label, text in (
         ("Why", _why(seen)),
         ("Until", _until(seen, limits)),
-        ("Atlas", _reported(seen)),
+        ("Atlas", f"{_reported(seen)} {answer}"),
         ("Do next", _advice(seen)),
     ):
         if text:
@@ -86,7 +91,7 @@ def _reported(seen: Observation) -> str:
     if outcome is None:
         return "Nothing yet: it has not ended."
     if seen.set_aside:
-        return "It refused the result for good, so the job was set aside, and is kept for seven days. See its log."
+        return "It refused the result for good, so the job was set aside, and is kept for seven days."
     if seen.reported:
         by_itself = outcome.reason == "succeeded"
         return "The job published its result itself." if by_itself else "It has accepted the result."
@@ -101,6 +106,8 @@ def _advice(seen: Observation) -> str:
     outcome = threatens(seen) if wait else classify(seen)
     if wait and wait.reason in (HELD, STARTING):
         return ADVICE[wait.reason]
-    if seen.set_aside or outcome is None:
+    if seen.set_aside:
+        return f"Correct the cause of its answer, then send the result again: `jobs resend {seen.name}`."
+    if outcome is None:
         return ""
     return ADVICE[outcome.reason].replace("`err` has", "Above is").replace("what `err` names", "what is named above")

@@ -7,6 +7,7 @@ import sys
 import click
 import msgspec
 
+from runner.cli.answers import last_answer
 from runner.cli.configuration import config_option, load_or_exit
 from runner.cli.explaining import explain
 from runner.cli.known import duration, find, moment
@@ -48,7 +49,8 @@ name_argument = click.argument("name")
 def show(name: str, path: str | None) -> None:
     """Everything known of one job, and why it ended as it did."""
     config = load_or_exit(path)
-    facts = _facts(find(config, name).explained(), config.limits)
+    seen = find(config, name).explained()
+    facts = _facts(seen, config.limits, last_answer(config, seen))
     click.echo("\n".join(f"{label:<10} {_indented(value)}" for label, value in facts if value))
 
 
@@ -101,7 +103,7 @@ def wait(name: str, path: str | None, timeout: float | None) -> None:
     sys.exit(_EXIT_CODES.get(state_of(seen), EXIT_FAILED))
 
 
-def _facts(job: Observation, limits: LimitsSection) -> list[tuple[str, str]]:
+def _facts(job: Observation, limits: LimitsSection, answer: str) -> list[tuple[str, str]]:
     outcome, wait, report = classify(job), wait_of(job), job.report
     return [
         ("name", job.name),
@@ -117,6 +119,7 @@ def _facts(job: Observation, limits: LimitsSection) -> list[tuple[str, str]]:
         ("code", str(outcome.code) if outcome else ""),
         ("meaning", outcome.hmessage if outcome else ""),
         ("reported", "no, set aside: atlas refused it" if job.set_aside else "yes, to atlas" if job.reported else ""),
+        ("atlas", answer),
         ("evidence", outcome.err if outcome else ""),
     ]
 

@@ -164,8 +164,11 @@ class Driver(Protocol):
         was asked for again.
         """
 
-    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
-        """Like `mark_reported`, for a result that atlas refuses for good. The job is kept for SET_ASIDE_SECONDS."""
+    def set_aside(self, seen: Observation, outcome: Outcome, answer: str = "") -> bool:
+        """Like `mark_reported`, for a result that atlas refuses for good. The job is kept for SET_ASIDE_SECONDS.
+
+        Its last answer is stored with the job, in the same write.
+        """
 
     def resend(self, seen: Observation) -> bool:
         """Take the mark from the job with this identity, so that the tracker publishes its result again.

@@ -152,11 +152,11 @@ class MemoryDriver(MadeAtOnce):
         """See Driver.mark_reported."""
         return self._mark(seen, published=outcome.reason)
 
-    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
+    def set_aside(self, seen: Observation, outcome: Outcome, answer: str = "") -> bool:
         """See Driver.set_aside."""
-        return self._mark(seen, published="")
+        return self._mark(seen, published="", answer=answer)
 
-    def _mark(self, seen: Observation, *, published: str) -> bool:
+    def _mark(self, seen: Observation, *, published: str, answer: str = "") -> bool:
         with self._lock:
             entry = self._same(seen)
             if entry is None:
@@ -168,7 +168,8 @@ class MemoryDriver(MadeAtOnce):
             if cancelled_since and now.ended_as is None:
                 return False
             confirms = seen.cancelled and now.ended_as is not None
-            marks = {"reported": not cancelled_since, "set_aside": not cancelled_since and not published}
+            aside = not cancelled_since and not published
+            marks = {"reported": not cancelled_since, "set_aside": aside, "answer": answer if aside else ""}
             self._jobs[seen.name] = entry.replace(published=now.published if confirms else published, **marks)
         return not cancelled_since
 
@@ -179,7 +180,9 @@ class MemoryDriver(MadeAtOnce):
             if entry is None or not entry.observation.reported:
                 return False
             times = entry.observation.resent + 1
-            self._jobs[seen.name] = entry.replace(reported=False, set_aside=False, published="", resent=times)
+            self._jobs[seen.name] = entry.replace(
+                reported=False, set_aside=False, answer="", published="", resent=times
+            )
         return True
 
     def _same(self, seen: Observation) -> MemoryJob | None:

@@ -17,7 +17,7 @@ from runner.config.types import Config
 from runner.runtime.logs import LEVEL_VARIABLE
 from runner.runtime.metrics import files as metrics_files
 from runner.sidecar.client import SOCKET_VARIABLE
-from runner.tracker.health import HEALTH_VARIABLE
+from runner.tracker.health import HEALTH_VARIABLE, health_file
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -95,7 +95,7 @@ def _sidecar(shared: Mapping[str, str]) -> Child:
 
 
 def _tracker(config: Config, shared: Mapping[str, str]) -> Child:
-    health = shared.get(HEALTH_VARIABLE) or f"{config.sidecar.socket}.tracker.health"
+    health = shared.get(HEALTH_VARIABLE) or str(health_file(config.sidecar.socket))
     environment = {**shared, HEALTH_VARIABLE: health}
     return Child("tracker", _python("runner", "track"), environment, on_reload="replace", health=Path(health))
 

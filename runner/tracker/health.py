@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from runner.runtime.clock import Clock
+from runner.tracker.ledger.record import Record
 
 log = logging.getLogger("orchestrator.tracker")
 
@@ -18,6 +20,45 @@ HEALTH_VARIABLE = "ORCHESTRATOR_TRACKER_HEALTH"
 
 INTERVAL_SECONDS = 1.0
 """Between two renewals, however often the tracker beats."""
+
+
+MOST_REFUSED = 1000
+"""How many of the results that atlas has not accepted are in the file, of each driver: the oldest."""
+
+
+class RefusedResult(msgspec.Struct, frozen=True):
+    """A result that atlas has not accepted so far, as the file has it."""
+
+    name: str
+    place: str
+    identity: str
+    tries: int
+    answer: str
+    """What atlas answered last."""
+    next_attempt: float
+    """Not before this time, in seconds since the epoch."""
+
+
+def refused(records: Iterable[Record], clock: Clock) -> list[RefusedResult]:
+    """The results among these that were tried and not accepted, the oldest first."""
+    ahead = clock.wall() - clock.monotonic()
+    tried = [record for record in records if record.answer and record.step == "publish"]
+    return [
+        RefusedResult(
+            name=record.seen.name,
+            place=record.seen.place,
+            identity=record.seen.identity,
+            tries=record.tries,
+            answer=record.answer,
+            next_attempt=round(ahead + (record.due or 0.0), 1),
+        )
+        for record in heapq.nsmallest(MOST_REFUSED, tried, key=lambda record: record.decided_at)
+    ]
+
+
+def health_file(socket: str) -> Path:
+    """Where the tracker that `up` or `serve` starts has its file: beside the sidecar's socket."""
+    return Path(f"{socket}.tracker.health")
 
 
 class Heartbeat:

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import msgspec
 
 from runner.config.types import ResultsSection
-from runner.drivers.http.client import HttpClient, Route
+from runner.drivers.http.client import HttpClient, HttpResponse, Route
 from runner.drivers.http.proxies import proxy_for
 from runner.errors import Timeout, Unavailable
 from runner.jobs import TokenClaims
 from runner.runtime.clock import Clock, Deadline
-from runner.security.masking import MASK
+from runner.security.masking import MASK, shown
 from runner.tracker.results import Result
 
 SILENCE_SECONDS = 10
@@ -38,15 +38,22 @@ PROXY_LOGIN = 407
 OUT_OF_ORDER = frozenset({PROXY_LOGIN, 500, 502, 503, 504})
 """Statuses after which no result can be expected to be accepted. 501 only says that a server has no such method."""
 
+ANSWER_CHARACTERS, _ANSWER_BYTES = 300, 16 << 10
+"""How much of a refusal's text is kept, and how much of its body is read for that."""
+
 
 class NotAccepted(Unavailable):
     """atlas has not accepted a result. `status` is None if there was no answer.
 
-    `retry_after` is the answer's Retry-After in seconds, or None.
+    `retry_after` is the answer's Retry-After in seconds, or None. `answer` is for an operator, and not in the detail:
+    the status and the beginning of the text, without credentials; by default the detail.
     """
 
-    def __init__(self, detail: str, *, status: int | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self, detail: str, *, status: int | None = None, retry_after: int | None = None, answer: str = ""
+    ) -> None:
         super().__init__(detail)
+        self.answer = answer or shown(detail)
         self.status = status
         self.retry_after = retry_after
 
@@ -94,7 +101,10 @@ class HttpPublisher:
             raise NotAccepted(f"atlas did not answer at {url}: {self._without_login(error.detail)}") from None
         if not 200 <= response.status < 300:
             raise NotAccepted(
-                f"atlas answered {response.status} at {url}", status=response.status, retry_after=response.retry_after
+                f"atlas answered {response.status} at {url}",
+                status=response.status,
+                retry_after=response.retry_after,
+                answer=_answer(response),
             )
 
     def check(self, deadline: Deadline) -> None:
@@ -112,6 +122,13 @@ class HttpPublisher:
         for secret in _logins(self._route.proxy):
             detail = detail.replace(secret, MASK)
         return detail
+
+
+def _answer(response: HttpResponse) -> str:
+    """The status, and the text on one line: masked, then cut."""
+    text = " ".join(shown(response.body[:_ANSWER_BYTES].decode(errors="replace")).split())
+    text = text if len(text) <= ANSWER_CHARACTERS else f"{text[: ANSWER_CHARACTERS - 1]}…"
+    return f"{response.status}: {text}" if text else str(response.status)
 
 
 def _logins(proxy: str) -> list[str]:

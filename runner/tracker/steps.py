@@ -176,7 +176,7 @@ class Steps:
         self._ledger.did(record, "mark")
 
     def _set_aside(self, record: Record, seen: Observation, outcome: Outcome) -> None:
-        if not self._driver.set_aside(seen, outcome):
+        if not self._driver.set_aside(seen, outcome, record.answer):
             self._ledger.find_again(record)
             return
         self.set_aside += 1
@@ -219,6 +219,7 @@ class Steps:
             self._metrics.published(error.status)
             at_least = error.retry_after or 0.0
             record.refusals += error.permanent
+            record.answer = error.answer
             self._inform_breaker(record, error)
             if record.refusals >= REFUSALS:
                 self._ledger.give_up(record)

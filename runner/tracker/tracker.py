@@ -19,6 +19,7 @@ from typing import Any
 from runner.drivers.driver import Driver
 from runner.observation import Observation
 from runner.runtime.tasks import Signal
+from runner.tracker.health import refused
 from runner.tracker.leader import Leadership, leadership
 from runner.tracker.ledger.record import Record
 from runner.tracker.term import LOOP_SECONDS, Settings, Shared, Term
@@ -120,18 +121,20 @@ class DriverTracker:
         return [record.seen for record in self._term.ledger.records()] if self._term else []
 
     def status(self) -> dict[str, Any]:
-        """Whether this process leads; if so, when it last heard from the cluster, and what is pending."""
+        """Whether this process leads; if so, when it last heard from the cluster, and what is pending or refused."""
         term = self._term
         if term is None:
             return {"leads": False}
         age = self._clock.monotonic() - term.ledger.heard
+        pending = self.pending()
         stale = [source.name for source in term.followed if source.stale]
         return {
             "leads": True,
             "heard_seconds_ago": round(age, 1),
             "stale": stale,
             "jobs": len(term.ledger),
-            "pending": len(self.pending()),
+            "pending": len(pending),
+            "refused": refused(pending, self._clock),
         }
 
     def resign(self) -> None:

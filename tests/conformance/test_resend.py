@@ -73,14 +73,15 @@ def test_it_can_be_marked_and_resent_any_number_of_times(cluster: Cluster) -> No
 def test_a_job_that_was_set_aside_is_sent_again(cluster: Cluster) -> None:
     ended = failed(cluster)
     before = to_publish(ended)
-    assert cluster.driver.set_aside(ended, FAILED)
-    aside = listed(cluster.driver, ended.name)
+    assert cluster.driver.set_aside(ended, FAILED, "422: there is no run $(r) ${r}")
+    aside = listed(cluster.another(), ended.name)
     assert (aside.reported, aside.set_aside) == (True, True)
+    assert aside.answer == "422: there is no run $(r) ${r}"
 
     assert cluster.driver.resend(aside)
 
     again = listed(cluster.another(), ended.name)
-    assert (again.reported, again.set_aside) == (False, False)
+    assert (again.reported, again.set_aside, again.answer) == (False, False, "")
     assert to_publish(again) == before
 
 

@@ -178,9 +178,9 @@ class KubernetesDriver:
         patch = patches.reported_patch(seen, outcome, retention)
         return self._namespace(seen.place).change_if(seen.name, patch, self._soon())
 
-    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
+    def set_aside(self, seen: Observation, outcome: Outcome, answer: str = "") -> bool:
         """See Driver.set_aside."""
-        patch = patches.set_aside_patch(seen, outcome)
+        patch = patches.set_aside_patch(seen, outcome, answer)
         return self._namespace(seen.place).change_if(seen.name, patch, self._soon())
 
     def resend(self, seen: Observation) -> bool:

@@ -12,6 +12,7 @@ import msgspec
 from runner.drivers.claims import ASSUMED
 from runner.drivers.kubernetes.images import IMAGE_REASONS, may_pass
 from runner.drivers.kubernetes.manifest import (
+    ANSWER,
     CANCELLED,
     FINGERPRINT,
     POOL,
@@ -39,7 +40,7 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
 
     `clock_ahead`: by how many seconds the cluster's clock is ahead of this host's, by which limits are measured.
     """
-    annotations = job.metadata.annotations
+    annotations, set_aside = job.metadata.annotations, SET_ASIDE in (job.metadata.labels or {})
     own = OwnContainers(job, pod)
     end, phase = own.end, _phase(job, own)
     return Observation(
@@ -56,7 +57,8 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         cancelled=job.cancelled,
         cancellation=_report(annotations.get(CANCELLED)),
         reported=is_reported(job),
-        set_aside=SET_ASIDE in (job.metadata.labels or {}),
+        set_aside=set_aside,
+        answer=annotations.get(ANSWER, "") if set_aside else "",
         published=_published(job),
         ended_as=job.ended_as,
         resent=job.resent,

@@ -20,6 +20,7 @@ import msgspec
 from runner.drivers.claims import ADMITTED, ASSUMED, NEW, YIELDED
 from runner.drivers.driver import SET_ASIDE_SECONDS
 from runner.drivers.kubernetes.manifest import (
+    ANSWER,
     CANCELLED,
     CLAIM,
     ENDED,
@@ -72,12 +73,13 @@ def reported_patch(seen: Observation, outcome: Outcome, retention: int) -> Opera
     ]
 
 
-def set_aside_patch(seen: Observation, outcome: Outcome) -> Operations:
-    """Record that atlas refuses the result. The annotation is left out: nothing was accepted."""
+def set_aside_patch(seen: Observation, outcome: Outcome, answer: str) -> Operations:
+    """Record that atlas refuses the result. The annotation REPORTED is left out: nothing was accepted."""
     return [
         *_if_unchanged(seen),
         _add(_label(REPORTED), outcome.reason),
         _add(_label(SET_ASIDE), outcome.reason),
+        _add(_annotation(ANSWER), answer),
         _add("spec/ttlSecondsAfterFinished", SET_ASIDE_SECONDS),
     ]
 

@@ -59,8 +59,8 @@ class Decisions:
             return kept is not None and kept.reason == outcome.reason
         return False
 
-    def mark(self, seen: Observation, outcome: Outcome, *, set_aside: bool) -> bool:
-        """See Driver.mark_reported and Driver.set_aside. A second mark changes nothing.
+    def mark(self, seen: Observation, outcome: Outcome, refusal: str | None = None) -> bool:
+        """See Driver.mark_reported and, with atlas's answer, Driver.set_aside. A second mark changes nothing.
 
         A cancellation after the end needs a mark of its own. So a mark of the end that is late reports only the end.
         """
@@ -73,7 +73,9 @@ class Decisions:
             late = stored.late and seen.cancelled
             mark, file = (stored.confirmed, files.CONFIRMED) if late else (stored.reported, files.REPORTED)
             if mark is None or mark.resent != seen.resent:
-                report = ReportedFile(self._clock.wall(), outcome, set_aside, seen.resent)
+                report = ReportedFile(
+                    self._clock.wall(), outcome, refusal is not None, refusal or "", resent=seen.resent
+                )
                 write = files.write_once if mark is None else files.write
                 write(os.path.join(path, file), msgspec.to_builtins(report))
             return seen.cancelled or not os.path.exists(os.path.join(path, files.CANCELLED))

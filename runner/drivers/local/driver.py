@@ -166,12 +166,12 @@ class LocalDriver(MadeAtOnce):
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""
         with host_errors(self._directory, f"marking {seen.name} as reported"):
-            return self._decisions.mark(seen, outcome, set_aside=False)
+            return self._decisions.mark(seen, outcome)
 
-    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
+    def set_aside(self, seen: Observation, outcome: Outcome, answer: str = "") -> bool:
         """See Driver.set_aside."""
         with host_errors(self._directory, f"setting {seen.name} aside"):
-            return self._decisions.mark(seen, outcome, set_aside=True)
+            return self._decisions.mark(seen, outcome, answer)
 
     def resend(self, seen: Observation) -> bool:
         """See Driver.resend."""

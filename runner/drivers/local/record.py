@@ -86,6 +86,8 @@ class ReportedFile(Value, frozen=True):
     outcome: Outcome | None = None
     set_aside: bool = False
     """Atlas has refused it for good."""
+    answer: str = ""
+    """With which answer."""
     resent: int = 0
     """See Observation.resent. It does not count once the result was asked for again."""
 
@@ -237,6 +239,7 @@ def observation(stored: StoredJob, driver: str, log_tail: str) -> Observation:
         fingerprint=stored.job.fingerprint,
         reported=stored.marked is not None,
         set_aside=stored.marked is not None and stored.marked.set_aside,
+        answer=stored.marked.answer if stored.marked else "",
         published=stored.published,
         resent=stored.resent.times,
         log_tail=log_tail,

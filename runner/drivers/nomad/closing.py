@@ -77,9 +77,12 @@ def end(namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Dea
 
 
 def mark(
-    namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline, *, set_aside: bool
+    namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline, refusal: str | None
 ) -> tuple[bool] | None:
-    """Record the report. False if this job is gone, or after the observation was cancelled or is sent again."""
+    """Record the report, or that atlas has refused it for good, with that answer.
+
+    False if this job is gone, or after the observation was cancelled or its result was asked for again.
+    """
     variable = _variable_of(namespace, seen, deadline)
     if variable is None or (variable.cancelled is not None and not seen.cancelled):
         return (False,)
@@ -87,7 +90,7 @@ def mark(
         return (False,)
     if variable.reported:
         return (True,)
-    items = closed_items(with_outcome(variable, outcome, set_aside=set_aside))
+    items = closed_items(with_outcome(variable, outcome, refusal))
     return (True,) if namespace.write(seen.name, items, variable.index, deadline) else None
 
 

@@ -211,13 +211,13 @@ class NomadDriver:
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""
-        return self._mark(seen, outcome, set_aside=False)
+        return self._mark(seen, outcome)
 
-    def set_aside(self, seen: Observation, outcome: Outcome) -> bool:
+    def set_aside(self, seen: Observation, outcome: Outcome, answer: str = "") -> bool:
         """See Driver.set_aside."""
-        return self._mark(seen, outcome, set_aside=True)
+        return self._mark(seen, outcome, answer)
 
-    def _mark(self, seen: Observation, outcome: Outcome, *, set_aside: bool) -> bool:
+    def _mark(self, seen: Observation, outcome: Outcome, refusal: str | None = None) -> bool:
         namespace, deadline = self._namespace_of(seen), Deadline.after(READ_SECONDS, self._clock)
         if seen.cancelled and seen.report is None:
             # The others first: only the first namespace's tombstone is reported, so it must be the last to be marked.
@@ -226,7 +226,7 @@ class NomadDriver:
                     self._mark_tombstone(other, seen, outcome, deadline)
 
         def step() -> tuple[bool] | None:
-            return closing.mark(namespace, seen, outcome, deadline, set_aside=set_aside)
+            return closing.mark(namespace, seen, outcome, deadline, refusal)
 
         (done,) = self._settled(step, deadline, f"marking {seen.name} as reported")
         return done

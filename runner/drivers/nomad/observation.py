@@ -139,6 +139,7 @@ def _reports(variable: JobVariable) -> dict[str, Any]:
         "cancellation": variable.cancelled,
         "reported": bool(variable.reported),
         "set_aside": variable.set_aside,
+        "answer": variable.answer,
         "published": published(variable),
         "resent": variable.resent,
         "ended_as": variable.ended.outcome if variable.ended else None,

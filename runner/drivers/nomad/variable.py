@@ -30,6 +30,7 @@ ENDED = "orchestrator_ended"
 REPORTED = "orchestrator_reported"
 PUBLISHED = "orchestrator_published"
 SET_ASIDE = "orchestrator_set_aside"
+ANSWER = "orchestrator_answer"
 RESENT = "orchestrator_resent"
 NONCE = "orchestrator_nonce"
 CLAIM = "orchestrator_claim"
@@ -76,6 +77,8 @@ class JobVariable(Value, frozen=True):
     """The reason of the end that atlas had accepted when a cancel came."""
     set_aside: bool = False
     """Atlas refused the report for good."""
+    answer: str = ""
+    """With which answer."""
     resent: int = 0
     """See Observation.resent."""
     open: bool = False
@@ -162,6 +165,7 @@ def closed_items(variable: JobVariable) -> dict[str, str]:
         REPORTED: variable.reported,
         PUBLISHED: variable.published,
         SET_ASIDE: "yes" if variable.set_aside else "",
+        ANSWER: variable.answer,
         RESENT: str(variable.resent or ""),
         CLAIM: variable.claim,
     }
@@ -197,6 +201,7 @@ def with_cancellation(
         published=published(variable),
         reported="",
         set_aside=False,
+        answer="",
     )
 
 
@@ -205,14 +210,17 @@ def with_end(variable: JobVariable, outcome: Outcome) -> JobVariable:
     return msgspec.structs.replace(variable, ended=_ended_as(outcome), open=False)
 
 
-def with_outcome(variable: JobVariable, outcome: Outcome, *, set_aside: bool = False) -> JobVariable:
-    """The same Variable after atlas has received the outcome, or has refused it for good."""
-    return msgspec.structs.replace(variable, reported=outcome.reason, set_aside=set_aside)
+def with_outcome(variable: JobVariable, outcome: Outcome, refusal: str | None = None) -> JobVariable:
+    """The same Variable after atlas has received the outcome, or has refused it for good, with that answer."""
+    return msgspec.structs.replace(
+        variable, reported=outcome.reason, set_aside=refusal is not None, answer=refusal or ""
+    )
 
 
 def with_resend(variable: JobVariable, outcome: Outcome | None) -> JobVariable:
     """The same Variable without its mark. `outcome`: what is sent again, if that is not stored yet."""
-    again = msgspec.structs.replace(variable, reported="", published="", set_aside=False, resent=variable.resent + 1)
+    again = msgspec.structs.replace(variable, reported="", published="", set_aside=False, answer="")
+    again = msgspec.structs.replace(again, resent=variable.resent + 1)
     if outcome is None or variable.cancelled:
         return again
     return msgspec.structs.replace(again, ended=_ended_as(outcome))
@@ -242,6 +250,7 @@ def read_variable(stub: VariableStub, now: float) -> JobVariable | None:
         reported=items.get(REPORTED, ""),
         published=items.get(PUBLISHED, ""),
         set_aside=SET_ASIDE in items,
+        answer=items.get(ANSWER, ""),
         resent=int(resent) if (resent := items.get(RESENT, "")).isdecimal() else 0,
         open=OPEN in items,
         nonce=items.get(NONCE, ""),

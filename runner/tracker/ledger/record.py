@@ -49,6 +49,8 @@ class Record(msgspec.Struct, eq=False):
     tries: int = 0
     refusals: int = 0
     """How often atlas has refused its result for good."""
+    answer: str = ""
+    """What atlas answered last, if it did not accept the result."""
 
     @property
     def key(self) -> Key:

@@ -16,7 +16,14 @@ from runner.drivers.http.curl import CurlHttpClient
 from runner.errors import Timeout, Unavailable
 from runner.runtime.clock import Deadline, SystemClock
 from runner.security.tokens import Signer
-from runner.tracker.publisher import PUBLISH_SECONDS, SILENCE_SECONDS, HttpPublisher, NotAccepted, route_to_atlas
+from runner.tracker.publisher import (
+    ANSWER_CHARACTERS,
+    PUBLISH_SECONDS,
+    SILENCE_SECONDS,
+    HttpPublisher,
+    NotAccepted,
+    route_to_atlas,
+)
 from runner.tracker.results import Result
 from tests.conftest import KeyPair
 from tests.harness.clock import ManualClock
@@ -71,6 +78,24 @@ def test_what_a_status_means(signer: Signer, status: int) -> None:
     assert (error.status, error.permanent) == (status, status in PERMANENT)
     assert error.retry_after == 7
     assert error.detail == f"atlas answered {status} at https://atlas.example{PATH}"
+
+
+@pytest.mark.parametrize(
+    ("body", "answer"),
+    [
+        (b"", "422"),
+        (b'{"detail":\n "there is no run r-1"}', '422: {"detail": "there is no run r-1"}'),
+        (b"see https://bot:hunter2@atlas.example/x", "422: see https://***@atlas.example/x"),
+        (b"\xff\x1b[31mno", "422: \ufffd\ufffd[31mno"),
+        (b"x" * 100_000, "422: " + "x" * (ANSWER_CHARACTERS - 1) + "…"),
+    ],
+)
+def test_the_answer_is_kept_without_credentials_and_is_bounded(signer: Signer, body: bytes, answer: str) -> None:
+    assert refusal(signer, HttpResponse(status=422, body=body)).answer == answer
+
+
+def test_without_an_answer_the_reason_for_that_is_kept(signer: Signer) -> None:
+    assert "no route" in refusal(signer, Unavailable("no route")).answer
 
 
 @pytest.mark.parametrize("problem", [Unavailable("no route"), Unsettled("reset"), Timeout("the deadline passed")])
