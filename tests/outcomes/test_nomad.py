@@ -286,7 +286,7 @@ class TestTheVariable:
         assert code(seen) == 5001
 
     def test_a_result_that_atlas_refused_counts_as_reported_and_not_as_published(self) -> None:
-        refused = with_outcome(VARIABLE, Outcome(reason="analyzer_failed", code=5107, hmessage=""), set_aside=True)
+        refused = with_outcome(VARIABLE, Outcome(reason="analyzer_failed", code=5107, hmessage=""), refusal="422")
         seen = without_job("a", refused, "nomad")
         assert (seen.reported, seen.published) == (True, "")
         assert without_job("a", with_cancellation(refused, cancellation("a")), "nomad").published == ""

@@ -60,7 +60,7 @@ class Jobs:
         files.end(self.path(name), self.clock.wall(), phase="succeeded")
         if reported:
             (seen,) = [self._observe(stored) for stored in [self.records.read(name)] if stored]
-            assert self.decisions.mark(seen, DONE, set_aside=False)
+            assert self.decisions.mark(seen, DONE)
         self.age(name)
 
     def age(self, *names: str, to: float = LONG_AGO) -> None:
@@ -132,7 +132,7 @@ def test_a_settled_job_that_is_cancelled_is_pending_at_once(kept: Jobs) -> None:
     assert kept.pending() == ["job"]
     (pending,) = kept.listing.pending()
     assert (pending.seen.published, pending.seen.reported) == ("succeeded", False)
-    assert kept.decisions.mark(pending.seen, DONE, set_aside=False)
+    assert kept.decisions.mark(pending.seen, DONE)
     assert kept.pending() == []
 
 
@@ -243,7 +243,7 @@ def test_a_decision_never_reaches_a_job_that_took_the_name_meanwhile(kept: Jobs,
     elif decision == "cancel":
         decisions.cancel(jobs.cancellation("job"))
     else:
-        decisions.mark(first, DONE, set_aside=decision == "set aside")
+        decisions.mark(first, DONE, "422" if decision == "set aside" else None)
     assert sorted(os.listdir(kept.path("job"))) == ["job.json", "lock"]
     second = Records(kept.directory).read("job")
     assert second is not None
