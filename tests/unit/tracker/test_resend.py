@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from runner.config.types import Config
+from runner.errors import Unavailable
 from runner.observation import Observation, Outcome
 from runner.outcomes import RULES, classify, kept
 from runner.runtime.backoff import Backoff
@@ -65,6 +66,29 @@ def test_it_is_published_again_although_no_list_has_shown_the_mark(world: World,
 
     world.driver.mark_reported = resent_at_once  # type: ignore[method-assign]
     world.run(10)
+
+    first, second = world.inbox.accepted
+    assert first == second
+    assert world.seen(job.name).reported
+
+
+def test_what_another_tracker_has_marked_is_published_again_too(world: World, sample: Sample) -> None:
+    """This one has published the result, and could not mark it. It keeps the id until it has."""
+    job = world.submit("analysis_run", sample("analysis"))
+    world.driver.finish(job.name, main_exit=3)
+    marks = world.driver.mark_reported
+
+    def unanswered(seen: Observation, outcome: Outcome) -> bool:
+        raise Unavailable("no answer")
+
+    world.driver.mark_reported = unanswered  # type: ignore[method-assign]
+    world.run(10)
+    outcome = classify(world.seen(job.name))
+    assert outcome is not None
+    assert marks(world.seen(job.name), outcome)
+    assert world.driver.resend(world.seen(job.name))
+    world.driver.mark_reported = marks  # type: ignore[method-assign]
+    world.run(60)
 
     first, second = world.inbox.accepted
     assert first == second

@@ -124,6 +124,21 @@ def test_a_directory_that_has_just_changed_is_read_again_even_if_its_time_is_the
     assert kept.listing.pending()[0].seen.phase == "running"
 
 
+def test_a_settled_job_whose_result_is_asked_for_again_is_pending_at_once(kept: Jobs) -> None:
+    kept.add("job")
+    kept.end("job", reported=True)
+    (seen,) = [kept._observe(stored) for stored in [kept.records.read("job")] if stored]
+    assert kept.pending() == []
+    assert kept.decisions.resend(seen)
+    assert kept.pending() == ["job"]
+    (pending,) = kept.listing.pending()
+    assert (pending.seen.reported, pending.seen.resent) == (False, 1)
+    assert not kept.decisions.mark(seen, DONE)
+    assert kept.decisions.mark(pending.seen, DONE)
+    kept.age("job", to=LONG_AGO + 50)
+    assert kept.pending() == []
+
+
 def test_a_settled_job_that_is_cancelled_is_pending_at_once(kept: Jobs) -> None:
     kept.add("job")
     kept.end("job", reported=True)
