@@ -110,7 +110,7 @@ def resend_patch(known: JobObject, outcome: Outcome | None) -> Manifest:
     return {
         "metadata": {
             "resourceVersion": known.metadata.resource_version,
-            "labels": {REPORTED: None, SET_ASIDE: None},
+            "labels": dict.fromkeys((REPORTED, SET_ASIDE)),
             "annotations": annotations | ({ENDED: encode_outcome(outcome)} if outcome else {}),
         },
         "spec": {"ttlSecondsAfterFinished": None},

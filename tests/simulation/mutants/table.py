@@ -51,7 +51,7 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a mark does not see a cancel in between",
             f"{K8S}/patches.py",
-            "*([] if cancelled else [_absent(CANCELLED)])]",
+            "*([] if seen.cancelled else [_absent(CANCELLED)])]",
             "]",
         ),
         Mutant(
