@@ -21,7 +21,7 @@ from runner.drivers.driver import Driver, Retention
 from runner.errors import OrchestratorError
 from runner.runtime.backoff import Backoff
 from runner.runtime.clock import Clock
-from runner.runtime.tasks import Tasks
+from runner.runtime.tasks import Signal, Tasks
 from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.following import FollowedSource
 from runner.tracker.ledger.finished import AcceptedResults
@@ -50,6 +50,13 @@ in flight only while nodes do not answer."""
 MARKS_MEANWHILE = 1
 """The most marks in flight while every publisher is busy: results come first. A mark that is late does no harm: after a
 crash, its result is sent again under the same id."""
+
+UNMARKED = 16
+"""With so many accepted results without a mark, marks come no later than results: a crash is to repeat few."""
+
+FINISH_SECONDS, LAST_MARKS = 3.0, 16
+"""How long, at most, a tracker that is to stop still marks what atlas has accepted, and how many at once. Another one
+leads after it. Mostly nothing is left to be marked."""
 
 QUICK_LOGS, QUICK_SECONDS = 8, 0.1
 """The most logs that are read at once if all nodes answer within so many seconds: more would only delay each other. For
@@ -88,12 +95,16 @@ class Shared(msgspec.Struct, frozen=True):
 class Term:
     """One driver's jobs while this process leads: begins with an empty ledger, and is closed with the leadership."""
 
-    def __init__(self, driver: Driver, leads: Callable[[], bool], settings: Settings, shared: Shared) -> None:
+    def __init__(
+        self, driver: Driver, leads: Callable[[], bool], stop: Signal, settings: Settings, shared: Shared
+    ) -> None:
+        """Once `stop` is set, no step begins but marks. See `finish`."""
         self._driver = driver
         self._settings = settings
         self._shared = shared
         self._clock = shared.clock
         self._leads = leads
+        self._stop = stop
         self._work = shared.tasks.signal()
         self._closed = shared.tasks.signal()
         self.ledger = Ledger(settings.limits, shared.clock, self._backoff, self._changed)
@@ -102,7 +113,7 @@ class Term:
             driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics, shared.accepted
         )
         self._comes_round = math.inf
-        sizes = {"cluster": CLUSTER_REQUESTS, "marks": MARKS, "logs": LOGS, "atlas": settings.publishers}
+        sizes = {"cluster": CLUSTER_REQUESTS, "marks": LAST_MARKS, "logs": LOGS, "atlas": settings.publishers}
         self._pools = {
             name: Workers(
                 f"{driver.name} {name}", size, shared.tasks, partial(self._next, name, one_more=1), self._changed
@@ -125,6 +136,10 @@ class Term:
         self._comes_round = math.inf
         self._work.clear()
 
+    def wake(self) -> None:
+        """Let `wait` return."""
+        self._work.set()
+
     def dispatch(self) -> float:
         """Start every step that is due and has a free worker. Gives the seconds until the next one is due."""
         self.ledger.judge_due()
@@ -137,6 +152,17 @@ class Term:
         due = self.ledger.next_due(self._open_steps())
         return min([each for each in (late, slow, due) if each is not None], default=LOOP_SECONDS)
 
+    def finish(self) -> None:
+        """Mark what atlas has accepted, for FINISH_SECONDS at most: the next tracker would publish it again."""
+        until = self._clock.monotonic() + FINISH_SECONDS
+        while (left := until - self._clock.monotonic()) > 0 and self._leads():
+            while work := self._next("marks"):
+                self._pools["marks"].run(work)
+            if not (self._pools["atlas"].busy or self._pools["marks"].busy):
+                break
+            self._work.wait(left)
+            self._work.clear()
+
     def close(self) -> None:
         """Leave everything as it is: another tracker follows the jobs."""
         self.ledger.closed = True
@@ -146,7 +172,7 @@ class Term:
 
     def _next(self, name: str, one_more: int = 0) -> Work | None:
         """The step that a pool carries out next; None if none is due, or there is no capacity. See `_has_capacity`."""
-        if not (self._has_capacity(name, one_more) and self._leads()):
+        if not (self._has_capacity(name, one_more) and self._leads()) or (self._stop.is_set() and name != "marks"):
             return None
         for step in _POOLS[name]:
             if taken := self._take(step):
@@ -166,8 +192,9 @@ class Term:
         """Whether a pool may begin a step. `one_more`: 1 for one of its workers, which counts as busy."""
         pool = self._pools[name]
         capacity = pool.limit
-        if name == "marks" and not self._has_capacity("atlas"):
-            capacity = MARKS_MEANWHILE
+        if name == "marks" and not self._stop.is_set():
+            early = self._has_capacity("atlas") or len(self._shared.accepted) >= UNMARKED
+            capacity = MARKS if early else MARKS_MEANWHILE
         elif name == "logs":
             slow = pool.busy - one_more - self.steps.began_within(QUICK_SECONDS)
             capacity = min(capacity, QUICK_LOGS + 2 * slow)
@@ -185,6 +212,9 @@ class Term:
 
     def _changed(self) -> None:
         """Wake the loop if it could start something before it comes round."""
+        if self._stop.is_set():
+            self._work.set()
+            return
         due = self.ledger.next_due(self._open_steps())
         if due is not None and self._clock.monotonic() + due < self._comes_round:
             self._work.set()

@@ -22,7 +22,7 @@ from runner.runtime.tasks import Signal
 from runner.tracker.health import refused
 from runner.tracker.leader import Leadership, leadership
 from runner.tracker.ledger.record import Record
-from runner.tracker.term import LOOP_SECONDS, Settings, Shared, Term
+from runner.tracker.term import FINISH_SECONDS, LOOP_SECONDS, Settings, Shared, Term
 
 log = logging.getLogger("orchestrator.tracker")
 
@@ -59,8 +59,11 @@ class Tracker:
                 beat(self.status())
             self._record()
             stop.wait(LOOP_SECONDS)
+        until = self._clock.monotonic() + FINISH_SECONDS
         for tracker in self._trackers:
-            tracker.resign()
+            tracker.wake()
+        for tracker in self._trackers:
+            tracker.resign(until - self._clock.monotonic())
 
     def status(self) -> dict[str, Any]:
         """What the health file shows, by driver."""
@@ -86,6 +89,7 @@ class DriverTracker:
         self._shared = shared
         self._clock = shared.clock
         self._came_round: float | None = None
+        self._ended = shared.tasks.signal()
         self._term: Term | None = None
         self._set_aside = 0
 
@@ -106,6 +110,7 @@ class DriverTracker:
                 self._lead(stop)
                 self._shared.metrics.leading(self.name, False)
                 self._came_round = None
+        self._ended.set()
 
     @property
     def set_aside(self) -> int:
@@ -137,12 +142,18 @@ class DriverTracker:
             "refused": refused(pending, self._clock),
         }
 
-    def resign(self) -> None:
-        """Let another tracker lead."""
+    def wake(self) -> None:
+        """Let its loop come round, to notice that it is to stop."""
+        if term := self._term:
+            term.wake()
+
+    def resign(self, seconds: float) -> None:
+        """Let another tracker lead, once this one has finished, or after so many seconds."""
+        self._ended.wait(max(0.0, seconds))
         self._leader.release()
 
     def _lead(self, stop: Signal) -> None:
-        term = self._term = Term(self._driver, self._leader.held, self._settings, self._shared)
+        term = self._term = Term(self._driver, self._leader.held, stop, self._settings, self._shared)
         term.begin()
         try:
             while not stop.is_set() and self._leader.held():
@@ -150,6 +161,7 @@ class DriverTracker:
                 term.wait(min(term.dispatch(), LOOP_SECONDS))
                 age = self._clock.monotonic() - term.ledger.heard
                 self._shared.metrics.source_alive(self.name, self._clock.wall() - age)
+            term.finish()
         finally:
             term.close()
             self._set_aside, self._term = self.set_aside, None

@@ -27,6 +27,9 @@ class AcceptedResults:
     def __contains__(self, result_id: str) -> bool:
         return result_id in self._ids
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def add(self, result_id: str) -> None:
         """Atlas has accepted it. The oldest one is dropped if there are too many."""
         with self._lock:

@@ -790,7 +790,7 @@ def test_a_lookup_that_fails_while_the_job_changes_is_repeated(world: World) -> 
 
 
 def test_marks_give_way_while_every_publisher_is_busy(world: World, sample: Sample) -> None:
-    marking, most, meanwhile, count = 0, 0, 0, PUBLISHERS * 6
+    marking, most, meanwhile, count = 0, 0, 0, PUBLISHERS * 4
 
     class Slow(MemoryDriver):
         def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
@@ -812,3 +812,50 @@ def test_marks_give_way_while_every_publisher_is_busy(world: World, sample: Samp
 
     assert all(seen.reported for seen in world.driver.list())
     assert (meanwhile, most) == (MARKS_MEANWHILE, MARKS)
+
+
+class SlowMarks(MemoryDriver):
+    """Each mark takes 0.02 s."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(resolve_secrets=lambda _: {}, clock=world.clock)
+        self._time = world.clock
+
+    def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+        self._time.sleep(0.02)
+        return super().mark_reported(seen, outcome)
+
+
+def _failed_jobs(world: World, sample: Sample, count: int) -> None:
+    for number in range(count):
+        job = world.submit("analysis_run", {**sample("analysis"), "run_id": f"r{number}"})
+        world.driver.finish(job.name, main_exit=1)
+
+
+def test_few_results_are_ever_accepted_and_not_marked(world: World, sample: Sample) -> None:
+    unmarked = []
+
+    def answer(_name: str) -> None:
+        world.clock.sleep(0.04)
+        unmarked.append(len(world.inbox.accepted) - sum(seen.reported for seen in world.driver.list()))
+
+    world.driver, world.inbox.answer = SlowMarks(world), answer
+    _failed_jobs(world, sample, 200)
+    world.run(30)
+
+    assert all(seen.reported for seen in world.driver.list())
+    assert max(unmarked) < 40, "of 200"
+
+
+def test_a_tracker_that_stops_marks_what_atlas_has_accepted_and_publishes_nothing_more(
+    world: World, sample: Sample
+) -> None:
+    world.driver, world.inbox.answer = SlowMarks(world), lambda _: world.clock.sleep(0.02)
+    _failed_jobs(world, sample, 60)
+    world.run(0.1)
+    accepted = len(world.inbox.accepted)
+    assert sum(seen.reported for seen in world.driver.list()) < accepted
+    world.kill()
+
+    assert accepted <= len(world.inbox.accepted) <= accepted + PUBLISHERS
+    assert sum(seen.reported for seen in world.driver.list()) == len(world.inbox.accepted)
