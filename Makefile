@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.demo-ready
+DOCS_VENV := .venv-docs
+DOCS_READY := $(DOCS_VENV)/.ready
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 PROTOCOL ?= http
 SEEDS ?= 20000
@@ -14,7 +16,7 @@ COMPILE := $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 
 CYCLONEDX := cyclonedx-bom==7.5.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint tox format stubs openapi metrics bench tracker prove canary fuzz simulate cluster cluster-down pins \
+.PHONY: help demo test lint tox format stubs openapi metrics bench tracker docs prove canary fuzz simulate cluster cluster-down pins \
 	audit sbom clean
 
 help: ## this list
@@ -41,6 +43,10 @@ stubs: $(READY) ## generate from proto/ again, where that breaks no client
 
 openapi: $(READY) ## write the copy of /openapi.json in docs/ again
 	$(BIN)/python -m functions.http.openapi.document > docs/openapi.json
+
+docs: $(DOCS_READY) ## build the documentation as a site, with its links checked: build/site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 metrics: $(READY) ## write docs/metrics.md again
 	$(BIN)/python -m runner.runtime.metrics.document > docs/metrics.md
@@ -73,6 +79,7 @@ pins: $(READY) ## pin the newest versions that requirements*.in allow, with hash
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) --no-deps --constraint requirements.txt requirements-demo.in -o requirements-demo.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) requirements-docs.in -o requirements-docs.txt
 
 audit: $(READY) ## known vulnerabilities of the pinned packages; needs the network
 	$(BIN)/python -m tests.security.audit
@@ -83,7 +90,7 @@ sbom: $(READY) ## what an installation consists of, in CycloneDX, from the pins:
 	@echo "build/sbom.json"
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .tox build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(DOCS_VENV) .tox build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is the last that a new environment gets, so an environment without it is incomplete and made again.
@@ -105,3 +112,9 @@ $(READY): requirements-dev.txt | $(BIN)/pip
 	@$(PIP) --require-hashes -r requirements-dev.txt
 	@$(PIP) --no-deps --no-build-isolation -e proto
 	@touch $@ $(DEMO_READY)
+
+$(DOCS_READY): requirements-docs.txt
+	@echo "Installing what the site needs into $(DOCS_VENV) (about 15 MB; once and when the pins change) ..."
+	@$(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-docs.txt
+	@touch $@

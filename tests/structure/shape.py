@@ -18,6 +18,11 @@ FOLDER_NAMES = 16
 SUITES = 24
 """Of folders in tests/, which has one for each suite."""
 
+PAGES = 24
+"""Of documents in docs/, which a site's navigation groups."""
+
+WIDE = {Path("tests"): SUITES, Path("docs"): PAGES}
+
 
 def sizes(source: Source) -> list[int]:
     """The lines of each function, decorators not counted."""
@@ -53,7 +58,7 @@ def crowded(paths: Iterable[Path]) -> Iterator[str]:
             folders[folder].add(child.stem if child == path else child.name)
     for folder, names in sorted(folders.items()):
         shown = names - {"__init__", "__main__", "conftest"}
-        bound = SUITES if folder == Path("tests") else FOLDER_NAMES
+        bound = WIDE.get(folder, FOLDER_NAMES)
         if folder != Path() and len(shown) > bound:
             yield f"{folder}/: {len(shown)} names; make packages ({bound} at most)"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 GENERATED = (
     *("tasks_pb2.py", "tasks_pb2.pyi", "orchestrator_client/v1.py"),
-    *("requirements.txt", "requirements-demo.txt", "requirements-dev.txt"),
+    *("requirements.txt", "requirements-demo.txt", "requirements-dev.txt", "requirements-docs.txt"),
 )
 
 
