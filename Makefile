@@ -78,6 +78,7 @@ cluster-down: $(READY) ## end them; only what was built stays, in the cache
 pins: $(READY) ## pin the newest versions that requirements*.in allow, with hashes
 	$(COMPILE) requirements.in -o requirements.txt
 	$(COMPILE) --no-deps --constraint requirements.txt requirements-demo.in -o requirements-demo.txt
+	$(COMPILE) --no-deps --constraint requirements.txt requirements-telemetry.in -o requirements-telemetry.txt
 	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) requirements-docs.in -o requirements-docs.txt
 

@@ -9,6 +9,7 @@ from functions import bearer
 from runner import payloads
 from runner.jobs import JobResult
 from runner.request_types import RequestType
+from runner.runtime import traces
 from runner.runtime.clock import Clock
 from runner.sidecar.client import Client
 
@@ -39,10 +40,12 @@ class Function:
         """Raises Unauthenticated or Forbidden unless the bearer token is from atlas and for this runner."""
         bearer.verify(authorization, self._client.policy(deadline), self._clock.wall())
 
-    def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
+    def accept(self, body: bytes, deadline: float, trace_id: str, traceparent: object = "") -> tuple[JobResult, ...]:
         """Submit the request in `body`. When this returns, every job of the request exists.
+
+        `traceparent` is what the caller sent as such; what is none is left out.
 
         Raises TooLarge, Malformed, Invalid with all bad fields, or what the runner refuses it with.
         """
         request = payloads.decode(body, self._type.payload, self._client.policy(deadline))
-        return self._client.submit(self._type.name, request, deadline, trace_id)
+        return self._client.submit(self._type.name, request, deadline, trace_id, traces.traceparent(traceparent))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from runner import commands
 from runner.config.drivers import DriverName, LocalImage
-from runner.config.types import Config
+from runner.config.types import Config, TelemetrySection
 from runner.drivers.driver import Driver
 from runner.drivers.http.client import HttpClient
 from runner.drivers.http.measured import MeasuredHttpClient
@@ -25,6 +25,7 @@ from runner.runtime import concurrency
 from runner.runtime.clock import Clock, SystemClock
 from runner.runtime.metrics.meter import Meter, NoMeter, meter
 from runner.runtime.tasks import Greenlets, Tasks, Threads
+from runner.runtime.traces import NoTracer, Tracer
 from runner.security.tokens import Signer
 from runner.sidecar.server import Sidecar
 from runner.tracker.circuit_breaker import ResultBreaker
@@ -36,6 +37,7 @@ from runner.tracker.tracker import Tracker
 
 _PACKAGES = frozenset({"kubernetes", "nomad", "local"})
 _HTTP = frozenset({"kubernetes", "nomad"})
+_NO_TELEMETRY = TelemetrySection()
 
 
 class Outside(NamedTuple):
@@ -49,22 +51,24 @@ class Outside(NamedTuple):
     tasks: Tasks = Threads()
     meter: Meter = NoMeter()
     """What this process records its metrics with."""
+    tracer: Tracer = NoTracer()
+    """What this process makes its spans with."""
 
 
-def system() -> Outside:
+def system(telemetry: TelemetrySection = _NO_TELEMETRY) -> Outside:
     """The host's clock, the kernel's randomness (which forked processes may share), and requests by libcurl.
 
-    Belongs after the fork, as metrics are recorded by process.
+    Belongs after the fork, as metrics are recorded by process, and spans are sent by a thread.
     """
     clock = SystemClock()
     tasks = Threads() if concurrency.hub() is None else Greenlets()
-    return Outside(clock, SystemRandom(), lambda: _curl(clock), tasks, meter(os.environ))
+    return Outside(clock, SystemRandom(), lambda: _curl(clock), tasks, meter(os.environ), _tracer(telemetry, clock))
 
 
 def sidecar(config: Config, outside: Outside | None = None) -> Sidecar:
     """Everything that answers frames. Opens connections, so it belongs after the fork."""
-    outside = outside or system()
-    return Sidecar(config, drivers(config, outside), outside.clock, outside.tasks, outside.meter)
+    outside = outside or system(config.telemetry)
+    return Sidecar(config, drivers(config, outside), outside.clock, outside.tasks, outside.meter, outside.tracer)
 
 
 def drivers(config: Config, outside: Outside | None = None) -> dict[str, Driver]:
@@ -82,7 +86,7 @@ def drivers(config: Config, outside: Outside | None = None) -> dict[str, Driver]
 
 def tracker(config: Config, outside: Outside | None = None) -> Tracker:
     """What follows every job to its end."""
-    outside = outside or system()
+    outside = outside or system(config.telemetry)
     signer = Signer(config.runner.private_key, config.runner.id, outside.clock.wall)
     publishers = config.tracker.publishers
     shared = Shared(
@@ -91,12 +95,14 @@ def tracker(config: Config, outside: Outside | None = None) -> Tracker:
             signer.sign,
             http=outside.http(),
             clock=outside.clock,
+            tracer=outside.tracer,
         ),
         breaker=ResultBreaker(publishers, outside.clock, outside.random),
         metrics=TrackerMetrics(outside.meter, {pool: config.driver_of(pool) for pool in config.pool_names()}),
         clock=outside.clock,
         random=outside.random,
         tasks=outside.tasks,
+        tracer=outside.tracer,
     )
     settings = Settings(
         limits=config.limits,
@@ -110,6 +116,8 @@ def tracker(config: Config, outside: Outside | None = None) -> Tracker:
 def preload(config: Config) -> None:
     """Import what the workers need, before they are forked, so that they share its memory."""
     commands.preload()
+    if config.telemetry.otlp_endpoint:
+        import_module("runner.runtime.exported_traces")
     for name in config.drivers():
         import_module(f"runner.drivers.{name}.driver" if name in _PACKAGES else f"runner.drivers.{name}")
         if name in _HTTP:
@@ -170,6 +178,14 @@ def _measured(driver: DriverName, outside: Outside) -> HttpClient:
     if isinstance(outside.meter, NoMeter):
         return outside.http()
     return MeasuredHttpClient(outside.http(), driver, outside.meter, outside.clock)
+
+
+def _tracer(telemetry: TelemetrySection, clock: Clock) -> Tracer:
+    if not telemetry.otlp_endpoint:
+        return NoTracer()
+    from runner.runtime.exported_traces import ExportingTracer  # its packages may be missing
+
+    return ExportingTracer(telemetry.otlp_endpoint, clock)
 
 
 def _curl(clock: Clock) -> HttpClient:

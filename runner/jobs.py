@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class Value(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +104,8 @@ class Report(Value, frozen=True):
     analyzer: str = ""
     request_id: str = ""
     """Of the request that made the job, or that cancelled it: it is in the logs of both."""
+    traceparent: str | UnsetType = UNSET
+    """Of that request, or of the span that carried it out. Without a trace it is not stored at all."""
 
 
 class Deadlines(Value, frozen=True):

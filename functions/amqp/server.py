@@ -162,8 +162,10 @@ class AmqpServer:
 
     def _accept(self, request_type: str, message: DeliveredMessage, trace_id: str) -> None:
         """In a thread. The deadline begins here: time spent waiting for a thread is not the sidecar's."""
-        body = amqp_messages.payload(message.body, message.header.properties.content_encoding)
-        self._functions[request_type].accept(body, self._clock.monotonic() + DEADLINE_SECONDS, trace_id)
+        properties = message.header.properties
+        body = amqp_messages.payload(message.body, properties.content_encoding)
+        traceparent = (properties.headers or {}).get("traceparent", "")
+        self._functions[request_type].accept(body, self._clock.monotonic() + DEADLINE_SECONDS, trace_id, traceparent)
 
     def _not_ready_reason(self) -> str:
         """Why a message published now would not be consumed; empty if it would."""

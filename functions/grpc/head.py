@@ -9,6 +9,7 @@ from grpclib.const import Status
 
 from functions.function import request_id
 from functions.grpc.errors import Headers
+from runner.runtime.traces import traceparent
 
 CONTENT_TYPE = "application/grpc+proto"
 
@@ -23,6 +24,8 @@ class Head(msgspec.Struct, frozen=True):
     deadline: float | None
     authorization: str
     request_id: str
+    traceparent: str = ""
+    """Empty if the client sent none, or one that is not valid."""
 
 
 class CallRefused(Exception):
@@ -46,13 +49,19 @@ def read_head(headers: Headers, now: float) -> Head:
     media, _, _ = named.get("content-type", "").partition(";")
     if media not in ("application/grpc", "application/grpc+proto"):
         raise CallRefused(415, Status.UNKNOWN, "send application/grpc or application/grpc+proto")
-    given = [value for name, value in headers if name == "authorization"]
     return Head(
         path=named.get(":path", ""),
         deadline=_deadline(named.get("grpc-timeout"), now),
-        authorization=given[0] if len(given) == 1 else "",
+        authorization=_only("authorization", headers),
         request_id=request_id(named.get("x-request-id", "")),
+        traceparent=traceparent(_only("traceparent", headers)) if "traceparent" in named else "",
     )
+
+
+def _only(wanted: str, headers: Headers) -> str:
+    """The header's value; empty if it is missing or there are several."""
+    given = [value for name, value in headers if name == wanted]
+    return given[0] if len(given) == 1 else ""
 
 
 def _deadline(timeout: str | None, now: float) -> float | None:

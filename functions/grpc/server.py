@@ -90,7 +90,7 @@ class TaskService:
             finally:
                 self._waiting -= 1
             try:
-                jobs = await self._client.submit(row.name, request, deadline, head.request_id)
+                jobs = await self._client.submit(row.name, request, deadline, head.request_id, head.traceparent)
             finally:
                 self._slots.release()
             return grpc_messages.answer(jobs)

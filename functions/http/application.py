@@ -42,7 +42,8 @@ class TaskResource:
         deadline = self._clock.monotonic() + DEADLINE_SECONDS
         self._function.authenticate(req.get_header("Authorization", default=""), deadline)
         _refuse_other_media(req)
-        jobs = self._function.accept(req.stream.read(), deadline, req.context.request_id)
+        traceparent = req.get_header("traceparent", default="")
+        jobs = self._function.accept(req.stream.read(), deadline, req.context.request_id, traceparent)
         created = any(job.state == "created" for job in jobs)
         resp.status = falcon.HTTP_201 if created else falcon.HTTP_200
         resp.data = msgspec.json.encode({"jobs": jobs})

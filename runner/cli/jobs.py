@@ -110,6 +110,7 @@ def _facts(job: Observation, limits: LimitsSection, answer: str) -> list[tuple[s
         ("driver", f"{job.driver} {job.place}".strip() + f", pool {job.pool}"),
         ("request", f"{report.request_type}, run {report.run_id}" if report else ""),
         ("request id", report.request_id if report else ""),
+        ("trace", (report.traceparent or "")[3:35] if report else ""),
         ("created", moment(job.created)),
         ("ended", moment(job.ended) if job.ended else ""),
         ("state", state_of(job)),

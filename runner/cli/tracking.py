@@ -28,9 +28,10 @@ def run(load: Callable[[], Config], changed: Callable[[], Config]) -> None:
     logs.configure(config.logs.level)
     stop, again = threading.Event(), threading.Event()
     threading.Thread(target=_obey, args=(signals, changed, stop, again), daemon=True).start()
-    outside = composition.system()
+    outside = composition.system(config.telemetry)
     beat = Heartbeat(os.environ.get(HEALTH_VARIABLE, ""), outside.clock).beat
     composition.tracker(config, outside).run(stop, beat)
+    outside.tracer.close()
     if again.is_set():
         _start_again()
 

@@ -20,6 +20,7 @@ from runner.config.protocols import GrpcSection, HttpSection, RabbitmqSection
 from runner.config.types import Config, ResultsSection
 from runner.errors import Problem
 from runner.request_types import by_spelling
+from runner.runtime import traces
 from runner.security import pem
 
 _PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
@@ -193,6 +194,12 @@ def _conflict_problems(config: Config) -> Iterator[Problem]:
     """Values that exclude each other."""
     if config.metrics is not None:
         yield from _metrics_problems(config)
+    if config.telemetry is not None and config.telemetry.otlp_endpoint and not traces.can_export():
+        yield Problem(
+            "/telemetry/otlpEndpoint",
+            "needs packages that are not installed: run `pip install -r requirements-telemetry.txt` in the environment"
+            " of this process, or remove the key",
+        )
     if (
         config.ssh_verify is not None
         and config.ssh_verify.host_keys == "strict"

@@ -99,6 +99,20 @@ class MetricsSection(Section, frozen=True):
     """Where /metrics, /livez and /readyz are served; nowhere, and nothing is recorded, where empty."""
 
 
+class TelemetrySection(Section, frozen=True):
+    """Traces of requests and jobs. The context of a trace is passed on without it, too."""
+
+    otlp_endpoint: Annotated[
+        str,
+        Meta(
+            pattern=r"\A(?:|https?://[^\s/@?#]+(?:/[^\s@?#]*)?)\Z",
+            max_length=2000,
+            description="the URL of a collector, http(s)://host:port, without a login",
+        ),
+    ] = ""
+    """Where spans are sent by OTLP over HTTP, without the path /v1/traces; no span is made where empty."""
+
+
 class Config(Section, frozen=True):
     """The whole file, with the values that the environment adds."""
 
@@ -123,6 +137,7 @@ class Config(Section, frozen=True):
     results: ResultsSection = ResultsSection()
     logs: LogSection = field(name="log", default=LogSection())
     metrics: MetricsSection = MetricsSection()
+    telemetry: TelemetrySection = TelemetrySection()
     local: LocalSection = LocalSection()
     nomad: NomadSection = NomadSection()
     driver: DriverName | None = None

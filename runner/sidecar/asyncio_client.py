@@ -34,10 +34,10 @@ class AsyncioClient:
         return f"AsyncioClient({self._path!r})"
 
     async def submit(
-        self, request_type: str, request: Request, deadline: float, trace_id: str
+        self, request_type: str, request: Request, deadline: float, trace_id: str, traceparent: str = ""
     ) -> tuple[JobResult, ...]:
         """Submit the request. `deadline` is on the monotonic clock. Raises OrchestratorError, nothing else."""
-        frame = frames.submission(request_type, request, deadline, trace_id)
+        frame = frames.submission(request_type, request, deadline, trace_id, traceparent)
         return (await self._call(frame, frames.Accepted, deadline)).jobs
 
     async def ping(self, deadline: float) -> frames.Pong:

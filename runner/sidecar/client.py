@@ -44,9 +44,12 @@ class Client:
     def __repr__(self) -> str:
         return f"Client({self._path!r})"
 
-    def submit(self, request_type: str, request: Request, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
+    def submit(
+        self, request_type: str, request: Request, deadline: float, trace_id: str, traceparent: str = ""
+    ) -> tuple[JobResult, ...]:
         """Submit the request. `deadline` is on the monotonic clock. Raises OrchestratorError, nothing else."""
-        return self._call(frames.submission(request_type, request, deadline, trace_id), frames.Accepted, deadline).jobs
+        frame = frames.submission(request_type, request, deadline, trace_id, traceparent)
+        return self._call(frame, frames.Accepted, deadline).jobs
 
     def ping(self, deadline: float) -> frames.Pong:
         """Raises Unavailable unless the sidecar and its drivers are ready.

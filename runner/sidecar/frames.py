@@ -41,6 +41,8 @@ class Submit(Frame, frozen=True, tag="submit"):
     request: bytes
     deadline: float
     trace_id: str
+    traceparent: str = ""
+    """The request's (W3C Trace Context); empty if it has none. `trace_id` is the request id."""
 
 
 class Ping(Frame, frozen=True, tag="ping"):
@@ -99,10 +101,14 @@ _replies = msgspec.msgpack.Decoder[Reply](Reply)
 _versions = msgspec.msgpack.Decoder[Frame](msgspec.defstruct("AnyFrame", [("version", int, VERSION)]))
 
 
-def submission(request_type: str, request: payloads.Request, deadline: float, trace_id: str) -> Submit:
+def submission(
+    request_type: str, request: payloads.Request, deadline: float, trace_id: str, traceparent: str = ""
+) -> Submit:
     """The frame that submits a request."""
     encoded = unchecked.encode(request)
-    return Submit(request_type=request_type, request=encoded, deadline=deadline, trace_id=trace_id)
+    return Submit(
+        request_type=request_type, request=encoded, deadline=deadline, trace_id=trace_id, traceparent=traceparent
+    )
 
 
 def encode(frame: Frame) -> bytes:

@@ -89,6 +89,7 @@ class PoolWorker(Worker):  # type: ignore[misc]
         # worker is being replaced, the socket stays in use, and the other workers accept them.
         self._listener.close(now=os.getppid() != self.ppid or _identity(listener.getsockname()) == bound)
         self._finish(commands)
+        self.sidecar.close()
 
     def _finish(self, commands: list[gevent.Greenlet]) -> None:
         deadline = Deadline.after(self.cfg.graceful_timeout, self._clock)

@@ -12,13 +12,14 @@ from functools import partial
 from itertools import chain
 
 import msgspec
+from msgspec import UNSET
 
 from runner.commands import plan
 from runner.config.types import Config
 from runner.drivers.driver import Driver
 from runner.drivers.several import FEW, Submit
 from runner.errors import Internal, OrchestratorError, Timeout, Unavailable
-from runner.jobs import Action, Cancellation, JobResult, JobSpec
+from runner.jobs import Action, Cancellation, JobResult, JobSpec, State
 from runner.payloads import Request, RequestPolicy, unchecked
 from runner.request_types import REQUEST_TYPES
 from runner.runtime.clock import Clock, Deadline
@@ -26,6 +27,7 @@ from runner.runtime.logs import log_command
 from runner.runtime.metrics.definitions import IN_FLIGHT
 from runner.runtime.metrics.meter import Meter, NoMeter
 from runner.runtime.tasks import Tasks, Threads
+from runner.runtime.traces import NoTracer, Tracer, spanned
 from runner.sidecar import frames
 from runner.sidecar.parallel import Parallel
 
@@ -42,9 +44,11 @@ class Sidecar:
         clock: Clock,
         tasks: Tasks | None = None,
         meter: Meter | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self._config = config
         self._meter = meter or NoMeter()
+        self._tracer = tracer or NoTracer()
         self._clock = clock
         self._drivers = drivers
         self._parallel = Parallel(tasks or Threads())
@@ -73,6 +77,10 @@ class Sidecar:
             log.exception("a command failed with an internal error")
             return frames.Refused.of(Internal("internal error; the runner's log has the reason"))
 
+    def close(self) -> None:
+        """Send the last spans. No frame may follow."""
+        self._tracer.close()
+
     def _ping(self, frame: frames.Ping) -> frames.Pong:
         for driver in self._drivers.values():
             Deadline(frame.deadline, self._clock).check("checking the drivers")  # the client has gone
@@ -82,16 +90,20 @@ class Sidecar:
     def _submit(self, frame: frames.Submit) -> frames.Accepted:
         began = self._clock.monotonic()
         self._meter.add(IN_FLIGHT, 1)
+        span = self._tracer.start(
+            f"submit {frame.request_type}", frame.traceparent, {"request_id": frame.trace_id}, kind="server"
+        )
         outcome = "internal"
         jobs: tuple[JobResult, ...] = ()
         try:
-            jobs = self._carry_out(frame)
+            jobs = self._carry_out(frame, span.traceparent)
             outcome = "accepted"
         except OrchestratorError as error:
             outcome = error.code
             raise
         finally:
             self._meter.add(IN_FLIGHT, -1)
+            span.end("" if outcome == "accepted" else outcome, {"jobs": len(jobs)})
             log_command(
                 outcome,
                 request_type=frame.request_type,
@@ -101,11 +113,12 @@ class Sidecar:
             )
         return frames.Accepted(jobs=jobs)
 
-    def _carry_out(self, frame: frames.Submit) -> tuple[JobResult, ...]:
+    def _carry_out(self, frame: frames.Submit, traceparent: str) -> tuple[JobResult, ...]:
         deadline = Deadline(frame.deadline, self._clock)
         if deadline.left <= 0:  # the client has gone
             raise Timeout("the request waited for a worker until its deadline; repeat it")
-        actions = [_with_request_id(action, frame.trace_id) for action in plan(self._request(frame), self._config)]
+        planned = plan(self._request(frame), self._config)
+        actions = [_of_request(action, frame.trace_id, traceparent) for action in planned]
         jobs = [action for action in actions if isinstance(action, JobSpec)]
         stops = [self._stop(action, deadline) for action in actions if isinstance(action, Cancellation)]
         return (*self._create_all(jobs, deadline), *chain.from_iterable(stops))
@@ -131,7 +144,11 @@ class Sidecar:
 
     def _create(self, driver: Driver, submit: Submit, job: JobSpec, deadline: Deadline) -> JobResult:
         deadline.check("creating the jobs")
-        return JobResult(name=job.name, driver=driver.name, state=submit(job, deadline))
+        facts = {"job": job.name, "driver": driver.name, "pool": job.pool}
+        with spanned(self._tracer, "create job", job.report.traceparent or "", facts) as found:
+            state = submit(job, deadline)
+            found["state"] = state
+        return JobResult(name=job.name, driver=driver.name, state=state)
 
     def _stop(self, cancellation: Cancellation, deadline: Deadline) -> tuple[JobResult, ...]:
         """Stop the job with every driver, since a cancellation names no pool. If no driver has it, write tombstones."""
@@ -139,13 +156,23 @@ class Sidecar:
             results = tuple(
                 JobResult(name=cancellation.name, driver=driver.name, state=state)
                 for driver in self._drivers.values()
-                if (state := driver.cancel(cancellation, deadline, tombstone=tombstone))
+                if (state := self._cancel(driver, cancellation, deadline, tombstone=tombstone))
             )
             if results:
                 return results
         raise Internal(f"no driver accepted the cancellation of {cancellation.name}; repeat the request")
 
+    def _cancel(
+        self, driver: Driver, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool
+    ) -> State | None:
+        facts = {"job": cancellation.name, "driver": driver.name}
+        with spanned(self._tracer, "cancel job", cancellation.report.traceparent or "", facts) as found:
+            state = driver.cancel(cancellation, deadline, tombstone=tombstone)
+            found["state"] = state or "none"
+        return state
 
-def _with_request_id(action: Action, request_id: str) -> Action:
-    """The same action; the job stores the id of the request that made it."""
-    return msgspec.structs.replace(action, report=msgspec.structs.replace(action.report, request_id=request_id))
+
+def _of_request(action: Action, request_id: str, traceparent: str) -> Action:
+    """The same action; the job stores the id of the request that made it, and its trace if there is one."""
+    report = msgspec.structs.replace(action.report, request_id=request_id, traceparent=traceparent or UNSET)
+    return msgspec.structs.replace(action, report=report)

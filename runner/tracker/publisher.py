@@ -16,6 +16,7 @@ from runner.drivers.http.proxies import proxy_for
 from runner.errors import Timeout, Unavailable
 from runner.jobs import TokenClaims
 from runner.runtime.clock import Clock, Deadline
+from runner.runtime.traces import NoTracer, Tracer
 from runner.security.masking import MASK, shown
 from runner.tracker.results import Result
 
@@ -31,6 +32,7 @@ TOKEN_SECONDS = 300
 PERMANENT = frozenset({400, 404, 410, 413, 422})
 """Statuses with which atlas refuses a result for good: the body or its run is the reason, and both stay as they are."""
 
+_NO_TRACER: Tracer = NoTracer()
 
 PROXY_LOGIN = 407
 """The proxy's own answer: its login is missing or wrong."""
@@ -78,19 +80,44 @@ def route_to_atlas(url: str, section: ResultsSection, environment: Mapping[str, 
 class HttpPublisher:
     """POSTs results along a route, from any number of threads at once. Each attempt gets a new token."""
 
-    def __init__(self, route: Route, sign: Callable[[TokenClaims], str], *, http: HttpClient, clock: Clock) -> None:
+    def __init__(
+        self,
+        route: Route,
+        sign: Callable[[TokenClaims], str],
+        *,
+        http: HttpClient,
+        clock: Clock,
+        tracer: Tracer = _NO_TRACER,
+    ) -> None:
         self._route = route
         self._sign = sign
         self._http = http
         self._clock = clock
+        self._tracer = tracer
 
     def __repr__(self) -> str:
         return f"HttpPublisher({self._route.url!r})"
 
     def publish(self, name: str, result: Result) -> None:
         """See Publisher.publish. Raises NotAccepted if there is no answer, or its status is not 2xx."""
+        span = self._tracer.start(
+            "publish result", result.traceparent, {"job": name, "result": result.kind}, kind="client"
+        )
+        failure = "internal"
+        try:
+            self._publish(name, result, span.traceparent)
+            failure = ""
+        except NotAccepted as error:
+            failure = f"atlas answered {error.status}" if error.status else "no answer"
+            raise
+        finally:
+            span.end(failure)
+
+    def _publish(self, name: str, result: Result, traceparent: str) -> None:
         claims = TokenClaims(scope=result.scope, run_id=result.run_id, job=name, lifetime=TOKEN_SECONDS)
         headers = [f"Authorization: Bearer {self._sign(claims)}", "Content-Type: application/json"]
+        if traceparent:
+            headers.append(f"traceparent: {traceparent}")
         deadline = Deadline.after(PUBLISH_SECONDS, self._clock)
         body = msgspec.json.encode(result.body)
         url = f"{self._route.url}{result.path}"

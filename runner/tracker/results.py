@@ -18,6 +18,7 @@ import msgspec
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.request_types import REQUEST_TYPES, RequestType
+from runner.runtime.traces import traceparent
 from runner.security.masking import printable, shown
 
 _NAMESPACE = uuid.UUID("5f1c7f0e-9f5b-4b57-9a53-0d9a4f4c1f2e")
@@ -42,6 +43,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     scope: str
     run_id: str
     body: dict[str, Any]
+    traceparent: str = ""
+    """Of the request that made or cancelled the job; empty if it had none."""
 
 
 class _Part(NamedTuple):
@@ -89,7 +92,13 @@ def _result(seen: Observation, part: _Part) -> Result:
     identity = _id(kind, seen, report)
     body = {"id": identity, "task": report.task, "kwargs": {"run_id": report.run_id, **kwargs}, "retries": 0}
     return Result(
-        id=identity, kind=kind, path=report.path, scope=report.scope, run_id=report.run_id, body=_printable(body)
+        id=identity,
+        kind=kind,
+        path=report.path,
+        scope=report.scope,
+        run_id=report.run_id,
+        body=_printable(body),
+        traceparent=traceparent(report.traceparent),  # others may write to the cluster, and this becomes a header
     )
 
 

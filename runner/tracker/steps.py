@@ -12,9 +12,11 @@ from typing import Protocol
 
 from runner.drivers.driver import Driver
 from runner.errors import OrchestratorError
+from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.runtime import logs
 from runner.runtime.clock import Clock
+from runner.runtime.traces import Tracer, traceparent
 from runner.security.masking import evidence_tail
 from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.ledger.finished import AcceptedResults
@@ -59,6 +61,7 @@ class Steps:
         clock: Clock,
         metrics: TrackerMetrics,
         accepted: AcceptedResults,
+        tracer: Tracer,
     ) -> None:
         self._driver = driver
         self._ledger = ledger
@@ -68,6 +71,7 @@ class Steps:
         self._clock = clock
         self._metrics = metrics
         self._accepted = accepted
+        self._tracer = tracer
         self._lock = threading.Lock()
         self._fetching: dict[Record, float] = {}
         """Records whose log is being read, and until when that may take."""
@@ -204,6 +208,15 @@ class Steps:
         if record.started_at is not None:
             waited = self._clock.wall() - (now - record.started_at) - seen.created
             self._metrics.ran(waited, record.decided_at - record.started_at)
+        self._trace(seen, outcome, report, self._clock.wall() - (now - record.decided_at))
+
+    def _trace(self, seen: Observation, outcome: Outcome, report: Report | None, ended: float) -> None:
+        """The job itself as a span, from its creation to its end. `ended` is in seconds since 1970."""
+        parent = traceparent(report.traceparent) if report else ""
+        facts = {"job": seen.name, "driver": seen.driver, "pool": seen.pool, "reason": outcome.reason}
+        span = self._tracer.start("job", parent, facts, began=seen.created or ended)
+        failure = "" if outcome.reason == "succeeded" else outcome.reason
+        span.end(failure, {"code": outcome.code}, ended=max(ended, seen.created))
 
     def _inform_breaker(self, record: Record, error: NotAccepted) -> None:
         """A refusal for good says that atlas is there. 401 and 403 concern all results once a key was rotated."""

@@ -22,6 +22,7 @@ from runner.errors import OrchestratorError
 from runner.runtime.backoff import Backoff
 from runner.runtime.clock import Clock
 from runner.runtime.tasks import Signal, Tasks
+from runner.runtime.traces import NoTracer, Tracer
 from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.following import FollowedSource
 from runner.tracker.ledger.finished import AcceptedResults
@@ -89,6 +90,7 @@ class Shared(msgspec.Struct, frozen=True):
     clock: Clock
     random: Random
     tasks: Tasks
+    tracer: Tracer = NoTracer()
     accepted: AcceptedResults = msgspec.field(default_factory=AcceptedResults)
 
 
@@ -110,8 +112,9 @@ class Term:
         self.ledger = Ledger(settings.limits, shared.clock, self._backoff, self._changed)
         self.followed: list[FollowedSource] = []
         self.steps = Steps(
-            driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics, shared.accepted
-        )
+            driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics, shared.accepted,
+            shared.tracer,
+        )  # fmt: skip
         self._comes_round = math.inf
         sizes = {"cluster": CLUSTER_REQUESTS, "marks": LAST_MARKS, "logs": LOGS, "atlas": settings.publishers}
         self._pools = {

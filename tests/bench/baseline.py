@@ -20,7 +20,7 @@ class Baseline(Function):
     def authenticate(self, authorization: str, deadline: float) -> None:
         pass
 
-    def accept(self, body: bytes, deadline: float, trace_id: str) -> tuple[JobResult, ...]:
+    def accept(self, body: bytes, deadline: float, trace_id: str, traceparent: object = "") -> tuple[JobResult, ...]:
         request = payloads.decode(body, AnalysisRun, POLICY)
         name = f"analysis-s{request.run_serial}-{request.run_id}-1"
         return (JobResult(name=name, driver="none", state="created"),)

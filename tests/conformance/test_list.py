@@ -31,6 +31,17 @@ def test_a_job_is_listed_with_all_fields_that_a_report_needs(cluster: Cluster) -
     assert (seen.cancelled, seen.cancellation, seen.reported) == (False, None, False)
 
 
+def test_a_job_keeps_the_trace_of_its_request(cluster: Cluster) -> None:
+    given = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    job = cluster.job()
+    job = msgspec.structs.replace(job, report=msgspec.structs.replace(job.report, traceparent=given))
+    cluster.submit(job)
+    seen = cluster.seen(job.name)
+    assert seen is not None
+    assert seen.report is not None
+    assert seen.report.traceparent == given
+
+
 def test_another_instance_lists_the_same(cluster: Cluster) -> None:
     job = cluster.job(Program(endless=True))
     cluster.submit(job)

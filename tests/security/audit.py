@@ -52,7 +52,9 @@ def verdict(dependencies: list[dict[str, Any]]) -> tuple[int, str]:
 
 def _audited(service: str) -> tuple[dict[str, Any] | None, str]:
     command = [str(Path(sys.executable).with_name("uvx")), TOOL.replace("==", "@"), "--vulnerability-service", service]
-    command += ["--requirement", str(ROOT / "requirements.txt"), "--disable-pip", "--require-hashes"]
+    for name in ("requirements.txt", "requirements-telemetry.txt"):
+        command += ["--requirement", str(ROOT / name)]
+    command += ["--disable-pip", "--require-hashes"]
     command += ["--format", "json", "--progress-spinner", "off"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)

@@ -10,7 +10,8 @@ from pathlib import Path
 
 GENERATED = (
     *("tasks_pb2.py", "tasks_pb2.pyi", "orchestrator_client/v1.py"),
-    *("requirements.txt", "requirements-demo.txt", "requirements-dev.txt", "requirements-docs.txt"),
+    *("requirements.txt", "requirements-demo.txt", "requirements-telemetry.txt", "requirements-dev.txt"),
+    "requirements-docs.txt",
 )
 
 

@@ -108,6 +108,12 @@ _PARAMETERS = {
         "description": "Comes back and stands in the logs, if it is 1 to 128 ASCII letters, digits, '.', '_' or '-'.",
         "schema": {"type": "string"},
     },
+    "traceparent": {
+        "name": "traceparent",
+        "in": "header",
+        "description": "W3C Trace Context. Is stored with the jobs and sent with their results, if it is valid.",
+        "schema": {"type": "string"},
+    },
     "X-Installation-ID": {
         "name": "X-Installation-ID",
         "in": "header",
@@ -131,7 +137,7 @@ _HEADERS = {
 def _task(row: RequestType, path: str, prefix: str) -> dict[str, Any]:
     """The path item of one spelling of one path."""
     first = path == row.paths[0]
-    parameters = ["X-Request-ID", *(["app_id", "X-Installation-ID"] if prefix else [])]
+    parameters = ["X-Request-ID", "traceparent", *(["app_id", "X-Installation-ID"] if prefix else [])]
     operation = {
         "tags": ["tasks"],
         "operationId": f"{path.rpartition('/')[2]}{'_of_app' if prefix else ''}",

@@ -20,6 +20,7 @@ FINGERPRINT = "orchestrator/fingerprint"
 REPORT = "orchestrator/report"
 POOL = "orchestrator/pool"
 REQUEST_ID = "orchestrator/request-id"
+TRACEPARENT = "orchestrator/traceparent"
 CANCELLED = "orchestrator/cancelled"
 REPORTED = "orchestrator/reported"
 """A label, by which lists and watches leave the job out, and an annotation with the reason that atlas accepted."""
@@ -60,6 +61,7 @@ def job_manifest(
         REPORT: encode_report(job.report),
         SECRET: secret,
         **_set({CLAIM: claim, REQUEST_ID: job.report.request_id, COMPLETE: " ".join(complete)}),
+        **({TRACEPARENT: job.report.traceparent} if job.report.traceparent else {}),
     }
     queue = {QUEUE: pool.queue_name} if pool.queue_name else {}
     return {

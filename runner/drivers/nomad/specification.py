@@ -23,6 +23,7 @@ DEADLINES = "orchestrator_deadlines"
 MAIN = "orchestrator_main"
 INIT = "orchestrator_init"
 REQUEST_ID = "orchestrator_request_id"
+TRACEPARENT = "orchestrator_traceparent"
 GROUP = "job"
 
 _DOLLAR = "orchestrator_dollar"
@@ -116,6 +117,7 @@ def _meta(job: JobSpec, nonce: str) -> dict[str, str]:
         FINGERPRINT: job.fingerprint,
         POOL: job.pool,
         REQUEST_ID: job.report.request_id,
+        **({TRACEPARENT: job.report.traceparent} if job.report.traceparent else {}),
         NONCE: nonce,
         REPORT: encode(job.report),
         DEADLINES: encode(job.deadlines),
