@@ -12,6 +12,7 @@ from runner.cli.configuration import config_option, load_or_exit
 from runner.cli.explaining import explain
 from runner.cli.known import duration, find, moment
 from runner.cli.listing import Duration, list_jobs
+from runner.cli.printing_logs import logs
 from runner.cli.resending import resend
 from runner.config.types import LimitsSection
 from runner.errors import Timeout
@@ -19,7 +20,7 @@ from runner.jobs import Cancellation, Report
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.runtime.clock import Deadline, SystemClock
-from runner.security.masking import printable, shown
+from runner.security.masking import shown
 from runner.tracker.advice import limit_of, state_of, wait_of
 
 CANCEL_SECONDS = 15.0
@@ -38,6 +39,7 @@ def jobs() -> None:
 
 
 jobs.add_command(list_jobs)
+jobs.add_command(logs)
 jobs.add_command(explain)
 jobs.add_command(resend)
 name_argument = click.argument("name")
@@ -52,16 +54,6 @@ def show(name: str, path: str | None) -> None:
     seen = find(config, name).explained()
     facts = _facts(seen, config.limits, last_answer(config, seen))
     click.echo("\n".join(f"{label:<10} {_indented(value)}" for label, value in facts if value))
-
-
-@jobs.command()
-@name_argument
-@config_option
-@click.option("--container", default="", help="coat or marvin.  [default: the main one, once it has started]")
-@click.option("--lines", default=200, show_default=True, type=click.IntRange(1, 1_000_000))
-def logs(name: str, path: str | None, container: str, lines: int) -> None:
-    """The last lines that a job has printed."""
-    click.echo(printable(find(load_or_exit(path), name).driver.logs(name, container, lines)), nl=False)
 
 
 @jobs.command()

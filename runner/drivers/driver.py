@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from runner.drivers.claiming import Place
+from runner.drivers.logs.following import Received
 from runner.drivers.several import AtOnce, Submit
 from runner.errors import OrchestratorError
 from runner.jobs import Cancellation, JobSpec, State
@@ -197,6 +198,16 @@ class Driver(Protocol):
 
         `seen` is an observation of the job. With it, the log may be found without asking the cluster where it is.
         Credentials in it are masked. Raises Rejected if there is no such job or container.
+        """
+
+    def follow_logs(self, seen: Observation, received: Received, container: str = "") -> None:
+        """Pass on what the containers of the job with this identity print, from their first lines on, as it is printed.
+
+        Returns once the job has ended and everything was passed on; a job that waits is waited for. `received` takes
+        the container's name and whole lines, in which credentials are masked; of a key over several lines, the mask may
+        come before its line feed. The init container comes first; `container` chooses one. A connection that breaks is
+        made again. Raises Rejected if there is no such job or container; also Unavailable, Timeout or Busy if the log
+        cannot be read for a minute.
         """
 
     def check(self) -> None:

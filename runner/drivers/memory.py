@@ -17,6 +17,8 @@ from runner.drivers.claiming import Elsewhere, MadeAtOnce, Place, settled_elsewh
 from runner.drivers.claims import NEW, Standing, answer, standing_of
 from runner.drivers.driver import Driver, Retention, Source
 from runner.drivers.list_source import ListSource
+from runner.drivers.logs.following import Received, chosen, follow
+from runner.drivers.logs.memory import MemoryLogSource, names
 from runner.drivers.memory_place import MemoryPlace
 from runner.errors import Conflict, Rejected
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
@@ -200,10 +202,12 @@ class MemoryDriver(MadeAtOnce):
     def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """See Driver.logs."""
         entry = self._entry(name)
-        known = [each.name for each in entry.job.containers] if entry.job else []
-        if container and container not in known:
-            raise Rejected(f"{name} has no container {container!r}; it has {', '.join(known) or 'none'}")
+        chosen(name, names(entry.job), container)
         return last_lines(entry.observation.log_tail, lines)
+
+    def follow_logs(self, seen: Observation, received: Received, container: str = "") -> None:
+        """See Driver.follow_logs."""
+        follow(MemoryLogSource(self.find, seen, self._entry(seen.name).job, container), received, self._clock)
 
     def check(self) -> None:
         """See Driver.check. It never fails."""

@@ -75,3 +75,75 @@ def evidence_tail(raw: str, lines: int, limit: int) -> str:
         first -= 1
         size += 1 + len(kept[first])
     return "\n".join(kept[first:])[-limit:]
+
+
+HELD_LINES = 3
+"""So many lines of base64 are long enough together to distinguish a key from checksums: LONG_RUN in `private_keys`."""
+
+
+class LogMasker:
+    """Masks a log that goes on, line by line.
+
+    Nothing that `mask` finds in the whole text passes, but for one case: of a key whose BEGIN is not in the log, lines
+    with a prefix. A line is passed on at once, unless it may begin a key. Then it is held until the next line, or
+    `idle`, shows whether it does.
+    """
+
+    def __init__(self) -> None:
+        self._block = 0  # lines of the key whose BEGIN was seen, and its END not yet
+        self._held: list[str] = []
+        self._in_key = False  # the line before was of a key without BEGIN
+
+    def __repr__(self) -> str:
+        return f"LogMasker(block={self._block}, held={len(self._held)})"
+
+    def feed(self, line: str) -> str:
+        """What to show after one more line, which has no line feed: nothing, a part of a line, or whole lines."""
+        if self._block:
+            return self._inside(line)
+        if private_keys.is_body(line):
+            return self._body(line)
+        shown_first = self._released(key=private_keys.end_of(line) is not None)
+        self._in_key = False
+        begin = private_keys.unended(line)
+        if begin is None:
+            return f"{shown_first}{mask(line)}\n"
+        self._block = 1
+        return f"{shown_first}{mask(line[:begin])}{MASK}"  # its line feed follows the END
+
+    def idle(self) -> str:
+        """What to show if no line comes for a while: what is held, as it is if nothing follows."""
+        return self._released(key=False)
+
+    def close(self) -> str:
+        """What to show after the last line."""
+        return self._released(key=False) + ("\n" if self._block else "")
+
+    def _inside(self, line: str) -> str:
+        """A line of a key. One without an END ends after KEY_LINES: then it was no key."""
+        end = private_keys.end_of(line)
+        if end is not None:
+            self._block = 0
+            return self.feed(line[end:])
+        if self._block < KEY_LINES:
+            self._block += 1
+            return ""
+        self._block = 0
+        return f"\n{self.feed(line)}"
+
+    def _body(self, line: str) -> str:
+        if self._in_key:
+            return ""
+        if not self._held and not private_keys.is_long(line):
+            return f"{mask(line)}\n"
+        self._held.append(line)
+        if private_keys.are_key(self._held):
+            self._held, self._in_key = [], True
+            return f"{MASK}\n"
+        return f"{mask(self._held.pop(0))}\n" if len(self._held) > HELD_LINES else ""
+
+    def _released(self, *, key: bool) -> str:
+        held, self._held = self._held, []
+        if held and key:
+            return f"{MASK}\n"
+        return "".join(f"{mask(line)}\n" for line in held)

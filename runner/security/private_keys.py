@@ -6,7 +6,7 @@ A log is read from its end, so a key may begin before the text does. Then its li
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
@@ -49,6 +49,39 @@ def spans(text: str) -> list[tuple[int, int]]:
     marked = _marked(text) if "PRIVATE KEY" in text else ()
     unmarked = _unmarked(text) if len(text) >= KEY_LINE else ()
     return _merged(text, sorted([*marked, *unmarked]))
+
+
+def unended(line: str) -> int | None:
+    """The offset of the BEGIN in `line` whose END is not in it. None if there is none."""
+    begin: int | None = None
+    for marker in _MARKER.finditer(line):
+        if marker[1] == "END":
+            begin = None
+        elif begin is None:
+            begin = marker.start()
+    return begin
+
+
+def end_of(line: str) -> int | None:
+    """The offset after the first END in `line`. None if there is none."""
+    found = _END.search(line)
+    return found.end() if found else None
+
+
+def is_body(line: str) -> bool:
+    """Whether the line has only characters of a key's body: it may be a line of a key, or a word."""
+    return any(each.pure for each in _lines(line, 0, len(line)))
+
+
+def is_long(line: str) -> bool:
+    """Whether a key may begin with this line of a body."""
+    return _LONG.search(line) is not None
+
+
+def are_key(lines: Iterable[str]) -> bool:
+    """Whether these lines of a body, one after the other, are of a key."""
+    contents = (each.content for line in lines for each in _lines(line, 0, len(line)))
+    return _random([each for each in contents if is_long(each)])
 
 
 def _marked(text: str) -> Iterator[tuple[int, int]]:

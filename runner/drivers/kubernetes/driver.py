@@ -12,7 +12,7 @@ each other's writes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial, reduce
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -29,17 +29,18 @@ from runner.drivers.kubernetes.manifest import namespace_of, tombstone_manifest
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 from runner.drivers.kubernetes.observation import is_reported, observation, reported_as
-from runner.drivers.kubernetes.pods import latest_of, latest_pod, log_container
+from runner.drivers.kubernetes.pods import latest_of, latest_pod
 from runner.drivers.kubernetes.store import NamespaceStore
 from runner.drivers.kubernetes.submission import JobSubmission, RequestJobs
+from runner.drivers.logs.following import Received, follow
+from runner.drivers.logs.kubernetes import KubernetesLogSource, last_log, last_pod_log
 from runner.drivers.several import AtOnce, Submit
-from runner.errors import Rejected, Unavailable
+from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, waits_otherwise
 from runner.outcomes import classify, kept
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
-from runner.security.masking import KEY_LINES, last_lines
 
 LIST_SECONDS = 30.0
 """The deadline of what the tracker asks for: a listing, a log, a mark. Commands pass their own deadline."""
@@ -208,15 +209,13 @@ class KubernetesDriver:
         """See Driver.logs."""
         deadline = self._soon()
         if seen and seen.instance and container:
-            return self._log(self._namespace(seen.place), seen.instance, container, lines, deadline)
-        for namespace in self._namespaces:
-            if (pod := reduce(latest_pod, namespace.pods(deadline, name), None)) is not None:
-                wanted = container or log_container(namespace.job(name, deadline), pod)
-                return self._log(namespace, pod.metadata.name, wanted, lines, deadline)
-        raise Rejected(f"{name} has no pod: there is no such job, it has not been scheduled, or its pod is gone")
+            return last_pod_log(self._namespace(seen.place), seen.instance, container, lines, deadline)
+        return last_log(self._namespaces, name, container, lines, deadline)
 
-    def _log(self, namespace: KubernetesNamespace, pod: str, container: str, lines: int, deadline: Deadline) -> str:
-        return last_lines(namespace.log_text(pod, container, lines + KEY_LINES, deadline), lines)
+    def follow_logs(self, seen: Observation, received: Received, container: str = "") -> None:
+        """See Driver.follow_logs."""
+        source = KubernetesLogSource(self._namespace(seen.place), seen, container, self._clock)
+        follow(source, received, self._clock)
 
     def check(self) -> None:
         """See Driver.check."""

@@ -12,7 +12,14 @@ from typing import Any
 import msgspec
 
 from runner.drivers.http.client import Unsettled
-from runner.drivers.kubernetes.api import MERGE_PATCH, ApiServerClient, ApiServerResponse, collection, raise_for_status
+from runner.drivers.kubernetes.api import (
+    MERGE_PATCH,
+    ApiServerClient,
+    ApiServerResponse,
+    Receive,
+    collection,
+    raise_for_status,
+)
 from runner.drivers.kubernetes.events import EventObject, EventPage
 from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, SECRET, pod_selector
 from runner.drivers.kubernetes.objects import JOB_NAME, JobObject, JobPage, PodObject, PodPage
@@ -107,13 +114,35 @@ class KubernetesNamespace:
 
         Also if the pod of that name is gone.
         """
-        query = {"container": container, "tailLines": str(lines)}
-        path = self._path(CORE, "pods", pod, "log")
-        response = self._api.call("GET", path, deadline, query=query)
+        response = self._log(pod, container, {"tailLines": str(lines)}, deadline)
         if response.status in (400, 404):  # the message says which
             raise Rejected(response.message)
-        raise_for_status(response, f"get pods/log in namespace {self.name}")
         return response.body.decode(errors="replace")
+
+    def log_bytes(self, pod: str, container: str, query: Mapping[str, str], deadline: Deadline) -> bytes | None:
+        """A container's log; None if it has none, or the pod is gone."""
+        response = self._log(pod, container, query, deadline)
+        return None if response.status in (400, 404) else response.body
+
+    def _log(self, pod: str, container: str, query: Mapping[str, str], deadline: Deadline) -> ApiServerResponse:
+        path = self._path(CORE, "pods", pod, "log")
+        response = self._api.call("GET", path, deadline, query={"container": container, **query})
+        if response.status != 400:
+            raise_for_status(response, f"get pods/log in namespace {self.name}")
+        return response
+
+    def stream_log(
+        self,
+        pod: str,
+        container: str,
+        query: Mapping[str, str],
+        deadline: Deadline,
+        received: Receive,
+        silence_seconds: float,
+    ) -> ApiServerResponse:
+        """Pass on each line of a container's log until the container ends. Returns the response, for any status."""
+        wanted = {"container": container, "follow": "true", **query}
+        return self._api.watch(self._path(CORE, "pods", pod, "log"), wanted, deadline, received, silence_seconds)
 
     def check(self, deadline: Deadline) -> None:
         """Check that Jobs can be listed."""

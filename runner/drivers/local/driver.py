@@ -32,6 +32,8 @@ from runner.drivers.local.place import LocalPlace
 from runner.drivers.local.reconciler import Reconciler
 from runner.drivers.local.record import EndFile, JobFile, Records, StoredJob, VerdictFile, is_name
 from runner.drivers.local.shims import Shims, environment
+from runner.drivers.logs.following import Received, follow
+from runner.drivers.logs.local import LocalLogSource
 from runner.errors import Conflict, Rejected, Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
@@ -193,6 +195,11 @@ class LocalDriver(MadeAtOnce):
             if container and container not in roles:
                 raise Rejected(f"{name} has no container {container!r}; it has {', '.join(roles) or 'none'}")
             return self._records.log_tail(name, roles.get(container, ""), lines)
+
+    def follow_logs(self, seen: Observation, received: Received, container: str = "") -> None:
+        """See Driver.follow_logs."""
+        _check_name(seen.name)
+        follow(LocalLogSource(self._records, self._directory, seen, container), received, self._clock)
 
     def check(self) -> None:
         """See Driver.check."""

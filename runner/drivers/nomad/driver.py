@@ -34,10 +34,12 @@ from runner.drivers.claiming import Elsewhere, Place
 from runner.drivers.claims import ASSUMED, NEW, YIELDED
 from runner.drivers.driver import Driver, Retention, Source, each_of
 from runner.drivers.http.client import Unsettled
+from runner.drivers.logs.following import Received, follow
+from runner.drivers.logs.nomad import NomadLogSource, last_log
 from runner.drivers.nomad import closing
 from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.leader_variable import VariableLeaderStore
-from runner.drivers.nomad.listing import LIST_SECONDS, READ_SECONDS, Cache, NamespaceReader, container_log
+from runner.drivers.nomad.listing import LIST_SECONDS, READ_SECONDS, Cache, NamespaceReader
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.observation import shortage
 from runner.drivers.nomad.reconciler import NamespaceReconciler
@@ -47,7 +49,7 @@ from runner.drivers.nomad.submission import ABANDONED_SECONDS, Submission, Varia
 from runner.drivers.nomad.variable import closed_items, with_outcome
 from runner.drivers.nomad.variable_source import VariableSource
 from runner.drivers.several import AtOnce, Submit
-from runner.errors import Rejected, Unavailable
+from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome, waits_otherwise
 from runner.outcomes import classify
@@ -258,11 +260,12 @@ class NomadDriver:
 
     def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """See Driver.logs."""
-        deadline = Deadline.after(LIST_SECONDS, self._clock)
-        for namespace in self._namespaces:
-            if job := namespace.job(name, deadline):
-                return container_log(namespace, job, container, lines, deadline)
-        raise Rejected(f"there is no job {name}")
+        return last_log(self._namespaces, name, container, lines, Deadline.after(LIST_SECONDS, self._clock))
+
+    def follow_logs(self, seen: Observation, received: Received, container: str = "") -> None:
+        """See Driver.follow_logs."""
+        source = NomadLogSource(self._namespace_of(seen), seen, container, self.find, self._clock)
+        follow(source, received, self._clock)
 
     def check(self) -> None:
         """See Driver.check."""

@@ -152,12 +152,22 @@ class Namespace:
 
     def task_log(self, allocation: str, task: str, stream: str, size: int, deadline: Deadline) -> str:
         """The last `size` bytes of a task's output stream. Raises Rejected if there is no such log yet."""
-        path = f"client/fs/logs/{quoted(allocation)}"
-        wanted = {"task": task, "type": stream, "plain": "true", "origin": "end", "offset": str(size)}
-        response = self._call("GET", path, deadline, "read-logs", **wanted)
+        response = self._task_log(allocation, task, stream, ("end", size), deadline)
         if response.status == 404:
             raise Rejected(response.message)
         return response.body.decode(errors="replace")
+
+    def task_log_from(self, allocation: str, task: str, stream: str, start: int, deadline: Deadline) -> bytes:
+        """A task's output stream from byte `start` on; empty if there is no such log (yet)."""
+        response = self._task_log(allocation, task, stream, ("start", start), deadline)
+        return b"" if response.status == 404 else response.body
+
+    def _task_log(
+        self, allocation: str, task: str, stream: str, position: tuple[str, int], deadline: Deadline
+    ) -> NomadResponse:
+        path, (origin, offset) = f"client/fs/logs/{quoted(allocation)}", position
+        wanted = {"task": task, "type": stream, "plain": "true", "origin": origin, "offset": str(offset)}
+        return self._call("GET", path, deadline, "read-logs", **wanted)
 
     def check(self, deadline: Deadline) -> None:
         """Raises Rejected, with the name of the capability, if the token lacks one that the driver needs.

@@ -188,11 +188,19 @@ def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:
     return main if main in started or not started else started[0]
 
 
+def own_tasks(meta: Mapping[str, str], states: Mapping[str, TaskState]) -> list[str]:
+    """The names of the job's own tasks, in the order in which they run."""
+    return [name for name in (_init_task(meta, states), meta.get(MAIN, "")) if name]
+
+
+def _init_task(meta: Mapping[str, str], states: Mapping[str, TaskState]) -> str:
+    """The name of the init task. Release 0.1 did not write it."""
+    return meta[INIT] if INIT in meta else next((name for name in states if name != meta.get(MAIN, "")), "")
+
+
 def _run_in(allocation: Allocation, meta: Mapping[str, str]) -> Run:
     states = allocation.task_states or {}
-    main = meta.get(MAIN, "")
-    # Release 0.1 did not write the name of the init task.
-    init = meta[INIT] if INIT in meta else next((name for name in states if name != main), "")
+    init, main = _init_task(meta, states), meta.get(MAIN, "")
     return Run(allocation, init, main, task_end(states.get(init)), task_end(states.get(main)))
 
 

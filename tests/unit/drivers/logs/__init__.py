@@ -1,0 +1,1 @@
+"""Following logs: the loop, offsets, and each engine against a scripted server."""
