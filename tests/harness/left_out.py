@@ -24,6 +24,7 @@ LONG_REASON = "it takes minutes, and the real servers cannot run here either"
 
 REMEDIES = (
     (LONG_REASON, "make test ARGS=--long"),
+    (r"\.venv-docs", "make docs"),
     (r"test cluster", "as root, on Debian or alike, with Go: make test ARGS='-m real_servers'"),
     (r"\bhelm\b|\bgo\b", "install Go"),
     (r"RabbitMQ|rabbitmq|amqp", "install Debian's rabbitmq-server, or run the tests as root"),
