@@ -44,8 +44,9 @@ stubs: $(READY) ## generate from proto/ again, where that breaks no client
 openapi: $(READY) ## write the copy of /openapi.json in docs/ again
 	$(BIN)/python -m functions.http.openapi.document > docs/openapi.json
 
+# Without --quiet, which keeps mkdocs from counting the warnings that --strict fails for.
 docs: $(DOCS_READY) ## build the documentation as a site, with its links checked: build/site/index.html
-	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 	@echo "build/site/index.html"
 
 metrics: $(READY) ## write docs/metrics.md again
@@ -115,7 +116,7 @@ $(READY): requirements-dev.txt | $(BIN)/pip
 	@touch $@ $(DEMO_READY)
 
 $(DOCS_READY): requirements-docs.txt
-	@echo "Installing what the site needs into $(DOCS_VENV) (about 15 MB; once and when the pins change) ..."
+	@echo "Installing what the site needs into $(DOCS_VENV) (a minute, once and when the pins change) ..."
 	@$(PYTHON) -m venv $(DOCS_VENV)
 	@$(DOCS_VENV)/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-docs.txt
 	@touch $@
