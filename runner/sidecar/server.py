@@ -145,9 +145,8 @@ class Sidecar:
     def _create(self, driver: Driver, submit: Submit, job: JobSpec, deadline: Deadline) -> JobResult:
         deadline.check("creating the jobs")
         facts = {"job": job.name, "driver": driver.name, "pool": job.pool}
-        with spanned(self._tracer, "create job", job.report.traceparent or "", facts) as found:
-            state = submit(job, deadline)
-            found["state"] = state
+        step = partial(submit, job, deadline)
+        state = spanned(self._tracer, "create job", job.report.traceparent, facts, step)
         return JobResult(name=job.name, driver=driver.name, state=state)
 
     def _stop(self, cancellation: Cancellation, deadline: Deadline) -> tuple[JobResult, ...]:
@@ -166,10 +165,8 @@ class Sidecar:
         self, driver: Driver, cancellation: Cancellation, deadline: Deadline, *, tombstone: bool
     ) -> State | None:
         facts = {"job": cancellation.name, "driver": driver.name}
-        with spanned(self._tracer, "cancel job", cancellation.report.traceparent or "", facts) as found:
-            state = driver.cancel(cancellation, deadline, tombstone=tombstone)
-            found["state"] = state or "none"
-        return state
+        step = partial(driver.cancel, cancellation, deadline, tombstone=tombstone)
+        return spanned(self._tracer, "cancel job", cancellation.report.traceparent, facts, step)
 
 
 def _of_request(action: Action, request_id: str, traceparent: str) -> Action:

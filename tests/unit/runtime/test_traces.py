@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 from opentelemetry.trace import get_current_span
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -87,14 +90,21 @@ class Recording:
         pass
 
 
-def test_a_span_ends_as_its_body_does() -> None:
+def test_a_span_ends_as_its_request_does() -> None:
     tracer = Recording()
-    with spanned(tracer, "create job", GIVEN, {}) as found:
-        found["state"] = "created"
+
+    def fail(error: Exception) -> None:
+        raise error
+
+    assert spanned(tracer, "create job", GIVEN, {}, lambda: "created") == "created"
+    assert spanned(tracer, "cancel job", UNSET, {}, lambda: None) is None
     for error in (Busy("full"), KeyError("x")):
-        with pytest.raises(type(error)), spanned(tracer, "create job", GIVEN, {}):
-            raise error
-    assert tracer.ended == [("", {"state": "created"}), ("busy", {}), ("internal", {})]
+        with pytest.raises(type(error)):
+            spanned(tracer, "create job", GIVEN, {}, partial(fail, error))
+    assert tracer.ended == [
+        ("", {"state": "created"}), ("", {"state": "none"}), ("busy", {"state": ""}), ("internal", {"state": ""}),
+    ]  # fmt: skip
+    assert spanned(NoTracer(), "create job", GIVEN, {}, lambda: "created") == "created"
 
 
 def traced(given: str) -> JobSpec:
