@@ -146,6 +146,10 @@ def test_without_telemetry_atlas_gets_back_what_it_sent(
     assert installation.send("r-bad", f"{GIVEN}\tx") == 201
     assert installation.send("r-none", "") == 201
     assert result_of(atlas, "r-passed")["traceparent"] == GIVEN
+    show = ["-m", "runner", "jobs", "show", f"analysis-s{ANALYSIS['run_serial']}-r-passed-1"]
+    command = [sys.executable, *show, "--config", str(installation.config)]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert ["trace", TRACE] in [line.split() for line in shown.splitlines()]
     assert "traceparent" not in result_of(atlas, "r-bad")
     assert "traceparent" not in result_of(atlas, "r-none")
     cancel = {"run_id": "c-1", "run_serial": "0"}
