@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -132,7 +134,7 @@ def test_a_trace_goes_from_the_request_to_its_result(
 
     before = len(received.spans())
     assert installation.send("r-last", GIVEN) == 201
-    installation.process.signal(15)
+    installation.process.signal(signal.SIGTERM)
     installation.process.ended(30)
     names = [span.name for span in received.spans()[before:]]
     assert "submit analysis_run" in names, "the last spans are sent before a process ends"
@@ -159,6 +161,21 @@ def test_without_telemetry_atlas_gets_back_what_it_sent(
     logged = [path.read_text() for path in (installation.config.parent / "jobs").rglob("*log*") if path.is_file()]
     assert any("CODE_PATH" in text or "SSH_PUBLIC_KEY" in text for text in logged), "the jobs print their environment"
     assert not any(TRACE in text for text in logged), "no container's environment has it"
+
+
+def test_a_reload_starts_the_export(install: Callable[..., Installation], received: Collector) -> None:
+    installation = install()
+    text = yaml.safe_load(installation.config.read_text()) | {"telemetry": {"otlpEndpoint": received.url}}
+    installation.config.write_text(yaml.safe_dump(text))
+    installation.process.signal(signal.SIGHUP)
+    numbers = itertools.count()
+
+    def made(span: str, run_id: str) -> bool:
+        installation.send(run_id, GIVEN)
+        return span in {each.name for each in received.spans()}
+
+    eventually(lambda: made("submit analysis_run", "r-0"), "the sidecar makes spans", 40)
+    eventually(lambda: made("job", f"r-{next(numbers)}"), "the tracker makes spans", 40)
 
 
 @pytest.fixture
