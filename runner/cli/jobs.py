@@ -13,6 +13,7 @@ from runner.cli.explaining import explain
 from runner.cli.known import duration, find, moment
 from runner.cli.listing import Duration, list_jobs
 from runner.cli.printing_logs import logs
+from runner.cli.reconciling import reconcile
 from runner.cli.resending import resend
 from runner.config.types import LimitsSection
 from runner.errors import Timeout
@@ -41,6 +42,7 @@ def jobs() -> None:
 jobs.add_command(list_jobs)
 jobs.add_command(logs)
 jobs.add_command(explain)
+jobs.add_command(reconcile)
 jobs.add_command(resend)
 name_argument = click.argument("name")
 

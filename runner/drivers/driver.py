@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -41,6 +41,20 @@ class Retention(msgspec.Struct, frozen=True):
 
     reported: float
     orphaned: float
+
+
+class Due(msgspec.Struct, frozen=True):
+    """What `reconcile` would do with one job, and why: a sentence without its end."""
+
+    name: str
+    place: str
+    action: Literal["start", "end", "stop", "settle", "remove"]
+    why: str
+
+    @classmethod
+    def settling(cls, name: str, place: str) -> Due:
+        """A claim that was assumed (see runner.drivers.claims)."""
+        return cls(name, place, "settle", "another engine did not answer when its name was taken")
 
 
 class View(Protocol):
@@ -186,6 +200,9 @@ class Driver(Protocol):
         that ended longer ago than that, and returns their number; returns 0 if the cluster removes jobs by itself. A
         job that waits or runs is never removed.
         """
+
+    def due(self, expired: Retention) -> Iterable[Due]:
+        """What `reconcile(expired)` would do now. It only reads, so any process may call it."""
 
     def election(self) -> LeaderStore | Path | None:
         """Where the trackers of these jobs agree on a leader: a record on the cluster, or a file to lock on this host.

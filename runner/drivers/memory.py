@@ -11,14 +11,13 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 
-import msgspec
-
 from runner.drivers.claiming import Elsewhere, MadeAtOnce, Place, settled_elsewhere
 from runner.drivers.claims import NEW, Standing, answer, standing_of
-from runner.drivers.driver import Driver, Retention, Source
+from runner.drivers.driver import Driver, Due, Retention, Source
 from runner.drivers.list_source import ListSource
 from runner.drivers.logs.following import Received, chosen, follow
 from runner.drivers.logs.memory import MemoryLogSource, names
+from runner.drivers.memory_job import MemoryJob
 from runner.drivers.memory_place import MemoryPlace
 from runner.errors import Conflict, Rejected
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
@@ -29,22 +28,6 @@ from runner.security.masking import last_lines
 
 LIST_SECONDS = 1.0
 """Seconds between two lists of the tracker."""
-
-
-class MemoryJob(msgspec.Struct, frozen=True):
-    """One stored job: its observation and its specification (None for a tombstone)."""
-
-    observation: Observation
-    job: JobSpec | None = None
-    secrets: dict[str, str] = {}
-
-    def __repr__(self) -> str:
-        seen = self.observation
-        return f"MemoryJob({seen.name!r}, {seen.phase}{', cancelled' if seen.cancelled else ''})"
-
-    def replace(self, **changes: object) -> MemoryJob:
-        """The same job with changes to its observation."""
-        return msgspec.structs.replace(self, observation=msgspec.structs.replace(self.observation, **changes))
 
 
 class MemoryDriver(MadeAtOnce):
@@ -195,6 +178,10 @@ class MemoryDriver(MadeAtOnce):
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile. No job needs a restart; `submit` drops the oldest jobs when the capacity is reached."""
         return 0
+
+    def due(self, _expired: Retention) -> Sequence[Due]:
+        """See Driver.due."""
+        return ()
 
     def election(self) -> None:
         """See Driver.election. No other process can see these jobs."""

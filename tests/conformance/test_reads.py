@@ -1,4 +1,4 @@
-"""list reads and changes nothing, whatever state the jobs are in; only reconcile acts."""
+"""list and due read and change nothing, whatever state the jobs are in; only reconcile acts, as due says."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import time
 
 import pytest
 
+from runner.drivers.driver import Due, Retention
+from runner.outcomes import classify
 from tests.conformance.clusters import Cluster
 from tests.conformance.jobs import Program, new_name
 from tests.harness.processes import eventually
-from tests.harness.rounds import observed
+from tests.harness.rounds import listed, observed
+
+KEPT = Retention(reported=86400, orphaned=86400)
 
 
 @pytest.mark.needs("ends")
@@ -58,3 +62,41 @@ def test_reconcile_does_not_change_a_running_job(cluster: Cluster) -> None:
     (after,) = [each for each in observed(cluster.driver) if each.name == job.name]
 
     assert (after.phase, after.ended, after.fingerprint) == ("running", None, before.fingerprint)
+
+
+def due(cluster: Cluster, name: str, expired: Retention = KEPT) -> list[str]:
+    """What is due of the job."""
+    return [each.action for each in cluster.another().due(expired) if each.name == name]
+
+
+@pytest.mark.needs("ends")
+def test_nothing_is_due_of_jobs_that_are_as_they_should_be(cluster: Cluster) -> None:
+    ended, endless, cancelled = cluster.job(), cluster.job(Program(endless=True)), cluster.job()
+    for job in (ended, endless):
+        cluster.submit(job)
+    cluster.cancel(cancelled.name)
+    cluster.end(ended)
+    cluster.running(endless)
+    cluster.ended(cancelled.name)
+    listed(cluster.driver, ended.name)
+    assert [due(cluster, each.name) for each in (ended, endless, cancelled)] == [[], [], []]
+
+
+@pytest.mark.needs("collects")
+def test_a_removal_is_due_after_the_retention_and_is_left_to_reconcile(cluster: Cluster) -> None:
+    job, expired = cluster.job(Program(exit_code=3)), Retention(reported=0, orphaned=86400)
+    cluster.submit(job)
+    cluster.end(job)
+    seen = listed(cluster.driver, job.name)
+    outcome = classify(seen)
+    assert outcome is not None
+    assert due(cluster, job.name, expired) == []
+    assert cluster.driver.mark_reported(seen, outcome)
+    before = cluster.state()
+
+    found = list(cluster.another().due(expired))
+
+    assert found == [Due(job.name, cluster.place, "remove", "it has been kept for long enough")]
+    assert cluster.state() == before
+    assert cluster.driver.reconcile(expired) == 1
+    assert due(cluster, job.name, expired) == []

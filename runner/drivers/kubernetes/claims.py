@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from runner.drivers import claiming
 from runner.drivers.claiming import Elsewhere
 from runner.drivers.claims import ASSUMED, NEW, YIELDED, Claim, Standing
+from runner.drivers.driver import Due
 from runner.drivers.kubernetes import patches
 from runner.drivers.kubernetes.manifest import FINGERPRINT, POOL
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
@@ -71,6 +72,13 @@ def settle_all(namespaces: Iterable[KubernetesNamespace], elsewhere: Elsewhere, 
         place = NamespacePlace(namespace)
         for job in namespace.jobs(deadline, claim=ASSUMED):
             claiming.settle(standing_of(job, namespace.name), place, elsewhere, deadline)
+
+
+def due_claims(namespaces: Iterable[KubernetesNamespace], deadline: Deadline) -> Iterator[Due]:
+    """What `settle_all` would settle."""
+    for namespace in namespaces:
+        for job in namespace.jobs(deadline, claim=ASSUMED):
+            yield Due.settling(job.metadata.name, namespace.name)
 
 
 def standing_of(job: JobObject, place: str) -> Standing:

@@ -21,10 +21,10 @@ import msgspec
 from runner.config.types import Config
 from runner.drivers.claiming import Elsewhere, Place
 from runner.drivers.claims import ASSUMED, NEW, YIELDED
-from runner.drivers.driver import Driver, LeaderStore, Retention, Source, each_of
+from runner.drivers.driver import Driver, Due, LeaderStore, Retention, Source, each_of
 from runner.drivers.kubernetes import events, patches
 from runner.drivers.kubernetes.api import ApiServerClient
-from runner.drivers.kubernetes.claims import NamespacePlace, has_yielded, settle_all
+from runner.drivers.kubernetes.claims import NamespacePlace, due_claims, has_yielded, settle_all
 from runner.drivers.kubernetes.manifest import namespace_of, tombstone_manifest
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
@@ -205,6 +205,10 @@ class KubernetesDriver:
             settle_all(self._namespaces, self._elsewhere(), self._soon())
         return 0
 
+    def due(self, _expired: Retention) -> Iterator[Due]:
+        """See Driver.due."""
+        return due_claims(self._namespaces if self._engines else (), self._soon())
+
     def logs(self, name: str, container: str = "", lines: int = 200, seen: Observation | None = None) -> str:
         """See Driver.logs."""
         deadline = self._soon()
@@ -254,16 +258,12 @@ class KubernetesDriver:
                 continue
             if known.cancelled:
                 return _cancelled_as(known.ended_as)
-            # One that has yielded was ended by us.
-            ended = None if known.yielded else known.ended_as or self._ended_by_itself(namespace, known, deadline)
+            # How the run had ended by itself. One that has yielded was ended by us.
+            ended = None if known.yielded else known.ended_as or classify(self._observed(namespace, known, deadline))
             if namespace.change(cancellation.name, patches.cancel_patch(cancellation, known, ended), deadline):
                 return _cancelled_as(ended)
             # The Job changed since it was read, or it was deleted. Read it again.
         raise Unavailable(f"{cancellation.name} kept changing while it was being cancelled; repeat the request")
-
-    def _ended_by_itself(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> Outcome | None:
-        """How the run had ended before it was cancelled; None if it goes on."""
-        return classify(self._observed(namespace, job, deadline))
 
     def _observed(self, namespace: KubernetesNamespace, job: JobObject, deadline: Deadline) -> Observation:
         return observation(job, self._pod_of(namespace, job, deadline), self.name, self._api.clock_ahead)

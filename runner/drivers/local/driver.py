@@ -22,7 +22,7 @@ import msgspec
 
 from runner.config.drivers import LocalImage
 from runner.drivers.claiming import Elsewhere, MadeAtOnce, Place, settled_elsewhere
-from runner.drivers.driver import Driver, Retention, Source
+from runner.drivers.driver import Driver, Due, Retention, Source
 from runner.drivers.list_source import ListSource
 from runner.drivers.local import files, locks, programs, record
 from runner.drivers.local.decisions import Decisions
@@ -164,6 +164,11 @@ class LocalDriver(MadeAtOnce):
         """See Driver.reconcile."""
         with host_errors(self._directory, "reconciling the jobs"):
             return self._reconciler.run(expired)
+
+    def due(self, expired: Retention) -> Sequence[Due]:
+        """See Driver.due."""
+        with host_errors(self._directory, "reading the jobs"):
+            return list(self._reconciler.due(expired))
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
 
 import msgspec
 
-from runner.drivers.driver import Retention
+from runner.drivers.driver import Due, Retention
 from runner.drivers.local import files, locks
 from runner.drivers.local.listing import JobListing
 from runner.drivers.local.record import Records, StoredJob
@@ -41,6 +42,26 @@ class Reconciler:
             return 0
         self._remove_leftovers()
         return sum(self._remove(stored.job.name, expired) for stored in stored_jobs if self._is_due(stored, expired))
+
+    def due(self, expired: Retention) -> Iterator[Due]:
+        """See Driver.due. No lock is taken that another process may need."""
+        for name in self._records.names():
+            stored = self._records.readable(name)
+            if stored and (why := self._over_because(stored)):
+                yield Due(name, "", "end", why)
+            elif stored and stored.phase == "waiting":
+                yield Due(name, "", "start", "it waits: a shim is started for it if a slot is free")
+            elif stored and self._is_due(stored, expired):
+                yield Due(name, "", "remove", "it has been kept for long enough")
+
+    def _over_because(self, stored: StoredJob) -> str:
+        """Why the job is over, if it is and has no end. See files.end_if_over."""
+        lock = self._records.path(stored.job.name, files.LOCK)
+        if stored.end or not self._may_have_ended(stored) or locks.is_locked(lock):
+            return ""
+        if stored.begun:
+            return "the process that ran it was killed, or the host went down"
+        return "it was stopped before it began" if stored.verdict else "no slot became free for it in time"
 
     def _all(self, expired: Retention) -> list[StoredJob]:
         """Every job with something to do: less those that were reported lately."""

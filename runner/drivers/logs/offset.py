@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-OVERLAP = 1024
+OVERLAP = 4096
 """Bytes that are read twice. If they are not there any more, the beginning of the log was removed."""
+
+LOST = b"[output was removed here before it was read]\n"
 
 
 class LogOffset:
-    """Reads each byte once. After the log has lost its beginning, continues where the last bytes read are found."""
+    """Reads each byte once. After the log has lost its beginning, continues where the last bytes read are found.
+
+    A log that repeats itself for OVERLAP bytes may then be continued at a later repetition.
+    """
 
     def __init__(self) -> None:
         self._at = 0
@@ -26,14 +31,14 @@ class LogOffset:
             self._at += len(fresh)
         else:
             fresh = self._found_again(read_from(0))
-        self._last = (self._last + fresh)[-OVERLAP:]
+        self._last = (self._last + fresh.removeprefix(LOST))[-OVERLAP:]
         return fresh
 
     def _found_again(self, text: bytes) -> bytes:
-        """What follows the bytes that were read last; all of the log if they have been removed too."""
+        """What follows the bytes that were read last; if they have been removed too, a note and all of the log."""
         if not text:  # it cannot be read now
             return b""
         _, found, after = text.rpartition(self._last)
         self._at = len(text)
         self._last = self._last if found else b""
-        return after if found else text
+        return after if found else LOST + text

@@ -32,7 +32,7 @@ from runner.config.types import Config
 from runner.drivers import claiming
 from runner.drivers.claiming import Elsewhere, Place
 from runner.drivers.claims import ASSUMED, NEW, YIELDED
-from runner.drivers.driver import Driver, Retention, Source, each_of
+from runner.drivers.driver import Driver, Due, Retention, Source, each_of
 from runner.drivers.http.client import Unsettled
 from runner.drivers.logs.following import Received, follow
 from runner.drivers.logs.nomad import NomadLogSource, last_log
@@ -161,15 +161,15 @@ class NomadDriver:
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile."""
-        return sum(each_of(self._namespaces, lambda namespace: [self._reconciled(namespace, expired)]))
+        return sum(each_of(self._namespaces, lambda namespace: [self._reconciler(namespace).run(expired)]))
 
-    def _reconciled(self, namespace: Namespace, expired: Retention | None) -> int:
+    def due(self, expired: Retention) -> Iterator[Due]:
+        """See Driver.due."""
+        return each_of(self._namespaces, lambda namespace: self._reconciler(namespace).due(expired))
+
+    def _reconciler(self, namespace: Namespace) -> NamespaceReconciler:
         elsewhere = Elsewhere.of(self.places(), self._engines)
-        reconciler = NamespaceReconciler(namespace, self._cache, self._clock, elsewhere)
-        removed = reconciler.run(expired)
-        if self._engines:
-            reconciler.settle()
-        return removed
+        return NamespaceReconciler(namespace, self._cache, self._clock, elsewhere, settles=bool(self._engines))
 
     def end(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.end."""

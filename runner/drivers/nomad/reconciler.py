@@ -6,14 +6,14 @@ still run although their Variable is closed, and removes the Variables of jobs a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from runner.drivers import claiming
 from runner.drivers.claiming import Elsewhere
 from runner.drivers.claims import ASSUMED, NEW
-from runner.drivers.driver import SET_ASIDE_SECONDS, Retention, each_of
+from runner.drivers.driver import SET_ASIDE_SECONDS, Due, Retention, each_of
 from runner.drivers.nomad.closing import restored
 from runner.drivers.nomad.listing import LIST_SECONDS, Cache, stubs_by_name
 from runner.drivers.nomad.namespace import Namespace
@@ -25,12 +25,15 @@ from runner.runtime.clock import Clock, Deadline
 
 
 class NamespaceReconciler:
-    """One pass over one namespace."""
+    """One pass over one namespace. `settles`: whether pools lead to other engines, so that a claim may be assumed."""
 
-    def __init__(self, namespace: Namespace, cache: Cache, clock: Clock, elsewhere: Elsewhere) -> None:
+    def __init__(
+        self, namespace: Namespace, cache: Cache, clock: Clock, elsewhere: Elsewhere, *, settles: bool
+    ) -> None:
         self._namespace = namespace
         self._elsewhere = elsewhere
         self._cache = cache
+        self._settles = settles
         self._deadline = Deadline.after(LIST_SECONDS, clock)
 
     def run(self, expired: Retention | None) -> int:
@@ -45,28 +48,69 @@ class NamespaceReconciler:
         # A job that cannot be ended (its Variable is another program's, say) does not stop the others from being ended.
         list(each_of(live, lambda pair: self._enforce(*pair, jobs.now)))
         list(each_of(without_job, lambda stub: self._give_up(stub, listed.now)))
+        if self._settles:
+            self._settle_all()
         return removed
+
+    def due(self, expired: Retention) -> Iterator[Due]:
+        """See Driver.due. The same decisions as those of `run`."""
+        listed = self._namespace.variables(self._deadline)
+        stubs, jobs = stubs_by_name(listed), self._namespace.jobs(self._deadline)
+        for job in jobs.items:
+            yield from self._due_live(job, stubs.get(job.id), jobs.now)
+        for name in sorted(stubs.keys() - {job.id for job in jobs.items}):
+            yield from self._due_without_job(stubs[name], listed.now, expired)
+        for stub in stubs.values() if self._settles else ():
+            if (variable := self._changed(stub)) and variable.claim == ASSUMED:
+                yield Due.settling(stub.name, self._namespace.name)
+
+    def _due_live(self, job: JobStub, stub: VariableStub | None, now: float) -> Iterator[Due]:
+        variable, ended = self._changed(stub), overdue(job, now)
+        if job.ended:
+            return
+        if (variable is None or variable.open) and ended:
+            why = "it has run longer than it may" if ended.timed_out else f"it waits too long: {ended.unschedulable}"
+            yield Due(job.id, self._namespace.name, "end", why)
+        elif variable and not variable.open and not job.stop:
+            yield Due(job.id, self._namespace.name, "stop", "its Variable is closed, and it has not been stopped")
+
+    def _due_without_job(self, stub: VariableStub, now: float, expired: Retention) -> Iterator[Due]:
+        variable = self._cache.variable(self._namespace, stub, self._deadline)
+        if variable is None:
+            return
+        if _is_old(variable, now, expired):
+            yield Due(stub.name, self._namespace.name, "remove", "its Variable has been kept for long enough")
+        elif self._abandoned(stub, now):
+            why = "its request was not completed; it yields if another place has the name"
+            yield Due(stub.name, self._namespace.name, "settle", why)
+
+    def _changed(self, stub: VariableStub | None) -> JobVariable | None:
+        """The Variable, if it has changed since the job was submitted."""
+        return self._cache.variable(self._namespace, stub, self._deadline) if stub and stub.changed else None
 
     def _give_up(self, stub: VariableStub, now: float) -> Iterable[str]:
         """Let a claim yield that nobody has completed, if another place has the name. Returns its name, or none."""
-        age = now - stub.modify_time / 1e9
-        if stub.changed or age < ABANDONED_SECONDS:
-            return []
-        variable = self._cache.variable(self._namespace, stub, self._deadline)
-        if variable is None or variable.claim != NEW or not variable.awaits_submit:
+        if (variable := self._abandoned(stub, now)) is None:
             return []
         mine = standing_of(stub.name, variable, self._namespace.name)
         place = VariablePlace(self._namespace)
         yielded = mine is not None and claiming.give_up(mine, place, self._elsewhere, self._deadline)
         return [stub.name] if yielded else []
 
-    def settle(self) -> None:
+    def _abandoned(self, stub: VariableStub, now: float) -> JobVariable | None:
+        """The Variable, if it is a claim that nobody has completed."""
+        if stub.changed or now - stub.modify_time / 1e9 < ABANDONED_SECONDS:
+            return None
+        variable = self._cache.variable(self._namespace, stub, self._deadline)
+        return variable if variable and variable.claim == NEW and variable.awaits_submit else None
+
+    def _settle_all(self) -> None:
         """Settle every assumed claim, also of jobs that are reported. An engine that does not answer is asked once."""
         list(each_of(stubs_by_name(self._namespace.variables(self._deadline)).values(), self._settle))
 
     def _settle(self, stub: VariableStub) -> Iterable[str]:
         """Settle one. Returns its name, or none."""
-        variable = self._cache.variable(self._namespace, stub, self._deadline) if stub.changed else None
+        variable = self._changed(stub)
         place = VariablePlace(self._namespace)
         mine = place.standing(stub.name, self._deadline) if variable and variable.claim == ASSUMED else None
         if mine is None or mine.claim != ASSUMED:
@@ -79,8 +123,7 @@ class NamespaceReconciler:
 
         Returns the names of the jobs that were stopped: this one or none.
         """
-        changed = stub if stub and stub.changed else None
-        variable = self._cache.variable(self._namespace, changed, self._deadline) if changed else None
+        variable = self._changed(stub)
         if variable is None or variable.open:
             variable = self._close_overdue(job, now) or variable
         if variable and not variable.open and not job.stop:
@@ -110,13 +153,13 @@ class NamespaceReconciler:
     def _remove(self, stub: VariableStub, now: float, expired: Retention) -> bool:
         """Remove a Variable without a job once it is old enough. Nomad removes the jobs (`job_gc_threshold`)."""
         variable = self._cache.variable(self._namespace, stub, self._deadline)
-        if variable is None or now - variable.modified <= _kept_seconds(variable, expired):
+        if variable is None or not _is_old(variable, now, expired):
             return False
         self._namespace.delete(stub.name, variable.index, self._deadline)
         return True
 
 
-def _kept_seconds(variable: JobVariable, expired: Retention) -> float:
-    if variable.set_aside:
-        return SET_ASIDE_SECONDS
-    return expired.reported if variable.reported else expired.orphaned
+def _is_old(variable: JobVariable, now: float, expired: Retention) -> bool:
+    """Whether a Variable without a job is to be removed."""
+    kept = expired.reported if variable.reported else expired.orphaned
+    return now - variable.modified > (SET_ASIDE_SECONDS if variable.set_aside else kept)

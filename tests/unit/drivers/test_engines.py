@@ -11,7 +11,7 @@ import pytest
 
 from runner import composition
 from runner.config.types import Config
-from runner.drivers.driver import Driver
+from runner.drivers.driver import Driver, Due, Retention
 from runner.drivers.local.driver import LocalDriver
 from runner.drivers.memory import MemoryDriver
 from runner.drivers.nomad.api import NomadClient
@@ -166,6 +166,7 @@ def two(engines: Engines, servers: Servers, agent: Agent) -> Two:
     return Two(engines, servers, agent)
 
 
+KEPT = Retention(86400, 86400)
 FAILED = Outcome(reason="unschedulable", code=5102, hmessage="No node took it.")
 ORDERS = [("kubernetes", "nomad"), ("nomad", "kubernetes")]
 
@@ -177,7 +178,9 @@ def test_of_two_assumed_jobs_one_stays(two: Two, order: tuple[str, str], seed: i
     two.submit("kubernetes", silent="nomad")
     two.submit("nomad", silent="kubernetes")
     assert set(two.claims.values()) == {"assumed"}
+    assert [list(two.engines[name].due(KEPT)) for name in order] == [[Due.settling(NAME, "na")]] * 2
     two.reconcile(*order)
+    assert [list(two.engines[name].due(KEPT)) for name in order] == [[], []]
     assert sorted(two.claims.values()) == ["admitted", "yielded"]
     assert two.running == [name for name, claim in two.claims.items() if claim == "admitted"]
 

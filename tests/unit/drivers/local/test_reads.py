@@ -57,9 +57,18 @@ def listed(host: Host, name: str, **changes: object) -> str:
     return seen.phase
 
 
+def due(host: Host, name: str) -> tuple[str, str] | None:
+    """What reconcile would do with the job, and why. Asking must change no file and start no process."""
+    before = snapshot(host.directory), processes(str(host.directory))
+    found = [(each.action, each.why) for each in host.driver.due(Retention(86400, 86400)) if each.name == name]
+    assert (snapshot(host.directory), processes(str(host.directory))) == before
+    return found[0] if found else None
+
+
 def test_a_job_without_a_shim_waits_until_reconcile_starts_it(host: Host) -> None:
     name = waiting(host)
     assert listed(host, name) == "waiting"
+    assert due(host, name) == ("start", "it waits: a shim is started for it if a slot is free")
     host.driver.reconcile()
     assert host.reason(name) == "succeeded"
 
@@ -67,7 +76,9 @@ def test_a_job_without_a_shim_waits_until_reconcile_starts_it(host: Host) -> Non
 def test_a_job_whose_shim_died_is_listed_as_running_until_reconcile_ends_it(host: Host) -> None:
     name = crashed(host)
     assert listed(host, name) == "running"
+    assert due(host, name) == ("end", "the process that ran it was killed, or the host went down")
     host.driver.reconcile()
+    assert due(host, name) is None
     assert listed(host, name) == "failed"
     assert host.reason(name) == "disrupted"
 
