@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from runner.drivers.driver import Retention
 from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.variable import PREFIX
@@ -19,7 +23,12 @@ def due(driver: NomadDriver, agent: FakeAgent, expired: Retention = KEPT) -> lis
     return found
 
 
-def test_nothing_is_due_of_jobs_that_are_as_they_should_be(driver: NomadDriver, agent: FakeAgent) -> None:
+@pytest.mark.parametrize("namespaces", [("default",), ("default", "night")])
+def test_nothing_is_due_of_jobs_that_are_as_they_should_be(
+    make_driver: Callable[..., NomadDriver], agent: FakeAgent, namespaces: tuple[str, ...]
+) -> None:
+    """With two namespaces, a job's Variable is written twice."""
+    driver = make_driver(*namespaces)
     submitted(driver)
     ended(driver, agent)
     cancel(driver, "analysis-tombstone")
