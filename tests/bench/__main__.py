@@ -11,50 +11,56 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
-from runner.runtime.clock import SystemClock
-from runner.sidecar.client import Client
 from tests.bench import clusters, dry_run, grpc_load, load, rabbitmq, stack
 from tests.bench import metrics as bench_metrics
 from tests.bench.figures import Figure
+from tests.bench.signature import signature_seconds
 from tests.bench.tracker import tracker
 from tests.conftest import make_key_pair
 
-ROUNDS = 3
+ROUNDS = 5
 SECONDS = 4
 GROWTH_REQUESTS = 100_000
 
 
 def http(work: Path) -> Iterator[Figure]:
-    """HTTP requests per second of the whole path, relative to gunicorn's own worker with a function without sidecar."""
+    """HTTP requests per second of the whole path, relative to a function without sidecar; and what a token costs."""
     rates: dict[str, list[float]] = {"baseline": [], "unsigned": [], "signed": []}
+    token_costs = []
     with (
-        _sidecar(work, "signed") as signed_socket,
-        _sidecar(work, "unsigned", "unsigned") as unsigned_socket,
+        _sidecar(work, "signed") as signed,
+        _sidecar(work, "unsigned", "unsigned") as unsigned,
     ):
         apps = {
-            # The project's own worker class is part of what is measured; it would make the baseline a third faster.
-            "baseline": ("tests.bench.baseline:app", signed_socket, "--worker-class", "gthread"),
-            "unsigned": ("functions.analysis:app", unsigned_socket),
-            "signed": ("functions.analysis:app", signed_socket),
+            "baseline": ("tests.bench.baseline:app", unsigned),
+            "unsigned": ("functions.analysis:app", unsigned),
+            "signed": ("functions.analysis:app", signed),
         }
         for _ in range(ROUNDS):
-            for name, (app, path, *flags) in apps.items():
-                port = stack.free_port()
-                with stack.gunicorn(app, port, work / "log", path, *flags) as pid:
-                    if name == "baseline":  # without pinning, its rate varies by a factor of three
-                        stack.pin_each_to_a_core(stack.tree(pid)[1:])
-                    url = f"http://127.0.0.1:{port}/tasks/analysis"
-                    load.requests_per_second(url, 1, work)
-                    rates[name].append(load.requests_per_second(url, SECONDS, work))
-        yield from _round_trip(signed_socket)
-    for name, variant, bound in (
-        ("signed", "with a token signed for each job", 0.25),
-        ("unsigned", "without tokens", 0.5),
-    ):
-        yield _ratio(f"HTTP, {variant}", rates[name], rates["baseline"], bound)
+            cpu = {}
+            for name, (app, sidecar) in apps.items():
+                rate, cpu[name] = _http_rate(work, app, sidecar)
+                rates[name].append(rate)
+            token_costs.append((cpu["signed"] - cpu["unsigned"]) / signature_seconds())
+    yield _ratio("HTTP, without tokens", rates["unsigned"], rates["baseline"], 0.5)
+    note = f"{statistics.median(rates['signed']):.0f} requests/s with a token signed for each job"
+    yield Figure("a token, in RSA-2048 signatures", statistics.median(token_costs), "x", 1.2, note=note)
+
+
+def _http_rate(work: Path, app: str, sidecar: _Running) -> tuple[float, float]:
+    """Requests per second, and CPU seconds of functions and sidecar for a request."""
+    port = stack.free_port()
+    with stack.gunicorn(app, port, work / "log", sidecar.socket) as pid:
+        url = f"http://127.0.0.1:{port}/tasks/analysis"
+        load.requests_per_second(url, 1, work)
+        pids = [*stack.tree(pid), *stack.tree(sidecar.pid)]
+        before = stack.cpu_seconds(pids)
+        rate = load.requests_per_second(url, SECONDS, work)
+        return rate, (stack.cpu_seconds(pids) - before) / (rate * SECONDS)
 
 
 def _ratio(name: str, measured: list[float], reference: list[float], bound: float) -> Figure:
@@ -62,17 +68,6 @@ def _ratio(name: str, measured: list[float], reference: list[float], bound: floa
     rounds = list(zip(measured, reference, strict=True))
     note = ", ".join(f"{value:.0f}:{other:.0f}" for value, other in rounds)
     return Figure(name, statistics.median(value / other for value, other in rounds), "", bound, True, note)
-
-
-def _round_trip(path: Path) -> Iterator[Figure]:
-    """The time from a function to the sidecar and back, without planning a job and signing a token."""
-    durations = []
-    for _ in range(3000):
-        client = Client(str(path), SystemClock())  # a new client has no cached policy, so it sends a frame
-        began = time.perf_counter()
-        client.policy(time.monotonic() + 5)
-        durations.append(time.perf_counter() - began)
-    yield Figure("round trip to the sidecar, median of 3000", statistics.median(durations) * 1000, "ms", 0.5)
 
 
 def metrics(work: Path) -> Iterator[Figure]:
@@ -110,21 +105,25 @@ def _growth(work: Path) -> Iterator[Figure]:
 
 
 def cold_start(_work: Path) -> Iterator[Figure]:
-    """CPU time of importing one function."""
-    code = "import time; began = time.process_time(); import functions.analysis; print(time.process_time() - began)"
-    command = (sys.executable, "-c", code)
-    runs = [float(subprocess.check_output(command, cwd=stack.ROOT)) for _ in range(7)]
-    yield Figure("import functions.analysis, CPU, median of 7", statistics.median(runs), "s", 0.35)
+    """CPU time of importing one function, relative to its libraries alone."""
+    rounds = [(_import_seconds("functions.analysis"), _import_seconds("falcon, msgspec, gevent")) for _ in range(7)]
+    note = ", ".join(f"{ours:.2f}:{theirs:.2f}" for ours, theirs in rounds)
+    yield Figure("import functions.analysis, CPU", statistics.median(a / b for a, b in rounds), "x", 2, note=note)
+
+
+def _import_seconds(names: str) -> float:
+    code = f"import time; began = time.process_time(); import {names}; print(time.process_time() - began)"
+    return float(subprocess.check_output((sys.executable, "-c", code), cwd=stack.ROOT))
 
 
 def grpc(work: Path) -> Iterator[Figure]:
     """gRPC calls per second, relative to HTTP requests with the same payloads, sidecar and number of processes."""
     rates: dict[tuple[str, str], list[float]] = {}
     with (
-        _sidecar(work, "signed") as signed_socket,
-        _sidecar(work, "unsigned", "unsigned") as unsigned_socket,
+        _sidecar(work, "signed") as signed,
+        _sidecar(work, "unsigned", "unsigned") as unsigned,
     ):
-        sockets = {"with a token signed for each job": signed_socket, "without tokens": unsigned_socket}
+        sockets = {"with a token signed for each job": signed.socket, "without tokens": unsigned.socket}
         for _ in range(ROUNDS):
             for name, path in sockets.items():
                 port = stack.free_port()
@@ -136,26 +135,23 @@ def grpc(work: Path) -> Iterator[Figure]:
                     grpc_load.calls_per_second(port, 1)
                     rates.setdefault((name, "grpc"), []).append(grpc_load.calls_per_second(port, SECONDS))
     for name in sockets:
-        yield _ratio(f"gRPC, {name}, relative to HTTP", rates[name, "grpc"], rates[name, "http"], 0.7)
+        yield _ratio(f"gRPC, {name}, relative to HTTP", rates[name, "grpc"], rates[name, "http"], 0.8)
 
 
 def amqp(work: Path) -> Iterator[Figure]:
-    """RabbitMQ messages per second from the queue to acceptance, with HTTP requests per second for comparison."""
+    """RabbitMQ messages per second from the queue to acceptance, relative to HTTP requests with the same payloads."""
     rates: dict[str, list[float]] = {"http": [], "classic": [], "quorum": []}
-    with _sidecar(work, "amqp") as socket_path, rabbitmq.broker(work) as broker:
+    with _sidecar(work, "amqp") as sidecar, rabbitmq.broker(work) as broker:
         for _ in range(ROUNDS):
             port = stack.free_port()
-            with stack.gunicorn("functions.analysis:app", port, work / "log", socket_path):
+            with stack.gunicorn("functions.analysis:app", port, work / "log", sidecar.socket):
                 url = f"http://127.0.0.1:{port}/tasks/analysis"
                 load.requests_per_second(url, 1, work)
                 rates["http"].append(load.requests_per_second(url, SECONDS, work))
             for kind in ("classic", "quorum"):
-                rates[kind].append(rabbitmq.messages_per_second(broker, socket_path, work, kind))
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    bound = min(1000.0, 0.5 * medians["http"])
+                rates[kind].append(rabbitmq.messages_per_second(broker, sidecar.socket, work, kind))
     for kind in ("classic", "quorum"):
-        note = f"HTTP {medians['http']:.0f} requests/s"
-        yield Figure(f"RabbitMQ, {kind} queue", medians[kind], "/s", bound, True, note)
+        yield _ratio(f"RabbitMQ, {kind} queue, relative to HTTP", rates[kind], rates["http"], 0.8)
 
 
 def printer(work: Path) -> Iterator[Figure]:
@@ -179,18 +175,25 @@ MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
 }
 
 
+class _Running(NamedTuple):
+    """A sidecar that runs: its socket and its pid."""
+
+    socket: Path
+    pid: int
+
+
 @contextmanager
-def _sidecar(work: Path, name: str, *mode: str) -> Iterator[Path]:
-    """Start a sidecar with the memory driver and wait until it is ready. Yields the path of its socket."""
+def _sidecar(work: Path, name: str, *mode: str) -> Iterator[_Running]:
+    """Start a sidecar with the memory driver and wait until it is ready."""
     socket_path = work / f"{name}.sock"
     command = (sys.executable, "-m", "tests.bench.sidecar", str(_write_config(work, name)), *mode)
-    with stack.process(command, work / "log", {"ORCHESTRATOR_LOG_LEVEL": "WARNING"}):
+    with stack.process(command, work / "log", {"ORCHESTRATOR_LOG_LEVEL": "WARNING"}) as pid:
         until = time.monotonic() + 20
         while not socket_path.exists():
             if time.monotonic() > until:
                 raise TimeoutError(f"no sidecar at {socket_path}; see {work / 'log'}")
             time.sleep(0.05)
-        yield socket_path
+        yield _Running(socket_path, pid)
 
 
 def _write_config(work: Path, name: str, **sections: object) -> Path:

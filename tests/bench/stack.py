@@ -88,14 +88,6 @@ def await_answer(url: str, seconds: float = 20) -> None:
     raise TimeoutError(f"{url} did not answer within {seconds} s")
 
 
-def pin_each_to_a_core(pids: Sequence[int]) -> None:
-    """Keep a process's threads, which pass a lock to each other, on one core. Otherwise their speed varies."""
-    cores = sorted(os.sched_getaffinity(0))
-    for number, pid in enumerate(pids):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            os.sched_setaffinity(int(task.name), {cores[number % len(cores)]})
-
-
 def tree(pid: int) -> list[int]:
     """A process and all its descendants."""
     children: dict[int, list[int]] = {}
