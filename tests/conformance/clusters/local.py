@@ -15,7 +15,7 @@ from runner.drivers.local import files
 from runner.drivers.local.driver import LocalDriver
 from runner.runtime.clock import SystemClock
 from tests.conformance.clusters import Cluster
-from tests.harness.snapshots import snapshot
+from tests.harness.snapshots import settled
 
 
 class LocalCluster(Cluster):
@@ -44,7 +44,7 @@ class LocalCluster(Cluster):
 
     def state(self) -> object:
         shims = [pid for pid in self._processes() if b"shim.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return snapshot(self.directory), sorted(shims)
+        return settled(self.directory), sorted(shims)
 
     def close(self) -> None:
         """Kill the processes of the directory: a job's processes outlive their driver on purpose."""

@@ -28,7 +28,7 @@ MUTANTS: dict[str, Mutant] = {
             f"{K8S}/submission.py",
             'if state != "cancelled" and not known.started:',
             'if state == "created" and not known.started:',
-            seeds=range(415, 425),
+            seeds=range(190, 195),
         ),
         Mutant(
             "a cancel writes no tombstone",
@@ -57,7 +57,7 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a cancel does not see that the run had ended",
             f"{K8S}/driver.py",
-            "ended = None if known.yielded else known.ended_as or self._ended_by_itself(namespace, known, deadline)",
+            "ended = None if known.yielded else known.ended_as or classify(self._observed(namespace, known, deadline))",
             "ended = known.ended_as",
         ),
         Mutant(
@@ -71,6 +71,7 @@ MUTANTS: dict[str, Mutant] = {
             f"{LEDGER}/planning.py",
             '("end", (end or seen.lingers or unsettled) and seen.ended_as is None and not gone),',
             '("end", False),',
+            seeds=range(195, 200),
         ),
         Mutant(
             "a cancel after the outcome is ignored",
@@ -129,7 +130,7 @@ MUTANTS: dict[str, Mutant] = {
             "if last.cancelled and not seen.cancelled:",
             "if False:",
             "kubernetes",
-            range(1000),
+            range(2074, 2079),
         ),
         Mutant(
             "a job that left the view is deleted",
@@ -145,7 +146,7 @@ MUTANTS: dict[str, Mutant] = {
             "seen.name, seen.place, seen.identity, report.run_id)",
             "seen.name, report.run_id)",
             "kubernetes",
-            range(340, 360),
+            range(130, 135),
         ),
         Mutant(
             "a queue limit is measured by the host's clock",
@@ -166,8 +167,8 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a confirmed cancel leaves the job running",
             "runner/drivers/nomad/reconciler.py",
-            "if variable and not variable.open and not job.stop:",
-            "if False:",
+            "        if variable and not variable.open and not job.stop:\n            self._namespace.stop",
+            "        if False:\n            self._namespace.stop",
             "nomad",
             range(200),
         ),
@@ -177,6 +178,7 @@ MUTANTS: dict[str, Mutant] = {
             "return engine.complete(rerouted(job, standing), deadline) or state",
             "return state",
             "both",
+            range(513, 518),
         ),
         Mutant(
             "a claim whose request may still run is settled",
