@@ -187,9 +187,11 @@ def _leading(namespace: Namespace) -> Iterator[None]:
 
     thread = Thread(target=renew)
     thread.start()
-    yield
-    stop.set()
-    thread.join()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 class TestNomad:
