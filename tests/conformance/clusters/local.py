@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,8 @@ from runner.drivers.local import files
 from runner.drivers.local.driver import LocalDriver
 from runner.runtime.clock import SystemClock
 from tests.conformance.clusters import Cluster
-from tests.harness.snapshots import settled
+from tests.harness.processes import eventually
+from tests.harness.snapshots import snapshot
 
 
 class LocalCluster(Cluster):
@@ -43,8 +45,19 @@ class LocalCluster(Cluster):
                 os.kill(pid, signal.SIGKILL)
 
     def state(self) -> object:
-        shims = [pid for pid in self._processes() if b"shim.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return settled(self.directory), sorted(shims)
+        """As it stays: what is left of a job that has ended is still being removed for a moment."""
+        return eventually(self._unchanged, f"nothing below {self.directory} changes by itself any more")
+
+    def _unchanged(self) -> object:
+        before = self._state()
+        time.sleep(0.3)
+        return before if before and before == self._state() else None
+
+    def _state(self) -> object:
+        with suppress(FileNotFoundError):
+            shims = [pid for pid in self._processes() if b"shim.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+            return snapshot(self.directory), sorted(shims)
+        return None
 
     def close(self) -> None:
         """Kill the processes of the directory: a job's processes outlive their driver on purpose."""
