@@ -242,6 +242,14 @@ def settle(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadlin
     return ASSUMED
 
 
+def resolve(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadline) -> Claim:
+    """What has become of a claim, new or not, before its name is ended; `assumed` if that cannot be known yet."""
+    if mine.claim != NEW:
+        return settle(mine, place, elsewhere, deadline)
+    yielded = give_up(mine, place, elsewhere, deadline)
+    return YIELDED if yielded else ASSUMED if elsewhere.silent else NEW
+
+
 def give_up(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadline) -> bool:
     """Whether a new claim that nobody has completed has yielded to another one. Else it is about to be ended."""
     decision = decide(mine, elsewhere.standings(mine.name, place, deadline))

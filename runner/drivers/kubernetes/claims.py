@@ -60,10 +60,7 @@ class NamespacePlace:
 
 def has_yielded(job: JobObject, place: NamespacePlace, elsewhere: Elsewhere, deadline: Deadline) -> bool:
     """Whether a claim that nobody completed, or an assumed one, has yielded to a job in another place."""
-    mine = standing_of(job, place.name)
-    if job.claim == NEW:
-        return claiming.give_up(mine, place, elsewhere, deadline)
-    return claiming.settle(mine, place, elsewhere, deadline) == YIELDED
+    return claiming.resolve(standing_of(job, place.name), place, elsewhere, deadline) == YIELDED
 
 
 def settle_all(namespaces: Iterable[KubernetesNamespace], elsewhere: Elsewhere, deadline: Deadline) -> None:

@@ -197,19 +197,13 @@ class NomadDriver:
         mine = place.standing(seen.name, deadline)
         if mine is None or mine.identity != seen.identity or mine.over or not mine.claim:
             return False
-        if mine.claim == NEW:
-            if claiming.give_up(mine, place, elsewhere, deadline):
-                return True
-            unknown = bool(elsewhere.silent)
-        elif mine.claim == ASSUMED or mine.abandoned or mine.unfinished:
-            if (claim := claiming.settle(mine, place, elsewhere, deadline)) == YIELDED:
-                return True
-            unknown = claim == ASSUMED and (mine.abandoned or mine.unfinished)
-        else:
-            unknown = False
-        if unknown:
+        jobless = mine.claim == NEW or mine.abandoned or mine.unfinished
+        if not jobless and mine.claim != ASSUMED:
+            return False
+        claim = claiming.resolve(mine, place, elsewhere, deadline)
+        if jobless and claim == ASSUMED:
             raise Unavailable(f"{seen.name} has no job, and another place that may have it does not answer")
-        return False
+        return claim == YIELDED
 
     def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.mark_reported."""
