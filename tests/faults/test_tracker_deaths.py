@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,7 +44,7 @@ def test_the_tracker_renews_its_health_file(tracked_up: Up) -> None:
 def test_serve_runs_the_tracker_as_well(processes: Processes, tmp_path: Path, config: Path) -> None:
     serve = processes.python("-m", "runner", "serve", "--config", str(config))
     eventually(lambda: leads(serve, _child(serve, TRACKER)), "its tracker leads")
-    eventually(lambda: (tmp_path / "runner.sock").exists(), "its pool listens")
+    eventually(lambda: _listens(tmp_path / "runner.sock"), "its pool listens")
     pool, tracker = _child(serve, "--no-tracker"), _child(serve, TRACKER)
     assert set(serve.children()) == {pool, tracker}
     for killed in (pool, tracker):
@@ -50,6 +52,7 @@ def test_serve_runs_the_tracker_as_well(processes: Processes, tmp_path: Path, co
     eventually(lambda: _child(serve, "--no-tracker") not in (0, pool), "the pool is restarted")
     eventually(lambda: _child(serve, TRACKER) not in (0, tracker), "the tracker is restarted")
     eventually(lambda: leads(serve, _child(serve, TRACKER)), "the new tracker leads")
+    eventually(lambda: _listens(tmp_path / "runner.sock"), "the new pool listens, in place of the killed one's file")
     serve.signal(signal.SIGTERM)
     assert serve.ended() == 0
     assert not serve.family()
@@ -125,3 +128,10 @@ def _child(process: Process, words: str) -> int:
         if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
             return pid
     return 0
+
+
+def _listens(path: Path) -> bool:
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(str(path))
+        return True
+    return False
