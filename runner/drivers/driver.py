@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -88,16 +88,27 @@ class Source(Protocol):
         """
 
 
+class LeaderRecord(NamedTuple):
+    """What is stored of the leadership."""
+
+    holder: str
+    """Empty if the leadership was released."""
+    version: str
+    """Every write changes it."""
+    accepted: Sequence[str] = ()
+    """The ids of results that atlas has accepted and whose jobs may not be marked yet: a few hundred at most."""
+
+
 class LeaderStore(Protocol):
     """One record on a cluster, written by check-and-set."""
 
     where: str
     """For the log, like `Lease ci/orchestrator-tracker`."""
 
-    def read(self, deadline: Deadline) -> tuple[str, str] | None:
-        """The holder and the record's version, which every write changes. None if there is no record."""
+    def read(self, deadline: Deadline) -> LeaderRecord | None:
+        """The record as it is now. None if there is none."""
 
-    def write(self, holder: str, version: str, deadline: Deadline) -> str | None:
+    def write(self, holder: str, version: str, deadline: Deadline, accepted: Sequence[str] = ()) -> str | None:
         """Write the record if its version is still that (empty: there is none). The new version, None if it was not.
 
         An empty holder releases the leadership.

@@ -7,6 +7,8 @@ All waiting is counted on the process's own monotonic clock:
   not changed for LEASE_SECONDS, or at once if the holder is empty (released). Of several such writes, one succeeds.
 - The leader counts from the start of its last answered renewal, and stops MARGIN_SECONDS before LEASE_SECONDS are over.
   Another process starts to count later, when it first reads that version. So its count ends later.
+- The record also has the ids of accepted results whose jobs are not marked yet. The leader writes it for them as well,
+  each STORE_SECONDS at most. The next leader reads them with the record that it takes.
 - A renewal that is not answered does not count, although it may have been applied. The leader then reads the record
   first: if its name is still in it, it goes on from that version.
 
@@ -19,10 +21,11 @@ import logging
 from functools import partial
 from random import Random
 
-from runner.drivers.driver import LeaderStore
+from runner.drivers.driver import LeaderRecord, LeaderStore
 from runner.errors import OrchestratorError
 from runner.runtime.clock import Clock, Deadline
 from runner.runtime.tasks import Signal, Tasks
+from runner.tracker.accepted import AcceptedResults
 
 log = logging.getLogger("orchestrator.leader")
 
@@ -31,6 +34,9 @@ LEASE_SECONDS = 10.0
 
 MARGIN_SECONDS = 2.0
 """By which the leader stops earlier: for a publication that has begun, and for clocks of different speed."""
+
+STORE_SECONDS = 0.05
+"""Between two writes for accepted results: in a burst, a crash repeats what was accepted in about so long."""
 
 RENEW_SECONDS = 2.0
 RETRY_SECONDS = 1.0
@@ -46,20 +52,29 @@ RELEASE_SECONDS = 1.5
 class _Holding:
     """From one acquisition to its end."""
 
-    def __init__(self, version: str, renewed: float, over: Signal) -> None:
+    def __init__(self, version: str, renewed: float) -> None:
         self.version: str | None = version
         """None while it is unknown whether the last write was applied."""
         self.renewed = renewed
         """The start of the last answered renewal, on the monotonic clock."""
-        self.over = over
+        self.over = False
 
 
 class ElectedLeadership:
     """Held in a record on the cluster. See the rule above."""
 
-    def __init__(self, store: LeaderStore, holder: str, clock: Clock, random: Random, tasks: Tasks) -> None:
+    def __init__(
+        self,
+        store: LeaderStore,
+        holder: str,
+        accepted: AcceptedResults,
+        clock: Clock,
+        random: Random,
+        tasks: Tasks,
+    ) -> None:
         self._store = store
         self._holder = holder
+        self._accepted = accepted
         self._clock = clock
         self._random = random
         self._tasks = tasks
@@ -89,7 +104,7 @@ class ElectedLeadership:
     def release(self) -> None:
         """See Leadership. Reads first: a renewal that was not answered may still have been applied."""
         if self._lease is not None:
-            self._lease.over.set()
+            self._end(self._lease)
         self._lease = None
         deadline = Deadline.after(RELEASE_SECONDS, self._clock)
         while self._written and deadline.left > 0:
@@ -103,8 +118,10 @@ class ElectedLeadership:
 
     def _let_go(self, deadline: Deadline) -> bool:
         """Empty the record. Returns false if it was written in between."""
-        holder, version = self._store.read(deadline) or ("", "")
-        return holder != self._holder or self._store.write("", version, deadline) is not None
+        record = self._store.read(deadline)
+        if record is None or record.holder != self._holder:
+            return True
+        return self._store.write("", record.version, deadline, self._accepted.to_store()) is not None
 
     def _contend(self) -> bool:
         """Read the record, and take it if it is free. Returns whether this process leads now."""
@@ -115,7 +132,8 @@ class ElectedLeadership:
                 return False
             started = self._clock.monotonic()
             self._written = True
-            version = self._store.write(self._holder, record[1] if record else "", self._answer())
+            known = record or LeaderRecord("", "")
+            version = self._store.write(self._holder, known.version, self._answer(), known.accepted)
         except OrchestratorError as error:
             self._report("?", f"{self._store.where} has not answered: {error.detail}; this process waits until it does")
             return False
@@ -124,12 +142,13 @@ class ElectedLeadership:
             return False
         if version is None:
             return False
-        self._lead(_Holding(version, started, self._tasks.signal()))
+        self._accepted.inherit(known.accepted)
+        self._lead(_Holding(version, started))
         return True
 
-    def _is_free(self, record: tuple[str, str] | None) -> bool:
+    def _is_free(self, record: LeaderRecord | None) -> bool:
         """Whether it may be taken: there never was one, it is released or ours, or it has not changed for a lease."""
-        holder, version = record or ("", "")
+        holder, version = (record.holder, record.version) if record else ("", "")
         now = self._clock.monotonic()
         if version != self._seen:
             # A record that disappears has changed: its leader may still be there.
@@ -147,46 +166,61 @@ class ElectedLeadership:
     def _keep(self, lease: _Holding) -> None:
         """Renew until the lease is over. A task of its own, so that a busy tracker keeps its leadership."""
         pause = RENEW_SECONDS
-        while not lease.over.wait(pause) and self._valid(lease):
-            try:
-                self._renew(lease)
-                pause = RENEW_SECONDS
-            except OrchestratorError as error:
-                log.warning("the leadership in %s was not renewed: %s", self._store.where, error.detail)
-                pause = RETRY_SECONDS
-            except Exception:
-                log.exception("the leadership in %s was not renewed: internal error", self._store.where)
-                pause = RETRY_SECONDS
+        while True:
+            self._accepted.due.wait(pause)
+            self._accepted.due.clear()
+            if not self._valid(lease):
+                return
+            renewed = self._renewed(lease)
+            pause = RENEW_SECONDS if renewed else 0.0
+            self._clock.sleep(STORE_SECONDS if renewed else RETRY_SECONDS)
+
+    def _renewed(self, lease: _Holding) -> bool:
+        """Renew. Returns false if it is to be tried again soon."""
+        try:
+            self._renew(lease)
+        except OrchestratorError as error:
+            log.warning("the leadership in %s was not renewed: %s", self._store.where, error.detail)
+            return False
+        except Exception:
+            log.exception("the leadership in %s was not renewed: internal error", self._store.where)
+            return False
+        return True
 
     def _renew(self, lease: _Holding) -> None:
         version, lease.version = lease.version, None
         if version is None:
-            holder, version = self._store.read(self._answer()) or ("", "")
-            if holder != self._holder:
-                self._lose(lease, f"{holder or 'nobody'} holds it")
+            record = self._store.read(self._answer())
+            if record is None or record.holder != self._holder:
+                self._lose(lease, f"{record.holder if record and record.holder else 'nobody'} holds it")
                 return
+            version = record.version
         started = self._clock.monotonic()
-        written = self._store.write(self._holder, version, self._answer())
+        written = self._store.write(self._holder, version, self._answer(), self._accepted.to_store())
         if written is None:
             self._lose(lease, "another process has written the record")
         else:
             lease.version, lease.renewed = written, started
 
     def _valid(self, lease: _Holding) -> bool:
-        if not lease.over.is_set() and self._clock.monotonic() >= lease.renewed + LEASE_SECONDS - MARGIN_SECONDS:
+        if not lease.over and self._clock.monotonic() >= lease.renewed + LEASE_SECONDS - MARGIN_SECONDS:
             self._lose(lease, f"it was not renewed for {LEASE_SECONDS - MARGIN_SECONDS:.0f} s")
-        return not lease.over.is_set()
+        return not lease.over
+
+    def _end(self, lease: _Holding) -> None:
+        lease.over = True
+        self._accepted.due.set()
 
     def _lose(self, lease: _Holding, reason: str) -> None:
-        if not lease.over.is_set():
-            lease.over.set()
+        if not lease.over:
+            self._end(lease)
             log.error("the leadership in %s is lost: %s; this process stops publishing", self._store.where, reason)
 
     def _answer(self) -> Deadline:
         return Deadline.after(ANSWER_SECONDS, self._clock)
 
-    def _report_leader(self, record: tuple[str, str] | None) -> None:
-        holder = record[0] if record else ""
+    def _report_leader(self, record: LeaderRecord | None) -> None:
+        holder = record.holder if record else ""
         leader = f"{holder} leads by {self._store.where}" if holder else f"{self._store.where} was deleted"
         self._report(holder, f"{leader}; this process waits")
 

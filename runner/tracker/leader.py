@@ -18,6 +18,7 @@ from typing import Protocol, TextIO
 from runner.drivers.driver import LeaderStore
 from runner.runtime.clock import Clock
 from runner.runtime.tasks import Signal, Tasks
+from runner.tracker.accepted import AcceptedResults
 from runner.tracker.election import RETRY_SECONDS, ElectedLeadership
 
 log = logging.getLogger("orchestrator.leader")
@@ -39,13 +40,20 @@ class Leadership(Protocol):
         """Let another process lead: a waiting one does within two seconds."""
 
 
-def leadership(store: LeaderStore | Path | None, holder: str, clock: Clock, random: Random, tasks: Tasks) -> Leadership:
+def leadership(
+    store: LeaderStore | Path | None,
+    holder: str,
+    accepted: AcceptedResults,
+    clock: Clock,
+    random: Random,
+    tasks: Tasks,
+) -> Leadership:
     """The leadership for the jobs of one driver, by what its `election` returned."""
     if store is None:
         return UncontestedLeadership()
     if isinstance(store, Path):
         return LockedLeadership(store, holder)
-    return ElectedLeadership(store, holder, clock, random, tasks)
+    return ElectedLeadership(store, holder, accepted, clock, random, tasks)
 
 
 def holder_name(random: Random) -> str:

@@ -18,8 +18,8 @@ from runner.runtime import logs
 from runner.runtime.clock import Clock
 from runner.runtime.traces import Tracer, traceparent
 from runner.security.masking import evidence_tail
+from runner.tracker.accepted import AcceptedResults
 from runner.tracker.circuit_breaker import ResultBreaker
-from runner.tracker.ledger.finished import AcceptedResults
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Record, Step, Taken
 from runner.tracker.metrics import TrackerMetrics
@@ -167,8 +167,9 @@ class Steps:
             self._metrics.published(200)
             if self._breaker.succeeded():
                 self._ledger.release("publish")
-        if record.gone:
+        if record.gone:  # so it is never marked
             self._report(record, seen, outcome)
+            self._accepted.marked(record.sent)
         self._ledger.did(record, "publish")
 
     def _mark(self, record: Record, seen: Observation, outcome: Outcome) -> None:

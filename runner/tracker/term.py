@@ -23,9 +23,9 @@ from runner.runtime.backoff import Backoff
 from runner.runtime.clock import Clock
 from runner.runtime.tasks import Signal, Tasks
 from runner.runtime.traces import NoTracer, Tracer
+from runner.tracker.accepted import MOST_STORED, AcceptedResults
 from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.following import FollowedSource
-from runner.tracker.ledger.finished import AcceptedResults
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Step, Taken
 from runner.tracker.metrics import TrackerMetrics
@@ -52,8 +52,8 @@ MARKS_MEANWHILE = 1
 """The most marks in flight while every publisher is busy: results come first. A mark that is late does no harm: after a
 crash, its result is sent again under the same id."""
 
-UNMARKED = 16
-"""With so many accepted results without a mark, marks come no later than results: a crash is to repeat few."""
+UNMARKED = MOST_STORED - 100
+"""With so many accepted results without a mark, marks come no later than results, since a crash is to repeat few."""
 
 FINISH_SECONDS, LAST_MARKS = 3.0, 16
 """How long, at most, a tracker that is to stop still marks what atlas has accepted, and how many at once. Another one
@@ -91,14 +91,19 @@ class Shared(msgspec.Struct, frozen=True):
     random: Random
     tasks: Tasks
     tracer: Tracer = NoTracer()
-    accepted: AcceptedResults = msgspec.field(default_factory=AcceptedResults)
 
 
 class Term:
     """One driver's jobs while this process leads: begins with an empty ledger, and is closed with the leadership."""
 
     def __init__(
-        self, driver: Driver, leads: Callable[[], bool], stop: Signal, settings: Settings, shared: Shared
+        self,
+        driver: Driver,
+        leads: Callable[[], bool],
+        stop: Signal,
+        settings: Settings,
+        shared: Shared,
+        accepted: AcceptedResults,
     ) -> None:
         """Once `stop` is set, no step begins but marks. See `finish`."""
         self._driver = driver
@@ -107,12 +112,13 @@ class Term:
         self._clock = shared.clock
         self._leads = leads
         self._stop = stop
+        self._accepted = accepted
         self._work = shared.tasks.signal()
         self._closed = shared.tasks.signal()
         self.ledger = Ledger(settings.limits, shared.clock, self._backoff, self._changed)
         self.followed: list[FollowedSource] = []
         self.steps = Steps(
-            driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics, shared.accepted,
+            driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics, accepted,
             shared.tracer,
         )  # fmt: skip
         self._comes_round = math.inf
@@ -196,7 +202,7 @@ class Term:
         pool = self._pools[name]
         capacity = pool.limit
         if name == "marks" and not self._stop.is_set():
-            early = self._has_capacity("atlas") or len(self._shared.accepted) >= UNMARKED
+            early = self._has_capacity("atlas") or len(self._accepted) >= UNMARKED
             capacity = MARKS if early else MARKS_MEANWHILE
         elif name == "logs":
             slow = pool.busy - one_more - self.steps.began_within(QUICK_SECONDS)

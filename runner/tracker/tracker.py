@@ -19,8 +19,9 @@ from typing import Any
 from runner.drivers.driver import Driver
 from runner.observation import Observation
 from runner.runtime.tasks import Signal
+from runner.tracker.accepted import AcceptedResults
 from runner.tracker.health import refused
-from runner.tracker.leader import Leadership, leadership
+from runner.tracker.leader import leadership
 from runner.tracker.ledger.record import Record
 from runner.tracker.term import FINISH_SECONDS, LOOP_SECONDS, Settings, Shared, Term
 
@@ -36,15 +37,7 @@ class Tracker:
     def __init__(self, drivers: Mapping[str, Driver], settings: Settings, shared: Shared, holder: str) -> None:
         self._clock = shared.clock
         self._tasks = shared.tasks
-        self._trackers = [
-            DriverTracker(
-                driver,
-                leadership(driver.election(), holder, shared.clock, shared.random, shared.tasks),
-                settings,
-                shared,
-            )
-            for driver in drivers.values()
-        ]
+        self._trackers = [DriverTracker(driver, holder, settings, shared) for driver in drivers.values()]
         self._metrics = shared.metrics
 
     def __repr__(self) -> str:
@@ -81,10 +74,11 @@ class Tracker:
 class DriverTracker:
     """One driver's jobs."""
 
-    def __init__(self, driver: Driver, leader: Leadership, settings: Settings, shared: Shared) -> None:
+    def __init__(self, driver: Driver, holder: str, settings: Settings, shared: Shared) -> None:
         self.name = driver.name
         self._driver = driver
-        self._leader = leader
+        self._accepted = AcceptedResults(shared.tasks.signal(), shared.clock)
+        self._leader = leadership(driver.election(), holder, self._accepted, shared.clock, shared.random, shared.tasks)
         self._settings = settings
         self._shared = shared
         self._clock = shared.clock
@@ -153,7 +147,7 @@ class DriverTracker:
         self._leader.release()
 
     def _lead(self, stop: Signal) -> None:
-        term = self._term = Term(self._driver, self._leader.held, stop, self._settings, self._shared)
+        term = self._term = Term(self._driver, self._leader.held, stop, self._settings, self._shared, self._accepted)
         term.begin()
         try:
             while not stop.is_set() and self._leader.held():

@@ -15,16 +15,15 @@ def leader(store: LeaderStore, deadline: Deadline) -> Finding:
     first = store.read(deadline)
     if first is None:
         return _none(f"{store.where} does not exist: no tracker has led yet")
-    holder, version = first
     until = Deadline.after(2 * RENEW_SECONDS, deadline.clock)
     while until.left > 0:
         deadline.clock.sleep(PAUSE_SECONDS)
         now = store.read(deadline)
-        if now is not None and now[1] != version and now[0]:
-            return Finding(f"{now[0]} leads, by {store.where}")
-    if not holder:
+        if now is not None and now.version != first.version and now.holder:
+            return Finding(f"{now.holder} leads, by {store.where}")
+    if not first.holder:
         return _none(f"no tracker leads: the last one released {store.where}")
-    return _none(f"no tracker leads: {holder} no longer renews {store.where}")
+    return _none(f"no tracker leads: {first.holder} no longer renews {store.where}")
 
 
 def _none(text: str) -> Finding:

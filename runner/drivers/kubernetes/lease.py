@@ -9,17 +9,22 @@ API reference, coordination.k8s.io/v1 Lease.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from runner.drivers.driver import LeaderRecord
 from runner.drivers.kubernetes.api import ApiServerClient, ApiServerResponse, collection, raise_for_status
 from runner.drivers.kubernetes.objects import Metadata
 from runner.errors import Rejected, Unavailable
 from runner.runtime.clock import Clock, Deadline
 
 LEASE = "orchestrator-tracker"
+ACCEPTED = "orchestrator/accepted"
+"""The annotation with LeaderRecord.accepted: ids with spaces between them."""
+
 LEASE_SECONDS = 10
 """What the record states for others to read: after so many seconds without a renewal, another tracker leads."""
 
@@ -37,25 +42,27 @@ class LeaseStore:
     def __repr__(self) -> str:
         return f"LeaseStore({self.where})"
 
-    def read(self, deadline: Deadline) -> tuple[str, str] | None:
+    def read(self, deadline: Deadline) -> LeaderRecord | None:
         """See LeaderStore.read."""
         response = self._api.call("GET", self._path(LEASE), deadline)
         self._check(response, "get")
         if response.status == 404:
             return None
         self._known = lease = self._decode(response)
-        return lease.spec.holder_identity or "", lease.metadata.resource_version
+        accepted = tuple(lease.metadata.annotations.get(ACCEPTED, "").split())
+        return LeaderRecord(lease.spec.holder_identity or "", lease.metadata.resource_version, accepted)
 
-    def write(self, holder: str, version: str, deadline: Deadline) -> str | None:
+    def write(self, holder: str, version: str, deadline: Deadline, accepted: Sequence[str] = ()) -> str | None:
         """See LeaderStore.write."""
         known = self._known if version and self._known.metadata.resource_version == version else _Lease()
         spec = _renewed(known.spec, holder, deadline.clock)
+        metadata: dict[str, Any] = {"annotations": {ACCEPTED: " ".join(accepted)}} if accepted else {}
         if version:
-            guard = {"resourceVersion": version, "uid": known.metadata.uid}
-            response = self._api.call("PUT", self._path(LEASE), deadline, body=self._manifest(spec, guard))
+            metadata |= {"resourceVersion": version, "uid": known.metadata.uid}
+            response = self._api.call("PUT", self._path(LEASE), deadline, body=self._manifest(spec, metadata))
             self._check(response, "update")
         else:
-            response = self._api.call("POST", self._path(), deadline, body=self._manifest(spec, {}))
+            response = self._api.call("POST", self._path(), deadline, body=self._manifest(spec, metadata))
             self._check(response, "create")
             if response.status == 404:
                 raise Rejected(f"the namespace {self._namespace} does not exist: {response.message}; create it")
@@ -79,11 +86,11 @@ class LeaseStore:
                 f"{self.where} cannot be read: {error}; delete it, and a tracker makes it anew"
             ) from error
 
-    def _manifest(self, spec: _LeaseSpec, guard: dict[str, str]) -> dict[str, Any]:
+    def _manifest(self, spec: _LeaseSpec, metadata: dict[str, Any]) -> dict[str, Any]:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": LEASE, "namespace": self._namespace, **guard},
+            "metadata": {"name": LEASE, "namespace": self._namespace, **metadata},
             "spec": spec,
         }
 

@@ -6,13 +6,17 @@ seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from runner.drivers.driver import LeaderRecord
 from runner.drivers.nomad.namespace import Namespace
 from runner.runtime.clock import Deadline
 
 PATH = "orchestrator/tracker"
 """Outside the paths of jobs: no job may read it, and no listing of jobs shows it."""
 
-_HOLDER = "holder"
+_HOLDER, _ACCEPTED = "holder", "accepted"
+"""The items of the Variable. The second one has ids with spaces between them."""
 
 
 class VariableLeaderStore:
@@ -25,12 +29,16 @@ class VariableLeaderStore:
     def __repr__(self) -> str:
         return f"VariableLeaderStore({self.where})"
 
-    def read(self, deadline: Deadline) -> tuple[str, str] | None:
+    def read(self, deadline: Deadline) -> LeaderRecord | None:
         """See LeaderStore.read."""
         record = self._namespace.record(PATH, deadline)
-        return None if record is None else (record.items.get(_HOLDER, ""), str(record.modify_index))
+        if record is None:
+            return None
+        accepted = tuple(record.items.get(_ACCEPTED, "").split())
+        return LeaderRecord(record.items.get(_HOLDER, ""), str(record.modify_index), accepted)
 
-    def write(self, holder: str, version: str, deadline: Deadline) -> str | None:
+    def write(self, holder: str, version: str, deadline: Deadline, accepted: Sequence[str] = ()) -> str | None:
         """See LeaderStore.write."""
-        index = self._namespace.write_record(PATH, {_HOLDER: holder}, int(version or 0), deadline)
+        items = {_HOLDER: holder} | ({_ACCEPTED: " ".join(accepted)} if accepted else {})
+        index = self._namespace.write_record(PATH, items, int(version or 0), deadline)
         return None if index is None else str(index)

@@ -1,47 +1,11 @@
-"""Jobs that are finished but may still be shown for a moment, and results that are published but not marked."""
+"""Jobs that are finished but may still be shown for a moment."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Set
+from collections.abc import Set
 
 from runner.observation import Observation
 from runner.tracker.ledger.record import Key, Record, key_of
-
-MOST_ACCEPTED = 10_000
-
-
-class AcceptedResults:
-    """The ids of results that atlas has accepted and whose jobs are not marked yet, at most MOST_ACCEPTED.
-
-    A process that loses the leadership and regains it does not publish them again. Any thread may use it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._ids: dict[str, None] = {}
-
-    def __repr__(self) -> str:
-        return f"AcceptedResults({len(self._ids)})"
-
-    def __contains__(self, result_id: str) -> bool:
-        return result_id in self._ids
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def add(self, result_id: str) -> None:
-        """Atlas has accepted it. The oldest one is dropped if there are too many."""
-        with self._lock:
-            self._ids[result_id] = None
-            if len(self._ids) > MOST_ACCEPTED:
-                del self._ids[next(iter(self._ids))]
-
-    def marked(self, result_ids: Iterable[str]) -> None:
-        """Their job is marked. If the mark is taken away, they are published again."""
-        with self._lock:
-            for each in result_ids:
-                self._ids.pop(each, None)
 
 
 class FinishedJobs:

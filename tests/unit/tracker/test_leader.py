@@ -7,18 +7,27 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
 import pytest
 
+from runner.drivers.driver import LeaderRecord
 from runner.drivers.http.client import Unsettled
 from runner.errors import Rejected, Unavailable
 from runner.runtime.clock import Deadline, SystemClock
 from runner.runtime.tasks import Threads
-from runner.tracker.election import LEASE_SECONDS, MARGIN_SECONDS, RENEW_SECONDS, ElectedLeadership
+from runner.tracker.accepted import FEW, AcceptedResults
+from runner.tracker.election import (
+    LEASE_SECONDS,
+    MARGIN_SECONDS,
+    RENEW_SECONDS,
+    RETRY_SECONDS,
+    STORE_SECONDS,
+    ElectedLeadership,
+)
 from runner.tracker.leader import LockedLeadership, holder_name, leadership
 from tests.harness.processes import ROOT, eventually
 from tests.harness.simulated_hosts import Host, World
@@ -39,15 +48,15 @@ class Record:
     """The record on the cluster: who holds it, and its version. None: there is no record."""
 
     def __init__(self) -> None:
-        self.now: tuple[str, str] | None = None
+        self.now: LeaderRecord | None = None
         self.writes = 0
 
-    def write(self, holder: str, version: str) -> str | None:
-        if version != (self.now[1] if self.now else ""):
+    def write(self, holder: str, version: str, accepted: Sequence[str] = ()) -> str | None:
+        if version != (self.now.version if self.now else ""):
             return None
         self.writes += 1
-        self.now = (holder, f"v{self.writes}")
-        return self.now[1]
+        self.now = LeaderRecord(holder, f"v{self.writes}", tuple(accepted))
+        return self.now.version
 
 
 class Store:
@@ -62,11 +71,11 @@ class Store:
         self.chance = chance
         self.faults: list[str] = []
 
-    def read(self, deadline: Deadline) -> tuple[str, str] | None:
+    def read(self, deadline: Deadline) -> LeaderRecord | None:
         return self._exchange(lambda: self._record.now, deadline)
 
-    def write(self, holder: str, version: str, deadline: Deadline) -> str | None:
-        return self._exchange(lambda: self._record.write(holder, version), deadline)
+    def write(self, holder: str, version: str, deadline: Deadline, accepted: Sequence[str] = ()) -> str | None:
+        return self._exchange(lambda: self._record.write(holder, version, accepted), deadline)
 
     def _exchange(self, request: Callable[[], T], deadline: Deadline) -> T:
         random, fault = self._host.world.random, ""
@@ -95,13 +104,18 @@ class Store:
         self._host.sleep(seconds)
 
 
+def accepted_results() -> AcceptedResults:
+    return AcceptedResults(threading.Event(), SystemClock())
+
+
 class Contender:
     """A tracker: leads while it can, and tries again when it has lost the leadership."""
 
     def __init__(self, world: World, record: Record, name: str, chance: float = 0.0, rate: float = 1.0) -> None:
         self.host = world.host(rate)
         self.store = Store(record, self.host, chance=chance)
-        self.leadership = ElectedLeadership(self.store, name, self.host, world.random, self.host)
+        self.accepted = AcceptedResults(self.host.signal(), self.host)
+        self.leadership = ElectedLeadership(self.store, name, self.accepted, self.host, world.random, self.host)
         self.stop = self.host.signal()
         self.acquired = 0
         self.host.start(name, self._run)
@@ -217,9 +231,9 @@ def test_after_an_unanswered_renewal_another_holder_is_not_replaced() -> None:
     leader = stage.await_leader()
     leader.store.faults = ["lost request"]
     stage.run(RENEW_SECONDS + 0.5)
-    stage.record.now = ("somebody", "v-other")
+    stage.record.now = LeaderRecord("somebody", "v-other")
     stage.world.run(60, lambda: not leader.leads)
-    assert stage.record.now == ("somebody", "v-other")
+    assert stage.record.now == LeaderRecord("somebody", "v-other")
 
 
 @pytest.mark.parametrize("fault", ["lost request", "lost answer", "unreachable"])
@@ -255,7 +269,7 @@ def test_a_frozen_leader_has_lost_when_it_continues(caplog: pytest.LogCaptureFix
 def test_a_write_by_another_process_ends_the_leadership(caplog: pytest.LogCaptureFixture) -> None:
     stage = Stage(1)
     leader = stage.await_leader()
-    stage.record.now = ("somebody", "v-other")
+    stage.record.now = LeaderRecord("somebody", "v-other")
     assert stage.world.run(60, lambda: not leader.leads) <= RENEW_SECONDS + 0.5
     assert "another process has written the record" in caplog.text
 
@@ -276,7 +290,7 @@ def test_who_stops_before_its_acquisition_was_answered_releases_it() -> None:
     only.stop.set()
     stage.run(5)
     assert stage.record.now is not None
-    assert stage.record.now[0] == ""
+    assert stage.record.now.holder == ""
 
 
 def test_a_renewal_in_flight_does_not_undo_a_release() -> None:
@@ -289,7 +303,7 @@ def test_a_renewal_in_flight_does_not_undo_a_release() -> None:
         leader.stop.set()
         stage.run(5)
         assert stage.record.now is not None
-        assert stage.record.now[0] == ""
+        assert stage.record.now.holder == ""
 
 
 def test_a_deleted_record_is_taken_only_after_its_leader_has_stopped() -> None:
@@ -300,6 +314,88 @@ def test_a_deleted_record_is_taken_only_after_its_leader_has_stopped() -> None:
     stage.record.now = None
     stage.world.run(60, lambda: not leader.leads)
     stage.await_leader(TAKEOVER_SECONDS)
+
+
+class TestAcceptedResults:
+    """Their ids are stored in the record, so that the next leader knows them."""
+
+    IDS = tuple(f"result-{number}" for number in range(FEW + 1))
+
+    def accept(self, leader: Contender) -> None:
+        for each in self.IDS:
+            leader.accepted.add(each)
+
+    def test_they_are_stored_before_the_next_renewal(self) -> None:
+        stage = Stage(2)
+        leader = stage.await_leader()
+        stage.run(RENEW_SECONDS)
+        self.accept(leader)
+        stage.run(0.3)
+        assert stage.record.now is not None
+        assert set(stage.record.now.accepted) == set(self.IDS)
+
+    def test_a_few_wait_for_the_next_renewal(self) -> None:
+        stage = Stage(2)
+        leader = stage.await_leader()
+        writes = stage.record.writes
+        for each in self.IDS[:FEW]:
+            leader.accepted.add(each)
+        stage.run(RENEW_SECONDS / 2)
+        assert stage.record.writes == writes
+        stage.run(RENEW_SECONDS)
+        assert stage.record.now is not None
+        assert set(stage.record.now.accepted) == set(self.IDS[:FEW])
+
+    def test_a_stream_of_them_costs_few_writes(self) -> None:
+        stage = Stage(2)
+        leader = stage.await_leader()
+        before = stage.record.writes
+        for number in range(500):
+            leader.accepted.add(str(number))
+            stage.run(0.004)
+        assert stage.record.writes - before <= 2 / STORE_SECONDS
+
+    def test_the_next_leader_knows_them_after_a_death_and_stores_them_too(self) -> None:
+        stage = Stage(2)
+        leader = stage.await_leader()
+        self.accept(leader)
+        stage.run(1)
+        leader.host.kill()
+        other = stage.await_leader(TAKEOVER_SECONDS)
+        assert all(each in other.accepted for each in self.IDS)
+        stage.run(RENEW_SECONDS + 1)
+        assert stage.record.now is not None
+        assert set(stage.record.now.accepted) == set(self.IDS)
+
+    def test_the_next_leader_knows_them_after_a_clean_stop(self) -> None:
+        stage = Stage(2)
+        leader = stage.await_leader()
+        for each in self.IDS[:2]:
+            leader.accepted.add(each)
+        leader.stop.set()
+        stage.world.run(5, lambda: not leader.leads)
+        other = stage.await_leader(HANDOVER_SECONDS)
+        assert all(each in other.accepted for each in self.IDS[:2])
+
+    def test_marked_ones_are_stored_no_longer(self) -> None:
+        stage = Stage(1)
+        leader = stage.await_leader()
+        self.accept(leader)
+        stage.run(1)
+        leader.accepted.marked(self.IDS)
+        stage.run(RENEW_SECONDS + 1)
+        assert stage.record.now is not None
+        assert not stage.record.now.accepted
+
+    def test_a_write_that_fails_is_repeated(self) -> None:
+        stage = Stage(1)
+        leader = stage.await_leader()
+        stage.run(RENEW_SECONDS)
+        leader.store.faults = ["unreachable"]
+        self.accept(leader)
+        stage.run(2 * RETRY_SECONDS)
+        assert stage.record.now is not None
+        assert set(stage.record.now.accepted) == set(self.IDS)
 
 
 def test_waiting_ones_log_once_who_leads(caplog: pytest.LogCaptureFixture) -> None:
@@ -418,12 +514,16 @@ class TestLocked:
 
 
 def test_jobs_that_no_other_process_sees_have_no_election(tmp_path: Path) -> None:
-    always = leadership(None, "host-1", SystemClock(), Random(1), Threads())
+    always = leadership(None, "host-1", accepted_results(), SystemClock(), Random(1), Threads())
     assert always.acquire(threading.Event())
     assert always.held()
-    assert isinstance(leadership(tmp_path / "lock", "h", SystemClock(), Random(1), Threads()), LockedLeadership)
+    assert isinstance(
+        leadership(tmp_path / "lock", "h", accepted_results(), SystemClock(), Random(1), Threads()), LockedLeadership
+    )
     store = Store(Record(), World(1).host())
-    assert isinstance(leadership(store, "h", SystemClock(), Random(1), Threads()), ElectedLeadership)
+    assert isinstance(
+        leadership(store, "h", accepted_results(), SystemClock(), Random(1), Threads()), ElectedLeadership
+    )
 
 
 def test_it_works_with_the_host_s_own_clock_and_threads() -> None:
@@ -432,14 +532,16 @@ def test_it_works_with_the_host_s_own_clock_and_threads() -> None:
     class Direct:
         where = "memory"
 
-        def read(self, _deadline: Deadline) -> tuple[str, str] | None:
+        def read(self, _deadline: Deadline) -> LeaderRecord | None:
             return record.now
 
-        def write(self, holder: str, version: str, _deadline: Deadline) -> str | None:
-            return record.write(holder, version)
+        def write(self, holder: str, version: str, _: Deadline, accepted: Sequence[str] = ()) -> str | None:
+            return record.write(holder, version, accepted)
 
     stop = threading.Event()
-    first, second = (leadership(Direct(), name, SystemClock(), Random(1), Threads()) for name in ("a", "b"))
+    first, second = (
+        leadership(Direct(), name, accepted_results(), SystemClock(), Random(1), Threads()) for name in ("a", "b")
+    )
     assert first.acquire(stop)
     waiting = threading.Thread(target=second.acquire, args=(stop,))
     waiting.start()

@@ -11,12 +11,14 @@ import msgspec
 import pytest
 
 from runner.config.types import Config
-from runner.drivers.driver import SET_ASIDE_SECONDS, Retention, Source
+from runner.drivers.driver import SET_ASIDE_SECONDS, LeaderRecord, LeaderStore, Retention, Source
 from runner.drivers.list_source import ListSource
 from runner.drivers.memory import MemoryDriver
 from runner.errors import Rejected, Unavailable
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
+from runner.runtime.clock import Deadline
+from runner.tracker.accepted import MOST_STORED
 from runner.tracker.publisher import NotAccepted
 from runner.tracker.steps import EVIDENCE_SECONDS, LOG_LINES, REFUSALS
 from runner.tracker.term import CLEANUP_SECONDS, LOGS, LONGEST_PAUSE, MARKS, MARKS_MEANWHILE, QUICK_SECONDS
@@ -832,7 +834,7 @@ def _failed_jobs(world: World, sample: Sample, count: int) -> None:
         world.driver.finish(job.name, main_exit=1)
 
 
-def test_few_results_are_ever_accepted_and_not_marked(world: World, sample: Sample) -> None:
+def test_no_more_results_are_accepted_and_not_marked_than_can_be_stored(world: World, sample: Sample) -> None:
     unmarked = []
 
     def answer(_name: str) -> None:
@@ -840,11 +842,84 @@ def test_few_results_are_ever_accepted_and_not_marked(world: World, sample: Samp
         unmarked.append(len(world.inbox.accepted) - sum(seen.reported for seen in world.driver.list()))
 
     world.driver, world.inbox.answer = SlowMarks(world), answer
-    _failed_jobs(world, sample, 200)
-    world.run(30)
+    _failed_jobs(world, sample, 900)
+    world.run(60)
 
     assert all(seen.reported for seen in world.driver.list())
-    assert max(unmarked) < 40, "of 200"
+    assert MOST_STORED / 2 < max(unmarked) < MOST_STORED
+
+
+class ElectedDriver(SlowMarks):
+    """Its trackers agree by a record. While `refusing`, no mark is made."""
+
+    where = "memory"
+    refusing = True
+    record: LeaderRecord | None = None
+
+    def election(self) -> LeaderStore:
+        return self
+
+    def read(self, _: Deadline) -> LeaderRecord | None:
+        return self.record
+
+    def write(self, holder: str, version: str, _: Deadline, accepted: Sequence[str] = ()) -> str | None:
+        if version != (self.record.version if self.record else ""):
+            return None
+        self.record = LeaderRecord(holder, f"{version}+", tuple(accepted))
+        return self.record.version
+
+    def mark_reported(self, seen: Observation, outcome: Outcome) -> bool:
+        if self.refusing:
+            raise Unavailable("no answer")
+        return super().mark_reported(seen, outcome)
+
+
+def test_a_successor_marks_what_its_predecessor_has_published_and_could_not_mark(world: World, sample: Sample) -> None:
+    world.driver = driver = ElectedDriver(world)
+    _failed_jobs(world, sample, 60)
+    world.run(10)
+    assert len(world.inbox.accepted) == 60
+    assert not any(seen.reported for seen in driver.list())
+
+    driver.refusing = False
+    world.track()
+    world.run(10)
+    assert all(seen.reported for seen in driver.list())
+    assert len(world.inbox.accepted) == 60
+
+
+def test_a_successor_publishes_again_what_is_not_in_the_record(world: World, sample: Sample) -> None:
+    world.driver = driver = ElectedDriver(world)
+    _failed_jobs(world, sample, 60)
+    world.run(10)
+    world.kill()
+    assert driver.record is not None
+    driver.record = driver.record._replace(accepted=driver.record.accepted[:50])
+
+    driver.refusing = False
+    world.track()
+    world.run(10)
+    assert len(world.inbox.accepted) == 70
+    assert len({sent.id for sent in world.inbox.accepted}) == 60
+
+
+def test_a_result_that_is_asked_for_again_is_published_although_it_is_in_the_record(
+    world: World, sample: Sample
+) -> None:
+    world.driver = driver = ElectedDriver(world)
+    driver.refusing = False
+    _failed_jobs(world, sample, 1)
+    world.run(10)
+    (seen,) = driver.list()
+    world.kill()
+    assert driver.record is not None
+    driver.record = driver.record._replace(accepted=(world.inbox.accepted[0].id,))
+    assert driver.resend(seen)
+
+    world.track()
+    world.run(10)
+    first, second = world.inbox.accepted
+    assert first.id == second.id
 
 
 def test_a_tracker_that_stops_marks_what_atlas_has_accepted_and_publishes_nothing_more(

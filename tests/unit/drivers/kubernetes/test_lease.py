@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from runner.drivers.driver import LeaderRecord
 from runner.drivers.kubernetes.lease import LeaseStore
 from runner.errors import Busy, OrchestratorError, Rejected, Unavailable
 from runner.runtime.clock import Deadline
@@ -92,18 +93,18 @@ def test_each_write_needs_the_version_of_the_one_before(lease: LeaseStore, other
     assert lease.read(within(5)) is None
     first = lease.write("a", "", within(5))
     assert first is not None
-    assert other.read(within(5)) == ("a", first)
+    assert other.read(within(5)) == LeaderRecord("a", first)
     second = lease.write("a", first, within(5))
     assert second not in (None, first)
     assert other.write("b", first, within(5)) is None
     assert other.write("b", "", within(5)) is None
-    assert lease.read(within(5)) == ("a", second)
+    assert lease.read(within(5)) == LeaderRecord("a", second)
 
 
 def test_a_release_is_read_as_no_holder(lease: LeaseStore, other: LeaseStore) -> None:
     version = lease.write("a", "", within(5))
     released = lease.write("", version or "", within(5))
-    assert other.read(within(5)) == ("", released)
+    assert other.read(within(5)) == LeaderRecord("", released)
 
 
 def test_a_write_to_a_deleted_lease_fails(lease: LeaseStore, leases: Leases) -> None:
@@ -114,7 +115,7 @@ def test_a_write_to_a_deleted_lease_fails(lease: LeaseStore, leases: Leases) -> 
 
 def test_a_lease_that_somebody_emptied_has_no_holder(lease: LeaseStore, leases: Leases) -> None:
     leases.lease = {"metadata": {"resourceVersion": "7"}, "spec": {"holderIdentity": None}}
-    assert lease.read(within(5)) == ("", "7")
+    assert lease.read(within(5)) == LeaderRecord("", "7")
 
 
 def test_people_see_the_holder_and_its_times(lease: LeaseStore, other: LeaseStore, leases: Leases) -> None:
@@ -136,10 +137,20 @@ def test_people_see_the_holder_and_its_times(lease: LeaseStore, other: LeaseStor
     clock.advance(2)
     lease.write("", version, deadline)
     assert (leases.spec["holderIdentity"], leases.spec["leaseTransitions"]) == ("", 0)
-    _, version = other.read(deadline) or ("", "")
+    _, version, _ = other.read(deadline) or LeaderRecord("", "")
     other.write("b", version, deadline)
     assert leases.spec["acquireTime"] == leases.spec["renewTime"] == "2023-11-14T22:13:24.250000Z"
     assert leases.spec["leaseTransitions"] == 1
+
+
+def test_the_accepted_results_are_an_annotation(lease: LeaseStore, other: LeaseStore, leases: Leases) -> None:
+    version = lease.write("a", "", within(5))
+    version = lease.write("a", version or "", within(5), ["a-result", "another"])
+    assert other.read(within(5)) == LeaderRecord("a", version or "", ("a-result", "another"))
+    assert leases.lease is not None
+    assert leases.lease["metadata"]["annotations"] == {"orchestrator/accepted": "a-result another"}
+    version = lease.write("a", version or "", within(5))
+    assert other.read(within(5)) == LeaderRecord("a", version or "")
 
 
 @pytest.mark.parametrize(

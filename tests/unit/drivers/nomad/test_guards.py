@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from runner.drivers.driver import SET_ASIDE_SECONDS, Retention
+from runner.drivers.driver import SET_ASIDE_SECONDS, LeaderRecord, Retention
 from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.variable import PREFIX, Ended, decode
 from runner.jobs import JobSpec
@@ -323,9 +323,10 @@ class TestElection:
         assert store.read(deadline) is None
         first = store.write("one", "", deadline)
         assert store.write("two", "", deadline) is None
-        assert store.read(deadline) == ("one", first)
+        assert store.read(deadline) == LeaderRecord("one", first)
         assert first is not None
-        second = store.write("one", first, deadline)
+        second = store.write("one", first, deadline, ("a-result", "another"))
+        assert store.read(deadline) == LeaderRecord("one", second, ("a-result", "another"))
         assert second not in (None, first)
         assert store.write("two", first, deadline) is None
         assert store.where == "Variable orchestrator/tracker in namespace default"

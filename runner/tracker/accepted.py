@@ -1,0 +1,92 @@
+"""The results that atlas has accepted and whose jobs are not marked yet: what this process, and the next leader, know.
+
+A mark is one write for each job, and in a burst results are faster than marks. So the leader stores their ids in the
+record of its leadership as well, one write for many (see runner.tracker.election). If it is killed, the next leader
+marks these jobs without publishing their results again. Nothing depends on it: a result whose id is not there
+is published once more, under the same id.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from itertools import islice
+
+from runner.runtime.clock import Clock
+from runner.runtime.tasks import Signal
+
+MOST = 10_000
+MOST_STORED = 500
+"""Of the ids, the newest are stored: 18 KB. A Variable of Nomad may have 64 KiB."""
+
+FEW = 4
+"""So many ids are not worth a write. Their jobs are mostly marked before it would be answered."""
+
+KEPT_SECONDS = 900.0
+"""After so long, an id is dropped whose job was never marked: somebody else did, or it is gone."""
+
+
+class AcceptedResults:
+    """The ids of results that atlas has accepted and whose jobs are not marked yet, at most MOST of one driver.
+
+    A process that loses the leadership and regains it does not publish them again. Any thread may use it.
+    """
+
+    def __init__(self, due: Signal, clock: Clock) -> None:
+        self.due = due
+        """Set once more than a FEW are not stored yet."""
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._ids: dict[str, float] = {}
+        """When each was accepted, the oldest first."""
+        self._new: set[str] = set()
+        """Those that are not stored yet."""
+
+    def __repr__(self) -> str:
+        return f"AcceptedResults({len(self._ids)})"
+
+    def __contains__(self, result_id: str) -> bool:
+        return result_id in self._ids
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, result_id: str) -> None:
+        """Atlas has accepted it. The oldest one is dropped if there are too many."""
+        with self._lock:
+            self._add(result_id)
+            self._new.add(result_id)
+            due = len(self._new) > FEW
+        if due:
+            self.due.set()
+
+    def inherit(self, result_ids: Iterable[str]) -> None:
+        """An earlier leader has stored them."""
+        with self._lock:
+            for each in result_ids:
+                if each not in self._ids:
+                    self._add(each)
+
+    def marked(self, result_ids: Iterable[str]) -> None:
+        """Their job is marked. If the mark is taken away, they are published again."""
+        with self._lock:
+            for each in result_ids:
+                self._drop(each)
+
+    def to_store(self) -> list[str]:
+        """The newest ids, at most MOST_STORED. From now on they count as stored."""
+        with self._lock:
+            until = self._clock.monotonic() - KEPT_SECONDS
+            for old in [each for each, since in self._ids.items() if since <= until]:
+                self._drop(old)
+            self._new.clear()
+            return list(islice(reversed(self._ids), MOST_STORED))
+
+    def _add(self, result_id: str) -> None:
+        self._ids[result_id] = self._clock.monotonic()
+        if len(self._ids) > MOST:
+            self._drop(next(iter(self._ids)))
+
+    def _drop(self, result_id: str) -> None:
+        self._ids.pop(result_id, None)
+        self._new.discard(result_id)

@@ -1,0 +1,79 @@
+"""runner.tracker.accepted: which ids are known, which are to be stored, and when."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from runner.tracker.accepted import FEW, KEPT_SECONDS, MOST, MOST_STORED, AcceptedResults
+from tests.harness.clock import ManualClock
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def accepted(clock: ManualClock) -> AcceptedResults:
+    return AcceptedResults(threading.Event(), clock)
+
+
+def _add(accepted: AcceptedResults, count: int) -> None:
+    for number in range(count):
+        accepted.add(str(number))
+
+
+def test_a_result_is_known_until_its_job_is_marked(accepted: AcceptedResults) -> None:
+    accepted.add("one")
+    accepted.add("two")
+    accepted.marked(["one", "never accepted"])
+    assert ("one" in accepted, "two" in accepted, len(accepted)) == (False, True, 1)
+    assert accepted.to_store() == ["two"]
+
+
+def test_they_are_due_once_more_than_a_few_are_not_stored(accepted: AcceptedResults) -> None:
+    _add(accepted, FEW)
+    assert not accepted.due.is_set()
+    accepted.add("one more")
+    assert accepted.due.is_set()
+
+
+def test_marked_and_stored_ones_do_not_count(accepted: AcceptedResults) -> None:
+    _add(accepted, FEW)
+    accepted.marked(["0"])
+    accepted.add("another")
+    assert not accepted.due.is_set()
+    accepted.to_store()
+    accepted.add("one more")
+    assert not accepted.due.is_set()
+
+
+def test_the_newest_are_stored(accepted: AcceptedResults) -> None:
+    _add(accepted, MOST_STORED + 1)
+    stored = accepted.to_store()
+    assert len(stored) == MOST_STORED
+    assert str(MOST_STORED) in stored
+    assert "0" not in stored
+
+
+def test_inherited_ones_are_known_and_stored_but_not_due(accepted: AcceptedResults) -> None:
+    accepted.inherit(["one", "two"] * FEW)
+    assert "one" in accepted
+    assert not accepted.due.is_set()
+    assert sorted(accepted.to_store()) == ["one", "two"]
+
+
+def test_one_that_is_never_marked_is_dropped_later(accepted: AcceptedResults, clock: ManualClock) -> None:
+    accepted.inherit(["old"])
+    clock.advance(KEPT_SECONDS)
+    accepted.add("new")
+    assert accepted.to_store() == ["new"]
+    assert "old" not in accepted
+
+
+def test_there_are_never_too_many(accepted: AcceptedResults) -> None:
+    _add(accepted, MOST + 5)
+    assert len(accepted) == MOST
+    assert "4" not in accepted
