@@ -32,7 +32,7 @@ from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.leader import holder_name
 from runner.tracker.metrics import TrackerMetrics
 from runner.tracker.publisher import HttpPublisher, route_to_atlas
-from runner.tracker.term import Settings, Shared
+from runner.tracker.shared import Settings, Shared
 from runner.tracker.tracker import Tracker
 
 _PACKAGES = frozenset({"kubernetes", "nomad", "local"})

@@ -8,23 +8,20 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Protocol
 
 from runner.drivers.driver import Driver
 from runner.errors import OrchestratorError
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.runtime import logs
-from runner.runtime.clock import Clock
-from runner.runtime.traces import Tracer, traceparent
+from runner.runtime.traces import traceparent
 from runner.security.masking import evidence_tail
 from runner.tracker.accepted import AcceptedResults
-from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Record, Step, Taken
-from runner.tracker.metrics import TrackerMetrics
 from runner.tracker.publisher import NotAccepted
-from runner.tracker.results import Result, results
+from runner.tracker.results import results
+from runner.tracker.shared import Shared
 
 log = logging.getLogger("orchestrator.tracker")
 
@@ -41,37 +38,21 @@ REFUSALS = 20
 """How often atlas may refuse a result for good until its job is set aside."""
 
 
-class Publisher(Protocol):
-    """Sends results to atlas."""
-
-    def publish(self, name: str, result: Result) -> None:
-        """Returns once atlas has accepted the result. Raises NotAccepted if it has not."""
-
-
 class Steps:
     """The steps of one driver's records."""
 
     def __init__(
-        self,
-        driver: Driver,
-        ledger: Ledger,
-        publisher: Publisher,
-        breaker: ResultBreaker,
-        leads: Callable[[], bool],
-        clock: Clock,
-        metrics: TrackerMetrics,
-        accepted: AcceptedResults,
-        tracer: Tracer,
+        self, driver: Driver, ledger: Ledger, leads: Callable[[], bool], accepted: AcceptedResults, shared: Shared
     ) -> None:
         self._driver = driver
         self._ledger = ledger
-        self._publisher = publisher
-        self._breaker = breaker
         self._leads = leads
-        self._clock = clock
-        self._metrics = metrics
         self._accepted = accepted
-        self._tracer = tracer
+        self._publisher = shared.publisher
+        self._breaker = shared.breaker
+        self._clock = shared.clock
+        self._metrics = shared.metrics
+        self._tracer = shared.tracer
         self._lock = threading.Lock()
         self._fetching: dict[Record, float] = {}
         """Records whose log is being read, and until when that may take."""

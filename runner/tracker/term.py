@@ -12,24 +12,17 @@ import logging
 import math
 from collections.abc import Callable
 from functools import partial
-from random import Random
 
-import msgspec
-
-from runner.config.types import LimitsSection
 from runner.drivers.driver import Driver, Retention
 from runner.errors import OrchestratorError
 from runner.runtime.backoff import Backoff
-from runner.runtime.clock import Clock
-from runner.runtime.tasks import Signal, Tasks
-from runner.runtime.traces import NoTracer, Tracer
+from runner.runtime.tasks import Signal
 from runner.tracker.accepted import MOST_STORED, AcceptedResults
-from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.following import FollowedSource
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Step, Taken
-from runner.tracker.metrics import TrackerMetrics
-from runner.tracker.steps import EVIDENCE_SECONDS, Publisher, Steps
+from runner.tracker.shared import Settings, Shared
+from runner.tracker.steps import EVIDENCE_SECONDS, Steps
 from runner.tracker.workers import Work, Workers
 
 log = logging.getLogger("orchestrator.tracker")
@@ -72,27 +65,6 @@ _POOLS: dict[str, tuple[Step, ...]] = {
 """Which workers carry out which steps."""
 
 
-class Settings(msgspec.Struct, frozen=True):
-    """What the configuration says about the tracker. Seconds."""
-
-    limits: LimitsSection
-    publishers: int
-    interval: float
-    orphaned: float
-
-
-class Shared(msgspec.Struct, frozen=True):
-    """What the trackers of all drivers share."""
-
-    publisher: Publisher
-    breaker: ResultBreaker
-    metrics: TrackerMetrics
-    clock: Clock
-    random: Random
-    tasks: Tasks
-    tracer: Tracer = NoTracer()
-
-
 class Term:
     """One driver's jobs while this process leads: begins with an empty ledger, and is closed with the leadership."""
 
@@ -117,10 +89,7 @@ class Term:
         self._closed = shared.tasks.signal()
         self.ledger = Ledger(settings.limits, shared.clock, self._backoff, self._changed)
         self.followed: list[FollowedSource] = []
-        self.steps = Steps(
-            driver, self.ledger, shared.publisher, shared.breaker, leads, shared.clock, shared.metrics, accepted,
-            shared.tracer,
-        )  # fmt: skip
+        self.steps = Steps(driver, self.ledger, leads, accepted, shared)
         self._comes_round = math.inf
         sizes = {"cluster": CLUSTER_REQUESTS, "marks": LAST_MARKS, "logs": LOGS, "atlas": settings.publishers}
         self._pools = {

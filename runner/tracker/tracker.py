@@ -23,7 +23,8 @@ from runner.tracker.accepted import AcceptedResults
 from runner.tracker.health import refused
 from runner.tracker.leader import leadership
 from runner.tracker.ledger.record import Record
-from runner.tracker.term import FINISH_SECONDS, LOOP_SECONDS, Settings, Shared, Term
+from runner.tracker.shared import Settings, Shared
+from runner.tracker.term import FINISH_SECONDS, LOOP_SECONDS, Term
 
 log = logging.getLogger("orchestrator.tracker")
 

@@ -13,8 +13,7 @@ from runner.runtime.clock import SystemClock
 from runner.runtime.tasks import Threads
 from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.metrics import TrackerMetrics
-from runner.tracker.steps import Publisher
-from runner.tracker.term import Settings, Shared
+from runner.tracker.shared import Publisher, Settings, Shared
 from runner.tracker.tracker import Tracker
 
 PUBLISHERS = 4

@@ -24,7 +24,7 @@ from runner.tracker.circuit_breaker import ResultBreaker
 from runner.tracker.metrics import TrackerMetrics
 from runner.tracker.publisher import NotAccepted
 from runner.tracker.results import Result
-from runner.tracker.term import Settings, Shared
+from runner.tracker.shared import Settings, Shared
 from runner.tracker.tracker import Tracker
 from tests.harness.deadlines import within
 from tests.harness.tasks import SteppedTasks
