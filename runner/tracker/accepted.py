@@ -9,7 +9,7 @@ is published once more, under the same id.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 
 from runner.runtime.clock import Clock
@@ -35,12 +35,15 @@ class AcceptedResults:
     def __init__(self, due: Signal, clock: Clock) -> None:
         self.due = due
         """Set once more than a FEW are not stored yet."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when some were stored."""
+        self.stores = False
+        """Whether there is a record to store them in."""
         self._clock = clock
         self._lock = threading.Lock()
         self._ids: dict[str, float] = {}
         """When each was accepted, the oldest first."""
-        self._new: set[str] = set()
-        """Those that are not stored yet."""
+        self._unstored: set[str] = set()
 
     def __repr__(self) -> str:
         return f"AcceptedResults({len(self._ids)})"
@@ -51,12 +54,18 @@ class AcceptedResults:
     def __len__(self) -> int:
         return len(self._ids)
 
+    @property
+    def unstored(self) -> int:
+        """How many are not known to be stored. A leader that is killed now leaves as many to be published again."""
+        return len(self._unstored)
+
     def add(self, result_id: str) -> None:
         """Atlas has accepted it. The oldest one is dropped if there are too many."""
         with self._lock:
             self._add(result_id)
-            self._new.add(result_id)
-            due = len(self._new) > FEW
+            if self.stores:
+                self._unstored.add(result_id)
+            due = len(self._unstored) > FEW
         if due:
             self.due.set()
 
@@ -74,13 +83,18 @@ class AcceptedResults:
                 self._drop(each)
 
     def to_store(self) -> list[str]:
-        """The newest ids, at most MOST_STORED. From now on they count as stored."""
+        """The newest ids, at most MOST_STORED. Call `stored` once they are."""
         with self._lock:
             until = self._clock.monotonic() - KEPT_SECONDS
             for old in [each for each, since in self._ids.items() if since <= until]:
                 self._drop(old)
-            self._new.clear()
             return list(islice(reversed(self._ids), MOST_STORED))
+
+    def stored(self, result_ids: Collection[str]) -> None:
+        """They are in the record."""
+        with self._lock:
+            self._unstored.difference_update(result_ids)
+        self.changed()
 
     def _add(self, result_id: str) -> None:
         self._ids[result_id] = self._clock.monotonic()
@@ -89,4 +103,4 @@ class AcceptedResults:
 
     def _drop(self, result_id: str) -> None:
         self._ids.pop(result_id, None)
-        self._new.discard(result_id)
+        self._unstored.discard(result_id)

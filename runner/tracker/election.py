@@ -75,6 +75,7 @@ class ElectedLeadership:
         self._store = store
         self._holder = holder
         self._accepted = accepted
+        accepted.stores = True
         self._clock = clock
         self._random = random
         self._tasks = tasks
@@ -196,11 +197,13 @@ class ElectedLeadership:
                 return
             version = record.version
         started = self._clock.monotonic()
-        written = self._store.write(self._holder, version, self._answer(), self._accepted.to_store())
+        accepted = self._accepted.to_store()
+        written = self._store.write(self._holder, version, self._answer(), accepted)
         if written is None:
             self._lose(lease, "another process has written the record")
         else:
             lease.version, lease.renewed = written, started
+            self._accepted.stored(accepted)
 
     def _valid(self, lease: _Holding) -> bool:
         if not lease.over and self._clock.monotonic() >= lease.renewed + LEASE_SECONDS - MARGIN_SECONDS:

@@ -45,6 +45,9 @@ MARKS_MEANWHILE = 1
 """The most marks in flight while every publisher is busy: results come first. A mark that is late does no harm: after a
 crash, its result is sent again under the same id."""
 
+UNSTORED = 32
+"""While so many accepted results are not in the record of the leadership yet, no other one is published."""
+
 UNMARKED = MOST_STORED - 100
 """With so many accepted results without a mark, marks come no later than results, since a crash is to repeat few."""
 
@@ -85,6 +88,7 @@ class Term:
         self._leads = leads
         self._stop = stop
         self._accepted = accepted
+        accepted.changed = self._changed
         self._work = shared.tasks.signal()
         self._closed = shared.tasks.signal()
         self.ledger = Ledger(settings.limits, shared.clock, self._backoff, self._changed)
@@ -170,9 +174,11 @@ class Term:
         """Whether a pool may begin a step. `one_more`: 1 for one of its workers, which counts as busy."""
         pool = self._pools[name]
         capacity = pool.limit
+        if name == "atlas" and self._accepted.unstored >= UNSTORED:
+            return False
         if name == "marks" and not self._stop.is_set():
-            early = self._has_capacity("atlas") or len(self._accepted) >= UNMARKED
-            capacity = MARKS if early else MARKS_MEANWHILE
+            publishing = self._pools["atlas"].busy >= self._settings.publishers
+            capacity = MARKS_MEANWHILE if publishing and len(self._accepted) < UNMARKED else MARKS
         elif name == "logs":
             slow = pool.busy - one_more - self.steps.began_within(QUICK_SECONDS)
             capacity = min(capacity, QUICK_LOGS + 2 * slow)

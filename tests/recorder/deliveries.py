@@ -66,10 +66,6 @@ class Atlas:
         self._deliveries += [msgspec.json.decode(line, type=Delivery) for line in lines]
         return self._deliveries
 
-    def size(self) -> int:
-        """How many bytes of records there are: it changes with each request. Any thread may ask."""
-        return self._path.stat().st_size
-
     def accepted(self) -> list[Delivery]:
         """Every request that it has answered with 2xx."""
         return [each for each in self.deliveries() if each.accepted]

@@ -17,7 +17,9 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def accepted(clock: ManualClock) -> AcceptedResults:
-    return AcceptedResults(threading.Event(), clock)
+    accepted = AcceptedResults(threading.Event(), clock)
+    accepted.stores = True
+    return accepted
 
 
 def _add(accepted: AcceptedResults, count: int) -> None:
@@ -45,7 +47,7 @@ def test_marked_and_stored_ones_do_not_count(accepted: AcceptedResults) -> None:
     accepted.marked(["0"])
     accepted.add("another")
     assert not accepted.due.is_set()
-    accepted.to_store()
+    accepted.stored(accepted.to_store())
     accepted.add("one more")
     assert not accepted.due.is_set()
 
@@ -77,3 +79,22 @@ def test_there_are_never_too_many(accepted: AcceptedResults) -> None:
     _add(accepted, MOST + 5)
     assert len(accepted) == MOST
     assert "4" not in accepted
+
+
+def test_what_is_accepted_during_a_write_is_not_stored_by_it(accepted: AcceptedResults) -> None:
+    changes: list[int] = []
+    accepted.changed = lambda: changes.append(accepted.unstored)
+    _add(accepted, 3)
+    written = accepted.to_store()
+    accepted.add("later")
+    assert accepted.unstored == 4
+    accepted.stored(written)
+    assert accepted.unstored == 1
+    assert changes == [1]
+
+
+def test_without_a_record_none_waits_to_be_stored(clock: ManualClock) -> None:
+    accepted = AcceptedResults(threading.Event(), clock)
+    _add(accepted, 10 * FEW)
+    assert accepted.unstored == 0
+    assert not accepted.due.is_set()

@@ -19,9 +19,10 @@ from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.runtime.clock import Deadline
 from runner.tracker.accepted import MOST_STORED
+from runner.tracker.election import LEASE_SECONDS
 from runner.tracker.publisher import NotAccepted
 from runner.tracker.steps import EVIDENCE_SECONDS, LOG_LINES, REFUSALS
-from runner.tracker.term import CLEANUP_SECONDS, LOGS, LONGEST_PAUSE, MARKS, MARKS_MEANWHILE, QUICK_SECONDS
+from runner.tracker.term import CLEANUP_SECONDS, LOGS, LONGEST_PAUSE, MARKS, MARKS_MEANWHILE, QUICK_SECONDS, UNSTORED
 from tests.unit.tracker.world import PUBLISHERS, Inbox, World
 
 Sample = Callable[[str], dict[str, Any]]
@@ -853,7 +854,7 @@ class ElectedDriver(SlowMarks):
     """Its trackers agree by a record. While `refusing`, no mark is made."""
 
     where = "memory"
-    refusing = True
+    refusing, writable = True, True
     record: LeaderRecord | None = None
 
     def election(self) -> LeaderStore:
@@ -863,6 +864,8 @@ class ElectedDriver(SlowMarks):
         return self.record
 
     def write(self, holder: str, version: str, _: Deadline, accepted: Sequence[str] = ()) -> str | None:
+        if not self.writable:
+            raise Unavailable("no answer")
         if version != (self.record.version if self.record else ""):
             return None
         self.record = LeaderRecord(holder, f"{version}+", tuple(accepted))
@@ -872,6 +875,22 @@ class ElectedDriver(SlowMarks):
         if self.refusing:
             raise Unavailable("no answer")
         return super().mark_reported(seen, outcome)
+
+
+def test_few_results_are_published_while_neither_the_record_nor_a_mark_can_be_written(world: World, sample: Sample) -> None:
+    world.driver = driver = ElectedDriver(world)
+    world.inbox.answer = lambda _: world.clock.sleep(0.05)
+    _failed_jobs(world, sample, 200)
+    world.run(0.01)
+    assert driver.record is not None
+    holder, driver.writable = driver.record.holder, False
+    world.run(LEASE_SECONDS / 2)
+    assert 0 < len(world.inbox.accepted) <= UNSTORED + PUBLISHERS
+    assert driver.record.holder == holder
+
+    driver.writable = True
+    world.run(30)
+    assert len(world.inbox.accepted) == 200
 
 
 def test_a_successor_marks_what_its_predecessor_has_published_and_could_not_mark(world: World, sample: Sample) -> None:
