@@ -143,6 +143,14 @@ class NamespaceReader:
         seen = self._observed(Evidence(job, variable, allocations))
         return Reading(seen, job.modify_index, max((each.modify_index for each in allocations), default=0))
 
+    def registered(self, job: JobStub) -> Reading:
+        """A job as the event of its registration shows it. As in a list, its Variable is as its submit wrote it.
+
+        If that was changed, the source of Variables reads it.
+        """
+        self._cache.jobs.add((self._namespace.name, job.id, job.nonce))
+        return Reading(observation(Evidence(job, None), self._driver, self._namespace.name), job.modify_index)
+
     def _by_variable(self, name: str, variable: JobVariable | None) -> Observation | None:
         """What a Variable without a job says. If nobody has seen its job, it may be about to be registered."""
         if variable is None:

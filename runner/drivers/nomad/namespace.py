@@ -23,6 +23,7 @@ _ENFORCED = "Enforcing job modify index"  # nomad/job_endpoint.go, RegisterEnfor
 FOREIGN = "no Variable of a job:"
 _TOPICS = ("Job", "Allocation", "Evaluation")
 _PROBE = "orchestrator-check"
+_VARIABLES = quoted("var", PREFIX)
 _NEVER, _IMPOSSIBLE = {"never": "written"}, 2**62
 """Of a write that only tries a capability: the items, and an index that cannot match."""
 _Listed = TypeVar("_Listed")
@@ -246,7 +247,7 @@ class Namespace:
 
 
 def _endpoint(name: str) -> str:
-    return quoted("var", variable_path(name))
+    return f"{_VARIABLES}{quoted(name)}"
 
 
 def _decoded(response: NomadResponse, name: str) -> JobVariable | None:

@@ -41,6 +41,7 @@ class JobStub(_PascalCase, frozen=True):
     status_description: str = ""
     stop: bool = False
     submit_time: int = 0
+    create_index: int = 0
     modify_index: int = 0
     job_summary: Summary | None = None
 
@@ -53,6 +54,11 @@ class JobStub(_PascalCase, frozen=True):
     def nonce(self) -> str:
         """The nonce of the submit that registered it."""
         return (self.meta or {}).get(NONCE, "")
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has happened to it since it was registered, so it has no allocation."""
+        return self.modify_index == self.create_index and self.status == "pending" and not self.stop
 
     @property
     def ended(self) -> bool:

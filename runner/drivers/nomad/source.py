@@ -20,6 +20,7 @@ from runner.drivers.nomad.listing import LIST_SECONDS, READ_SECONDS, Cache, Name
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, StreamEvent, StreamLine
 from runner.drivers.nomad.observation import shortage
+from runner.drivers.nomad.variable import VariableStub
 from runner.errors import Rejected, Timeout
 from runner.observation import Observation
 from runner.runtime.clock import Clock, Deadline
@@ -81,6 +82,12 @@ class PendingJobs:
             self.show(view, name, reading.seen)
         return reading
 
+    def registered(self, view: View, job: JobStub) -> Reading:
+        """Show a new job as the event of its registration does, without a request."""
+        reading = self._reader(READ_SECONDS).registered(job)
+        self.show(view, job.id, reading.seen)
+        return reading
+
     def show(self, view: View, name: str, seen: Observation | None) -> None:
         """Pass the job to the view; if it is reported, removed, or another one of that name, as one that has left."""
         last = self._shown.get(name)
@@ -91,9 +98,11 @@ class PendingJobs:
             self._shown[name] = seen = self._explained(seen)
             view.update(seen)
 
-    def variable_changed(self, view: View, name: str) -> None:
+    def variable_changed(self, view: View, stub: VariableStub) -> None:
         """Show the job after its Variable was written. One that is open has a job, which the events show."""
-        deadline = Deadline.after(READ_SECONDS, self.clock)
+        name, deadline = stub.name, Deadline.after(READ_SECONDS, self.clock)
+        if not stub.changed and name in self._shown:  # the first write, which a listing does not read either
+            return
         variable = self._cache.read(self._namespace, name, 0, deadline)
         if variable is not None and not variable.awaits_submit and (not variable.reported or name in self._shown):
             self.read(view, name)
@@ -212,7 +221,10 @@ class _StreamSession:
         for event in events:
             payload = event.payload
             if payload.job and payload.job.fingerprint and self._job_changed(payload.job):
-                yield payload.job.id
+                if payload.job.fresh:
+                    self._readings[payload.job.id] = self._pending.registered(self._view, payload.job)
+                else:
+                    yield payload.job.id
             elif payload.allocation and self._allocation_changed(payload.allocation):
                 yield payload.allocation.job_id
             elif payload.evaluation:

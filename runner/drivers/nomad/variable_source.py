@@ -55,4 +55,4 @@ class VariableSource:
         stubs = stubs_by_name(self._namespace.variables(deadline)).values()
         changed = [stub for stub in stubs if stub.modify_index > self._index]
         for stub in sorted(changed, key=lambda stub: stub.modify_index):
-            self._pending.variable_changed(view, stub.name)
+            self._pending.variable_changed(view, stub)

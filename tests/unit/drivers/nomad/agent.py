@@ -145,7 +145,8 @@ class FakeAgent:
             return 500, "Enforcing job modify index 0: job exists"
         self.index += 1
         shown = {"ID": job["ID"], "Meta": job["Meta"], "Status": "pending", "SubmitTime": int(self.clock.wall() * 1e9)}
-        self.jobs[(namespace, job["ID"])] = {**shown, "Stop": False, "ModifyIndex": self.index}
+        shown |= {"Stop": False, "CreateIndex": self.index, "ModifyIndex": self.index}
+        self.jobs[(namespace, job["ID"])] = shown
         return 200, {}
 
     # What the scheduler and the clients do.

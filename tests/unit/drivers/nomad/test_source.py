@@ -223,11 +223,31 @@ def test_a_new_job_is_shown_by_its_event_and_another_program_s_is_not(
         agent.asked.clear()
         yield line(agent.job_event(wanted.name))
         yield line(agent.job_event(wanted.name))
-        assert reads(agent, wanted.name)["GET job/NAME"] == 1
-        assert view.names() == {wanted.name}
+        assert agent.asked == []  # the event has all that three requests would show
+        assert view.jobs["default", wanted.name] == find(driver, wanted.name)
         yield SILENT
 
     agent.lines = registers()
+    with pytest.raises(Unavailable):
+        source.follow(view)
+
+
+@pytest.mark.parametrize("change", [{"ModifyIndex": 999}, {"Status": "running"}, {"Status": "dead"}, {"Stop": True}])
+def test_a_job_to_which_something_has_happened_is_read_at_its_first_event(
+    driver: NomadDriver, agent: FakeAgent, source: JobSource, view: RecordingView, change: dict[str, object]
+) -> None:
+    def changes() -> Iterator[Step]:
+        yield line()
+        wanted = submitted(driver)
+        agent.jobs["default", wanted.name] |= change
+        agent.asked.clear()
+        yield line(agent.job_event(wanted.name))
+        assert reads(agent, wanted.name) == {
+            f"GET var/{PREFIX}NAME": 1, "GET job/NAME": 1, "GET job/NAME/allocations": 1,
+        }  # fmt: skip
+        yield SILENT
+
+    agent.lines = changes()
     with pytest.raises(Unavailable):
         source.follow(view)
 
@@ -350,6 +370,21 @@ class TestVariables:
         assert reads(agent, wanted.name) == {f"GET var/{PREFIX}NAME": 1}
         assert not reads(agent, before.name)
         assert view.names() == set()
+
+    def test_the_first_write_for_a_job_that_is_shown_is_not_read_and_a_later_one_is(
+        self, driver: NomadDriver, agent: FakeAgent, sources: tuple[JobSource, VariableSource], view: RecordingView
+    ) -> None:
+        jobs, variables = sources
+        submitted(driver)
+        variables.follow(view)
+        wanted = submitted(driver)
+        stream(agent, jobs, view)
+        agent.asked.clear()
+        variables.follow(view)
+        assert not reads(agent, wanted.name)
+        cancel(driver, wanted.name)
+        variables.follow(view)
+        assert view.jobs["default", wanted.name].cancelled
 
     def test_one_cancellation_in_two_namespaces_is_shown_once(
         self, make_driver: Callable[..., NomadDriver], agent: FakeAgent, view: RecordingView
