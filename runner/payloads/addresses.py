@@ -5,7 +5,7 @@ A field counts if its type is Url or RemoteUrl, at any depth of structs, lists a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
@@ -15,6 +15,9 @@ from runner.errors import Problem
 from runner.payloads import remotes
 from runner.payloads.fields import RemoteUrl, Repository, Url
 
+Check = Callable[[Any, str, bool], Iterable[Problem]]
+"""With a value, its place and whether `file:` is allowed: one problem for each URL in it that is not fetched from."""
+
 
 class _Field(NamedTuple):
     """A field that is, or leads to, a URL."""
@@ -22,6 +25,7 @@ class _Field(NamedTuple):
     name: str
     encoded: str
     kind: Any
+    check: Check
 
 
 def problems(request: msgspec.Struct, *, allow_file: bool) -> Iterator[Problem]:
@@ -40,39 +44,48 @@ def fields(kind: type[msgspec.Struct], at: str = "") -> Iterator[str]:
 
 def _in_struct(part: msgspec.Struct, at: str, allow_file: bool) -> Iterator[Problem]:
     for field in _fields(type(part)):
-        value = getattr(part, field.name)
-        place = f"{at}/{field.encoded}"
-        if field.kind == RemoteUrl and value is not None:
-            only_ssh = isinstance(part, Repository) and part.only_ssh
-            yield from _problem(place, remotes.objection(value, allow_file=allow_file, only_ssh=only_ssh))
-        else:
-            yield from _in_value(value, field.kind, place, allow_file)
-
-
-def _in_value(value: Any, kind: Any, at: str, allow_file: bool) -> Iterator[Problem]:
-    if not value:
-        return
-    if _is_url(kind):
-        yield from _problem(at, remotes.download_objection(value, allow_file=allow_file))
-    elif _is_struct(kind):
-        yield from _in_struct(value, at, allow_file)
-    else:
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _in_value(item, _item(kind), f"{at}/{_escape(str(key))}", allow_file)
-
-
-def _problem(at: str, message: str) -> Iterator[Problem]:
-    if message:
-        yield Problem(at, message)
+        yield from field.check(getattr(part, field.name), f"{at}/{field.encoded}", allow_file)
 
 
 @lru_cache(maxsize=256)
 def _fields(kind: type[msgspec.Struct]) -> tuple[_Field, ...]:
+    only_ssh = issubclass(kind, Repository) and kind.only_ssh
     return tuple(
-        _Field(field.name, field.encode_name, _plain(field.type))
+        _Field(field.name, field.encode_name, plain, _remote(only_ssh) if plain == RemoteUrl else _check(plain))
         for field in msgspec.structs.fields(kind)
-        if _leads_to_url(field.type)
+        if _leads_to_url(field.type) and (plain := _plain(field.type))
     )
+
+
+def _remote(only_ssh: bool) -> Check:
+    def check(url: str | None, at: str, allow_file: bool) -> Iterable[Problem]:
+        if url is None:
+            return ()
+        return _problem(at, remotes.objection(url, allow_file=allow_file, only_ssh=only_ssh))
+
+    return check
+
+
+def _check(kind: Any) -> Check:
+    """The check of a type, made once, since to inspect a type takes longer than to check a value."""
+    inside = _download if _is_url(kind) else _in_struct if _is_struct(kind) else _in_each(_check(_item(kind)))
+    return lambda value, at, allow_file: inside(value, at, allow_file) if value else ()
+
+
+def _download(url: str, at: str, allow_file: bool) -> Iterable[Problem]:
+    return _problem(at, remotes.download_objection(url, allow_file=allow_file))
+
+
+def _in_each(check: Check) -> Check:
+    def in_each(values: Any, at: str, allow_file: bool) -> Iterator[Problem]:
+        for key, item in values.items() if isinstance(values, dict) else enumerate(values):
+            yield from check(item, f"{at}/{_escape(str(key))}", allow_file)
+
+    return in_each
+
+
+def _problem(at: str, message: str) -> Iterable[Problem]:
+    return (Problem(at, message),) if message else ()
 
 
 def _leads_to_url(kind: Any) -> bool:
