@@ -196,6 +196,12 @@ class Driver(Protocol):
         Its last answer is stored with the job, in the same write.
         """
 
+    def count_set_aside(self) -> int:
+        """How many jobs are set aside now. It only reads, and is cheap however many jobs are retained.
+
+        It may be some seconds late.
+        """
+
     def resend(self, seen: Observation) -> bool:
         """Take the mark from the job with this identity, so that the tracker publishes its result again.
 

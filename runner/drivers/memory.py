@@ -141,6 +141,10 @@ class MemoryDriver(MadeAtOnce):
         """See Driver.set_aside."""
         return self._mark(seen, published="", answer=answer)
 
+    def count_set_aside(self) -> int:
+        """See Driver.count_set_aside."""
+        return sum(seen.set_aside for seen in self.list())
+
     def _mark(self, seen: Observation, *, published: str, answer: str = "") -> bool:
         with self._lock:
             entry = self._same(seen)

@@ -37,11 +37,15 @@ class TrackerMetrics:
     def __repr__(self) -> str:
         return f"TrackerMetrics({self._meter})"
 
-    def results(self, pending: int, oldest: float, set_aside: int) -> None:
-        """How many results are pending and were set aside, and the age in seconds of the oldest pending one."""
+    def results(self, pending: int, oldest: float) -> None:
+        """How many results are pending, and the age in seconds of the oldest one."""
         self._meter.set(definitions.PENDING, pending)
         self._meter.set(definitions.OLDEST, oldest)
-        self._meter.set(definitions.SET_ASIDE, set_aside)
+
+    def set_aside(self, count: Callable[[], int]) -> None:
+        """How many jobs are set aside. They are counted only where somebody can read the number."""
+        if not isinstance(self._meter, NoMeter):
+            self._meter.set(definitions.SET_ASIDE, count())
 
     def jobs(self, listed: Callable[[], Iterable[Observation]], now: float) -> None:
         """Count the jobs that are not reported, unless that was done within JOBS_SECONDS (`now`: monotonic)."""

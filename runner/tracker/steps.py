@@ -56,8 +56,8 @@ class Steps:
         self._lock = threading.Lock()
         self._fetching: dict[Record, float] = {}
         """Records whose log is being read, and until when that may take."""
-        self.set_aside = 0
-        """How many results were set aside."""
+        self.aside_changes = 0
+        """How often a job was set aside, or was marked as reported after its result was sent again."""
 
     def __repr__(self) -> str:
         return f"Steps({self._driver.name}, {len(self._fetching)} logs being read)"
@@ -158,6 +158,7 @@ class Steps:
             self._ledger.find_again(record)
             return
         self._report(record, seen, outcome)
+        self.aside_changes += bool(seen.resent)
         self._accepted.marked(record.sent)
         self._ledger.did(record, "mark")
 
@@ -165,7 +166,7 @@ class Steps:
         if not self._driver.set_aside(seen, outcome, record.answer):
             self._ledger.find_again(record)
             return
-        self.set_aside += 1
+        self.aside_changes += 1
         log.error(
             "%s: atlas refuses its result for good; the job is set aside for seven days; see `jobs show %s` and correct"
             " the cause",

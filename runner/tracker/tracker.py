@@ -23,6 +23,7 @@ from runner.tracker.accepted import AcceptedResults
 from runner.tracker.health import refused
 from runner.tracker.leader import leadership
 from runner.tracker.ledger.record import Record
+from runner.tracker.set_aside import SetAsideCount
 from runner.tracker.shared import Settings, Shared
 from runner.tracker.term import FINISH_SECONDS, LOOP_SECONDS, Term
 
@@ -68,7 +69,8 @@ class Tracker:
         now = self._clock.monotonic()
         decided = [record.decided_at for tracker in self._trackers for record in tracker.pending()]
         oldest = now - min(decided) if decided else 0.0
-        self._metrics.results(len(decided), oldest, sum(tracker.set_aside for tracker in self._trackers))
+        self._metrics.results(len(decided), oldest)
+        self._metrics.set_aside(lambda: sum(tracker.set_aside() for tracker in self._trackers))
         self._metrics.jobs(lambda: [seen for tracker in self._trackers for seen in tracker.jobs()], now)
 
 
@@ -86,7 +88,7 @@ class DriverTracker:
         self._came_round: float | None = None
         self._ended = shared.tasks.signal()
         self._term: Term | None = None
-        self._set_aside = 0
+        self._set_aside = SetAsideCount(driver, shared.clock, shared.tasks)
 
     def __repr__(self) -> str:
         return f"{self.name}: {self._term.ledger if self._term else 'waits'}"
@@ -107,10 +109,12 @@ class DriverTracker:
                 self._came_round = None
         self._ended.set()
 
-    @property
     def set_aside(self) -> int:
-        """How many results this process has set aside."""
-        return self._set_aside + (self._term.steps.set_aside if self._term else 0)
+        """How many jobs are set aside, as last counted; 0 if this process does not lead. Counts anew if that is due."""
+        if (term := self._term) is None:
+            return 0
+        resent = sum(record.seen.resent for record in term.ledger.pending())
+        return self._set_aside.latest((term.steps.aside_changes, resent))
 
     def pending(self) -> list[Record]:
         """The results that are pending, as far as this process leads."""
@@ -149,6 +153,7 @@ class DriverTracker:
 
     def _lead(self, stop: Signal) -> None:
         term = self._term = Term(self._driver, self._leader.held, stop, self._settings, self._shared, self._accepted)
+        self._set_aside = SetAsideCount(self._driver, self._clock, self._shared.tasks)
         term.begin()
         try:
             while not stop.is_set() and self._leader.held():
@@ -159,4 +164,4 @@ class DriverTracker:
             term.finish()
         finally:
             term.close()
-            self._set_aside, self._term = self.set_aside, None
+            self._term = None

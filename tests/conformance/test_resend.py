@@ -72,14 +72,16 @@ def test_it_can_be_marked_and_resent_any_number_of_times(cluster: Cluster) -> No
 
 def test_a_job_that_was_set_aside_is_sent_again(cluster: Cluster) -> None:
     ended = failed(cluster)
-    before = to_publish(ended)
+    before, others = to_publish(ended), cluster.driver.count_set_aside()
     assert cluster.driver.set_aside(ended, FAILED, "422: there is no run $(r) ${r}")
+    eventually(lambda: cluster.another().count_set_aside() == others + 1, "it is counted")
     aside = listed(cluster.another(), ended.name)
     assert (aside.reported, aside.set_aside) == (True, True)
     assert aside.answer == "422: there is no run $(r) ${r}"
 
     assert cluster.driver.resend(aside)
 
+    eventually(lambda: cluster.driver.count_set_aside() == others, "it is not counted any more")
     again = listed(cluster.another(), ended.name)
     assert (again.reported, again.set_aside, again.answer) == (False, False, "")
     assert to_publish(again) == before

@@ -244,7 +244,7 @@ def test_results_that_are_set_aside(stage: Stage) -> None:
     stage.atlas.status = 404
     stage.fail_jobs(1)
     alert = stage.prometheus.await_alert("OrchestratorResultsSetAside")
-    assert alert["annotations"]["summary"].startswith("1 results")
+    assert alert["annotations"]["summary"].startswith("1 jobs are set aside")
     stage.atlas.status = 200
 
 

@@ -49,6 +49,8 @@ MERGE_PATCH = "application/merge-patch+json"  # RFC 7396
 METADATA = f"{JSON};as=PartialObjectMetadata;g=meta.k8s.io;v=v1,{JSON}"
 """The Accept header of a write: the response has only the object's metadata, as for client-go's metadata client. So no
 Secret is sent back, and a Job needs half the bytes. (API servers before 1.15 still send the whole object.)"""
+METADATA_LIST = METADATA.replace("PartialObjectMetadata", "PartialObjectMetadataList")
+"""The same for a list."""
 
 
 class ApiServerResponse(msgspec.Struct, frozen=True):

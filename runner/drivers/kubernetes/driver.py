@@ -147,7 +147,8 @@ class KubernetesDriver:
     def explain(self, seen: Observation) -> Observation:
         """See Driver.explain. Once there is a pod, an earlier refusal to make one is history."""
         namespace, deadline = self._namespace(seen.place), self._soon()
-        pod = self._pod_of(namespace, _identified(seen), deadline)
+        job = JobObject(metadata=Metadata(name=seen.name, uid=seen.identity))  # as far as its pods need it
+        pod = self._pod_of(namespace, job, deadline)
         if pod is None:
             facts = events.refusal(namespace.events(seen.identity, deadline))
         else:
@@ -183,6 +184,10 @@ class KubernetesDriver:
         """See Driver.set_aside."""
         patch = patches.set_aside_patch(seen, outcome, answer)
         return self._namespace(seen.place).change_if(seen.name, patch, self._soon())
+
+    def count_set_aside(self) -> int:
+        """See Driver.count_set_aside."""
+        return sum(each_of(self._namespaces, lambda namespace: [namespace.set_aside(self._soon())]))
 
     def resend(self, seen: Observation) -> bool:
         """See Driver.resend."""
@@ -291,8 +296,3 @@ class KubernetesDriver:
 
 def _cancelled_as(ended: Outcome | None) -> State:
     return "exists" if ended else "cancelled"
-
-
-def _identified(seen: Observation) -> JobObject:
-    """The Job that was seen, as far as its pods need it."""
-    return JobObject(metadata=Metadata(name=seen.name, uid=seen.identity))

@@ -14,6 +14,7 @@ import msgspec
 from runner.drivers.http.client import Unsettled
 from runner.drivers.kubernetes.api import (
     MERGE_PATCH,
+    METADATA_LIST,
     ApiServerClient,
     ApiServerResponse,
     Receive,
@@ -21,8 +22,8 @@ from runner.drivers.kubernetes.api import (
     raise_for_status,
 )
 from runner.drivers.kubernetes.events import EventObject, EventPage
-from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, SECRET, pod_selector
-from runner.drivers.kubernetes.objects import JOB_NAME, JobObject, JobPage, PodObject, PodPage
+from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, SECRET, SET_ASIDE, pod_selector
+from runner.drivers.kubernetes.objects import JOB_NAME, AnyPage, JobObject, JobPage, PodObject, PodPage
 from runner.drivers.kubernetes.patches import JSON_PATCH
 from runner.errors import Rejected, Timeout, Unavailable
 from runner.runtime.clock import Deadline
@@ -99,6 +100,11 @@ class KubernetesNamespace:
         if claim:
             query = {"labelSelector": f"{_OURS},{CLAIM}={claim}", "resourceVersion": "0"}
         return self._pages(BATCH, "jobs", query, JobPage, deadline)
+
+    def set_aside(self, deadline: Deadline) -> int:
+        """How many Jobs are set aside, from the server's cache. It sends their metadata alone."""
+        query = {"labelSelector": f"{_OURS},{SET_ASIDE}", "resourceVersion": "0"}
+        return sum(1 for _ in self._pages(BATCH, "jobs", query, AnyPage, deadline, accept=METADATA_LIST))
 
     def pods(self, deadline: Deadline, job: str = "") -> Iterator[PodObject]:
         """Every pod of our Jobs, or of the Job of that name."""
@@ -182,13 +188,13 @@ class KubernetesNamespace:
         raise Unavailable(f"{unsettled.detail if unsettled else 'no response'}; repeat the request") from unsettled
 
     def _pages(
-        self, group: str, kind: str, query: Mapping[str, str], page: type[Any], deadline: Deadline
+        self, group: str, kind: str, query: Mapping[str, str], page: type[Any], deadline: Deadline, accept: str = ""
     ) -> Iterator[Any]:
         """All objects that the query matches, page by page. Starts again if a page has expired (410)."""
         next_page = ""
         while True:
             of_page = {**query, "limit": PAGE, **({"continue": next_page} if next_page else {})}
-            response = self._api.call("GET", self._path(group, kind), deadline, query=of_page)
+            response = self._api.call("GET", self._path(group, kind), deadline, query=of_page, accept=accept)
             if response.status == 410:
                 next_page = ""
                 continue
@@ -199,7 +205,7 @@ class KubernetesNamespace:
                     " check the address in the kubeconfig"
                 )
             listed = msgspec.json.decode(response.body, type=page)
-            yield from listed.items
+            yield from listed.items or ()
             next_page = listed.metadata.next_page
             if not next_page:
                 return

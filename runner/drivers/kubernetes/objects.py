@@ -275,6 +275,13 @@ class PodPage(_CamelCase, frozen=True):
     metadata: PageMetadata = PageMetadata()
 
 
+class AnyPage(msgspec.Struct, frozen=True):
+    """A page of objects that are counted. A list of metadata has null instead of no items."""
+
+    items: tuple[msgspec.Raw, ...] | None
+    metadata: PageMetadata = PageMetadata()
+
+
 def true_condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:
     """The condition of that type, if its status is True."""
     return next((each for each in conditions if each.type == kind and each.status == "True"), None)

@@ -180,6 +180,11 @@ class LocalDriver(MadeAtOnce):
         with host_errors(self._directory, f"setting {seen.name} aside"):
             return self._decisions.mark(seen, outcome, answer)
 
+    def count_set_aside(self) -> int:
+        """See Driver.count_set_aside."""
+        with host_errors(self._directory, "counting the jobs that are set aside"):
+            return self._listing.set_aside()
+
     def resend(self, seen: Observation) -> bool:
         """See Driver.resend."""
         with host_errors(self._directory, f"taking the mark from {seen.name}"):
@@ -283,13 +288,9 @@ class LocalDriver(MadeAtOnce):
         return made
 
     def _observe(self, stored: StoredJob) -> Observation:
-        return record.observation(stored, self.name, self._evidence(stored))
-
-    def _evidence(self, stored: StoredJob) -> str:
-        """The last lines of a failed job's log."""
-        if stored.phase != "failed":
-            return ""
-        return self._records.log_tail(stored.job.name, "", TAIL_LINES)[-TAIL_BYTES:]
+        failed = stored.phase == "failed"
+        tail = self._records.log_tail(stored.job.name, "", TAIL_LINES)[-TAIL_BYTES:] if failed else ""
+        return record.observation(stored, self.name, tail)
 
 
 def _check_name(name: str) -> None:

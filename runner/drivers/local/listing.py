@@ -79,6 +79,14 @@ class JobListing:
             self._pending = {each.stored.job.name: each for each in found}
             return [each for each in found if not each.stored.marked]
 
+    def set_aside(self) -> int:
+        """How many jobs are set aside. Raises OSError if the host fails."""
+        self.pending()
+        with self._lock:
+            settled = [each.marked for each in list(self._settled.values())]
+            marks = settled + [each.stored.marked for each in self._pending.values()]
+        return sum(mark is not None and mark.set_aside for mark in marks)
+
     def is_kept(self, name: str, now: float, expired: Retention) -> bool:
         """Whether this job is settled, and not old enough to be removed. It needs no read."""
         settled = self._settled.get(name)

@@ -213,6 +213,10 @@ class NomadDriver:
         """See Driver.set_aside."""
         return self._mark(seen, outcome, answer)
 
+    def count_set_aside(self) -> int:
+        """See Driver.count_set_aside."""
+        return sum(each_of(self._namespaces, lambda each: [self._reader(each, LIST_SECONDS).set_aside()]))
+
     def _mark(self, seen: Observation, outcome: Outcome, refusal: str | None = None) -> bool:
         namespace, deadline = self._namespace_of(seen), Deadline.after(READ_SECONDS, self._clock)
         if seen.cancelled and seen.report is None:

@@ -130,6 +130,12 @@ class NamespaceReader:
             yield from self._without_job(stub)
         self._cache.keep(self._namespace.name, names)
 
+    def set_aside(self) -> int:
+        """How many jobs are set aside. One request, where the cache has what was read before."""
+        stubs = stubs_by_name(self._namespace.variables(self._deadline)).values()
+        changed = [self._cache.variable(self._namespace, stub, self._deadline) for stub in stubs if stub.changed]
+        return sum(variable is not None and variable.set_aside for variable in changed)
+
     def one(self, name: str) -> Reading:
         """The job of that name, or what its Variable says of it. Nothing is taken from the cache."""
         variable = self._cache.read(self._namespace, name, 0, self._deadline)

@@ -80,7 +80,8 @@ OLDEST = Definition(
 SET_ASIDE = Definition(
     "orchestrator_results_set_aside",
     "gauge",
-    "Results that atlas refused for good since the tracker's start.",
+    "Jobs that are set aside now: atlas refused their results for good. The leading tracker counts them, 30 s after it"
+    " begins to lead, 10 s after a change, and every 5 minutes.",
     merge="livesum",
 )
 PUBLISH = Definition(

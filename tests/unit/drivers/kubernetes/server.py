@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from runner.drivers.kubernetes.api import ApiServerResponse
+from runner.drivers.kubernetes.manifest import SET_ASIDE
 from runner.runtime.clock import Deadline
 
 
@@ -20,6 +21,7 @@ class Server:
         self.pods = list(pods)
         self.events = events or {}
         self.asked: list[str] = []
+        self.accepted: list[str] = []
         self.before: Callable[[], None] | None = None
 
     def call(
@@ -31,11 +33,14 @@ class Server:
         body: Any = None,
         query: dict[str, str] | None = None,
         media: str = "",
+        accept: str = "",
     ) -> ApiServerResponse:
+        self.accepted.append(accept)
         self.asked.append(f"{method} {path.partition('/namespaces/')[2]}")
         kind, *names = path.partition("/namespaces/")[2].split("/")[1:]
         if method == "GET" and not names:
-            return _answer(200, {"items": self._listed(kind, query or {})})
+            items = self._listed(kind, query or {})
+            return _answer(200, {"items": items or (None if "MetadataList" in accept else [])})
         if method != "GET" and self.before:
             before, self.before = self.before, None
             before()
@@ -59,8 +64,13 @@ class Server:
             return found
         if kind != "jobs":
             return self.pods
-        claim = query.get("labelSelector", "").partition("orchestrator/claim=")[2]
-        jobs = list(self.jobs.values())
+        selector = query.get("labelSelector", "")
+        claim = selector.partition("orchestrator/claim=")[2]
+        jobs = [
+            each
+            for each in self.jobs.values()
+            if not selector.endswith(SET_ASIDE) or SET_ASIDE in each["metadata"]["labels"]
+        ]
         return [each for each in jobs if not claim or each["metadata"]["labels"].get("orchestrator/claim") == claim]
 
     def _create(self, manifest: dict[str, Any]) -> ApiServerResponse:

@@ -237,6 +237,14 @@ class TestMark:
         assert spec(server)["ttlSecondsAfterFinished"] == SET_ASIDE_SECONDS
         assert (seen(driver).reported, seen(driver).published) == (True, "")
 
+    def test_what_is_set_aside_is_counted_by_its_metadata_alone(self, drive: Drive) -> None:
+        server = Server(job_document(FAILED))
+        driver = drive(server)
+        assert driver.count_set_aside() == 0
+        assert driver.set_aside(seen(driver), OUTCOME)
+        assert driver.count_set_aside() == 1
+        assert "as=PartialObjectMetadataList" in server.accepted[-1]
+
     @pytest.mark.parametrize("mark", [KubernetesDriver.mark_reported, KubernetesDriver.set_aside])
     def test_a_job_that_was_made_anew_is_never_marked(self, drive: Drive, mark: Any) -> None:
         server = Server(job_document(FAILED))
