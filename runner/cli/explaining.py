@@ -110,4 +110,5 @@ def _advice(seen: Observation) -> str:
         return f"Correct the cause of its answer, then send the result again: `jobs resend {seen.name}`."
     if outcome is None:
         return ""
-    return ADVICE[outcome.reason].replace("`err` has", "Above is").replace("what `err` names", "what is named above")
+    advice = ADVICE[outcome.reason].replace("; `err` has", "; above is").replace("`err` has", "Above is")
+    return advice.replace("what `err` names", "what is named above")

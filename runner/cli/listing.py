@@ -18,7 +18,7 @@ from runner.errors import OrchestratorError
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.security.masking import shown
-from runner.tracker.advice import State, reason_of, state_of, wait_of
+from runner.tracker.advice import ADVICE, State, reason_of, state_of, wait_of
 
 Output = Literal["table", "wide", "json", "name"]
 
@@ -75,6 +75,7 @@ class Filter(msgspec.Struct, frozen=True):
     "--reason",
     "reasons",
     multiple=True,
+    type=click.Choice(sorted(ADVICE)),
     metavar="REASON",
     help="Of a wait or an end, as in docs/outcomes.md: image_unavailable, unschedulable, held, ...",
 )

@@ -26,13 +26,17 @@ def reconcile(path: str | None, dry_run: bool) -> None:
     config = load_or_exit(path)
     expired = Retention(config.limits.retention_seconds, config.tracker.orphan_seconds)
     failure: OrchestratorError | None = None
+    number = 0
     for name, driver in drivers(config).items():
         try:
             for due in driver.due(expired):
                 where = f"{name} {due.place}".strip()
+                number += 1
                 click.echo(f"{due.action:<7} {due.name}  {where}  {' '.join(shown(due.why).split())}")
         except OrchestratorError as error:
             click.echo(f"the jobs of {name} cannot be read completely: {error.detail}", err=True)
             failure = error
     if failure is not None:
         raise failure
+    if not number:
+        click.echo("Nothing is to be done: each job is in the state that it should have.", err=True)

@@ -37,7 +37,7 @@ def resend(name: str, path: str | None, since: float | None, set_aside: bool) ->
             raise Rejected(f"{name} {reason}")
         if not known.driver.resend(known.seen):
             raise Conflict(f"{name} has just changed; see `jobs show {name}` and repeat the command")
-        click.echo("It is published again.")
+        click.echo("The tracker publishes it again.")
         return
     _resend_all(config, since, set_aside=set_aside)
 
@@ -54,7 +54,7 @@ def _resend_all(config: Config, since: float | None, *, set_aside: bool) -> None
         except OrchestratorError as error:
             click.echo(f"not all results of {driver_name} are published again: {error.detail}", err=True)
             failures.append(error)
-    click.echo(f"{number} result(s) are published again.", err=True)
+    click.echo(f"The tracker publishes {number} result(s) again.", err=True)
     if failures:
         raise failures[-1]
 

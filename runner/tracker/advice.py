@@ -31,7 +31,7 @@ ADVICE: dict[str, str] = {
     "clone_failed": "Check the repository's URL, keys and commit; `err` has the end of coat's log.",
     "out_of_memory": "Raise the memory limit of the analyzer (of coat: that of the installation).",
     "timed_out": "Look for what takes so long in the log; raise the analyzer's time.",
-    "disrupted": "Run it again. If it repeats, look at the nodes.",
+    "disrupted": "Run it again. If it repeats, look at the nodes, and for who deletes pods.",
     "analyzer_failed": (
         "`err` has the end of its log. 137 without a reason is a SIGKILL from inside the pod or from the node."
     ),
@@ -41,7 +41,9 @@ ADVICE: dict[str, str] = {
     "not_admitted": "Correct what `err` names.",
     "unknown": "`err` has all that is known. Report it to us: a reason is missing here.",
     HELD: "Wait, or look at the queue: its quota, and what is in front of the job.",
-    STARTING: _NOTHING,
+    STARTING: (
+        "Nothing yet. If that lasts for minutes, check that a tracker leads and that the cluster's own controllers run."
+    ),
 }
 """By reason. `err` is the evidence."""
 

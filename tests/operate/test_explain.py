@@ -134,6 +134,15 @@ def test_each_reason_has_advice_and_the_documents_have_the_same() -> None:
     assert set(ADVICE) == reasons | {HELD, STARTING}
 
 
+@pytest.mark.parametrize("reason", ADVICE)
+def test_advice_is_in_sentences_and_names_no_field(reason: str) -> None:
+    ended = Outcome(reason=reason, code=1, hmessage="It failed.", err="one")
+    said = paragraph("Do next", msgspec.structs.replace(BASE, phase="failed", ended_as=ended))
+    assert "`err`" not in said
+    assert re.fullmatch(r"([A-Z0-9][^.]*([.][a-zA-Z][^.]*)*[.] ?)+", said)
+    assert not re.search(r"[;:,] [A-Z][a-z]", said)
+
+
 def test_a_missing_image_says_what_was_missing() -> None:
     seen = msgspec.structs.replace(BASE, image_error=f"coat: ErrImagePull: {MISSING}", queued_since=0.0)
     assert "not found" in paragraph("Why", seen)

@@ -108,7 +108,9 @@ def test_filters(options: list[str], wanted: str, run: Run) -> None:
     assert names(run("list", "-o", "name", *options, kubernetes=Cluster(JOBS))) == wanted.split()
 
 
-@pytest.mark.parametrize("bad", [["--since", "yesterday"], ["--state", "dead"], ["--driver", "nomad"], ["-o", "yaml"]])
+@pytest.mark.parametrize(
+    "bad", [["--since", "yesterday"], ["--state", "dead"], ["--reason", "oom"], ["--driver", "nomad"], ["-o", "yaml"]]
+)
 def test_what_cannot_be_asked_for(bad: list[str], run: Run) -> None:
     result = run("list", *bad, kubernetes=Cluster([]))
     assert result.exit_code == exit_codes.USAGE

@@ -76,3 +76,9 @@ def test_without_dry_run_it_refuses(run: Run) -> None:
     result = run(local=driver)
     assert (result.exit_code, driver.asked) == (exit_codes.USAGE, [])
     assert "only the tracker that leads reconciles" in result.output
+
+
+def test_where_nothing_is_to_be_done_that_is_said(run: Run) -> None:
+    result = run("--dry-run", local=Planned())
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == "Nothing is to be done: each job is in the state that it should have.\n"

@@ -74,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch, known_jobs: Jobs) -> Run:
 @pytest.mark.parametrize("name", ["reported", "aside", "old"])
 def test_the_result_of_one_job(name: str, run: Run, known_jobs: Jobs) -> None:
     result = run(name)
-    assert (result.exit_code, result.output) == (0, "It is published again.\n")
+    assert (result.exit_code, result.output) == (0, "The tracker publishes it again.\n")
     assert known_jobs.pending() == [name]
 
 

@@ -25,6 +25,7 @@ import yaml
 from examples.broker import SBIN, Broker
 from runner import composition
 from runner.cli import jobs
+from runner.cli.known import UNEXPLAINED_SECONDS
 from runner.config.loading import parse
 from runner.drivers.driver import Driver
 from runner.observation import Outcome
@@ -199,7 +200,7 @@ def _make_jobs(place: Place) -> None:
     driver.submit(job("marvin", Program(prints="still working\n", endless=True), name="analysis-2c41-1"), within(5))
     eventually(lambda: seen()["analysis-2c41-1"].phase == "running", "it runs")
     driver.submit(job("marvin", name="analysis-77d0-1"), within(5))
-    time.sleep(1.5)  # the health file is renewed each second
+    time.sleep(UNEXPLAINED_SECONDS + 0.5)  # then it is looked up why it waits; the health file is renewed each second
 
 
 def _steps(*sections: str) -> list[Step]:

@@ -11,7 +11,6 @@ They are isolated neither from the host nor from each other, and limits on CPU a
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -39,8 +38,6 @@ from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
 from runner.runtime import concurrency
 from runner.runtime.clock import Clock, Deadline
-
-log = logging.getLogger("orchestrator.local")
 
 TAIL_LINES, TAIL_BYTES = 50, 4096
 """How much of a failed container's log becomes evidence: at most so many lines, and characters."""
@@ -152,8 +149,11 @@ class LocalDriver(MadeAtOnce):
             return self._observe(stored) if stored else None
 
     def explain(self, seen: Observation) -> Observation:
-        """See Driver.explain. There are no events."""
-        return seen
+        """See Driver.explain. There are no events; a job may wait for a slot."""
+        with host_errors(self._directory, "counting the jobs that run"):
+            full = seen.phase == "waiting" and self._listing.running() >= self._parallelism
+        reason = f"no slot is free: local.parallelism is {self._parallelism}"
+        return msgspec.structs.replace(seen, unschedulable=reason) if full else seen
 
     def end(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.end. A job that has ended or was cancelled keeps its end."""

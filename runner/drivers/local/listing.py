@@ -63,6 +63,7 @@ class JobListing:
         self._names: list[str] = []
         self._pending: dict[str, PendingJob] = {}
         self._settled: dict[str, SettledJob] = {}
+        self._running: int | None = None
 
     def __repr__(self) -> str:
         return f"JobListing({len(self._pending)} pending, {len(self._settled)} settled)"
@@ -77,7 +78,14 @@ class JobListing:
             self._stamps = stamps
             found = [self._pending[name] for name in self._names if name in self._pending]
             self._pending = {each.stored.job.name: each for each in found}
+            self._running = sum(each.stored.phase == "running" for each in found)
             return [each for each in found if not each.stored.marked]
+
+    def running(self) -> int:
+        """How many jobs run, as of the last call of `pending`. Raises OSError if the host fails."""
+        if self._running is None:
+            self.pending()
+        return self._running or 0
 
     def set_aside(self) -> int:
         """How many jobs are set aside. Raises OSError if the host fails."""

@@ -283,3 +283,16 @@ def test_a_relative_directory_is_resolved_where_the_driver_is_created(
     monkeypatch.chdir("/")
     assert host.reason(host.submit("true")) == "succeeded"
     assert (tmp_path / "below").is_dir()
+
+
+def test_a_job_that_waits_for_a_slot_is_explained_by_it(make_host: Callable[..., Host]) -> None:
+    host = make_host(parallelism=1)
+    first = host.submit(ENDLESS)
+    eventually(lambda: host.seen(first).phase == "running")
+    second = host.submit("true")
+    waiting = host.seen(second)
+    assert host.make_driver().explain(waiting).unschedulable == "no slot is free: local.parallelism is 1"
+    assert not host.driver.explain(host.seen(first)).unschedulable
+    host.cancel(first)
+    assert host.reason(second) == "succeeded"
+    assert not host.make_driver().explain(waiting).unschedulable

@@ -263,3 +263,13 @@ def test_a_decision_never_reaches_a_job_that_took_the_name_meanwhile(kept: Jobs,
     second = Records(kept.directory).read("job")
     assert second is not None
     assert (second.job.identity, second.phase) == ("second", "waiting")
+
+
+def test_how_many_run_is_known_without_another_round(tmp_path: Path) -> None:
+    """Each waiting job asks for it, and there may be thousands."""
+    known = Jobs(tmp_path)
+    known.add("a")
+    assert known.listing.running() == 0
+    reads = known.records.reads.total()
+    assert known.listing.running() == 0
+    assert known.records.reads.total() == reads

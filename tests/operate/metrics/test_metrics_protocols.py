@@ -14,7 +14,7 @@ import pytest
 from examples.broker import Broker
 from runner.runtime.metrics import files
 from tests.harness.processes import Processes, eventually, free_port
-from tests.operate.test_metrics import Endpoint
+from tests.operate.metrics.test_metrics import Endpoint
 from tests.protocols.amqp_stand import Stand
 from tests.protocols.conftest import GrpcClient, broker
 from tests.protocols.corpus import ANALYSIS

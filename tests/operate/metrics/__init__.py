@@ -1,0 +1,1 @@
+"""What is measured: names, labels, processes, protocols, and the requests to real clusters."""
