@@ -14,6 +14,9 @@ from runner.outcomes import classify
 from runner.tracker.health import HEALTH_VARIABLE, RefusedResult, health_file
 from runner.tracker.results import result_ids
 
+REFUSED = "Its last answer"
+"""The beginning of the sentence if atlas has refused the result."""
+
 
 class _DriverStatus(msgspec.Struct, frozen=True):
     """What the file says about one driver, as far as it is needed here."""
@@ -28,7 +31,7 @@ def last_answer(config: Config, seen: Observation) -> str:
     Only the tracker knows this of a result that is pending. Where its file cannot be read, that is said.
     """
     if seen.set_aside:
-        return f"Its last answer: {seen.answer or 'not stored; an earlier release set the job aside'}."
+        return f"{REFUSED}: {seen.answer or 'not stored; an earlier release set the job aside'}."
     outcome = classify(seen)
     if outcome is None or seen.reported or not result_ids(seen, outcome):
         return ""
@@ -41,7 +44,7 @@ def last_answer(config: Config, seen: Observation) -> str:
     for each in status.refused:
         if (each.name, each.place, each.identity) == key:
             at = moment(each.next_attempt)
-            return f"Its last answer: {each.answer}. Sent {each.tries} time(s) so far; next not before {at}."
+            return f"{REFUSED}: {each.answer}. Sent {each.tries} time(s) so far; next not before {at}."
     return "It has not refused it so far."
 
 

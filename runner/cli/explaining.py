@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from runner.cli.answers import last_answer
+from runner.cli.answers import REFUSED, last_answer
 from runner.cli.configuration import config_option, load_or_exit
 from runner.cli.known import age, duration, find, moment, now
 from runner.config.types import LimitsSection
@@ -38,7 +38,7 @@ def lines(seen: Observation, limits: LimitsSection, answer: str = "") -> Iterato
         ("Why", _why(seen)),
         ("Until", _until(seen, limits)),
         ("Atlas", f"{_reported(seen)} {answer}"),
-        ("Do next", _advice(seen)),
+        ("Do next", f"{_advice(seen)} {_advice_on(answer, seen)}"),
     ):
         if text:
             yield ""
@@ -112,3 +112,10 @@ def _advice(seen: Observation) -> str:
         return ""
     advice = ADVICE[outcome.reason].replace("; `err` has", "; above is").replace("`err` has", "Above is")
     return advice.replace("what `err` names", "what is named above")
+
+
+def _advice_on(answer: str, seen: Observation) -> str:
+    """What to do about a result that atlas has refused so far."""
+    if seen.set_aside or not answer.startswith(REFUSED):
+        return ""
+    return "Find out why atlas refuses the result: see docs/operate.md, `atlas accepts no results, or few`."

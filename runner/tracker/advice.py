@@ -27,7 +27,9 @@ ADVICE: dict[str, str] = {
     "image_unavailable": (
         "Check the image's name and version, `imageRegistry` and its pull secret. Try the pull on a node."
     ),
-    "unschedulable": "Add capacity, lower the analyzer's limits, or raise `limits.queueSeconds`.",
+    "unschedulable": (
+        "Add capacity, lower the analyzer's limits, correct the pool's node selector, or raise `limits.queueSeconds`."
+    ),
     "clone_failed": "Check the repository's URL, keys and commit; `err` has the end of coat's log.",
     "out_of_memory": "Raise the memory limit of the analyzer (of coat: that of the installation).",
     "timed_out": "Look for what takes so long in the log; raise the analyzer's time.",

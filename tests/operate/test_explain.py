@@ -121,6 +121,12 @@ def test_what_atlas_has(facts: dict[str, Any], said: str) -> None:
     assert said in paragraph("Atlas", msgspec.structs.replace(BASE, **facts))
 
 
+def test_a_result_that_atlas_refuses_is_something_to_do() -> None:
+    seen = msgspec.structs.replace(BASE, phase="failed", main_exit=3)
+    assert "why atlas refuses" in "\n".join(lines(seen, LIMITS, "Its last answer: 503: down. Sent 3 time(s) so far."))
+    assert "why atlas refuses" not in "\n".join(lines(seen, LIMITS, "It has not refused it so far."))
+
+
 def test_the_evidence_is_shown_with_its_lines() -> None:
     ended = Outcome(reason="analyzer_failed", code=5107, hmessage="It failed.", err="one\ntwo")
     assert "Why        one\n           two" in text(msgspec.structs.replace(BASE, phase="failed", ended_as=ended))

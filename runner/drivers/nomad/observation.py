@@ -178,7 +178,7 @@ def shortage(evaluations: Iterable[Evaluation]) -> str:
         *(f"{name} exhausted on {count}" for name, count in (last.dimension_exhausted or {}).items()),
         *(f"quota: {name}" for name in last.quota_exhausted or ()),
     ]
-    return "no node had enough capacity: " + ", ".join(facts)
+    return "no node takes it: " + ", ".join(facts)
 
 
 def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:

@@ -164,7 +164,7 @@ def test_shortage_is_a_sentence_with_the_counts() -> None:
     text = shortage([msgspec.convert({"FailedTGAllocs": {"job": metric}}, Evaluation)])
     assert (
         text
-        == "no node had enough capacity: 2 nodes evaluated, constraint ${attr.x} = y filtered 1, memory exhausted on 2"
+        == "no node takes it: 2 nodes evaluated, constraint ${attr.x} = y filtered 1, memory exhausted on 2"
     )
     assert shortage([Evaluation()]) == ""
 
