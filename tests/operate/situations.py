@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 import uuid
@@ -214,6 +215,7 @@ ENGINES = {"kubernetes": on_kubernetes, "nomad": on_nomad}
 
 def main() -> int:
     """Print what is said of each situation. Exit code 1 if one lacks a word."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that everything is cleared away
     right, servers = True, cluster.up()
     for engine in sys.argv[1:] or ENGINES:
         with ENGINES[engine](servers) as (up, situations):

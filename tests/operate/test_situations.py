@@ -12,7 +12,7 @@ from tests.operate.situations import ENGINES, Up, missing
 
 pytestmark = [pytest.mark.real_servers, pytest.mark.timeout(900)]
 
-REQUESTS = {"kubernetes": ({"POST": "201", "PATCH": "200"}), "nomad": ({"PUT": "200", "GET": "200"})}
+REQUESTS = {"kubernetes": {"POST": "201", "PATCH": "200"}, "nomad": {"POST": "200", "GET": "200"}}
 """What a job costs in any case: its creation and its mark, by verb with the code of the answer."""
 
 _COUNT = re.compile(r"^orchestrator_driver_request_duration_seconds_count\{(.*)\} (\S+)$", re.M)

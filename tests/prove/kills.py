@@ -16,7 +16,7 @@ from tests.recorder.rest import ApiError
 
 PAUSE_SECONDS = 30.0
 """The next kill follows at a random moment within so many seconds: twice the time in which another tracker leads. So
-kills meet trackers that publish what was owed, that follow one end after the other, that wait, and that start."""
+kills meet trackers that publish what is pending, that follow one end after the other, that wait, and that start."""
 
 DOWN_SECONDS = 2.0
 """What was killed is started again at a random moment within so many seconds."""

@@ -876,7 +876,9 @@ class ElectedDriver(SlowMarks):
         return super().mark_reported(seen, outcome)
 
 
-def test_few_results_are_published_while_neither_the_record_nor_a_mark_can_be_written(world: World, sample: Sample) -> None:
+def test_few_results_are_published_while_neither_the_record_nor_a_mark_can_be_written(
+    world: World, sample: Sample
+) -> None:
     world.driver = driver = ElectedDriver(world)
     world.inbox.answer = lambda _: world.clock.sleep(0.05)
     _failed_jobs(world, sample, 200)

@@ -162,10 +162,7 @@ def test_an_ended_job_is_never_overdue() -> None:
 def test_shortage_is_a_sentence_with_the_counts() -> None:
     metric = {"NodesEvaluated": 2, "DimensionExhausted": {"memory": 2}, "ConstraintFiltered": {"${attr.x} = y": 1}}
     text = shortage([msgspec.convert({"FailedTGAllocs": {"job": metric}}, Evaluation)])
-    assert (
-        text
-        == "no node takes it: 2 nodes evaluated, constraint ${attr.x} = y filtered 1, memory exhausted on 2"
-    )
+    assert text == "no node takes it: 2 nodes evaluated, constraint ${attr.x} = y filtered 1, memory exhausted on 2"
     assert shortage([Evaluation()]) == ""
 
 
