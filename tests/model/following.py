@@ -29,6 +29,7 @@ class Seen(NamedTuple):
     ended_as: str = ""
     published: str = ""
     reported: bool = False
+    resent: int = 0
 
 
 class Record(NamedTuple):
@@ -131,6 +132,13 @@ def promised(state: Any, identity: int, kind: str) -> Any:
     if any(_keeps(each, identity, kind) for each in state.atlas):
         return state
     return state._replace(pending=state.pending | {(identity, kind)})
+
+
+def asked_again(state: Any, seen: Seen) -> Any:
+    """The state once an operator has an answer that all that atlas is to hear of the job is published again."""
+    outcome = classify(seen)
+    kinds = {(seen.identity, each.kind) for each in results(Record(seen._replace(published=""), outcome), frozenset())}
+    return state._replace(pending=state.pending | kinds, resends=state.resends - 1)
 
 
 def _keeps(result: Sent, identity: int, kind: str) -> bool:
@@ -252,6 +260,8 @@ class Tracker:
             if record.outcome and not seen.ended_as and stored and "cancel-keeps-outcome" not in self._without:
                 record = record._replace(seen=seen._replace(ended_as=record.outcome))
             record = record._replace(outcome="", step="")
+        if seen.resent > last.resent and "resend-restarts" not in self._without:
+            record = record._replace(outcome="", step="", sent=frozenset())
         return record if record.step or record.outcome else self._decided(record)
 
     def _decided(self, record: Record) -> Record:

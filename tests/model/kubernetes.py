@@ -3,7 +3,7 @@
     client    submit: create the Job ─▶ create its Secret ─▶ answer       cancel: read ─▶ patch, or create a tombstone
     cluster   starts a Job that has its Secret, ends it, writes its condition later, removes it by its time-to-live
     tracker   see `following`
-    others    delete the Job, take the evidence of its end away
+    others    delete the Job, take the evidence of its end away, ask for its results again
 
 A client may die between two steps: its next step then never comes.
 """
@@ -21,6 +21,7 @@ from tests.model.following import (
     Seen,
     Sent,
     Tracker,
+    asked_again,
     classify,
     contradiction,
     forget_lost,
@@ -54,13 +55,16 @@ class Job(NamedTuple):
     published: str = ""
     expires: bool = False
     """It has a time-to-live."""
+    resent: int = 0
+    said: str = ""
+    """What its end was reported as when an operator asked for it again."""
     marked: bool = False
     """Its end was published and marked once, in truth."""
 
     @property
     def version(self) -> tuple[Any, ...]:
         """The Job's resourceVersion: what its pod shows and its Secret are other objects."""
-        return self._replace(run="", by="", shown=False, secret=False, marked=False)
+        return self._replace(run="", by="", shown=False, secret=False, said="", marked=False)
 
 
 class State(NamedTuple):
@@ -87,6 +91,7 @@ class State(NamedTuple):
     losses: int = 0
     stale: int = 0
     refusals: int = 0
+    resends: int = 0
     bad: str = ""
 
 
@@ -127,6 +132,7 @@ class KubernetesWorld:
             yield from self._run(state, state.job)
             yield from self._end_of_run(state, state.job)
             yield from self._removal(state, state.job)
+            yield from self._resend(state, state.job)
         for tracker in self._trackers:
             yield from tracker.moves(state)
 
@@ -282,6 +288,25 @@ class KubernetesWorld:
         seen = all(each.seen.phase == "succeeded" for each in following)
         return job.by != "ok" or seen or "success-seen-first" in self.without
 
+    def _resend(self, state: State, job: Job) -> Iterator[Move]:
+        """See KubernetesDriver.resend. The patch has the resourceVersion, so it is one step with what it has read."""
+        if not (state.resends and job.label):
+            return
+        seen = _observed(job)
+        changed = job._replace(resent=job.resent + 1, marked=False)
+        if not job.cancelled:
+            seen = seen._replace(ended_as=job.ended_as or job.label)
+            changed = changed._replace(said=seen.ended_as)
+            if "resend-stores-end" not in self.without:
+                changed = changed._replace(ended_as=seen.ended_as)
+        if "resend-clears-mark" not in self.without:
+            changed = changed._replace(label="", aside=False)
+        if "resend-clears-published" not in self.without:
+            changed = changed._replace(published="")
+        if "resend-clears-ttl" not in self.without:
+            changed = changed._replace(expires=False)
+        yield "somebody: asks for the results again", asked_again(state, seen)._replace(job=changed)
+
     # What the trackers ask for.
 
     def observed(self, state: State) -> Seen | None:
@@ -296,7 +321,8 @@ class KubernetesWorld:
         if job.cancelled and "end-not-cancelled" not in self.without:
             return state, False
         if job.ended_as or job.ended:
-            return state, bool(job.ended_as)
+            same = job.ended_as == record.outcome or "end-same-reason" in self.without
+            return state, bool(job.ended_as) and same
         if job.shown and "end-sees-pod" not in self.without:
             return state, False
         if job.uid != record.seen.identity:
@@ -312,6 +338,8 @@ class KubernetesWorld:
         if job is None or (job.uid != record.seen.identity and "mark-identity" not in self.without):
             return state, False
         if job.cancelled and not record.seen.cancelled and "mark-not-cancelled" not in self.without:
+            return state, False
+        if job.resent != record.seen.resent and "mark-not-resent" not in self.without:
             return state, False
         marked = job.marked or END in record.sent
         return state._replace(job=job._replace(label=record.outcome, aside=aside, expires=True, marked=marked)), True
@@ -330,6 +358,8 @@ class KubernetesWorld:
             return ""
         if result.kind == END and job.marked and len(state.trackers) == 1:
             return "an end was published again after its mark"
+        if result.kind == END and job.said and result.reason != job.said and record.seen.resent:
+            return "an end was sent again with another reason"
         if result.reason == "deleted":
             return "a job was published as deleted that is still there"
         if result.reason == "5001" and job.by == "cancel":
@@ -375,7 +405,7 @@ def _observed(job: Job) -> Seen:
     reason = ""
     if phase == "failed":
         reason = "failed" if job.shown else "timed_out" if job.by in ("deadline", "limit") else "disrupted"
-    return Seen(job.uid, phase, reason, job.cancelled, job.ended_as, job.published, bool(job.label))
+    return Seen(job.uid, phase, reason, job.cancelled, job.ended_as, job.published, bool(job.label), job.resent)
 
 
 def worlds(without: frozenset[str] = frozenset()) -> list[KubernetesWorld]:
@@ -388,4 +418,6 @@ def worlds(without: frozenset[str] = frozenset()) -> list[KubernetesWorld]:
         KubernetesWorld("a cancelled job made anew", without, submits=2, cancels=1, deletes=1),
         KubernetesWorld("two leaders", without, trackers=2, submits=1, cancels=1),
         KubernetesWorld("two leaders and a crash", without, trackers=2, submits=1, deletes=1, kills=1, losses=1),
+        KubernetesWorld("a resend", without, submits=1, cancels=1, resends=1, kills=1, losses=1),
+        KubernetesWorld("two leaders and a resend", without, trackers=2, submits=1, resends=2),
     ]

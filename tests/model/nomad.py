@@ -4,7 +4,7 @@
               cancel: read ─▶ close the Variable, or write a tombstone ─▶ answer (the reconciler stops the job as well)
     cluster   starts a job whose Variable is open, ends it, removes what has ended (garbage collection)
     tracker   see `following`; its reconciler stops, ends what is overdue, and removes Variables after the retention
-    others    purge the job, delete the Variable
+    others    purge the job, delete the Variable, ask for the results again
 
 A write of the Variable is decided by check-and-set. EnforceIndex is not: a register checks first and writes later, and
 two of them may both have found nothing.
@@ -23,6 +23,7 @@ from tests.model.following import (
     Seen,
     Sent,
     Tracker,
+    asked_again,
     classify,
     contradiction,
     forget_lost,
@@ -44,6 +45,9 @@ class Variable(NamedTuple):
     aside: bool = False
     published: str = ""
     tomb: bool = False
+    resent: int = 0
+    said: str = ""
+    """What its end was reported as when an operator asked for it again."""
     marked: bool = False
     """Its end was published and marked once, in truth."""
 
@@ -98,6 +102,7 @@ class State(NamedTuple):
     kills: int = 0
     stale: int = 0
     refusals: int = 0
+    resends: int = 0
     bad: str = ""
 
 
@@ -138,6 +143,7 @@ class NomadWorld:
             yield from self._run(state, state.job)
             yield from self._reconcile(state, state.job)
         yield from self._removal(state)
+        yield from self._resend(state)
         for tracker in self._trackers:
             yield from tracker.moves(state)
 
@@ -336,6 +342,24 @@ class NomadWorld:
         kept = variable is not None and (variable.stored or variable.reported)
         return job.by != "ok" or bool(kept) or "success-seen-first" in self.without
 
+    def _resend(self, state: State) -> Iterator[Move]:
+        """See closing.resend. The check-and-set makes it one step with what it has read."""
+        variable = state.variable
+        if not (state.resends and variable and variable.reported):
+            return
+        seen = self.observed(state)
+        again = variable._replace(resent=variable.resent + 1, marked=False)
+        if not variable.cancelled:
+            seen = seen._replace(ended_as=variable.ended if variable.stored else variable.reported)
+            again = again._replace(said=seen.ended_as)
+            if "resend-stores-end" not in self.without:
+                again = again._replace(ended=seen.ended_as, stored=True)
+        if "resend-clears-mark" not in self.without:
+            again = again._replace(reported="", aside=False)
+        if "resend-clears-published" not in self.without:
+            again = again._replace(published="")
+        yield "somebody: asks for the results again", asked_again(state, seen)._replace(variable=again)
+
     # What the trackers ask for.
 
     def observed(self, state: State) -> Seen | None:
@@ -368,7 +392,8 @@ class NomadWorld:
         if over and not variable.ended and "end-sees-run" not in self.without:
             return state, False
         if variable.ended or variable.cancelled or variable.reported:
-            return state, True
+            same = variable.ended == record.outcome or "end-same-reason" in self.without
+            return state, not variable.stored or same
         if variable.nonce != record.seen.identity:
             state = state._replace(bad="a job was ended for the limit of another one")
         closed = variable._replace(open=False)
@@ -388,6 +413,8 @@ class NomadWorld:
                 variable = variable._replace(cancelled=False)
             elif "mark-not-cancelled" not in self.without:
                 return state, False
+        if variable.resent != record.seen.resent and "mark-not-resent" not in self.without:
+            return state, False
         if variable.reported:
             return state, True
         marked = variable.marked or END in record.sent
@@ -413,6 +440,8 @@ class NomadWorld:
             return ""
         if result.kind == END and variable.marked and len(state.trackers) == 1:
             return "an end was published again after its mark"
+        if result.kind == END and variable.said and result.reason != variable.said and record.seen.resent:
+            return "an end was sent again with another reason"
         if job and not job.stop and result.reason == "deleted":
             return "a job was published as deleted that is still there"
         if job and result.reason == "5001" and job.by == "cancel":
@@ -480,7 +509,16 @@ def _seen(variable: Variable | None, identity: int, phase: str, reason: str) -> 
     if variable is None:
         return Seen(identity, phase, reason)
     ended_as = variable.ended if variable.stored else ""
-    return Seen(identity, phase, reason, variable.cancelled, ended_as, variable.published, bool(variable.reported))
+    return Seen(
+        identity,
+        phase,
+        reason,
+        variable.cancelled,
+        ended_as,
+        variable.published,
+        bool(variable.reported),
+        variable.resent,
+    )
 
 
 def worlds(without: frozenset[str] = frozenset()) -> list[NomadWorld]:
@@ -493,4 +531,6 @@ def worlds(without: frozenset[str] = frozenset()) -> list[NomadWorld]:
         NomadWorld("a purged job and a cancel", without, submits=1, purges=1, cancels=1),
         NomadWorld("a deleted Variable", without, submits=2, deletes=1, kills=1),
         NomadWorld("two leaders", without, trackers=2, submits=1, cancels=1),
+        NomadWorld("a resend", without, submits=1, cancels=1, resends=1, kills=1),
+        NomadWorld("two leaders and a resend", without, trackers=2, submits=1, resends=2),
     ]

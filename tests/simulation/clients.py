@@ -10,8 +10,8 @@ from runner.drivers.driver import Driver
 from runner.errors import OrchestratorError
 from runner.jobs import Cancellation, Container, Deadlines, JobSpec, Report, Resources, SecretRef, TokenClaims, Volume
 from runner.runtime.clock import Deadline
+from tests.simulation.checker.promises import cancel_id, run_id
 from tests.simulation.history import Command, History
-from tests.simulation.promises import cancel_id, run_id
 from tests.simulation.scheduler import Process, Scheduler, Ticket
 from tests.simulation.seams.outside import VirtualClock
 

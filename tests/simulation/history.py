@@ -34,6 +34,16 @@ class Command:
 
 
 @dataclass(frozen=True)
+class Resend:
+    """The results of a job were asked for again, with success."""
+
+    began: float
+    ended: float
+    name: str
+    place: str
+
+
+@dataclass(frozen=True)
 class Arrival:
     """One body that atlas took."""
 
@@ -64,6 +74,7 @@ class History:
     commands: list[Command] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     kills: list[tuple[float, str]] = field(default_factory=list)
+    resends: list[Resend] = field(default_factory=list)
 
     def record(self, engine: str, place: str, name: str, identity: str, what: str, detail: str = "") -> None:
         self.facts.append(Fact(self.now(), engine, place, name, identity, what, detail))
@@ -77,6 +88,7 @@ class History:
         lines = [
             (c.ended, f"{c.kind} (sent {c.began:.2f}): {c.state or c.error}") for c in self.commands if c.name == name
         ]
+        lines += [(r.ended, f"resend (sent {r.began:.2f}) in {r.place}") for r in self.resends if r.name == name]
         lines += [(f.at, f"  {f.place} {f.identity[:8]} {f.what} {f.detail}") for f in self.of(name)]
         lines += [
             (a.at, f"    atlas: {a.code} for {a.run_id}, id {a.id[:8]}") for a in self.arrivals if a.run_id in run_ids

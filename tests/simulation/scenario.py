@@ -32,6 +32,8 @@ class Scenario:
     """When, which process, and seconds until it is started again."""
     deletions: tuple[tuple[float, str], ...] = ()
     """When somebody deletes the job of that name."""
+    resends: tuple[tuple[float, str], ...] = ()
+    """From when on an operator asks for the results of that name again."""
     compactions: tuple[float, ...] = ()
     slow_controllers: bool = False
     pools: tuple[str, ...] = ("default",)
@@ -54,6 +56,7 @@ def drawn(seed: int, engine: str, servers: tuple[str, ...]) -> Scenario:
     """The scenario of a seed."""
     random, more = Random(f"{engine} {seed}"), Random(f"more of {engine} {seed}")
     plan = _drawn(random, servers)
+    plan = replace(plan, resends=tuple(_resends(Random(f"resends of {engine} {seed}"), plan.intents)))
     if engine == "both":
         return _with_silent_engine(plan, more, servers[1:])
     return replace(plan, pools=("default", "other")) if more.random() < 0.3 else plan
@@ -84,6 +87,13 @@ def _drawn(random: Random, servers: tuple[str, ...]) -> Scenario:
         slow_controllers=stormy and random.random() < 0.4,
         skews={who: SKEW_SECONDS * random.choice((0, 0, 1, -1)) for who in ("tracker-a", "tracker-b")},
     )
+
+
+def _resends(random: Random, intents: tuple[Intent, ...]) -> list[tuple[float, str]]:
+    """Of a third of all worlds. Two operators may ask for one name at once."""
+    if random.random() > 1 / 3:
+        return []
+    return [(random.random() * 90, each.name) for each in intents for _ in range(random.choice((0, 1, 1, 2, 3)))]
 
 
 def _weather(random: Random, servers: tuple[str, ...]) -> Weather:

@@ -94,6 +94,7 @@ def parts_of(draw: st.DrawFn, plan: Scenario) -> Scenario:
         refusing=plan.refusing if plan.refusing and keeps() else 0.0,
         kills=some(plan.kills),
         deletions=some(plan.deletions),
+        resends=some(plan.resends),
         compactions=some(plan.compactions),
         pools=plan.pools if keeps() else plan.pools[:1],
         slow_controllers=plan.slow_controllers and keeps(),

@@ -17,6 +17,7 @@ from runner.drivers.driver import Driver
 from tests.simulation import scenario
 from tests.simulation.atlas import URL as ATLAS
 from tests.simulation.atlas import Atlas
+from tests.simulation.checker.promises import Checker
 from tests.simulation.clients import Client, Worker
 from tests.simulation.configuration import InternalErrors, configuration, shortcuts
 from tests.simulation.history import History
@@ -24,7 +25,7 @@ from tests.simulation.kubernetes.cluster import URL as KUBERNETES
 from tests.simulation.kubernetes.cluster import KubernetesCluster
 from tests.simulation.nomad.cluster import URL as NOMAD
 from tests.simulation.nomad.cluster import NomadCluster
-from tests.simulation.promises import Checker
+from tests.simulation.operators import Operator
 from tests.simulation.scenario import ENGINES, STORM_SECONDS, Scenario
 from tests.simulation.scheduler import Process, Scheduler
 from tests.simulation.seams.http_client import SimulatedHttpClient
@@ -130,6 +131,9 @@ class World:
                 self._at(at, lambda name=intent.name: client.submit(name, self.plan.pools, self._config.driver_of))
             for at in intent.cancels:
                 self._at(at, lambda name=intent.name: client.cancel(name))
+        operator = Operator(self.scheduler, self.history, self._boot)
+        for at, name in self.plan.resends:
+            self._at(at, lambda name=name: operator.resend(name))
         for name in ("tracker-a", "tracker-b"):
             self._boot_tracker(name)
         for at, whom, pause in self.plan.kills:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
+from tests.simulation.checker import resends
 from tests.simulation.fates import CODES, QUEUE_SECONDS
 from tests.simulation.history import Arrival, Command, Fact, History
 
@@ -102,6 +103,7 @@ class Checker:
         self._settled = 0.0 if calm else quiet + SETTLE_SECONDS
         """From then on one engine has the name at the most."""
         self._commands = [each for each in history.commands if each.name == name]
+        self._resends = [each for each in history.resends if each.name == name]
         self._arrivals = history.arrivals
         self._runs = tuple(_runs(history, name))
 
@@ -118,6 +120,7 @@ class Checker:
         yield from self._revived()
         yield from self._late()
         yield from self._cancelled()
+        yield from resends.contradictions(self._resends, self._about_any)
 
     def pending(self) -> Iterator[str]:
         """What must come at last, and has not."""
@@ -132,6 +135,9 @@ class Checker:
             yield f"promise 2: {len(needed)} runs of {self.name} need a report, atlas has {len(reported)}"
         if self._cancel_answers() and not self._about(self.cancel_id) and not self._removed():
             yield f"promise 3: the cancellation of {self.name} was never confirmed"
+        if not self._removed():  # with the job, somebody may have deleted that it was to be sent again
+            only_one = len({(run.engine, run.place) for run in self._runs}) == 1
+            yield from resends.unanswered(self._resends, self._about_any, each_one=only_one)
         for command in self._commands:
             if command.kind == "submit" and command.state in ("created", "exists") and not (self._runs or reported):
                 yield f"promise 1: {self.name} was accepted and there is no job"
@@ -160,7 +166,7 @@ class Checker:
 
     def _contradicted(self) -> Iterator[str]:
         """One run has one end, in whichever engine."""
-        heard = [(arrival.at, arrival.id) for arrival in self._about(self.end_id)]
+        heard = [(arrival.at, arrival.id) for arrival in _firsts(self._about(self.end_id))]
         heard += [(fact.at, run.identity) for run in self.runs if (fact := run.first("published"))]
         first = min(heard, default=(0.0, ""))
         for at, identity in heard:
@@ -183,7 +189,7 @@ class Checker:
         allowed = set().union(*(CODES.get(cause, frozenset()) for run in self.runs for cause in run.causes))
         allowed |= self._waited_too_long() if possible else set()
         # Atlas keeps the first result of an id. A stale list may make a new leader send another, which atlas drops.
-        for arrival in {arrival.id: arrival for arrival in reversed(arrivals)}.values():
+        for arrival in _firsts(arrivals):
             if possible and arrival.code not in allowed | (CODES["deleted"] if self._erased() else set()):
                 yield f"promise 2: the end of {self.name} was reported as {arrival.code}, true were {sorted(allowed)}"
         for arrival in arrivals:
@@ -274,6 +280,10 @@ class Checker:
     def _about(self, run: str) -> list[Arrival]:
         return [arrival for arrival in self._arrivals if arrival.run_id == run]
 
+    @property
+    def _about_any(self) -> list[Arrival]:
+        return [each for each in self._arrivals if each.run_id in (self.end_id, self.cancel_id)]
+
     def _cancel_answers(self) -> list[Command]:
         return [command for command in self._commands if command.kind == "cancel" and command.state]
 
@@ -296,6 +306,11 @@ def run_id(name: str) -> str:
 def cancel_id(name: str) -> str:
     """The run id in the confirmation of its cancellation."""
     return f"cancel of {name}"
+
+
+def _firsts(arrivals: list[Arrival]) -> list[Arrival]:
+    """The first arrival of each id."""
+    return list({arrival.id: arrival for arrival in reversed(arrivals)}.values())
 
 
 def _runs(history: History, name: str) -> Iterator[Run]:

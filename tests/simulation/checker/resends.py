@@ -1,0 +1,40 @@
+"""What must follow when somebody asks for the results of a job again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.simulation.history import Arrival, Resend
+
+
+def contradictions(resends: list[Resend], arrivals: list[Arrival]) -> Iterator[str]:
+    """A result that was sent again says what it said before."""
+    for resend in resends:
+        for identity, codes in _known(resend, arrivals).items():
+            again = {each.code for each in arrivals if each.id == identity and each.at > resend.began}
+            if again - codes:
+                yield (
+                    f"promise 2: {resend.name} was reported as {sorted(codes)}, was asked for again at"
+                    f" {resend.began:.2f} s, and is then reported as {sorted(again)}"
+                )
+
+
+def unanswered(resends: list[Resend], arrivals: list[Arrival], *, each_one: bool) -> Iterator[str]:
+    """Atlas gets again what it had: each result, or at least one where another job of the name may have sent them."""
+    for resend in resends:
+        known = set(_known(resend, arrivals))
+        again = {each.id for each in arrivals if each.at > resend.began}
+        if known and (known - again if each_one else not known & again):
+            yield (
+                f"promise 2: {resend.name} was asked for again at {resend.began:.2f} s, and atlas does not get"
+                f" {len(known - again)} of {len(known)} results"
+            )
+
+
+def _known(resend: Resend, arrivals: list[Arrival]) -> dict[str, set[int]]:
+    """The results that atlas had before, and their codes."""
+    known: dict[str, set[int]] = {}
+    for each in arrivals:
+        if each.at <= resend.began:
+            known.setdefault(each.id, set()).add(each.code)
+    return known
