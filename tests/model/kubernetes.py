@@ -341,6 +341,8 @@ class KubernetesWorld:
             return state, False
         if job.resent != record.seen.resent and "mark-not-resent" not in self.without:
             return state, False
+        if job.cancelled and record.seen.ended_as:  # the cancel had missed it
+            job = job._replace(ended_as=record.seen.ended_as)
         marked = job.marked or END in record.sent
         return state._replace(job=job._replace(label=record.outcome, aside=aside, expires=True, marked=marked)), True
 

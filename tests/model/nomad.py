@@ -417,6 +417,8 @@ class NomadWorld:
             return state, False
         if variable.reported:
             return state, True
+        if variable.cancelled and record.seen.ended_as and not variable.ended:  # the cancel had missed it
+            variable = variable._replace(ended=record.seen.ended_as, stored=True)
         marked = variable.marked or END in record.sent
         closed = variable._replace(open=False, reported=record.outcome, aside=aside, marked=marked)
         return state._replace(variable=closed), True

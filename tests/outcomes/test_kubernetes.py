@@ -563,6 +563,10 @@ class TestWaiting:
         resumed = observed(job(condition("Suspended", at=clock(7), status="False"), labels=labels), None)
         assert (resumed.held, resumed.queued_since) == ("", at(7))
 
+    def test_no_limit_is_counted_until_the_cluster_says_when_it_was_resumed(self) -> None:
+        resumed = observed(job(condition("Suspended", at=clock(0))), None)
+        assert (resumed.phase, resumed.held, resumed.queued_since) == ("waiting", "", None)
+
     def test_a_job_that_its_queue_stops_again_is_held_again(self) -> None:
         stopped = pod(init={"coat": DONE}, main={"marvin": exited(143, at=clock(6))}, deleted=clock(6, 30))
         seen = observed(job(condition("Suspended", at=clock(6)), suspend=True), stopped)

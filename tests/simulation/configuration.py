@@ -21,10 +21,10 @@ from runner.drivers.kubernetes import api
 from runner.runtime import concurrency, logs
 from tests.conftest import make_key_pair
 from tests.simulation.atlas import URL as ATLAS
-from tests.simulation.fates import QUEUE_SECONDS
+from tests.simulation.fates import ADMISSION_SECONDS, QUEUE_SECONDS
 from tests.simulation.kubernetes.cluster import URL as KUBERNETES
 from tests.simulation.nomad.cluster import URL as NOMAD
-from tests.simulation.scenario import NAMESPACES
+from tests.simulation.scenario import NAMESPACES, QUEUED
 
 RETENTION = 3600
 
@@ -36,6 +36,7 @@ def configuration(engine: str) -> Config:
     """The configuration of every process: short limits, two pools in two namespaces, or in the two engines."""
     first, second = NAMESPACES
     other = {"driver": "nomad"} if engine == "both" else {"namespace": second}
+    queued = {} if engine == "nomad" else {QUEUED: {"queueName": "batch"}}
     keys = make_key_pair()
     document: dict[str, Any] = {
         "runner": {"id": "runner-1", "privateKey": keys.private},
@@ -44,10 +45,11 @@ def configuration(engine: str) -> Config:
         "http": {"allowUnauthenticated": True},
         "kubernetes": {"namespace": first, "kubeconfig": str(_kubeconfig())},
         "nomad": {"address": NOMAD, "namespace": first},
-        "pools": {"default": {}, "other": other},
+        "pools": {"default": {}, "other": other, **queued},
         "tracker": {"intervalSeconds": 4},
         "limits": {
             "queueSeconds": QUEUE_SECONDS,
+            "admissionSeconds": ADMISSION_SECONDS,
             "imageSeconds": 8,
             "registrySeconds": 30,
             "cloneSeconds": 30,

@@ -42,6 +42,9 @@ EVERYWHERE = frozenset(
 QUEUE_SECONDS = 40
 """How long a job of the simulation may wait for its first container."""
 
+ADMISSION_SECONDS = 60
+"""How long a queue may hold a job of the simulation."""
+
 CODES: dict[str, frozenset[int]] = {
     "succeeds": frozenset(),
     "registry recovers": frozenset(),
@@ -62,6 +65,7 @@ CODES: dict[str, frozenset[int]] = {
     "deleted": frozenset({5109}),
     "incomplete": frozenset({5101, 5102, 5105, 5108, 5199}),
     "deadline": frozenset({5105}),
+    "not admitted": frozenset({5111}),
 }
 """The status codes that each happening justifies."""
 

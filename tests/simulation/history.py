@@ -17,7 +17,8 @@ class Fact:
     name: str
     identity: str
     what: str
-    """created, pod, started, ended, happened, published, deleted (by somebody), expired (by its time-to-live)"""
+    """created, held and admitted (by a queue), refused (its pod, by a quota), pod, started, ended, happened, published,
+    deleted (by somebody), expired (by its time-to-live)"""
     detail: str = ""
 
 

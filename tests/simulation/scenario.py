@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from math import inf
 from random import Random
 
 from tests.simulation.clients import Intent
+from tests.simulation.fates import ADMISSION_SECONDS, QUEUE_SECONDS
 from tests.simulation.seams.network import Weather
 
 STORM_SECONDS = 110.0
@@ -15,6 +17,9 @@ SKEW_SECONDS = 200.0
 """By how much a tracker's wall clock may be wrong."""
 
 NAMESPACES = ("jobs", "more-jobs")
+
+QUEUED = "queued"
+"""The pool whose jobs a queue holds."""
 
 ENGINES = {"kubernetes": ("kubernetes",), "nomad": ("nomad",), "both": ("kubernetes", "nomad")}
 """Which engines a world has."""
@@ -37,12 +42,20 @@ class Scenario:
     compactions: tuple[float, ...] = ()
     slow_controllers: bool = False
     pools: tuple[str, ...] = ("default",)
+    quotas: dict[str, float] = field(default_factory=dict)
+    """For how many seconds of its life Kubernetes makes no pod for the Job of that name; infinite: never."""
+    queued: dict[str, float] = field(default_factory=dict)
+    """For how many seconds a queue holds the Job of that name; infinite: for ever."""
     skews: dict[str, float] = field(default_factory=dict)
 
     @property
     def calm(self) -> bool:
         """Whether nothing fails: then even a deleted job's end must be reported."""
         return not (self.kills or self.weather.until or self.weather.outages or self.refusing)
+
+    def pools_of(self, name: str) -> tuple[str, ...]:
+        """The pools that requests for that name have."""
+        return (QUEUED,) if name in self.queued else self.pools
 
     @property
     def quiet(self) -> float:
@@ -57,6 +70,8 @@ def drawn(seed: int, engine: str, servers: tuple[str, ...]) -> Scenario:
     random, more = Random(f"{engine} {seed}"), Random(f"more of {engine} {seed}")
     plan = _drawn(random, servers)
     plan = replace(plan, resends=tuple(_resends(Random(f"resends of {engine} {seed}"), plan.intents)))
+    if engine != "nomad":
+        plan = _with_waits(plan, Random(f"waits of {engine} {seed}"), queue=engine == "kubernetes")
     if engine == "both":
         return _with_silent_engine(plan, more, servers[1:])
     return replace(plan, pools=("default", "other")) if more.random() < 0.3 else plan
@@ -87,6 +102,18 @@ def _drawn(random: Random, servers: tuple[str, ...]) -> Scenario:
         slow_controllers=stormy and random.random() < 0.4,
         skews={who: SKEW_SECONDS * random.choice((0, 0, 1, -1)) for who in ("tracker-a", "tracker-b")},
     )
+
+
+def _with_waits(plan: Scenario, random: Random, *, queue: bool) -> Scenario:
+    """In a third of all worlds, quotas and a queue let jobs wait: shortly, until close to the limit, or for ever."""
+    if random.random() > 1 / 3:
+        return plan
+
+    def some(limit: float) -> dict[str, float]:
+        names = [each.name for each in plan.intents if random.random() < 0.4]
+        return {name: random.choice((6 * random.random(), limit * (0.5 + random.random()), inf)) for name in names}
+
+    return replace(plan, quotas=some(QUEUE_SECONDS), queued=some(ADMISSION_SECONDS) if queue else {})
 
 
 def _resends(random: Random, intents: tuple[Intent, ...]) -> list[tuple[float, str]]:

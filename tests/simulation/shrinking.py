@@ -98,6 +98,8 @@ def parts_of(draw: st.DrawFn, plan: Scenario) -> Scenario:
         compactions=some(plan.compactions),
         pools=plan.pools if keeps() else plan.pools[:1],
         slow_controllers=plan.slow_controllers and keeps(),
+        quotas={name: seconds for name, seconds in plan.quotas.items() if keeps()},
+        queued={name: seconds for name, seconds in plan.queued.items() if keeps()},
         skews={who: skew for who, skew in plan.skews.items() if skew and keeps()},
     )
 

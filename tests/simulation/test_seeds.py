@@ -43,6 +43,7 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
     [
         ("kubernetes", 309, "a stale list does not contradict an outcome that is stored"),
         ("nomad", 308, "a job whose Variable a repeat took over is one job"),
+        ("nomad", 160, "a confirmation that is sent again says the same, also of an end that the cancel had missed"),
         ("both", 0, "a half-made submit is completed by a request that leads to the other engine"),
         ("both", 19, "a claim whose request died before it made a job does not end the job that runs"),
         ("both", 37, "a name that a repeat took elsewhere is not reported as deleted"),

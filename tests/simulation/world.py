@@ -71,8 +71,7 @@ class World:
         self._network = Network(self.scheduler, plan.weather)
         self._network.servers[ATLAS] = Atlas(self._network, self.history, plan.refusing)
         self._clusters = [
-            _CLUSTERS[each](self._network, self.history, scenario.NAMESPACES, slow=plan.slow_controllers)
-            for each in ENGINES[engine]
+            _CLUSTERS[each](self._network, self.history, scenario.NAMESPACES, plan) for each in ENGINES[engine]
         ]
         self._config = configuration(engine)
         self._workers = {name: Worker(self.scheduler, name, self._boot) for name in ("worker-1", "worker-2")}
@@ -128,7 +127,9 @@ class World:
         client = Client(self.scheduler, self.history, list(self._workers.values()))
         for intent in self.plan.intents:
             for at in intent.submits:
-                self._at(at, lambda name=intent.name: client.submit(name, self.plan.pools, self._config.driver_of))
+                self._at(
+                    at, lambda name=intent.name: client.submit(name, self.plan.pools_of(name), self._config.driver_of)
+                )
             for at in intent.cancels:
                 self._at(at, lambda name=intent.name: client.cancel(name))
         operator = Operator(self.scheduler, self.history, self._boot)

@@ -127,7 +127,7 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
     scheduled = next((each for each in own.status.conditions if each.type == "PodScheduled"), Condition(type=""))
     pending = scheduled.status == "False"
     facts = {"unschedulable": scheduled.message if pending and scheduled.reason == "Unschedulable" else ""}
-    if phase != "waiting" or (own.started and not job.spec.suspend):
+    if phase != "waiting" or (own.started and not job.spec.suspend) or _is_being_resumed(job):
         return facts
     held = ""
     if job.spec.suspend:
@@ -136,6 +136,11 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
     elif pending and scheduled.reason == "SchedulingGated":
         held = "its pod's schedulingGates"
     return {**facts, "held": held, "queued_since": _queued_since(job, own) - clock_ahead}
+
+
+def _is_being_resumed(job: JobObject) -> bool:
+    """Whether a queue has admitted it, and the Job controller has not yet said when. No limit is counted until then."""
+    return not job.spec.suspend and true_condition(job.status.conditions, "Suspended") is not None
 
 
 def _queued_since(job: JobObject, own: OwnContainers) -> float:

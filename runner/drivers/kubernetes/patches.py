@@ -63,10 +63,13 @@ def end_patch(known: JobObject, outcome: Outcome) -> Operations:
 def reported_patch(seen: Observation, outcome: Outcome, retention: int) -> Operations:
     """Record the report. The time-to-live removes the Job after the retention, in seconds.
 
-    Unless the job was seen cancelled, a cancel in between makes it fail; and so does a resend.
+    Unless the job was seen cancelled, a cancel in between makes it fail; and so does a resend. An end that the cancel
+    had missed is stored: the next sending of the confirmation must say the same.
     """
+    missed = seen.ended_as if seen.cancelled else None
     return [
         *_if_unchanged(seen),
+        *([_add(_annotation(ENDED), encode_outcome(missed))] if missed else []),
         _add(_label(REPORTED), outcome.reason),
         _add(_annotation(REPORTED), outcome.reason),
         _add("spec/ttlSecondsAfterFinished", retention),

@@ -90,7 +90,10 @@ def mark(
         return (False,)
     if variable.reported:
         return (True,)
-    items = closed_items(with_outcome(variable, outcome, refusal))
+    marked = with_outcome(variable, outcome, refusal)
+    if seen.cancelled and seen.ended_as and not variable.ended:
+        marked = with_end(marked, seen.ended_as)  # the cancel had missed it; a resend must say the same
+    items = closed_items(marked)
     return (True,) if namespace.write(seen.name, items, variable.index, deadline) else None
 
 

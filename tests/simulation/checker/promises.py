@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import combinations
 
-from tests.simulation.checker import resends
-from tests.simulation.fates import CODES, QUEUE_SECONDS
-from tests.simulation.history import Arrival, Command, Fact, History
+from tests.simulation.checker import resends, waits
+from tests.simulation.checker.runs import Run
+from tests.simulation.fates import CODES
+from tests.simulation.history import Arrival, Command, History
 
 STOP_SECONDS = 12.0
 """How long after a cancel's 2xx a container of a job that was there already may still start: controllers lag."""
@@ -28,68 +28,11 @@ PROMPT_SECONDS = {"image missing": 30.0, "never fits": 65.0, "hangs": 180.0, "de
 
 AT_ONCE_SECONDS = 12.0
 
+EARLY_SECONDS = 2.0
+"""How much too early a limit may pass: both clocks of it have whole seconds."""
+
 SETTLE_SECONDS = 45.0
 """How long after the last fault two engines may both have a job of one name: a tracker must lead, and look there."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One job under a name: its Job's uid or its Nomad job's nonce. A name may have several, one after the other."""
-
-    place: str
-    identity: str
-    facts: tuple[Fact, ...]
-
-    def first(self, *what: str) -> Fact | None:
-        return next((fact for fact in self.facts if fact.what in what), None)
-
-    @property
-    def engine(self) -> str:
-        return self.facts[0].engine
-
-    @property
-    def made(self) -> float:
-        return self.facts[0].at
-
-    @property
-    def gone(self) -> float:
-        """When it was removed from the cluster."""
-        fact = self.first("deleted", "expired")
-        return fact.at if fact else float("inf")
-
-    @property
-    def tombstone(self) -> bool:
-        return self.facts[0].detail == "tombstone"
-
-    @property
-    def published(self) -> bool:
-        return self.first("published") is not None
-
-    @property
-    def causes(self) -> set[str]:
-        """Everything that may explain its end."""
-        found = {fact.detail for fact in self.facts if fact.what == "happened"}
-        return found | ({"deleted"} if self.first("deleted") else set())
-
-    @property
-    def stopped(self) -> float:
-        """When its last container ended, or it was removed. A lost node says nothing about it."""
-        if self.first("started") is None or "node lost" in self.causes:
-            return 0.0
-        running = {fact.detail for fact in self.facts if fact.what == "started"}
-        ends = [fact for fact in self.facts if fact.what == "ended"]
-        left = running - {fact.detail.partition(" ")[0] for fact in ends}
-        return min(self.gone, max((fact.at for fact in ends), default=0.0) if not left else float("inf"))
-
-    @property
-    def over(self) -> float:
-        """When it ended by itself."""
-        ends = [f.at for f in self.facts if f.what in ("published", "happened") and f.detail not in _PASSING]
-        return ends[0] if ends else float("inf")
-
-
-_PASSING = frozenset({"never fits", "image missing", "hangs", "evicted", "node lost", "incomplete"})
-"""What does not end a run by itself at once."""
 
 
 class Checker:
@@ -187,11 +130,14 @@ class Checker:
             what = "published its own result" if self.runs and not possible else f"has {len(possible)} such runs"
             yield f"promise 2: {self.name} {what}, and atlas has {len(ids)} ids for its end"
         allowed = set().union(*(CODES.get(cause, frozenset()) for run in self.runs for cause in run.causes))
-        allowed |= self._waited_too_long() if possible else set()
         # Atlas keeps the first result of an id. A stale list may make a new leader send another, which atlas drops.
         for arrival in _firsts(arrivals):
-            if possible and arrival.code not in allowed | (CODES["deleted"] if self._erased() else set()):
-                yield f"promise 2: the end of {self.name} was reported as {arrival.code}, true were {sorted(allowed)}"
+            true = allowed | (self._waited_too_long(arrival.at) | (CODES["deleted"] if self._erased() else set()))
+            if possible and arrival.code not in true:
+                yield (
+                    f"promise 2: the end of {self.name} was reported as {arrival.code} at {arrival.at:.2f} s,"
+                    f" true were {sorted(true)}"
+                )
         for arrival in arrivals:
             if not any(run.made <= arrival.at for run in self.runs):
                 yield f"promise 2: an end of {self.name} was reported before it had a job"
@@ -210,7 +156,11 @@ class Checker:
     def _late(self) -> Iterator[str]:
         """In a calm world reports are prompt."""
         runs, arrivals = self.runs, self._about(self.end_id)
-        if not self._calm or len(runs) != 1 or len(runs[0].causes) != 1 or self._cancel_answers():
+        if not self._calm or len(runs) != 1 or self._cancel_answers():
+            return
+        if not self._removed():
+            yield from waits.overdue(runs[0], arrivals)
+        if len(runs[0].causes) != 1:
             return
         happened, cause = runs[0].first("happened", "deleted"), next(iter(runs[0].causes))
         if happened and arrivals and cause not in ("evicted", "node lost"):
@@ -223,13 +173,14 @@ class Checker:
         deleted = run.first("deleted")
         return deleted is not None and not (self._calm and run.over + CLEAR_SECONDS < deleted.at)
 
-    def _waited_too_long(self) -> set[int]:
-        """The codes for a job whose submit was not completed in time. Its image may not have come in time either."""
+    def _waited_too_long(self, at: float) -> set[int]:
+        """The codes, at that time, for a job that has not started in time. Its image may not have come in time."""
         codes: set[int] = set()
         for run in self.runs:
-            cause = run.first("happened", "deleted")
-            began, late = run.first("started"), run.made + QUEUE_SECONDS - 1
-            if (began is None or began.at >= late) and (cause is None or cause.at >= late):
+            cause, late = run.first("happened", "deleted"), waits.limit(run) - 1
+            if waits.held_too_long(run) or waits.refused_too_long(run):
+                codes |= CODES["not admitted"]
+            if waits.started(run) >= late and at >= late - EARLY_SECONDS and (cause is None or cause.at >= late):
                 codes |= CODES["incomplete"] | ({5101} if run.first("delayed") else set())
         return codes
 
@@ -262,7 +213,7 @@ class Checker:
         for arrival in self._about(self.cancel_id):
             over = min((run.over for run in self.runs), default=float("inf"))
             ends = self._about(self.end_id)
-            given_up = (ends and not self._runs) or any(end.code in self._waited_too_long() for end in ends)
+            given_up = (ends and not self._runs) or any(end.code in self._waited_too_long(end.at) for end in ends)
             ended = over != float("inf") or given_up or any(run.causes for run in self.runs)
             if arrival.code not in (5000, 5001):
                 yield f"promise 3: the cancellation of {self.name} was confirmed with {arrival.code}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from tests.simulation.history import History
+from tests.simulation.kubernetes.admission import Queue, Quota
 from tests.simulation.kubernetes.api_server import ApiServer
 from tests.simulation.kubernetes.job_controller import JobController
 from tests.simulation.kubernetes.kubelet import Kubelet
 from tests.simulation.kubernetes.store import Change
+from tests.simulation.scenario import Scenario
 from tests.simulation.seams.network import Network
 
 URL = "https://kubernetes.simulated:6443"
@@ -15,12 +17,13 @@ URL = "https://kubernetes.simulated:6443"
 class KubernetesCluster:
     """All of it. It writes down what truly happens."""
 
-    def __init__(self, network: Network, history: History, namespaces: tuple[str, ...], *, slow: bool) -> None:
+    def __init__(self, network: Network, history: History, namespaces: tuple[str, ...], plan: Scenario) -> None:
         self.server = ApiServer(network, namespaces)
         self._history = history
         self._namespaces = namespaces
         self.server.store.listeners.append(self._changed)
-        JobController(self.server, history).slow = slow
+        JobController(self.server, history, Quota(self.server, history, plan.quotas)).slow = plan.slow_controllers
+        Queue(self.server, history, plan.queued)
         Kubelet(self.server, history)
         network.servers[URL] = self.server
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from tests.simulation.history import History
+from tests.simulation.kubernetes.admission import Quota
 from tests.simulation.kubernetes.api_server import ApiServer
 from tests.simulation.kubernetes.store import Change, Key, Object
 from tests.simulation.scheduler import EPOCH
 
 LONGEST_LAG = 6.0
 """Seconds that a controller may be behind."""
+
+CREATE_AGAIN_SECONDS = 2.0
+"""After a pod was refused."""
 
 
 def condition(item: Object, kind: str) -> dict[str, Any] | None:
@@ -22,8 +26,9 @@ def condition(item: Object, kind: str) -> dict[str, Any] | None:
 class JobController:
     """Brings each Job closer to its spec, some time after it or one of its pods has changed."""
 
-    def __init__(self, server: ApiServer, history: History) -> None:
+    def __init__(self, server: ApiServer, history: History, quota: Quota) -> None:
         self._server = server
+        self._quota = quota
         self._store = server.store
         self._history = history
         self._scheduler = server.network.scheduler
@@ -83,6 +88,8 @@ class JobController:
             self._fail(key, job)
         elif job["spec"].get("suspend"):
             self._suspend(key, job)
+        elif condition(job, "Suspended"):
+            self._resume(key, job)
         else:
             self._advance(key, job)
 
@@ -132,6 +139,11 @@ class JobController:
         if not condition(job, "Suspended"):
             self._set_condition(key, job, "Suspended", "JobSuspended", "Job suspended")
 
+    def _resume(self, key: Key, job: Object) -> None:
+        """Its deadline counts from now on."""
+        self._began[job["metadata"]["uid"]] = self._scheduler.now
+        self._set_condition(key, job, "Suspended", "JobResumed", "Job resumed", holds="False")
+
     def _advance(self, key: Key, job: Object) -> None:
         uid, spec = job["metadata"]["uid"], job["spec"]
         began = self._began.setdefault(uid, self._scheduler.now)
@@ -153,7 +165,10 @@ class JobController:
                 key, job, "FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit"
             )
         elif not any(phase != "Failed" for phase in phases) and spec.get("parallelism", 1) > 0:
-            self._create_pod(key, job)
+            if self._quota.refuses(job):
+                self._later(key, CREATE_AGAIN_SECONDS)
+            else:
+                self._create_pod(key, job)
 
     def _create_pod(self, key: Key, job: Object) -> None:
         name, uid = key[2], job["metadata"]["uid"]
@@ -190,16 +205,23 @@ class JobController:
         self._set_condition(key, job, kind, reason, message, counts)
 
     def _set_condition(
-        self, key: Key, job: Object, kind: str, reason: str, message: str, counts: dict[str, int] | None = None
+        self,
+        key: Key,
+        job: Object,
+        kind: str,
+        reason: str,
+        message: str,
+        counts: dict[str, int] | None = None,
+        holds: str = "True",
     ) -> None:
         added = {
             "type": kind,
-            "status": "True",
+            "status": holds,
             "reason": reason,
             "message": message,
             "lastTransitionTime": self._server.timestamp(),
         }
-        conditions = [*job["status"].get("conditions", ()), added]
+        conditions = [*(each for each in job["status"].get("conditions", ()) if each["type"] != kind), added]
         self._put_status(key, job, {**(counts or {}), "conditions": conditions})
 
     def _put_status(self, key: Key, job: Object, change: Object) -> None:

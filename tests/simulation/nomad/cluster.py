@@ -7,6 +7,7 @@ from tests.simulation.history import History
 from tests.simulation.nomad.agent import Agent
 from tests.simulation.nomad.allocation import AllocationMachine
 from tests.simulation.nomad.state import Key, NomadState, Object
+from tests.simulation.scenario import Scenario
 from tests.simulation.seams.network import Network
 
 URL = "http://nomad.simulated:4646"
@@ -18,12 +19,12 @@ KEPT_SECONDS = 20.0
 class NomadCluster:
     """All of it. It writes down what truly happens."""
 
-    def __init__(self, network: Network, history: History, namespaces: tuple[str, ...], *, slow: bool) -> None:
+    def __init__(self, network: Network, history: History, namespaces: tuple[str, ...], plan: Scenario) -> None:
         self.state = NomadState(network.scheduler)
         self._scheduler = network.scheduler
         self._history = history
         self._namespaces = namespaces
-        self._slow = slow
+        self._slow = plan.slow_controllers
         self._machines: dict[Key, list[tuple[int, AllocationMachine]]] = {}
         self._waiting: set[Key] = set()
         agent = Agent(network, self.state, namespaces)

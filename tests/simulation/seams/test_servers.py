@@ -12,6 +12,7 @@ from tests.simulation.history import History
 from tests.simulation.kubernetes.api_server import JSON_PATCH, MERGE_PATCH, ApiServer
 from tests.simulation.kubernetes.store import selector
 from tests.simulation.nomad.cluster import URL, NomadCluster
+from tests.simulation.scenario import Scenario
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.seams.network import Later, Line, Network, Request, Weather
 
@@ -107,7 +108,7 @@ def test_selectors(text: str, matches: bool) -> None:
 
 
 def test_two_nomad_registers_at_once_may_both_succeed(network: Network) -> None:
-    NomadCluster(network, History(lambda: 0.0), ("ns",), slow=False)
+    NomadCluster(network, History(lambda: 0.0), ("ns",), Scenario((), Weather()))
     agent = network.servers[URL]
     body = msgspec.json.encode({"Job": {"ID": "a", "TaskGroups": []}, "EnforceIndex": True, "JobModifyIndex": 0})
     both = [agent.handle(Request("POST", "/v1/jobs?namespace=ns", body, [], "test")) for _ in range(2)]
@@ -116,6 +117,6 @@ def test_two_nomad_registers_at_once_may_both_succeed(network: Network) -> None:
 
 
 def test_a_variable_is_checked_and_set_at_once(network: Network) -> None:
-    NomadCluster(network, History(lambda: 0.0), ("ns",), slow=False)
+    NomadCluster(network, History(lambda: 0.0), ("ns",), Scenario((), Weather()))
     agent, path = network.servers[URL], "/v1/var/nomad%2Fjobs%2Fa?namespace=ns&cas=0"
     assert [asked(agent, "POST", path, {"Items": {"x": "y"}})[0] for _ in range(2)] == [200, 409]

@@ -267,6 +267,14 @@ class TestMark:
         assert mark(driver, seen(driver), OUTCOME)
         assert seen(driver).reported
 
+    def test_it_stores_an_end_that_a_cancel_had_missed(self, drive: Drive) -> None:
+        server = Server(job_document())
+        driver = drive(server)
+        assert cancel(driver) == "cancelled"
+        remembered = msgspec.structs.replace(seen(driver), ended_as=OUTCOME)  # the tracker had seen it end before
+        assert driver.mark_reported(remembered, OUTCOME)
+        assert seen(driver).ended_as == OUTCOME
+
 
 class TestCancel:
     def test_a_running_job_is_ended(self, drive: Drive) -> None:
