@@ -28,7 +28,7 @@ MUTANTS: dict[str, Mutant] = {
             f"{K8S}/submission.py",
             'if state != "cancelled" and not known.started:',
             'if state == "created" and not known.started:',
-            seeds=range(190, 195),
+            seeds=range(700),
         ),
         Mutant(
             "a cancel writes no tombstone",
@@ -53,6 +53,7 @@ MUTANTS: dict[str, Mutant] = {
             f"{K8S}/patches.py",
             "*([] if seen.cancelled else [_absent(CANCELLED)])]",
             "]",
+            seeds=range(300),
         ),
         Mutant(
             "a cancel does not see that the run had ended",
