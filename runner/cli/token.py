@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from runner.config.types import Config
 from runner.errors import OrchestratorError
 from runner.runtime.clock import SystemClock
 
+STANDARD_INPUT = Path("-")
 LONGEST = 30 * 86400
 """Seconds. It is a token for trying things out."""
 
@@ -21,8 +23,9 @@ LONGEST = 30 * 86400
     "--key",
     "key_file",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The control plane's private key (RSA, PEM), or any key whose public half is in deepsource.publicKey.",
+    type=click.Path(dir_okay=False, allow_dash=True, path_type=Path),
+    help="The control plane's private key (RSA, PEM), or any key whose public half is in deepsource.publicKey; "
+    "- for standard input.",
 )
 @click.option("--new", is_flag=True, help="Make the key instead, in a new file with mode 0600; print its public half.")
 @click.option("--runner-id", help="For which runner.  [default: runner.id of the configuration]")
@@ -48,6 +51,8 @@ def token(key_file: Path, new: bool, runner_id: str | None, seconds: int, path: 
     from runner.security.keys import parse_private_key, public_pem  # late: the cryptography library is slow to load
 
     if new:
+        if key_file == STANDARD_INPUT:
+            raise click.BadParameter("--new writes a file: name one", param_hint="--key")
         _make(key_file)
     try:
         key = parse_private_key(_text(key_file), str(key_file))
@@ -81,6 +86,8 @@ def _make(path: Path) -> None:
 
 def _text(path: Path) -> str:
     try:
+        if path == STANDARD_INPUT:
+            return sys.stdin.read()
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} cannot be read: {error}; --new makes one", param_hint="--key") from error

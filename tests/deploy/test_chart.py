@@ -127,6 +127,16 @@ def test_the_configuration_is_checked_first_and_the_runner_outlives_the_function
     assert (runner["name"], runner["restartPolicy"]) == ("runner", "Always")
 
 
+@by_shape
+def test_kubectl_chooses_the_container_that_has_the_configuration(shape: Path) -> None:
+    for (kind, _), each in objects(render(shape)).items():
+        if kind == "Deployment":
+            pod = each["spec"]["template"]
+            chosen = pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"]
+            containers = {one["name"]: one for one in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]]}
+            assert "ORCHESTRATOR_CONFIG" in {one["name"] for one in containers[chosen]["env"]}
+
+
 def test_a_changed_configuration_starts_new_pods() -> None:
     def checksum(**config: Any) -> str:
         deployment = objects(render(smallest(config=config)))["Deployment", NAME]

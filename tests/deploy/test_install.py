@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,6 +133,19 @@ def test_a_request_through_the_service_makes_a_job(
 
 def test_its_own_test_passes(installed: Installed) -> None:
     assert '"status":"ok"' in installed.helm("test", NAME, "--logs", "--timeout", PATIENCE)
+
+
+def test_the_commands_of_the_runbook_need_no_name_of_a_container(installed: Installed) -> None:
+    said = installed.kubectl("exec", f"deploy/{NAME}", "--", "python", "-m", "runner", "jobs", "list", "-o", "name")
+    assert said.startswith("analysis-")
+    check = ("exec", f"deploy/{NAME}", "--", "python", "-m", "runner", "check-config", "--connect")
+    found = kubectl(installed.access, "--namespace", installed.namespace, *check, check=False)
+    bad = [line for line in found.splitlines() if line.startswith("not ok")]
+    assert [line.split()[2] for line in bad] == ["atlas"]  # atlas.example is nowhere
+    notes = installed.helm("get", "notes", NAME)
+    selector = re.search(r"logs --selector (\S+)", notes)
+    assert selector
+    assert "good" in installed.kubectl("logs", "--selector", selector[1], "--container", "check-config")
 
 
 def test_an_upgrade_with_a_changed_configuration_replaces_the_pods(installed: Installed) -> None:

@@ -154,6 +154,13 @@ def test_only_the_runner_has_the_keys_and_the_token(running: Running, runner_key
     assert line not in running.nomad("job", "inspect", "orchestrator")
 
 
+def test_everything_that_it_needs_is_reachable_and_allowed(running: Running) -> None:
+    (allocation, *_) = running.allocations()
+    check = ("python", "-m", "runner", "check-config", "--connect")
+    found = running.nomad("alloc", "exec", "-i=false", "-task", "runner", allocation, *check)
+    assert f"the token is the job's workload identity, with {running.namespace}" in found
+
+
 def test_only_a_changed_configuration_replaces_the_replicas(running: Running) -> None:
     before = running.allocations()
     running.job("run")

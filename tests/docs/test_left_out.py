@@ -17,7 +17,7 @@ def test_a_line_has_the_number_the_folders_the_reason_and_the_remedy() -> None:
     assert summary(skipped) == [
         "2 tests in tests/kubernetes, tests/nomad: the test cluster needs root. "
         "To run them: as root, on Debian or alike, with Go: make test ARGS='-m real_servers'",
-        "1 test in tests/protocols: no go here to build grpcurl with. To run them: install Go",
+        "1 test in tests/protocols: no go here to build grpcurl with. To run it: install Go",
     ]
 
 

@@ -20,7 +20,7 @@ SERVER_FIXTURES = {"real_servers", "helm_program"}
 LONG = ("tests/faults/", "tests/model/", "tests/protocols/", "tests/security/", "tests/simulation/")
 """Suites that take more than a minute each: they search, or wait for the deadlines of servers."""
 
-LONG_REASON = "it takes minutes, and the real servers cannot run here either"
+LONG_REASON = "a suite that takes minutes is left out where the real servers cannot run"
 
 REMEDIES = (
     (LONG_REASON, "make test ARGS=--long"),
@@ -86,4 +86,5 @@ def _line(reason: str, names: list[str]) -> str:
     folders = sorted({str(Path(name.partition("::")[0]).parent) for name in names})
     count = f"{len(names)} test{'s' if len(names) > 1 else ''} in {', '.join(folders)}"
     remedy = next((remedy for pattern, remedy in REMEDIES if re.search(pattern, reason)), "")
-    return f"{count}: {reason}" + (f". To run them: {remedy}" if remedy else "")
+    them = "them" if len(names) > 1 else "it"
+    return f"{count}: {reason}" + (f". To run {them}: {remedy}" if remedy else "")

@@ -20,8 +20,10 @@ from examples.broker import Broker
 from runner.cli import main
 from runner.cli.connect import checks, directories, trackers
 from runner.cli.connect.kubernetes import LEADER_RIGHTS, RIGHTS
+from runner.config.types import Config
 from runner.drivers.nomad.leader_variable import PATH
 from runner.runtime import exit_codes
+from runner.runtime.clock import Deadline, SystemClock
 from tests import cluster
 from tests.harness.scripted_server import Conversation, ScriptedServer, answer_all, scripted_server
 from tests.kubernetes.namespaces import RBAC, Namespace
@@ -357,9 +359,21 @@ class TestDirectories:
         assert "MiB are free; remove files" in found[f"temporary files in {tempfile.gettempdir()}"]
         assert found[f"local.directory in {tmp_path}"].startswith("not ok")
 
-    def test_no_file_can_be_written(self, run: Run) -> None:
-        found = lines(run(sidecar={"socket": "/proc/runner.sock"}), exit_codes.CONFIGURATION)
-        assert found["sidecar.socket in /proc"].startswith("not ok no file can be written")
+    def test_no_file_can_be_written(self, make_config: Callable[..., Config]) -> None:
+        """Without the command line, which refuses such a directory before, unless root runs it."""
+        sidecar = {"socket": "/proc/runner.sock", "workers": 1}
+        checks = {each.what: each for each in directories.checks(make_config(sidecar=sidecar))}
+        (question,) = checks["sidecar.socket in /proc"].questions
+        found = question(Deadline.after(1, SystemClock()))
+        assert (found.state, found.text.partition(":")[0]) == ("not ok", "no file can be written")
+
+    def test_a_small_disk_is_enough_for_the_socket(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The chart's is 16 MiB of memory."""
+        monkeypatch.setattr(directories, "LEAST_FREE", 2**60)
+        found = lines(run(sidecar={"socket": str(tmp_path / "runner.sock")}), exit_codes.CONFIGURATION)
+        assert found[f"sidecar.socket in {tmp_path}"].startswith("ok")
 
     def test_no_more_files_fit(self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(directories, "LEAST_FILES", 2**60)

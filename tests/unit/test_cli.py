@@ -445,6 +445,17 @@ class TestToken:
         with pytest.raises(Unauthenticated):
             verify(f"Bearer {token.stdout.strip()}", policy, now + 3700)
 
+    def test_a_key_may_come_from_standard_input(
+        self, run: Run, config_file: Callable[..., Path], atlas_keys: KeyPair, tmp_path: Path
+    ) -> None:
+        token = run("token", "--key", "-", "--config", config_file(), stdin=atlas_keys.private)
+        assert (token.exit_code, token.stderr) == (0, "")
+        policy = RequestPolicy(runner_id="runner-1", public_key=atlas_keys.public)
+        verify(f"Bearer {token.stdout.strip()}", policy, SystemClock().wall())
+
+        assert run("token", "--new", "--key", "-").exit_code == exit_codes.USAGE
+        assert not (tmp_path / "-").exists()
+
     def test_a_key_that_is_not_accepted_is_warned_of(
         self, run: Run, config_file: Callable[..., Path], tmp_path: Path, runner_keys: KeyPair
     ) -> None:

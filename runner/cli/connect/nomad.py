@@ -2,6 +2,8 @@
 
 Each capability is tried by a request without effect (`Namespace.trials`). Only the reading of logs needs a job, so it
 is looked up in the token's own policies, which every token may read.
+
+Where we run as a Nomad job, the token is the job's workload identity. `acl/token/self` does not know it (404).
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from runner.runtime.clock import Deadline
 _NO_ACL = "ACL support disabled"
 _ANONYMOUS = "Anonymous Token"
 """The name of the token that a request without a token gets (nomad/structs/acl.go)."""
+_WORKLOAD_IDENTITY = "workload identity"
 _READS_LOGS = frozenset({"read-logs", "read", "write"})
 """The capability, and the policies that include it (acl/policy.go of Nomad)."""
 
@@ -86,8 +89,18 @@ def _own_token(agent: NomadClient, deadline: Deadline) -> _Token | None:
     response = agent.call("GET", "acl/token/self", deadline)
     if _NO_ACL in response.message:
         return None
+    if response.status == 404:
+        return _workload_identity(agent, deadline)
     raise_for_status(response, "a valid token")
     return msgspec.json.decode(response.body, type=_Token)
+
+
+def _workload_identity(agent: NomadClient, deadline: Deadline) -> _Token:
+    """What Nomad gives to an allocation. The list of policies shows those that are attached to its job."""
+    response = agent.call("GET", "acl/policies", deadline)
+    raise_for_status(response, "a valid token")
+    policies = msgspec.json.decode(response.body, type=list[_Named])
+    return _Token(name=_WORKLOAD_IDENTITY, type="client", policies=[each.name for each in policies])
 
 
 def _token(agent: NomadClient, deadline: Deadline) -> Finding:
@@ -101,7 +114,8 @@ def _token(agent: NomadClient, deadline: Deadline) -> Finding:
         return Finding("we have no token, only the anonymous one", "note", "set nomad.tokenFile")
     until = f", valid until {token.expiration_time}" if token.expiration_time else ""
     policies = ", ".join(token.policies or ()) or "no policy of its own"
-    return Finding(f"the token is {token.name!r}, with {policies}{until}")
+    what = "the job's workload identity" if token.name == _WORKLOAD_IDENTITY else repr(token.name)
+    return Finding(f"the token is {what}, with {policies}{until}")
 
 
 def _exists(agent: NomadClient, name: str, deadline: Deadline) -> Finding:

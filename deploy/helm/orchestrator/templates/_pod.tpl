@@ -68,6 +68,8 @@ labels:
   app.kubernetes.io/component: {{ .component }}
   {{- with .root.Values.podLabels }}{{ toYaml . | nindent 2 }}{{- end }}
 annotations:
+  # The container that `kubectl exec` and `kubectl logs` choose: it has the configuration and the keys.
+  kubectl.kubernetes.io/default-container: {{ eq .component "tracker" | ternary "tracker" "runner" }}
   checksum/config: {{ include "orchestrator.config" .root | sha256sum }}
   {{- with .root.Values.podAnnotations }}{{ toYaml . | nindent 2 }}{{- end }}
 {{- end -}}
