@@ -6,4 +6,4 @@ Not in here: anything that speaks HTTP, gRPC or AMQP with atlas about requests; 
 """
 
 __version__ = "1.0.0"
-"""Of the server, the client package under proto/ and the chart. docs/upgrade.md says what each part of it promises."""
+"""The version of the server, the client package under proto/ and the chart. docs/upgrade.md says what it promises."""

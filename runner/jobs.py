@@ -103,9 +103,9 @@ class Report(Value, frozen=True):
     check_seq: str = ""
     analyzer: str = ""
     request_id: str = ""
-    """Of the request that made the job, or that cancelled it: it is in the logs of both."""
+    """The id of the request that made the job, or that cancelled it: it is in the logs of both."""
     traceparent: str | UnsetType = UNSET
-    """Of that request, or of the span that carried it out. Without a trace it is not stored at all."""
+    """The trace of that request, or of the span that carried it out. Without a trace it is not stored at all."""
 
 
 class Deadlines(Value, frozen=True):

@@ -27,23 +27,23 @@ class RequestType(msgspec.Struct, frozen=True, kw_only=True):
     """One request type: how it is sent, what it starts, and how its end is reported."""
 
     name: str
-    """In frames, routing keys, logs, and in the report that is kept with a job."""
+    """The name in frames, routing keys and logs, and in the report that is kept with a job."""
     other_spellings: tuple[str, ...] = ()
-    """Of the name, where atlas's own list has others."""
+    """Other names for it that atlas's own list has."""
     payload: type[Request]
     paths: tuple[str, ...]
-    """Of HTTP. The first is the one to use."""
+    """The paths of HTTP. The first is the one to use."""
     rpc: str
     """The call of `orchestrator.v1.Tasks`; its input type is the message."""
     plan: str
-    """`module:function`, from a payload and the configuration to actions."""
+    """The function that plans it, as `module:function`: from a payload and the configuration to actions."""
     role: str = ""
     """The pods' label `role`; empty where no pod is started."""
     result_path: str
-    """Below atlas's URL."""
+    """The path below atlas's URL that its results go to."""
     result_task: str
     scope: str
-    """Of the token that a result is sent with."""
+    """The scope of the token that a result is sent with."""
     failure: FailureShape = failure_reports.plain
     verdicts: frozenset[int] = frozenset()
     """Exit codes of the main container that are results, for a job that does not publish its own.

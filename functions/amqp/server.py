@@ -145,7 +145,7 @@ class AmqpServer:
     async def _try(
         self, source: QueueSource, message: DeliveredMessage, history: History, trace_id: str
     ) -> Verdict | None:
-        """Pass it to its function; the verdict where it is not accepted."""
+        """Pass the message to its function. The verdict says what becomes of a message that is not accepted."""
         try:
             await self._breaker.until_closed()
             loop = asyncio.get_running_loop()
@@ -161,7 +161,7 @@ class AmqpServer:
         return None
 
     def _accept(self, request_type: str, message: DeliveredMessage, trace_id: str) -> None:
-        """In a thread. The deadline begins here: time spent waiting for a thread is not the sidecar's."""
+        """Runs in a thread. The deadline begins here: waiting for a thread must not shorten the sidecar's time."""
         properties = message.header.properties
         body = amqp_messages.payload(message.body, properties.content_encoding)
         traceparent = (properties.headers or {}).get("traceparent", "")

@@ -33,15 +33,15 @@ class Reader:
         self._frame = memoryview(b"")
 
     def at_eof(self) -> bool:
-        """As asyncio.StreamReader has it."""
+        """Like the method of asyncio.StreamReader."""
         return not self._frame and self._stream.at_eof()
 
     async def read(self, size: int = -1) -> bytes:
-        """As asyncio.StreamReader has it; for the rest of a stream that is not AMQP."""
+        """Like the method of asyncio.StreamReader. It is called for the rest of a stream that is not AMQP."""
         return await self._stream.read(size)
 
     async def readexactly(self, size: int) -> bytes:
-        """As asyncio.StreamReader has it, for no more than is left of a frame."""
+        """Like the method of asyncio.StreamReader, but it gives at most the rest of one frame."""
         if not self._frame:
             self._frame = memoryview(await self._next())
         piece, self._frame = self._frame[:size], self._frame[size:]

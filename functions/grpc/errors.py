@@ -35,7 +35,7 @@ def status_of(error: OrchestratorError) -> Status:
 
 
 def trailers(error: OrchestratorError, request_id: str) -> Headers:
-    """The end of a call that failed."""
+    """The trailers (the headers after the answer) of a call that failed."""
     status = status_of(error)
     message, encoded = _cut(error.detail)
     details = Details(code=status.value, message=message, details=map(_packed, _details(error, request_id)))

@@ -71,7 +71,7 @@ class TaskService:
         self._waiting = 0
 
     def rpcs(self) -> dict[str, Rpc]:
-        """By path, as the table of request types names them."""
+        """The handlers by their path, which the table of request types gives."""
         return {grpc_messages.path_of(row): self._rpc(row) for row in REQUEST_TYPES.values()}
 
     def _rpc(self, row: RequestType) -> Rpc:

@@ -105,11 +105,11 @@ class RequestBody:
         return body
 
     def refuse(self) -> None:
-        """Called where the byte budget is used up."""
+        """See Holder. The byte budget is used up: end the connection."""
         self._connection.end()
 
     def give_back_slot(self) -> None:
-        """Let the next request have it. Without a slot, nothing happens."""
+        """Release the slot, if the request has one."""
         if self._has_slot:
             self._has_slot = False
             self._admission.slots.release()
@@ -119,10 +119,10 @@ class RequestBody:
         length = int(declared) if declared else None
         if length is not None and length > MAX_BODY:
             raise TooLarge(f"the body has {length} bytes; {MAX_BODY} are accepted; send a smaller request")
-        self._connection.bound(self._deadline.left)
+        self._connection.set_deadline(self._deadline.left)
         first = self._piece()
         if len(first) == length:  # most bodies arrive with their head
-            self._connection.unbound()
+            self._connection.clear_deadline()
             return first
         received = bytearray(first)
         try:
@@ -136,7 +136,7 @@ class RequestBody:
             self._admission.budget.release(self)
         if length is not None and len(received) < length:
             raise self._cut_off(f"the body ended after {len(received)} of {length} bytes")
-        self._connection.unbound()
+        self._connection.clear_deadline()
         return bytes(received)
 
     def _piece(self) -> bytes:

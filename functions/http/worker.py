@@ -81,7 +81,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
             listener.close()
         for client in self._clients:
             if client.idle:
-                client.bound(LINGER_SECONDS)
+                client.set_deadline(LINGER_SECONDS)
         until = self._clock.monotonic() + self.cfg.graceful_timeout
         while self._clients and self._clock.monotonic() < until:
             self._tick(0.05)
@@ -92,7 +92,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
         with suppress(TimeoutError):
             concurrency.until_ready(self.PIPE[0], concurrency.READ, seconds)
             os.read(self.PIPE[0], 4096)  # one byte for each signal
-        for client in [each for each in self._clients if each.until < self._clock.monotonic()]:
+        for client in [each for each in self._clients if each.deadline < self._clock.monotonic()]:
             client.end()
 
     def _accept_connections(self, listener: Any) -> None:
@@ -128,7 +128,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
     def handle_request(self, listener_name: Any, req: Any, sock: ClientSocket, addr: Any) -> None:
         """Answer one request whose head has arrived, in one write. Raises StopIteration if it was the last one."""
         require_strict(req)
-        sock.request, sock.until, sock.held = req, math.inf, []
+        sock.request, sock.deadline, sock.held = req, math.inf, []
         try:
             super().handle_request(listener_name, req, sock, addr)
         finally:
@@ -137,7 +137,7 @@ class GreenletWorker(GeventWorker):  # type: ignore[misc]
 
     def _await_next(self, req: Any, sock: ClientSocket) -> None:
         """Discard what is left of the body, and bound the wait for the next request."""
-        sock.bound(UNREAD_SECONDS)
+        sock.set_deadline(UNREAD_SECONDS)
         with suppress(Exception):  # it is too slow, malformed, or disconnected
             if len(req.body.read(UNREAD_BYTES)) < UNREAD_BYTES and not sock.ended:
                 keepalive = self.cfg.keepalive if self.alive else LINGER_SECONDS

@@ -69,7 +69,7 @@ def _why(seen: Observation) -> str:
 
 
 def _until(seen: Observation, limits: LimitsSection) -> str:
-    """By when its wait is ended, and as what."""
+    """When its wait will be ended, and with which reason."""
     if (wait := wait_of(seen)) is None:
         return ""
     limit, outcome = limit_of(seen, limits), threatens(seen)

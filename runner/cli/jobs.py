@@ -31,7 +31,7 @@ WAIT_SECONDS = 1.0
 
 EXIT_FAILED = 6
 _EXIT_CODES = {"succeeded": 0, "cancelled": 7}
-"""Of `jobs wait`, by the state of the job."""
+"""The exit codes of `jobs wait`, by the state of the job. Any other state is EXIT_FAILED."""
 
 
 @click.group()

@@ -19,7 +19,7 @@ UNEXPLAINED_SECONDS = 5.0
 """A job that has waited for so long without a reason is looked up in the cluster's events."""
 
 MOST_EXPLAINED = 100
-"""So many of them, the oldest first: each takes one or two requests to the cluster."""
+"""How many of them are looked up, the oldest first: each takes one or two requests to the cluster."""
 
 _AT_ONCE = 8
 

@@ -59,7 +59,7 @@ class LocalSection(Section, frozen=True):
     directory: str = "/var/lib/orchestrator/jobs"
     parallelism: Count = 2
     images: dict[str, LocalImage] = {}
-    """By image: a glob over the last part of its name, without registry and tag."""
+    """The program for each image. A key is a glob over the last part of the image's name, without registry and tag."""
 
 
 class NomadConstraint(Section, frozen=True):

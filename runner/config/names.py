@@ -17,7 +17,7 @@ Namespace = Annotated[
     str,
     Meta(pattern=r"\A(?:[A-Za-z0-9-]{1,128})?\Z", description="a namespace: letters, digits and '-'"),
 ]
-"""Of Nomad, or of Kubernetes, whose own are narrower."""
+"""A namespace of Nomad or of Kubernetes, which accepts fewer names."""
 KubernetesNamespace = Annotated[
     str, Meta(pattern=rf"\A{_LABEL}\Z", description="a namespace: at most 63 lower-case letters, digits and '-'")
 ]

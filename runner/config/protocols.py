@@ -18,7 +18,7 @@ _TO_65535 = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2
 Bind = Annotated[str, Meta(pattern=rf"\A[^\s/@]+:{_TO_65535}\Z", description="host:port")]
 METRICS_BIND = rf"\A(?:|[^\s/@]+:{_TO_65535}|unix:/\S{{1,100}})\Z"
 RabbitmqName = Annotated[str, Meta(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
-"""Of an exchange or a queue. AMQP's bound is 255 bytes; this one leaves space for the suffixes that are appended."""
+"""The name of an exchange or a queue. AMQP allows 255 bytes; the rest is for suffixes that are appended."""
 
 RequestTypeName = Annotated[
     str,
@@ -75,7 +75,7 @@ class RabbitmqSection(Section, frozen=True):
     exchange: RabbitmqName = "atlas-jobs"
     queues: dict[RequestTypeName, RabbitmqQueue] = {}
     queue_type: Literal["classic", "quorum"] = "classic"
-    """Of the queues that are declared here; existing queues are used as they are."""
+    """The type of the queues that are declared here; existing queues are used as they are."""
     declare: bool = True
     """Declare the exchanges and queues that are missing; else only check that all of them exist."""
     prefetch: Count = 32

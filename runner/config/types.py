@@ -141,7 +141,7 @@ class Config(Section, frozen=True):
     local: LocalSection = LocalSection()
     nomad: NomadSection = NomadSection()
     driver: DriverName | None = None
-    """Of every pool that names none. Where unset: kubernetes if the file has that section, else local."""
+    """The driver of every pool that names none. Where unset: kubernetes if the file has that section, else local."""
     pools: dict[str, PoolSettings] = {}
     default_pool: str = "default"
     """For requests without `_meta.resource_pool`, or with a pool that `pools` does not name."""

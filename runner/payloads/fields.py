@@ -72,10 +72,10 @@ Line = Annotated[
     ),
 ]
 Key = Annotated[str, Meta(max_length=256, description="a key of at most 256 characters")]
-"""Of a map. An error quotes a bad key."""
+"""A key of a map. An error quotes a bad key."""
 
 PathKey = Annotated[str, Meta(max_length=4096, description="a path of at most 4096 characters")]
-"""Of a map whose keys are the paths of files."""
+"""A key of a map whose keys are the paths of files."""
 
 Branch = Annotated[
     str,
@@ -98,7 +98,7 @@ RepositoryPath = Annotated[
         description="a relative path of at most 4096 characters, without '..' or NUL",
     ),
 ]
-"""Of a file in the code under analysis. Its author may give it any name that git allows, `-x` and line breaks included.
+"""A file in the code under analysis. Its author may give it any name that git allows, `-x` and line breaks included.
 
 Only for paths that are written into a document. If they were refused, one such file would keep its whole repository
 from being analysed.

@@ -17,7 +17,7 @@ from runner.errors import Problem
 MESSAGE = "must be a number that fits 64 bits"
 _MAYBE_LARGE = re.compile(rb"[0-9](?:[0-9]{18}|[eE][+-]?[0-9]{3})")
 _MAX_DIGITS = 20
-"""Of a whole number with its sign: -2^63 has so many characters, and so has 2^64-1."""
+"""Characters of a whole number with its sign: both -2^63 and 2^64-1 have 20."""
 
 
 def problems(document: bytes, at: str) -> Iterator[Problem]:

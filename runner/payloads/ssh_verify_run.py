@@ -16,7 +16,7 @@ EXIT_CODES = {
     13: "the key is accepted, but there is no such repository for it",
     14: "something else failed; see the log",
 }
-"""Of the job that tries the key, and therefore of the result that atlas gets."""
+"""The exit codes of the job that tries the key, and therefore the codes of the result that atlas gets."""
 
 
 class SshMeta(Repository, frozen=True):

@@ -15,7 +15,7 @@ INLINE_RUN = 96
 """Characters of base64 within a line that are masked. A SHA-512 has 88."""
 
 _TRAILING = "\\'),.;:]}|"
-"""Not part of a value where they end it. The backslash escapes the quote of a JSON string that is itself in JSON."""
+"""At the end of a value, these are not part of it. The backslash escapes the quote of a JSON string inside JSON."""
 
 _MASKED = "***"
 

@@ -78,7 +78,7 @@ def evidence_tail(raw: str, lines: int, limit: int) -> str:
 
 
 HELD_LINES = 3
-"""So many lines of base64 are long enough together to distinguish a key from checksums: LONG_RUN in `private_keys`."""
+"""How many lines of base64 are long enough together to distinguish a key from checksums: LONG_RUN in `private_keys`."""
 
 
 class LogMasker:

@@ -16,7 +16,7 @@ from runner.runtime.metrics.exporter import Readings, State
 from runner.sidecar.client import Client
 
 STALE_SECONDS = 60.0
-"""As long as the tracker's own sources have (runner.tracker.following)."""
+"""The same bound as that of the tracker's own sources (runner.tracker.following)."""
 
 ANSWER_SECONDS = 3.0
 

@@ -136,7 +136,7 @@ class Running:
         os.killpg(self.process.pid, signal.SIGKILL)
 
     def _kill_if_silent(self) -> None:
-        """By changes of the file that this process sees, on its own clock: the file's time may jump."""
+        """Kill it if its health file does not change. The time is this process's own: the file's may jump."""
         now, renewed = self._clock.monotonic(), self._health()
         step, self._checked = min(now - self._checked, LONGEST_STEP), now
         changed, self._renewed = renewed != self._renewed, renewed

@@ -1,4 +1,4 @@
-"""Of this host's directories: each takes a file, and has space left. The files are removed at once."""
+"""Checks of this host's directories: a file can be written to each, and space is left. The file is removed at once."""
 
 from __future__ import annotations
 

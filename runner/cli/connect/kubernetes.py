@@ -1,4 +1,4 @@
-"""Of a Kubernetes cluster: credentials, namespaces, rights, queues, priority classes and the trackers' Lease.
+"""Checks of a Kubernetes cluster: credentials, namespaces, rights, queues, priority classes and the trackers' Lease.
 
 Rights are asked for by SelfSubjectAccessReview, which every account may create (the role system:basic-user). That a
 namespace exists is shown by a create with dryRun=All. Queues and priority classes can be read only by an account with
@@ -92,7 +92,7 @@ class _ReviewStatus(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class _Review(msgspec.Struct, frozen=True):
-    """As much of a SelfSubjectReview and of a SelfSubjectAccessReview as is used."""
+    """The fields of a SelfSubjectReview and a SelfSubjectAccessReview that are used here."""
 
     status: _ReviewStatus
 

@@ -1,4 +1,4 @@
-"""Of a Nomad cluster: the token, namespaces, capabilities and the trackers' Variable.
+"""Checks of a Nomad cluster: the token, namespaces, capabilities and the trackers' Variable.
 
 Each capability is tried by a request without effect (`Namespace.trials`). Only the reading of logs needs a job, so it
 is looked up in the token's own policies, which every token may read.

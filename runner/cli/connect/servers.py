@@ -1,4 +1,7 @@
-"""Of atlas: a connection, without a token and without a result. Of the broker: what its own process says."""
+"""Checks of atlas and of the broker.
+
+atlas gets a connection, without a token and without a result. The broker is asked by a process of its own.
+"""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ class PodObject(_CamelCase, frozen=True):
     metadata: Metadata
     status: PodStatus = PodStatus()
     stopped: dict[str, bool] = {}
-    """By container, whether its pod was deleted before its end was shown; see pods.later. Never from the API server."""
+    """For each container: its pod was deleted before its end was shown (pods.later). Never from the API server."""
 
     @property
     def job(self) -> str:

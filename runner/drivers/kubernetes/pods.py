@@ -59,7 +59,7 @@ _STOPPED = frozenset({137, 143})
 """Exit codes of SIGKILL and SIGTERM. Programs also have others: one in Go that is process 1 ends SIGTERM with 2."""
 
 _CLOCKS_APART = timedelta(seconds=2)
-"""By how much the node's clock may be behind the API server's."""
+"""How far the node's clock may be behind the API server's."""
 
 _REMOVAL = timedelta(seconds=60)
 """The longest time from a container's end to the removal of its pod: the other containers' grace period, and a slow
@@ -209,7 +209,7 @@ class OwnContainers:
 
     @property
     def _uncertainty(self) -> timedelta:
-        """By how much the stop may have begun before the time of `_stopped_at`."""
+        """How long before the time of `_stopped_at` the stop may have begun."""
         return _REMOVAL if self.pod is not None and self.pod.hastened else _CLOCKS_APART
 
 
@@ -222,7 +222,7 @@ def later(earlier: PodObject | None, pod: PodObject) -> PodObject:
 
 
 def _order(pod: PodObject) -> dict[str, bool]:
-    """By container, whether the pod is deleted and the container has not ended (True), or the reverse (False)."""
+    """For each container: True if the pod is deleted and the container has not ended, False for the reverse."""
     gone = pod.metadata.deletion_timestamp
     if gone == _UNKNOWN_TIME:
         return {}

@@ -34,7 +34,7 @@ class Reconciler:
         self._clock = clock
 
     def run(self, expired: Retention | None) -> int:
-        """See Driver.reconcile. With `expired`, also the reported jobs are read."""
+        """See Driver.reconcile. Reported jobs are read only with `expired`, which says how long to keep them."""
         pending = [each.stored for each in self._listing.pending()]
         stored_jobs = [ended for stored in (self._all(expired) if expired else pending) if (ended := self._end(stored))]
         self._shims.restart([stored.job for stored in stored_jobs if stored.phase == "waiting"])
@@ -64,13 +64,13 @@ class Reconciler:
         return "it was stopped before it began" if stored.verdict else "no slot became free for it in time"
 
     def _all(self, expired: Retention) -> list[StoredJob]:
-        """Every job with something to do: less those that were reported lately."""
+        """Every job except those that were reported a short time ago: nothing is to be done for these."""
         now, names = self._clock.wall(), self._records.names()
         wanted = [name for name in names if not self._listing.is_kept(name, now, expired)]
         return [stored for name in wanted if (stored := self._records.readable(name))]
 
     def _end(self, stored: StoredJob) -> StoredJob | None:
-        """Write the job's end if it is over and has none. Gives the job, or None if it has gone."""
+        """Write the job's end if it is over and has none. Returns the job, read again, or None if it was removed."""
         if self._may_have_ended(stored):
             name = stored.job.name
             try:

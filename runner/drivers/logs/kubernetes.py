@@ -30,7 +30,7 @@ STREAM_SECONDS, SILENCE_SECONDS = 600.0, 30.0
 """How long one stream lasts, and how long it may be silent: a broken connection looks like a container that is."""
 
 _TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
-"""Of RFC 3339, with the offset of the node's time zone, which changes where summer time ends."""
+"""A time of RFC 3339, with the offset of the node's time zone, which changes where summer time ends."""
 
 
 def last_log(

@@ -25,7 +25,7 @@ _TOPICS = ("Job", "Allocation", "Evaluation")
 _PROBE = "orchestrator-check"
 _VARIABLES = quoted("var", PREFIX)
 _NEVER, _IMPOSSIBLE = {"never": "written"}, 2**62
-"""Of a write that only tries a capability: the items, and an index that cannot match."""
+"""The items, and an index that cannot match, of a write that only tries a capability."""
 _Listed = TypeVar("_Listed")
 
 Trial = tuple[str, Callable[[Deadline], object]]

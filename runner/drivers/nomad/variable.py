@@ -78,14 +78,14 @@ class JobVariable(Value, frozen=True):
     set_aside: bool = False
     """Atlas refused the report for good."""
     answer: str = ""
-    """With which answer."""
+    """The answer with which atlas refused it."""
     resent: int = 0
     """See Observation.resent."""
     open: bool = False
     claim: str = ""
     """A new or yielded one is closed, and has no job."""
     nonce: str = ""
-    """Of the submit that wrote it. Variables that release 0.1 closed have none."""
+    """The nonce of the submit that wrote it. Variables that release 0.1 closed have none."""
     index: int = 0
     modified: float = 0.0
     age: float = 0.0

@@ -50,7 +50,7 @@ LABELS = {
     "verb": ", ".join(f"`{verb}`" for verb in VERBS),
     "version": "the installed release",
 }
-"""By label, the values that it may have. A value of no known set becomes `other`."""
+"""The values that each label may have. A value of no known set becomes `other`."""
 
 
 def document() -> str:

@@ -39,7 +39,7 @@ Readings = Mapping[tuple[str, str], float]
 """Each gauge's value, by its name and its driver ('' without one)."""
 
 State = Mapping[str, Mapping[str, str]]
-"""By part of the installation: `ok`, or what is wrong."""
+"""The state of each part of the installation: `ok`, or what is wrong."""
 
 
 class Metrics:

@@ -30,7 +30,7 @@ _TYPES: dict[str, type] = {
     **dict.fromkeys(("client-certificate", "client-certificate-data", "client-key", "client-key-data"), str),
     **dict.fromkeys(("token", "tokenFile", "username", "password", "as", "as-uid"), str),
 }  # fmt: skip
-"""Of all keys that are read."""
+"""The type of each key that is read."""
 _WORDS: dict[type, str] = {str: "text", list: "a list", dict: "a mapping", bool: "true or false"}
 _HEADER_NAME = "!#$&'*+-.^_`|~"
 """What may stand in a header's name besides letters and digits, but `%` (RFC 9110, 5.6.2)."""
