@@ -102,10 +102,17 @@ class NomadClient:
         response = self._send(method, path, deadline, body, query, token)
         if response.denied and (fresh := self._read_token(token)) != token:
             token, response = fresh, self._send(method, path, deadline, body, query, fresh)
-        if response.denied and token and self._send("GET", "acl/token/self", deadline, None, None, token).denied:
+        if response.denied and token and not self._is_known(token, deadline):
             # Most endpoints return the same error for an unknown token and for one that lacks a capability.
             raise Unavailable("Nomad does not know our token; renew nomad.tokenFile", retry_after=10)
         return response
+
+    def _is_known(self, token: str, deadline: Deadline) -> bool:
+        """Whether Nomad knows the token. A job's workload identity is no ACL token (404), but can list its policies."""
+        response = self._send("GET", "acl/token/self", deadline, None, None, token)
+        if response.status == 404:
+            response = self._send("GET", "acl/policies", deadline, None, None, token)
+        return not response.denied
 
     def stream(
         self,
