@@ -28,11 +28,11 @@ from tests.conftest import ROOT
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 
 
-def built() -> str:
-    """Build the image and load it for pods, unless that was done for the same content. Returns its reference."""
-    base = _base()
+def built(tree: Path = ROOT) -> str:
+    """Build a tree's image and load it for pods, unless that was done for the same content. Returns its reference."""
+    base = _base(tree)
     cluster.load_into_nomad(base)
-    context = _context()
+    context = _context(tree)
     content = hashlib.sha256(base.reference.encode() + context).hexdigest()[:12]
     reference = f"localhost/orchestrator:{content}"
     if not _exists(reference):
@@ -58,23 +58,24 @@ def docker(*arguments: str, stdin: bytes = b"") -> bytes:
     return done.stdout
 
 
-def _base() -> cluster.Image:
+def _base(tree: Path) -> cluster.Image:
     packages = Path(pip.__file__).parent
     files = {
         f"/usr/lib/python3/dist-packages/pip/{path.relative_to(packages)}": cluster.File(path)
         for path in sorted(packages.rglob("*"))
         if path.is_file() and path.suffix != ".pyc"
     }
-    files |= {f"/wheels/{wheel.name}": cluster.File(wheel) for wheel in sorted(_wheels().iterdir())}
+    files |= {
+        f"/wheels/{wheel.name}": cluster.File(wheel) for wheel in sorted(_wheels(tree / "requirements.txt").iterdir())
+    }
     libraries = Path(f"/usr/lib/{platform.machine()}-linux-gnu")
     files |= {f"{libraries}/{name}": cluster.File(libraries / name) for name in ("libstdc++.so.6", "libgcc_s.so.1")}
     files["/etc/pip.conf"] = cluster.File(b"[global]\nno-index = true\nfind-links = /wheels\n")
     return cluster.image("python-slim", files=files, user="0:0")
 
 
-def _wheels() -> Path:
-    """A directory with the wheels of requirements.txt. They are downloaded once for the same requirements."""
-    requirements = ROOT / "requirements.txt"
+def _wheels(requirements: Path) -> Path:
+    """A directory with the wheels of a requirements.txt. They are downloaded once for the same requirements."""
     directory = places().cache / "wheels" / hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
     if not directory.exists():
         directory.parent.mkdir(exist_ok=True)
@@ -86,20 +87,20 @@ def _wheels() -> Path:
     return directory
 
 
-def _context() -> bytes:
+def _context(tree: Path) -> bytes:
     """A tar archive of the same bytes for the same tree."""
     names = ["deploy/Dockerfile", "requirements.txt", "gunicorn.conf.py", "LICENSE"]
     names += [
-        str(path.relative_to(ROOT))
+        str(path.relative_to(tree))
         for name in ("runner", "functions")
-        for path in (ROOT / name).rglob("*")
+        for path in (tree / name).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     ]
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name in sorted(names):
             member = tarfile.TarInfo(name)
-            content = (ROOT / name).read_bytes()
+            content = (tree / name).read_bytes()
             member.size, member.mode = len(content), 0o644
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()

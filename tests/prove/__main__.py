@@ -16,7 +16,8 @@ from tests.prove.kills import kills
 from tests.prove.outage import atlas_outage
 from tests.prove.reasons import reasons_kubernetes, reasons_nomad
 from tests.prove.replicas import replicas
-from tests.prove.rollouts import rollouts
+from tests.prove.rollouts.chart import rollouts_chart
+from tests.prove.rollouts.processes import rollouts
 from tests.prove.stage import Proof, Settings
 
 SCENARIOS: dict[str, tuple[Callable[[Settings], Proof], int]] = {
@@ -28,6 +29,7 @@ SCENARIOS: dict[str, tuple[Callable[[Settings], Proof], int]] = {
     "api-faults-nomad": (api_faults_nomad, 60),
     "replicas": (replicas, 500),
     "rollouts": (rollouts, 2000),
+    "rollouts-chart": (rollouts_chart, 2000),
     "cancels-kubernetes": (cancels_kubernetes, 300),
     "cancels-nomad": (cancels_nomad, 300),
 }

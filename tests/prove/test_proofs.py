@@ -20,6 +20,7 @@ ENDS = {
     "reasons-kubernetes": 0,
     "reasons-nomad": 0,
     "kills": 100,
+    "rollouts-chart": 60,
     "rollouts": 200,
     "api-faults": 80,
     "atlas-outage": 100,

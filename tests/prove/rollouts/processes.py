@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from tests.prove.installation import Child, Installation
-from tests.prove.nginx import nginx
 from tests.prove.requests import Client
+from tests.prove.rollouts.nginx import nginx
 from tests.prove.stage import Proof, Settings, mixed, simulated_ends, stage
 
 ENDS_PER_SECOND = 20
@@ -70,26 +70,28 @@ def rollouts(settings: Settings) -> Proof:
     with stage(settings) as opened:
         _, first = simulated_ends(opened, seconds=0.5)
         replicas = (first, opened.replica(first))
-        client = Client(opened.enter(nginx(opened.work, [each.url for each in replicas])), settings.seed)
+        client = Client(opened.enter(nginx(opened.work, [each.url for each in replicas])).url, settings.seed)
         opened.clients = [client]
         rollout = Rollout(replicas)
         seconds = max(SHORTEST_SECONDS, settings.ends / ENDS_PER_SECOND)
         client.analyses(mixed(settings.ends), seconds=seconds)
         rollout.stop()
         found = opened.settled(120)
-    wrong = {said: count for said, count in client.answers.items() if not _allowed(*said)}
-    failures = [f"{count} times {_shown(*said)}" for said, count in sorted(wrong.items())]
+    wrong = {said: count for said, count in client.answers.items() if not allowed(*said)}
+    failures = [f"{count} times {shown(*said)}" for said, count in sorted(wrong.items())]
     failures += [f"{rollout.killed} processes did not end by SIGTERM"] if rollout.killed else []
     failures += [f"the {kind} was never restarted" for kind in KINDS if not rollout.restarts[kind]]
-    answers = ", ".join(f"{count} times {_shown(*said)}" for said, count in sorted(client.answers.items()))
+    answers = ", ".join(f"{count} times {shown(*said)}" for said, count in sorted(client.answers.items()))
     restarts = ", ".join(f"{count} times the {kind}" for kind, count in rollout.restarts.items())
     failures += [f"{found.doubled} results came again under their id"] if found.doubled else []
     return Proof(found, (f"restarted {restarts}", f"answers: {answers}"), tuple(failures))
 
 
-def _allowed(status: int, retry_after: bool) -> bool:
+def allowed(status: int, retry_after: bool) -> bool:
+    """Whether a client may get this answer during a rollout."""
     return 200 <= status < 300 or (status in LATER and retry_after)
 
 
-def _shown(status: int, retry_after: bool) -> str:
+def shown(status: int, retry_after: bool) -> str:
+    """The answer in words."""
     return f"{status or 'no answer'}{' with Retry-After' if retry_after else ''}"
