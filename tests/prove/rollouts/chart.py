@@ -16,12 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.prove.installation import START_SECONDS
 from tests.prove.kubelet import Kubelet
 from tests.prove.requests import CONNECTIONS, Client
 from tests.prove.rollouts.nginx import nginx
 from tests.prove.rollouts.processes import allowed, shown
-from tests.prove.rollouts.release import Release, followed
+from tests.prove.rollouts.release import READY_SECONDS, Release, followed
 from tests.prove.stage import MIX, Proof, Settings, Stage, mixed, stage
 
 PREVIOUS = "5429704"
@@ -30,7 +29,7 @@ PREVIOUS = "5429704"
 SMALL = 100
 """Up to so many requests it is the slice for CI: fewer requests a second, and each kind once, to one replica."""
 
-SMALL_PER_SECOND, PER_SECOND = 1.0, 10.0
+SMALL_PER_SECOND, PER_SECOND = 1.0, 5.0
 """How steadily requests come."""
 
 RUN_SECONDS = 2.0
@@ -38,7 +37,7 @@ RUN_SECONDS = 2.0
 
 
 class Load:
-    """Sends requests at a steady rate while its context is open: so many at least."""
+    """Sends requests at a steady rate while its context is open: so many at least, and then one a second."""
 
     def __init__(self, client: Client, least: int, per_second: float) -> None:
         self._client = client
@@ -65,12 +64,13 @@ class Load:
         self._thread.join()
 
     def _run(self) -> None:
-        began = time.monotonic()
+        due = time.monotonic()
         with ThreadPoolExecutor(CONNECTIONS) as threads:
             while self.short or not self._stopped.is_set():
-                time.sleep(max(0.0, began + self._sent * self._pause - time.monotonic()))
+                time.sleep(max(0.0, due - time.monotonic()))
                 threads.submit(self._client.analysis, *MIX[self._sent % len(MIX)])
                 self._sent += 1
+                due += self._pause if self.short else max(self._pause, 1.0)
 
 
 def rollouts_chart(settings: Settings) -> Proof:
@@ -119,10 +119,10 @@ def _installed(opened: Stage) -> tuple[Kubelet, Release, str]:
 def _running(client: Client, kubelet: Kubelet, count: int) -> list[str]:
     """Ask for so many jobs, and wait until each one runs. Returns their names."""
     names = [each.name for each in client.analyses(mixed(count))]
-    until = time.monotonic() + START_SECONDS
+    until = time.monotonic() + READY_SECONDS
     while not kubelet.pods.keys() >= set(names):
         if time.monotonic() > until:
-            raise TimeoutError(f"not all of {count} jobs run within {START_SECONDS} s: {sorted(kubelet.pods)}")
+            raise TimeoutError(f"not all of {count} jobs run within {READY_SECONDS} s: {sorted(kubelet.pods)}")
         time.sleep(0.1)
     return names
 
