@@ -81,16 +81,18 @@ def rollouts_chart(settings: Settings) -> Proof:
         opened.enter(followed(release, proxy.route))
         client = Client(proxy.url, settings.seed)
         opened.clients = [client]
-        running = _running(client, kubelet, settings.ends // 10)
+        running = _running(opened, settings.ends // 10)
         kubelet.seconds = RUN_SECONDS
         per_second = SMALL_PER_SECOND if settings.ends <= SMALL else PER_SECOND
         with Load(client, settings.ends - len(running), per_second) as load:
             release.upgrade(settings.code, log={"level": "debug"})
+            ended = set(running) - kubelet.pods.keys()
             kubelet.finish(running)
             happened = _rolled(release, load, settings)
         found = opened.settled(120)
     wrong = {said: count for said, count in client.answers.items() if not allowed(*said)}
     failures = [f"{count} times {shown(*said)}" for said, count in sorted(wrong.items())]
+    failures += [f"{len(ended)} jobs did not run on during the upgrade: {sorted(ended)}"] if ended else []
     failures += [f"{found.doubled} results came again under their id"] if found.doubled else []
     answers = ", ".join(f"{count} times {shown(*said)}" for said, count in sorted(client.answers.items()))
     first = f"upgraded from {previous} while {len(running)} of its jobs ran"
@@ -116,14 +118,14 @@ def _installed(opened: Stage) -> tuple[Kubelet, Release, str]:
     return kubelet, release, name
 
 
-def _running(client: Client, kubelet: Kubelet, count: int) -> list[str]:
+def _running(opened: Stage, count: int) -> list[str]:
     """Ask for so many jobs, and wait until each one runs. Returns their names."""
-    names = [each.name for each in client.analyses(mixed(count))]
+    names = [each.name for each in opened.client.analyses(mixed(count))]
     until = time.monotonic() + READY_SECONDS
-    while not kubelet.pods.keys() >= set(names):
+    while opened.table().running < count:
         if time.monotonic() > until:
-            raise TimeoutError(f"not all of {count} jobs run within {READY_SECONDS} s: {sorted(kubelet.pods)}")
-        time.sleep(0.1)
+            raise TimeoutError(f"not all of {count} jobs run within {READY_SECONDS} s: {opened.table()}")
+        time.sleep(0.5)
     return names
 
 
