@@ -29,7 +29,7 @@ from runner.runtime.traces import NoTracer, Tracer
 from runner.security.tokens import Signer
 from runner.sidecar.server import Sidecar
 from runner.tracker.circuit_breaker import ResultBreaker
-from runner.tracker.leader import holder_name
+from runner.tracker.leadership.leader import holder_name
 from runner.tracker.metrics import TrackerMetrics
 from runner.tracker.publisher import HttpPublisher, route_to_atlas
 from runner.tracker.shared import Settings, Shared

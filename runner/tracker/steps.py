@@ -16,7 +16,7 @@ from runner.observation import Observation, Outcome
 from runner.runtime import logs
 from runner.runtime.traces import traceparent
 from runner.security.masking import evidence_tail
-from runner.tracker.accepted import AcceptedResults
+from runner.tracker.leadership.accepted import AcceptedResults
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Record, Step, Taken
 from runner.tracker.publisher import NotAccepted

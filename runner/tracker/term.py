@@ -17,8 +17,8 @@ from runner.drivers.driver import Driver, Retention
 from runner.errors import OrchestratorError
 from runner.runtime.backoff import Backoff
 from runner.runtime.tasks import Signal
-from runner.tracker.accepted import MOST_STORED, AcceptedResults
 from runner.tracker.following import FollowedSource
+from runner.tracker.leadership.accepted import MOST_STORED, AcceptedResults
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Step, Taken
 from runner.tracker.shared import Settings, Shared

@@ -19,9 +19,9 @@ from typing import Any
 from runner.drivers.driver import Driver
 from runner.observation import Observation
 from runner.runtime.tasks import Signal
-from runner.tracker.accepted import AcceptedResults
 from runner.tracker.health import refused
-from runner.tracker.leader import leadership
+from runner.tracker.leadership.accepted import AcceptedResults
+from runner.tracker.leadership.leader import leadership
 from runner.tracker.ledger.record import Record
 from runner.tracker.set_aside import SetAsideCount
 from runner.tracker.shared import Settings, Shared

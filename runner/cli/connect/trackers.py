@@ -5,7 +5,7 @@ from __future__ import annotations
 from runner.cli.connect.checks import Finding
 from runner.drivers.driver import LeaderStore
 from runner.runtime.clock import Deadline
-from runner.tracker.election import RENEW_SECONDS
+from runner.tracker.leadership.election import RENEW_SECONDS
 
 PAUSE_SECONDS = 0.5
 

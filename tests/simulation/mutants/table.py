@@ -100,9 +100,23 @@ MUTANTS: dict[str, Mutant] = {
         ),
         Mutant(
             "a waiting tracker never takes over",
-            f"{TRACKER}/election.py",
+            f"{TRACKER}/leadership/election.py",
             "return now >= self._free_at",
             "return at_once if version != self._seen else False",
+        ),
+        Mutant(
+            "a result counts as accepted before atlas has it",
+            f"{TRACKER}/steps.py",
+            "            self._publisher.publish(seen.name, result)\n",
+            "            self._accepted.add(result.id)\n            self._publisher.publish(seen.name, result)\n",
+            seeds=range(300),
+        ),
+        Mutant(
+            "a result that was stored as accepted is not sent again when asked for",
+            f"{TRACKER}/steps.py",
+            "if result.id in self._accepted and not seen.resent:",
+            "if result.id in self._accepted:",
+            seeds=range(300),
         ),
         Mutant(
             "a Variable is written without check-and-set",

@@ -1,4 +1,4 @@
-"""runner.tracker.accepted: which ids are known, which are to be stored, and when."""
+"""runner.tracker.leadership.accepted: which ids are known, which are to be stored, and when."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from runner.tracker.accepted import FEW, KEPT_SECONDS, MOST, MOST_STORED, AcceptedResults
+from runner.tracker.leadership.accepted import FEW, KEPT_SECONDS, MOST, MOST_STORED, AcceptedResults
 from tests.harness.clock import ManualClock
 
 

@@ -1,4 +1,4 @@
-"""runner.tracker.leader and runner.tracker.election: one leads, the next takes over in time, never two at once."""
+"""runner.tracker.leadership: one leads, the next takes over in time, never two at once."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from runner.drivers.http.client import Unsettled
 from runner.errors import Rejected, Unavailable
 from runner.runtime.clock import Deadline, SystemClock
 from runner.runtime.tasks import Threads
-from runner.tracker.accepted import FEW, AcceptedResults
-from runner.tracker.election import (
+from runner.tracker.leadership.accepted import FEW, AcceptedResults
+from runner.tracker.leadership.election import (
     LEASE_SECONDS,
     MARGIN_SECONDS,
     RENEW_SECONDS,
@@ -28,7 +28,7 @@ from runner.tracker.election import (
     STORE_SECONDS,
     ElectedLeadership,
 )
-from runner.tracker.leader import LockedLeadership, holder_name, leadership
+from runner.tracker.leadership.leader import LockedLeadership, holder_name, leadership
 from tests.harness.processes import ROOT, eventually
 from tests.harness.simulated_hosts import Host, World
 
@@ -473,7 +473,8 @@ class TestLocked:
     def test_the_lock_of_a_killed_process_is_free(self, tmp_path: Path) -> None:
         path = tmp_path / "lock"
         program = (
-            "import sys, threading, time; from pathlib import Path; from runner.tracker.leader import LockedLeadership;"
+            "import sys, threading, time; from pathlib import Path;"
+            "from runner.tracker.leadership.leader import LockedLeadership;"
             "other = LockedLeadership(Path(sys.argv[1]), 'other'); other.acquire(threading.Event()); time.sleep(60)"
         )
         other = subprocess.Popen([sys.executable, "-c", program, str(path)], cwd=ROOT)

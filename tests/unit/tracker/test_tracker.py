@@ -18,8 +18,8 @@ from runner.errors import Rejected, Unavailable
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.runtime.clock import Deadline
-from runner.tracker.accepted import MOST_STORED
-from runner.tracker.election import LEASE_SECONDS
+from runner.tracker.leadership.accepted import MOST_STORED
+from runner.tracker.leadership.election import LEASE_SECONDS
 from runner.tracker.publisher import NotAccepted
 from runner.tracker.steps import EVIDENCE_SECONDS, LOG_LINES, REFUSALS
 from runner.tracker.term import CLEANUP_SECONDS, LOGS, LONGEST_PAUSE, MARKS, MARKS_MEANWHILE, QUICK_SECONDS, UNSTORED

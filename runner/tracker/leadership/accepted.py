@@ -1,9 +1,9 @@
 """The results that atlas has accepted and whose jobs are not marked yet: what this process, and the next leader, know.
 
 A mark is one write for each job, and in a burst results are faster than marks. So the leader stores their ids in the
-record of its leadership as well, one write for many (see runner.tracker.election). If it is killed, the next leader
-marks these jobs without publishing their results again. Nothing depends on it: a result whose id is not there
-is published once more, under the same id.
+record of its leadership as well, one write for many (see runner.tracker.leadership.election). If it is killed, the next
+leader marks these jobs without publishing their results again. Nothing depends on it: a result whose id is not there is
+published once more, under the same id.
 """
 
 from __future__ import annotations

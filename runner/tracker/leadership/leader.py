@@ -1,7 +1,7 @@
 """Which tracker leads: of all trackers that see the same jobs, one publishes and marks; the others wait.
 
-A driver says where its trackers agree: in a record on its cluster (`runner.tracker.election`), by a file to lock on
-this host, or nowhere. Two leaders by accident do no harm: they publish the same results under the same ids.
+A driver says where its trackers agree: in a record on its cluster (`runner.tracker.leadership.election`), by a file to
+lock on this host, or nowhere. Two leaders by accident do no harm: they publish the same results under the same ids.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Protocol, TextIO
 from runner.drivers.driver import LeaderStore
 from runner.runtime.clock import Clock
 from runner.runtime.tasks import Signal, Tasks
-from runner.tracker.accepted import AcceptedResults
-from runner.tracker.election import RETRY_SECONDS, ElectedLeadership
+from runner.tracker.leadership.accepted import AcceptedResults
+from runner.tracker.leadership.election import RETRY_SECONDS, ElectedLeadership
 
 log = logging.getLogger("orchestrator.leader")
 

@@ -25,7 +25,7 @@ from runner.drivers.driver import LeaderRecord, LeaderStore
 from runner.errors import OrchestratorError
 from runner.runtime.clock import Clock, Deadline
 from runner.runtime.tasks import Signal, Tasks
-from runner.tracker.accepted import AcceptedResults
+from runner.tracker.leadership.accepted import AcceptedResults
 
 log = logging.getLogger("orchestrator.leader")
 
