@@ -265,8 +265,8 @@ class Ledger:
                 self._end_as(record, outcome)
 
     def _judge(self, record: Record) -> None:
-        now = self._clock.monotonic()
-        verdict = judge(record.seen, now - record.cause_since, self._clock.wall(), self._limits)
+        now, wall = self._clock.monotonic(), self._clock.wall()
+        verdict = judge(record.waiting(now, wall), now - record.cause_since, wall, self._limits)
         unexplained = explain_in(record, now)
         if isinstance(verdict, Passed):
             recently = record.explained_at is not None and now - record.explained_at < UNEXPLAINED_SECONDS

@@ -9,9 +9,11 @@ import pytest
 
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
-from runner.tracker.ledger.record import merged
+from runner.runtime.backoff import Backoff
+from runner.tracker.ledger.record import first_record, merged
 
 CONFIRMATION = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
+BACKOFF = Backoff(1.0, 30.0, lambda: 0.5)
 FAILED = Outcome(reason="analyzer_failed", code=5107, hmessage="The analyzer ended with an error.")
 
 
@@ -68,3 +70,14 @@ def test_another_reason_replaces_the_last_one() -> None:
 def test_the_first_observation_of_an_end_is_taken_as_it_is() -> None:
     ended = seen(phase="failed", main_exit=3, message="m")
     assert merged(seen(phase="running"), ended) == msgspec.structs.replace(ended)
+
+
+def test_a_job_whose_pod_is_lost_waits_since_it_ran() -> None:
+    """Until its pod is replaced, the job shows only when it was made."""
+    record = first_record(seen(queued_since=0.0), 0.0, BACKOFF)
+    assert record.waiting(50.0, 1050.0).queued_since == 0.0
+    record.observe(seen(phase="running"), 100.0)
+    record.observe(seen(queued_since=0.0), 900.0)
+    assert record.waiting(950.0, 1950.0).queued_since == 1900.0
+    record.observe(seen(queued_since=1960.0), 960.0)
+    assert record.waiting(970.0, 1970.0).queued_since == 1960.0

@@ -523,6 +523,20 @@ def test_a_node_that_does_not_answer_delays_no_result_by_more_than_the_budget(wo
     assert len(logged) == 10
 
 
+def test_a_job_whose_pod_was_lost_is_not_ended_for_the_time_in_which_it_ran(world: World) -> None:
+    """Kubernetes replaces the pod. Until then the job shows only when it was made, which is long ago."""
+    first = waiting(world)
+    world.clock.advance(700)  # more than limits.queueSeconds
+    driver = Scripted(world, [changed(first, phase="running")])
+    world.track(driver)
+    world.run(10)
+    driver.script = [[first]]
+    world.run(500)
+    assert driver.ended == []
+    world.run(150)
+    assert [outcome.reason for outcome in driver.ended] == ["unschedulable"]
+
+
 def test_evidence_that_is_removed_with_the_pod_is_remembered(world: World) -> None:
     """At its deadline Kubernetes deletes a Job's pod, and with it the reason why the pod never ran."""
     first = waiting(world, image_error="ErrImagePull: no")
