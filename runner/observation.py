@@ -70,10 +70,13 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Its secrets are missing: the submit has not been completed. A repeat of the request completes it."""
     not_admitted: str = ""
     """Why the cluster refuses to create its pod."""
+    placed: bool = False
+    """A node has its pod. It waits for none, and what no node had room for is history."""
     unschedulable: str = ""
     image_error: str = ""
     registry_error: bool = False
-    """The image error may pass: the registry timed out, throttled (429) or failed (5xx)."""
+    """The error of the image may pass: the registry timed out, throttled (429) or failed (5xx). Or that of the
+    configuration: the node was too slow."""
     configuration_error: str = ""
 
     timed_out: bool = False

@@ -114,7 +114,7 @@ def limit_of(seen: Observation, limits: LimitsSection) -> Limit | None:
     if wait.reason == HELD:
         bound = limits.admission_seconds
         return Limit("limits.admissionSeconds", bound, since + bound) if bound else None
-    if seen.image_error and seen.registry_error:
+    if seen.registry_error and (seen.image_error or seen.configuration_error):
         return Limit("limits.registrySeconds", limits.registry_seconds, None)
     if seen.image_error or (seen.configuration_error and not seen.incomplete):
         return Limit("limits.imageSeconds", limits.image_seconds, None)

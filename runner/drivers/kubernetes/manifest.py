@@ -39,6 +39,9 @@ SECRET = "orchestrator/secret"  # noqa: S105  (the annotation with the Secret's 
 COMPLETE = "orchestrator/complete"
 """The names of Secrets that existed when this Job was created, of other jobs of the same request (see RequestJobs)."""
 
+CONTAINERS = "orchestrator/containers"
+"""The names of the job's own containers, in the order in which they run. A policy may add others to the Job."""
+
 CLAIM = "orchestrator/claim"
 """What became of its claim to the name, where pools lead to several places (see runner.drivers.claims)."""
 
@@ -60,6 +63,7 @@ def job_manifest(
         POOL: job.pool,
         REPORT: encode_report(job.report),
         SECRET: secret,
+        CONTAINERS: " ".join(each.name for each in job.containers),
         **_set({CLAIM: claim, REQUEST_ID: job.report.request_id, COMPLETE: " ".join(complete)}),
         **({TRACEPARENT: job.report.traceparent} if job.report.traceparent else {}),
     }

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from runner.drivers.claims import YIELDED
-from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, ENDED, FINGERPRINT, RESENT
+from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, CONTAINERS, ENDED, FINGERPRINT, RESENT
 from runner.observation import Outcome
 
 JOB_NAME, JOB_UID = "batch.kubernetes.io/job-name", "batch.kubernetes.io/controller-uid"
@@ -124,12 +124,19 @@ class JobObject(_CamelCase, frozen=True):
     @property
     def init(self) -> str:
         """The name of the job's own init container; empty if it has none."""
+        if own := self._own:
+            return own[0] if len(own) > 1 else ""
         return next((each.name for each in self.spec.template.spec.init_containers), "")
 
     @property
     def main(self) -> str:
         """The name of the job's own main container."""
-        return next((each.name for each in self.spec.template.spec.containers), "")
+        return next((each.name for each in self.spec.template.spec.containers), "") if not self._own else self._own[-1]
+
+    @property
+    def _own(self) -> list[str]:
+        """The names of its own containers. Earlier releases did not write them: then the first ones are its own."""
+        return self.metadata.annotations.get(CONTAINERS, "").split()
 
     @property
     def completed(self) -> Condition | None:

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from runner.drivers.claims import ASSUMED
-from runner.drivers.kubernetes.images import IMAGE_REASONS, may_pass
 from runner.drivers.kubernetes.manifest import (
     ANSWER,
     CANCELLED,
@@ -24,7 +23,8 @@ from runner.drivers.kubernetes.manifest import (
     SET_ASIDE,
 )
 from runner.drivers.kubernetes.objects import Condition, JobObject, PodObject, true_condition
-from runner.drivers.kubernetes.pods import START_ERRORS, ContainerEnd, OwnContainers, latest_pod
+from runner.drivers.kubernetes.pods import ContainerEnd, OwnContainers, latest_pod
+from runner.drivers.kubernetes.reasons import IMAGE_REASONS, START_ERRORS, may_pass, node_may_recover
 from runner.jobs import Report
 from runner.observation import Observation, Phase
 
@@ -33,6 +33,8 @@ __all__ = ["latest_pod", "observation"]
 _DEADLINE = "DeadlineExceeded"
 _POD_FAILED = frozenset({"BackoffLimitExceeded", "PodFailurePolicy"})
 """Reasons of a Job that failed with its pod, a deleted one included."""
+_SECRET_KINDS = ("secret", "secrets")
+"""How a kubelet calls a Secret that it misses: it depends on whether it watches Secrets or asks for them."""
 
 
 def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead: float = 0.0) -> Observation:
@@ -100,6 +102,8 @@ def _published(job: JobObject) -> str:
 def _phase(job: JobObject, own: OwnContainers) -> Phase:
     if own.end:
         return "failed" if own.end.state.exit_code else "succeeded"
+    if own.status.phase == "Succeeded":  # every container ended with 0, although the statuses do not show it
+        return "succeeded"
     if job.ended:
         return "succeeded" if job.completed else "failed"
     return "running" if not job.spec.suspend and own.goes_on else "waiting"
@@ -125,15 +129,16 @@ def _ended(job: JobObject, end: ContainerEnd | None) -> float | None:
 def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) -> dict[str, Any]:
     """Since when it waits for its first container, who holds it, and why no node takes it."""
     scheduled = next((each for each in own.status.conditions if each.type == "PodScheduled"), Condition(type=""))
-    pending = scheduled.status == "False"
-    facts = {"unschedulable": scheduled.message if pending and scheduled.reason == "Unschedulable" else ""}
+    pending, gated = scheduled.status == "False", scheduled.reason == "SchedulingGated"
+    placed = scheduled.status == "True" or bool(own.pod and own.pod.statuses)
+    facts = {"unschedulable": scheduled.message if pending and not gated else "", "placed": placed}
     if phase != "waiting" or (own.started and not job.spec.suspend) or _is_being_resumed(job):
         return facts
     held = ""
     if job.spec.suspend:
         queue = (job.metadata.labels or {}).get(QUEUE, "")
         held = f"queue {queue}" if queue else "the suspension of its Job"
-    elif pending and scheduled.reason == "SchedulingGated":
+    elif pending and gated:
         held = "its pod's schedulingGates"
     return {**facts, "held": held, "queued_since": _queued_since(job, own) - clock_ahead}
 
@@ -154,16 +159,18 @@ def _queued_since(job: JobObject, own: OwnContainers) -> float:
 def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:
     """Why a container cannot start, from its reason alone."""
     end = own.end
-    if end and end.state.reason in START_ERRORS:
+    if own.refused:
+        return {"configuration_error": own.refused}
+    if end and end.state.reason in START_ERRORS and not end.out_of_memory:
         return {"configuration_error": f"{end.container}: {end.state.reason}: {end.state.message}"}
     if (status := own.waiting) is None or (waiting := status.state.waiting) is None:
         return {}
     said = f"{status.name}: {waiting.reason}: {waiting.message}"
     if waiting.reason in IMAGE_REASONS:
         return {"image_error": said, "registry_error": may_pass(waiting.reason, waiting.message)}
-    if waiting.message == f'secret "{job.metadata.annotations.get(SECRET)}" not found':
+    if waiting.message in [f'{kind} "{job.metadata.annotations.get(SECRET)}" not found' for kind in _SECRET_KINDS]:
         return {"incomplete": True}
-    return {"configuration_error": said}
+    return {"configuration_error": said, "registry_error": node_may_recover(waiting.message)}
 
 
 def _failure(job: JobObject, own: OwnContainers, phase: Phase) -> dict[str, Any]:
@@ -178,7 +185,7 @@ def _failure(job: JobObject, own: OwnContainers, phase: Phase) -> dict[str, Any]
         "timed_out": _is_timed_out(job, own),
         "disrupted": bool(_disruption(job, own)),
         "disk_exhausted": own.disk_exhausted,
-        "out_of_memory": own.end is not None and own.end.state.reason == "OOMKilled",
+        "out_of_memory": own.end is not None and own.end.out_of_memory,
         "container": own.end.container if own.end else own.last_started,
         "signal": own.end.signal if own.end else 0,
         "message": _message(job, own),
@@ -186,13 +193,13 @@ def _failure(job: JobObject, own: OwnContainers, phase: Phase) -> dict[str, Any]
 
 
 def _is_timed_out(job: JobObject, own: OwnContainers) -> bool:
-    """Whether its deadline ended it. What had failed by itself had only left something running until then."""
-    return own.end is None and job.ended is not None and job.ended.reason == _DEADLINE
+    """Whether its deadline ended it, or its pod's. What failed by itself had only left something running until then."""
+    return own.end is None and job.ended is not None and (job.ended.reason == _DEADLINE or own.overdue)
 
 
 def _disruption(job: JobObject, own: OwnContainers) -> str:
     """How the cluster, or somebody, took the pod away; empty if that did not end the run."""
-    if own.end or own.disk_exhausted or not job.ended:
+    if own.end or own.disk_exhausted or own.overdue or own.refused or not job.ended:
         return ""
     if own.taken_away:
         return "its node ended or rejected its pod"

@@ -18,7 +18,6 @@ from functools import cached_property
 
 import msgspec
 
-from runner.drivers.kubernetes.images import IMAGE_REASONS
 from runner.drivers.kubernetes.objects import (
     Condition,
     ContainerStatus,
@@ -29,31 +28,18 @@ from runner.drivers.kubernetes.objects import (
     Terminated,
     true_condition,
 )
-
-PLACEHOLDERS = frozenset({"ContainerStatusUnknown", "Unknown"})
-"""Reasons of an end that nobody saw: the container was gone, or the node had rebooted."""
-
-START_ERRORS = frozenset({"StartError", "ContainerCannotRun"})
-"""Reasons of a container whose program never started (containerd, Docker)."""
-
-CONFIGURATION_REASONS = frozenset(
-    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"}
+from runner.drivers.kubernetes.reasons import (
+    CONFIGURATION_REASONS,
+    EVICTED,
+    IMAGE_REASONS,
+    PLACEHOLDERS,
+    POD_DEADLINE,
+    SECURITY_REASONS,
+    START_ERRORS,
+    is_out_of_memory,
+    is_own_disk_limit,
+    is_rejected,
 )
-"""Reasons of a waiting container (kubelet, package kuberuntime)."""
-
-EVICTED = "Evicted"
-_OWN_DISK_LIMIT = (
-    "Pod ephemeral local storage usage exceeds the total limit",
-    "Usage of EmptyDir volume ",
-)
-_OWN_CONTAINER_DISK_LIMIT = ("Container ", " exceeded its local ephemeral storage limit ")
-"""Beginnings of the kubelet's message (kubelet, eviction/helpers.go). If the node is full, it begins otherwise."""
-
-_REJECTIONS = frozenset(
-    {"UnexpectedAdmissionError", "TopologyAffinityError", "InvalidNodeInfo", "Terminated", "Shutdown", "Preempting"}
-)
-_REJECTION_PREFIXES = ("OutOf", "Node")
-"""Reasons of a pod that its kubelet rejected or ended: OutOfmemory, OutOfpods, NodeAffinity, NodeShutdown, NodeLost."""
 
 _STOPPED = frozenset({137, 143})
 """Exit codes of SIGKILL and SIGTERM. Programs also have others: one in Go that is process 1 ends SIGTERM with 2."""
@@ -69,6 +55,9 @@ _UNKNOWN_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 """When a pod was deleted whose deletion was missed. Our own clock may be behind the times in the pod's status."""
 
 _SIGNALS = range(129, 193)
+
+_BY_KUBELET = "TerminationByKubelet"
+"""The reason of a disruption that the kubelet announced, before it stopped the containers."""
 
 
 class ContainerEnd(msgspec.Struct, frozen=True):
@@ -87,6 +76,11 @@ class ContainerEnd(msgspec.Struct, frozen=True):
         """The signal that killed the program; 0 if none did."""
         code = self.state.exit_code
         return self.state.signal or (code - 128 if self.state.reason == "Error" and code in _SIGNALS else 0)
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether it ended for lack of memory."""
+        return is_out_of_memory(self.state.reason, self.state.message)
 
 
 class OwnContainers:
@@ -152,10 +146,18 @@ class OwnContainers:
     @property
     def disk_exhausted(self) -> str:
         """The kubelet's message if it evicted the pod for the pod's own disk limits."""
-        message = self.status.message.strip()
-        begin, middle = _OWN_CONTAINER_DISK_LIMIT
-        own = message.startswith(_OWN_DISK_LIMIT) or (message.startswith(begin) and middle in message)
-        return message if self.status.reason == EVICTED and own else ""
+        message = self.status.message.strip() if self.status.reason == EVICTED else ""
+        return message if is_own_disk_limit(message, [each.name for each in self.statuses]) else ""
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the kubelet ended the pod because it ran longer than its own deadline."""
+        return self.status.reason == POD_DEADLINE
+
+    @property
+    def refused(self) -> str:
+        """Why the kubelet refused the pod's security settings; empty if it did not."""
+        return f"{self.status.reason}: {self.status.message}" if self.status.reason in SECURITY_REASONS else ""
 
     @property
     def taken_away(self) -> bool:
@@ -179,8 +181,7 @@ class OwnContainers:
 
     @property
     def _ended_by_node(self) -> bool:
-        reason = self.status.reason
-        return reason == EVICTED or reason in _REJECTIONS or reason.startswith(_REJECTION_PREFIXES)
+        return self.status.reason == EVICTED or is_rejected(self.status.reason, self.status.message)
 
     @property
     def _disruption(self) -> Condition | None:
@@ -188,10 +189,10 @@ class OwnContainers:
 
     def _was_stopped(self, end: ContainerEnd) -> bool:
         """Whether something stopped the container, so that its exit code is not of its own doing."""
-        if end.state.reason == "OOMKilled" or end.state.reason in START_ERRORS:
+        if end.out_of_memory or end.state.reason in START_ERRORS:
             return False
-        if self._ended_by_node:
-            return True
+        if self._ended_by_node or self.overdue:
+            return not self._ended_before_its_node_ended_it(end)
         shown = self.pod.stopped.get(end.container) if self.pod else None
         if (stopped := self._stopped_at(before_end=shown is not False)) is None:
             return self._disruption is not None
@@ -200,6 +201,14 @@ class OwnContainers:
         if end.state.exit_code in _STOPPED:
             return shown is True or finished >= stopped - self._uncertainty
         return shown is True and finished == stopped
+
+    def _ended_before_its_node_ended_it(self, end: ContainerEnd) -> bool:
+        """Whether it ended before its kubelet, by the same clock, announced that it ends the pod."""
+        by, finished = self._disruption, end.state.finished_at
+        announced = by.last_transition_time if by and by.reason == _BY_KUBELET else None
+        if announced is None or finished is None:
+            return False
+        return finished < (announced - _CLOCKS_APART if end.state.exit_code in _STOPPED else announced)
 
     def _stopped_at(self, *, before_end: bool) -> datetime | None:
         """When the cluster began to stop the pod: a disruption was announced, or it was deleted before the end."""
@@ -243,9 +252,13 @@ def latest_pod(known: PodObject | None, other: PodObject) -> PodObject:
     """The later of two pods of one Job. The earlier one was disrupted and replaced."""
     if known is None:
         return other
-    return max(
-        known, other, key=lambda pod: (pod.metadata.creation_timestamp is not None, pod.metadata.creation_timestamp)
-    )
+    return max(known, other, key=_order_made)
+
+
+def _order_made(pod: PodObject) -> tuple[float, bool]:
+    """Times are in whole seconds; of two pods in one second, the one that is not deleted is later."""
+    made = pod.metadata.creation_timestamp
+    return made.timestamp() if made else 0.0, pod.metadata.deletion_timestamp is None
 
 
 def _first_deletion(earlier: PodObject, pod: PodObject) -> Metadata:

@@ -1,9 +1,9 @@
 """Judges a job that has not ended: may it wait longer, or has it passed a limit? Pure.
 
-    queue holds it            limits.admissionSeconds  ─▶ not_admitted
-    cannot work as it is      limits.imageSeconds      ─▶ image_unavailable, misconfigured
-    registry may recover      limits.registrySeconds   ─▶ image_unavailable
-    everything else           limits.queueSeconds      ─▶ not_admitted, unschedulable, misconfigured
+    queue holds it                limits.admissionSeconds ─▶ not_admitted
+    cannot work as it is          limits.imageSeconds    ─▶ image_unavailable, misconfigured
+    registry or node may recover  limits.registrySeconds ─▶ image_unavailable, misconfigured
+    everything else               limits.queueSeconds    ─▶ not_admitted, unschedulable, misconfigured
 
 The queue limit holds beside the limits for images: it bounds the wait for the first container, whatever the reason.
 """
@@ -50,8 +50,10 @@ def cause_of(seen: Observation) -> Cause:
         return "held"
     if seen.incomplete:
         return "incomplete"
+    if seen.registry_error and (seen.image_error or seen.configuration_error):
+        return "registry"
     if seen.image_error:
-        return "registry" if seen.registry_error else "image"
+        return "image"
     for cause, text in (
         ("configuration", seen.configuration_error),
         ("not_admitted", seen.not_admitted),

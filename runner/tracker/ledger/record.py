@@ -18,6 +18,9 @@ Key = tuple[str, str, str]
 
 _EXPLANATIONS = ("image_error", "configuration_error", "not_admitted", "unschedulable")
 
+_ALTERNATING = frozenset({"image", "registry"})
+"""A pause between two tries may not say why the last one failed, and a registry may answer now so, now otherwise."""
+
 
 class Record(msgspec.Struct, eq=False):
     """One job that is not reported. Times are on the monotonic clock."""
@@ -42,6 +45,8 @@ class Record(msgspec.Struct, eq=False):
     """The ids of the results that atlas has accepted."""
     cause: Cause = ""
     cause_since: float = 0.0
+    since: dict[Cause, float] = {}
+    """Since when, by cause. An image's error that is definite now and may pass then keeps both."""
     explained_at: float | None = None
     decided_at: float = 0.0
     started_at: float | None = None
@@ -96,6 +101,7 @@ class Record(msgspec.Struct, eq=False):
             found = {name: getattr(events, name) or getattr(self.seen, name) for name in _EXPLANATIONS}
             self.seen = msgspec.structs.replace(self.seen, **found)
             self.cause = cause_of(self.seen)
+            self.since = {self.cause: self.cause_since}
 
     def add_log(self, tail: str) -> None:
         """Add the last lines of the job's log to the evidence."""
@@ -107,8 +113,9 @@ class Record(msgspec.Struct, eq=False):
     def set_cause(self, now: float) -> None:
         """Note since when it waits for its present cause."""
         cause = cause_of(self.seen)
-        if cause != self.cause or not self.cause_since:
-            self.cause, self.cause_since = cause, now
+        if not self.since or (cause != self.cause and not {cause, self.cause} <= _ALTERNATING):
+            self.since = {}
+        self.cause, self.cause_since = cause, self.since.setdefault(cause, now)
 
     def __repr__(self) -> str:
         outcome = self.outcome.reason if self.outcome else self.seen.phase
@@ -149,11 +156,26 @@ def merged(last: Observation, seen: Observation) -> Observation:
         seen = msgspec.structs.replace(seen, cancelled=True, cancellation=last.cancellation)
     if seen.ended_as is None:
         seen = msgspec.structs.replace(seen, ended_as=last.ended_as)
+    seen = _queued(last, seen)
     started = seen.phase in ("running", "succeeded") or seen.main_exit is not None or seen.init_exit not in (None, 0)
     if started or last.phase != "waiting" or any(getattr(seen, name) for name in _EXPLANATIONS):
         return seen
-    kept = {name: getattr(last, name) for name in _EXPLANATIONS}
+    history = _history(last, seen)
+    kept = {name: getattr(last, name) for name in _EXPLANATIONS if name not in history}
     return msgspec.structs.replace(seen, registry_error=last.registry_error, **kept)
+
+
+def _queued(last: Observation, seen: Observation) -> Observation:
+    """The observation with the time since when it is queued. A first pod that comes late does not start it anew."""
+    waits = last.phase == seen.phase == "waiting" and not (last.held or seen.held)
+    if not waits or last.instance not in ("", seen.instance) or None in (last.queued_since, seen.queued_since):
+        return seen
+    return msgspec.structs.replace(seen, queued_since=min(last.queued_since or 0.0, seen.queued_since or 0.0))
+
+
+def _history(last: Observation, seen: Observation) -> list[str]:
+    """The reasons of the wait that are over: a pod was made since, or a node has it."""
+    return ["not_admitted"] * (seen.instance not in ("", last.instance)) + ["unschedulable"] * seen.placed
 
 
 def _shows_less(seen: Observation) -> bool:

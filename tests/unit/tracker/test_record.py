@@ -10,7 +10,7 @@ import pytest
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.runtime.backoff import Backoff
-from runner.tracker.ledger.record import first_record, merged
+from runner.tracker.ledger.record import Record, first_record, merged
 
 CONFIRMATION = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
 BACKOFF = Backoff(1.0, 30.0, lambda: 0.5)
@@ -81,3 +81,63 @@ def test_a_job_whose_pod_is_lost_waits_since_it_ran() -> None:
     assert record.waiting(950.0, 1950.0).queued_since == 1900.0
     record.observe(seen(queued_since=1960.0), 960.0)
     assert record.waiting(970.0, 1970.0).queued_since == 1960.0
+
+
+def test_what_no_node_had_room_for_is_history_once_a_node_has_the_pod() -> None:
+    """Else a volume that cannot be mounted would be told as a lack of room."""
+    assert later(seen(unschedulable="0/3 nodes", instance="a"), instance="a", placed=True).unschedulable == ""
+    assert later(seen(unschedulable="0/3 nodes", instance="a"), instance="a").unschedulable == "0/3 nodes"
+    refused = seen(image_error="not found", instance="a")
+    assert later(refused, instance="a", placed=True).image_error == "not found"
+
+
+def test_a_refusal_to_make_a_pod_is_history_once_there_is_one() -> None:
+    assert later(seen(not_admitted="exceeded quota"), instance="a").not_admitted == ""
+    assert later(seen(not_admitted="exceeded quota", instance="a"), instance="a").not_admitted == "exceeded quota"
+    assert later(seen(not_admitted="exceeded quota"), phase="failed", timed_out=True).not_admitted == "exceeded quota"
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "since"),
+    [
+        ({}, {"instance": "a"}, 10.0),
+        ({"instance": "a"}, {"instance": "a"}, 10.0),
+        ({"instance": "a"}, {"instance": "b"}, 500.0),
+        ({"held": "queue batch"}, {"instance": "a"}, 500.0),
+        ({}, {"held": "queue batch"}, 500.0),
+        ({"phase": "running", "instance": "a"}, {"instance": "a"}, 500.0),
+    ],
+    ids=["its first pod comes late", "the same pod", "another pod", "it was held", "it is held now", "it ran"],
+)
+def test_since_when_it_is_queued(first: dict[str, Any], then: dict[str, Any], since: float) -> None:
+    """From acceptance, pod or no pod. A queue that admits it and the loss of its pod start the wait anew."""
+    assert later(seen(queued_since=10.0, **first), queued_since=500.0, **then).queued_since == since
+
+
+def record(**facts: Any) -> Record:
+    return first_record(seen(**facts), 0.0, Backoff(1.0, 30.0))
+
+
+DEFINITE = {"image_error": "ErrImagePull: not found"}
+MAY_PASS = {"image_error": "ImagePullBackOff", "registry_error": True}
+
+
+def test_a_pause_between_two_tries_does_not_start_the_limit_of_a_definite_error_anew() -> None:
+    """Kubelets before 1.32 do not repeat the cause in the pause."""
+    known = record(**DEFINITE)
+    for now, facts in ((12.0, MAY_PASS), (25.0, DEFINITE), (38.0, MAY_PASS)):
+        known.observe(seen(**facts), now)
+        assert known.cause_since == (0.0 if facts is DEFINITE else 12.0)
+
+
+def test_a_definite_error_counts_from_when_it_is_seen_first() -> None:
+    known = record(**MAY_PASS)
+    known.observe(seen(**DEFINITE), 100.0)
+    assert (known.cause, known.cause_since) == ("image", 100.0)
+
+
+def test_an_error_that_was_overcome_starts_anew() -> None:
+    known = record(**DEFINITE)
+    known.observe(seen(phase="running"), 10.0)
+    known.observe(seen(**DEFINITE), 50.0)
+    assert known.cause_since == 50.0

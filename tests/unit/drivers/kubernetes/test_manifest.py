@@ -16,6 +16,7 @@ from runner.commands import plan
 from runner.config.types import Config
 from runner.drivers.kubernetes.manifest import (
     CANCELLED,
+    CONTAINERS,
     FINGERPRINT,
     POOL,
     REPORT,
@@ -229,6 +230,7 @@ class TestJob:
                 POOL: "default",
                 REPORT: msgspec.json.encode(job.report).decode(),
                 SECRET: "analysis-s7-r-1-3-0a1b",
+                CONTAINERS: "coat marvin",
             },
         }
 
