@@ -70,8 +70,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Its secrets are missing: the submit has not been completed. A repeat of the request completes it."""
     not_admitted: str = ""
     """Why the cluster refuses to create its pod."""
-    placed: bool = False
-    """A node has its pod. It waits for none, and what no node had room for is history."""
+    scheduled: bool = False
+    """A node has its pod. It waits for none, and why no node took it is history."""
     unschedulable: str = ""
     image_error: str = ""
     registry_error: bool = False

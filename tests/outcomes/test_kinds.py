@@ -168,7 +168,7 @@ def test_the_end_of(code: int | None, end: Any, seen: Any) -> None:
 
 @pytest.mark.parametrize("exit_code", [*range(1, 128, 9), 126, 127, 128, 129, 134, 137, 139, 143, 192, 193, 254, 255])
 def test_every_exit_code_is_the_program_s_own_and_a_signal_is_named(exit_code: int) -> None:
-    """Reason `Error` alone tells nothing but the code: 137 is a SIGKILL that nobody explains."""
+    """Reason `Error` alone says nothing but the code: 137 is a SIGKILL that nobody explains."""
     for container, init, main, expected in (
         ("marvin", DONE, exited(exit_code), 5107),
         ("coat", exited(exit_code), CREATING, 5103),
@@ -259,10 +259,10 @@ class TestTheWait:
         assert observed(job(), pod(phase="Pending", conditions=(broken,))).unschedulable == "binding rejected"
 
     def test_a_node_has_the_pod(self) -> None:
-        assert not observed(job(), None).placed
-        assert not observed(job(), pod(phase="Pending")).placed
-        assert observed(job(), pod(phase="Pending", conditions=(condition("PodScheduled"),))).placed
-        assert observed(job(), pod(init={"coat": CREATING}, phase="Pending")).placed
+        assert not observed(job(), None).scheduled
+        assert not observed(job(), pod(phase="Pending")).scheduled
+        assert observed(job(), pod(phase="Pending", conditions=(condition("PodScheduled"),))).scheduled
+        assert observed(job(), pod(init={"coat": CREATING}, phase="Pending")).scheduled
 
 
 def test_containers_are_found_in_any_order_and_beside_others() -> None:

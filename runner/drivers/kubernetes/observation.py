@@ -128,10 +128,10 @@ def _ended(job: JobObject, end: ContainerEnd | None) -> float | None:
 
 def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) -> dict[str, Any]:
     """Since when it waits for its first container, who holds it, and why no node takes it."""
-    scheduled = next((each for each in own.status.conditions if each.type == "PodScheduled"), Condition(type=""))
-    pending, gated = scheduled.status == "False", scheduled.reason == "SchedulingGated"
-    placed = scheduled.status == "True" or bool(own.pod and own.pod.statuses)
-    facts = {"unschedulable": scheduled.message if pending and not gated else "", "placed": placed}
+    condition = next((each for each in own.status.conditions if each.type == "PodScheduled"), Condition(type=""))
+    pending, gated = condition.status == "False", condition.reason == "SchedulingGated"
+    scheduled = condition.status == "True" or bool(own.pod and own.pod.statuses)
+    facts = {"unschedulable": condition.message if pending and not gated else "", "scheduled": scheduled}
     if phase != "waiting" or (own.started and not job.spec.suspend) or _is_being_resumed(job):
         return facts
     held = ""

@@ -121,8 +121,8 @@ class Namespace:
         return self._call("GET", "vars", deadline, "variables read", **wait).index
 
     def running_allocations(self, deadline: Deadline) -> dict[str, list[Allocation]]:
-        """The allocations that run now, by the name of their job. Other programs' jobs are included."""
-        running = 'ClientStatus == "running"'
+        """The allocations that have not ended, by the name of their job. Other programs' jobs are included."""
+        running = " and ".join(f'ClientStatus != "{status}"' for status in ("complete", "failed", "lost"))
         listed = self._list("allocations", deadline, "read-job", Allocation, task_states="true", filter=running)
         found: dict[str, list[Allocation]] = {}
         for each in sorted(listed.items, key=lambda each: each.create_index):

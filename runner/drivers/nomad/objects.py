@@ -144,8 +144,9 @@ class Allocation(_PascalCase, frozen=True):
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """What may have ended the run: the end of the allocation, and each task that has ended or failed."""
-        tasks = [name for name, state in (self.task_states or {}).items() if state.failed or state.last("Terminated")]
+        """What may have ended the run, or delays it: the allocation's end, and tasks that ended, failed or wait."""
+        states = (self.task_states or {}).items()
+        tasks = [name for name, each in states if each.failed or each.last("Terminated") or each.last("Template")]
         return (*(["allocation"] if self.client_status not in ("", "pending", "running") else []), *sorted(tasks))
 
 
@@ -154,6 +155,7 @@ class Metric(_PascalCase, frozen=True):
 
     nodes_evaluated: int = 0
     nodes_filtered: int = 0
+    class_filtered: dict[str, int] | None = None
     constraint_filtered: dict[str, int] | None = None
     dimension_exhausted: dict[str, int] | None = None
     quota_exhausted: list[str] | None = None

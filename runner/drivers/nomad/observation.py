@@ -15,6 +15,10 @@ from runner.drivers.nomad.variable import POOL, REPORT, Ended, JobVariable, deco
 from runner.jobs import Report
 from runner.observation import Observation, Phase
 
+_QUOTA = "the quota of the namespace is exhausted"
+_NOT_TAKEN = "Unable to add allocation"
+"""The beginning of the description of an allocation that its client could not take (client/client.go)."""
+
 
 class Evidence(msgspec.Struct, frozen=True):
     """Everything that the observation of one job is made from. `log_tail` is from the container that failed."""
@@ -57,8 +61,12 @@ class Run(msgspec.Struct, frozen=True):
 
     @property
     def explains(self) -> tuple[str, TaskEnd]:
-        """The task that explains the failure, with its name; empty if none does."""
-        for name, end in ((self.init_name, self.init), (self.main_name, self.main)):
+        """The task that explains the failure, with its name; empty if none does.
+
+        The main task starts only after the init task's success, so it explains the failure if it has ended.
+        """
+        tasks = ((self.init_name, self.init), (self.main_name, self.main))
+        for name, end in tasks if self.main.exit is None else tasks[::-1]:
             if end.failed:
                 return name, end
         return "", TaskEnd()
@@ -85,14 +93,15 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         **_reports(variable),
         lingers=run.over and not job.stop and _others_run(run),
         timed_out=verdict.timed_out,
-        out_of_memory=any(each.out_of_memory for each in run.ends),
+        out_of_memory=end.out_of_memory,
         disrupted=not run.over and (_disrupted(evidence.last) or any(each.lost for each in run.ends)),
         disk_exhausted=end.disk_exhausted,
         container=container,
         signal=end.signal,
         image_error=end.image_error,
         registry_error=end.registry_error,
-        unschedulable=verdict.unschedulable,
+        **_refusal(verdict),
+        scheduled=evidence.last is not None,
         configuration_error=end.configuration_error,
         init_exit=run.init.exit,
         main_exit=run.main.exit,
@@ -122,7 +131,7 @@ def without_job(
         fingerprint=variable.fingerprint,
         **{**_reports(variable), "unsettled": variable.claim == ASSUMED or (variable.awaits_submit and never_seen)},
         timed_out=bool(variable.ended and variable.ended.timed_out),
-        unschedulable=variable.ended.unschedulable if variable.ended else "",
+        **_refusal(variable.ended or Ended()),
     )
 
 
@@ -174,11 +183,18 @@ def shortage(evaluations: Iterable[Evaluation]) -> str:
     last = metrics[-1]
     facts = [
         f"{last.nodes_evaluated} nodes evaluated",
+        *(f"class {name} filtered {count}" for name, count in (last.class_filtered or {}).items()),
         *(f"constraint {name} filtered {count}" for name, count in (last.constraint_filtered or {}).items()),
         *(f"{name} exhausted on {count}" for name, count in (last.dimension_exhausted or {}).items()),
         *(f"quota: {name}" for name in last.quota_exhausted or ()),
     ]
-    return "no node takes it: " + ", ".join(facts)
+    return f"{_QUOTA if last.quota_exhausted else 'no node takes it'}: " + ", ".join(facts)
+
+
+def _refusal(ended: Ended) -> dict[str, Any]:
+    """Why the job got no allocation: a quota refused it, or no node had the capacity."""
+    refused = ended.unschedulable.startswith(_QUOTA)
+    return {"not_admitted" if refused else "unschedulable": ended.unschedulable}
 
 
 def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:
@@ -232,9 +248,12 @@ def _waits_in_queue(job: JobStub) -> bool:
 
 
 def _disrupted(last: Allocation | None) -> bool:
-    """Whether its node was lost or drained, or a job of higher priority preempted it."""
+    """Whether its node was lost or drained, or could not take it, or a job of higher priority preempted it."""
     return last is not None and (
-        last.client_status == "lost" or bool(last.desired_transition.migrate) or bool(last.preempted_by_allocation)
+        last.client_status == "lost"
+        or (last.client_status == "failed" and last.client_description.startswith(_NOT_TAKEN))
+        or bool(last.desired_transition.migrate)
+        or bool(last.preempted_by_allocation)
     )
 
 

@@ -18,7 +18,7 @@ _DAEMON = r"(?:Error response from daemon: )?"
 _OF_IMAGE = re.compile(
     _RPC + r"(?:Failed to pull `|Failed to find docker auth for repo |unable to create local docker image \""
     rf"|{_DAEMON}pull access denied for |{_DAEMON}manifest (?:for \S+ not found|unknown)"
-    rf"|{_DAEMON}invalid reference format|{_DAEMON}No such image: )"
+    rf"|{_DAEMON}invalid reference format|(?:Failed to create container: )?{_DAEMON}No such image: )"
 )
 # The node's own failures: not the fault of the job, and no proof that the node was lost.
 _OF_NODE = re.compile(
@@ -36,6 +36,12 @@ _CONSEQUENCES = frozenset({"Not Restarting", "Sibling Task Failed", "Leader Task
 _START_FAILURES = frozenset({"Driver Failure", "Setup Failure", "Failed Validation", "Failed Artifact Download"})
 _DISK = "Disk Resources Exceeded"
 _RESTORE = "Failed Restoring Task"
+_OF_ANOTHER = frozenset({"Sibling Task Failed", "Leader Task Dead"})
+"""The task is killed because another one has failed or ended."""
+_TEMPLATE, _MISSING = "Template", "Missing: "
+"""The event of a task that waits for something that its templates name, like a Variable, and how its message begins."""
+_OUT_OF_MEMORY = "OOM-killed"
+"""In runc's message if the limit is too small even to start a program."""
 
 
 class TaskEnd(msgspec.Struct, frozen=True):
@@ -67,31 +73,52 @@ def task_end(state: TaskState | None) -> TaskEnd:
     failure = _failure(state)
     ended = next((event for event in reversed(state.since_start) if event.type == "Terminated"), None)
     if ended is None:
+        if missing := _missing(state):
+            return TaskEnd(configuration_error=missing)
         could_not_start = state.state == "dead" and state.failed and failure is not None
         restarted = any(event.type == _RESTORE for event in state.since_start)
         return _with_failure(TaskEnd(over=could_not_start, lost=restarted), failure)
     details = ended.details or {}
-    exit_code, lost = _number(details, "exit_code"), _watcher_lost(details)
-    code = None if lost else exit_code
-    before = state.since_start[: state.since_start.index(ended)]
+    before = {event.type for event in state.since_start[: state.since_start.index(ended)]}
+    lost, exit_code = _watcher_lost(details), _exit_code(details)
+    code = None if lost or (exit_code and before & _OF_ANOTHER) else exit_code
     end = TaskEnd(
-        over=not lost and not any(event.type in _KILLS for event in before),
+        over=code == 0 or not (lost or before & (_KILLS | _OF_ANOTHER)),
         exit=code,
         signal=_number(details, "signal") or _signal_of(code),
-        out_of_memory=details.get("oom_killed") == "true",
+        out_of_memory=_oom(details),
         lost=lost,
     )
     return _with_failure(end, failure)
 
 
 def _watcher_lost(details: dict[str, str]) -> bool:
-    """Whether the driver lost the program: it then says 0 for the exit code, and why it knows no better."""
-    return details.get("exit_code") == "0" and bool(details.get("exit_message"))
+    """Whether the driver lost the program: it then says 0 for the exit code, and why it knows no better.
+
+    Docker's driver has a message for every container in which something was killed for memory, be it not the program.
+    """
+    return details.get("exit_code") == "0" and bool(details.get("exit_message")) and not _oom(details)
+
+
+def _oom(details: dict[str, str]) -> bool:
+    return details.get("oom_killed") == "true"
+
+
+def _exit_code(details: dict[str, str]) -> int:
+    """The exit code. Some drivers say 0 for a program that a signal has killed."""
+    code, by_signal = _number(details, "exit_code"), _number(details, "signal")
+    return code or (128 + by_signal if by_signal else 0)
+
+
+def _missing(state: TaskState) -> str:
+    """What a task that has not started waits for; empty if it waits for nothing."""
+    last = state.events[-1] if state.events and state.state == "pending" else TaskEvent()
+    return last.display_message if last.type == _TEMPLATE and last.display_message.startswith(_MISSING) else ""
 
 
 def _failure(state: TaskState) -> TaskEvent | None:
-    """The event that kept the task from starting, or made Nomad kill it."""
-    for event in state.events or []:
+    """The event that kept the task from starting, or made Nomad kill it. What came before its start is history."""
+    for event in state.since_start:
         if event.type in _START_FAILURES or event.type == _DISK:
             return event
         if event.fatal and event.type not in _CONSEQUENCES:
@@ -107,6 +134,8 @@ def _with_failure(end: TaskEnd, event: TaskEvent | None) -> TaskEnd:
         return msgspec.structs.replace(end, disk_exhausted=text)
     if event.type == "Driver Failure" and _OF_IMAGE.match(text):
         return msgspec.structs.replace(end, image_error=text, registry_error=_of_registry(text))
+    if _OUT_OF_MEMORY in text:
+        return msgspec.structs.replace(end, out_of_memory=True)
     if _OF_NODE.search(_QUOTED.sub("", text)):
         return end
     return msgspec.structs.replace(end, configuration_error=text)

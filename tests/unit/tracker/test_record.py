@@ -83,12 +83,12 @@ def test_a_job_whose_pod_is_lost_waits_since_it_ran() -> None:
     assert record.waiting(970.0, 1970.0).queued_since == 1960.0
 
 
-def test_what_no_node_had_room_for_is_history_once_a_node_has_the_pod() -> None:
-    """Else a volume that cannot be mounted would be told as a lack of room."""
-    assert later(seen(unschedulable="0/3 nodes", instance="a"), instance="a", placed=True).unschedulable == ""
+def test_why_no_node_took_it_is_history_once_a_node_has_the_pod() -> None:
+    """Else a volume that cannot be mounted would be reported as a lack of capacity."""
+    assert later(seen(unschedulable="0/3 nodes", instance="a"), instance="a", scheduled=True).unschedulable == ""
     assert later(seen(unschedulable="0/3 nodes", instance="a"), instance="a").unschedulable == "0/3 nodes"
     refused = seen(image_error="not found", instance="a")
-    assert later(refused, instance="a", placed=True).image_error == "not found"
+    assert later(refused, instance="a", scheduled=True).image_error == "not found"
 
 
 def test_a_refusal_to_make_a_pod_is_history_once_there_is_one() -> None:

@@ -127,7 +127,7 @@ class FakeAgent:
 
     def _list_allocations(self, _namespace: str) -> list[Object]:
         found = [each for allocations in self.allocations.values() for each in allocations]
-        return [each for each in found if each["ClientStatus"] == "running"]
+        return [each for each in found if each["ClientStatus"] in ("running", "pending")]
 
     def _write(self, namespace: str, path: str, items: Any, cas: int) -> tuple[int, Any]:
         known = self.variables.get((namespace, path))
