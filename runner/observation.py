@@ -64,6 +64,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
 
     queued_since: float | None = None
     """Since when the job waits for its first container, by this host's clock, where the tracker has to bound that."""
+    pod_delay: float = 0.0
+    """By how many seconds it would be queued for longer if its pod were the first one, and replaced none."""
     held: str = ""
     """Who keeps it from being scheduled, like `queue batch`. Then only `limits.admissionSeconds` bounds the wait."""
     incomplete: bool = False

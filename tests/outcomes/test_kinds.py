@@ -258,6 +258,13 @@ class TestTheWait:
         broken = condition("PodScheduled", "SchedulerError", "binding rejected", status="False")
         assert observed(job(), pod(phase="Pending", conditions=(broken,))).unschedulable == "binding rejected"
 
+    def test_by_how_much_its_pod_is_late(self) -> None:
+        suspended = condition("Suspended", at=clock(7), status="False")
+        for known, delay in ((job(), 1200.0), (job(suspended), 780.0)):
+            seen = observed(known, pod(phase="Pending", made=clock(20)))
+            assert seen.pod_delay == delay
+            assert (seen.queued_since or 0.0) - delay == observed(known, None).queued_since
+
     def test_a_node_has_the_pod(self) -> None:
         assert not observed(job(), None).scheduled
         assert not observed(job(), pod(phase="Pending")).scheduled

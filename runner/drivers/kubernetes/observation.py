@@ -140,7 +140,9 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
         held = f"queue {queue}" if queue else "the suspension of its Job"
     elif pending and gated:
         held = "its pod's schedulingGates"
-    return {**facts, "held": held, "queued_since": _queued_since(job, own) - clock_ahead}
+    since, made = _queued_since(job), _pod_made(own)
+    delay = max(0.0, made - since)
+    return {**facts, "held": held, "queued_since": since + delay - clock_ahead, "pod_delay": delay}
 
 
 def _is_being_resumed(job: JobObject) -> bool:
@@ -148,12 +150,17 @@ def _is_being_resumed(job: JobObject) -> bool:
     return not job.spec.suspend and true_condition(job.status.conditions, "Suspended") is not None
 
 
-def _queued_since(job: JobObject, own: OwnContainers) -> float:
-    """Its creation, or when a queue last suspended or resumed it, or when its disrupted pod was replaced."""
+def _pod_made(own: OwnContainers) -> float:
+    """When its pod was made, which may have replaced a disrupted one."""
+    made = own.pod.metadata.creation_timestamp if own.pod else None
+    return made.timestamp() if made else 0.0
+
+
+def _queued_since(job: JobObject) -> float:
+    """Its creation, or when a queue last suspended or resumed it."""
     suspension = next((each for each in job.status.conditions if each.type == "Suspended"), None)
-    pod = own.pod.metadata.creation_timestamp if own.pod else None
-    later = (suspension.last_transition_time if suspension else None, pod)
-    return max((_created(job), *(each.timestamp() for each in later if each)))
+    changed = suspension.last_transition_time if suspension else None
+    return max(_created(job), changed.timestamp() if changed else 0.0)
 
 
 def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:

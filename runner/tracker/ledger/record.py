@@ -167,10 +167,10 @@ def merged(last: Observation, seen: Observation) -> Observation:
 
 def _queued(last: Observation, seen: Observation) -> Observation:
     """The observation with the time since when it is queued. A first pod that comes late does not start it anew."""
-    waits = last.phase == seen.phase == "waiting" and not (last.held or seen.held)
-    if not waits or last.instance not in ("", seen.instance) or None in (last.queued_since, seen.queued_since):
+    is_first = last.instance == "" or (last.instance == seen.instance and not last.pod_delay)
+    if seen.queued_since is None or not is_first:
         return seen
-    return msgspec.structs.replace(seen, queued_since=min(last.queued_since or 0.0, seen.queued_since or 0.0))
+    return msgspec.structs.replace(seen, queued_since=seen.queued_since - seen.pod_delay, pod_delay=0.0)
 
 
 def _history(last: Observation, seen: Observation) -> list[str]:

@@ -166,8 +166,8 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a queue limit is measured by the host's clock",
             f"{K8S}/observation.py",
-            "_queued_since(job, own) - clock_ahead",
-            "_queued_since(job, own)",
+            "since + delay - clock_ahead",
+            "since + delay",
             "kubernetes",
             range(300),
         ),
