@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from runner.config.types import LimitsSection
+from runner.drivers.kubernetes.events import EventObject, wait
 from runner.drivers.kubernetes.manifest import CONTAINERS
 from runner.drivers.kubernetes.objects import JobObject
 from runner.drivers.kubernetes.pods import latest_pod
@@ -181,6 +182,12 @@ def test_every_exit_code_is_the_program_s_own_and_a_signal_is_named(exit_code: i
         assert ("killed by SIG" in outcome.err) == (exit_code in (129, 134, 137, 139, 143, 192))
 
 
+@pytest.mark.parametrize("reason", ["SysctlForbidden", "AppArmor"])
+def test_a_refused_security_setting_is_named_and_is_no_disruption(reason: str) -> None:
+    seen = observed(job(FAILED), pod(reason=reason, message="forbidden", deleted=clock(6)))
+    assert (seen.configuration_error, seen.disrupted) == (f"{reason}: forbidden", False)
+
+
 REASONS = ("RunInitContainerError", "VerifyNonRootError", "PreStartHookError", "PostStartHookError")
 
 
@@ -233,6 +240,7 @@ def test_a_node_that_is_slow_may_recover(reason: str, message: str) -> None:
 
 IMAGES = [
     ("ErrImagePull", "Error response from daemon: manifest for timeout:1 not found: manifest unknown", False),
+    ("ErrImagePull", "image timeout:1 not found", False),
     ("ErrImagePull", "pull access denied for timeout, repository does not exist", False),
     ("ErrImagePull", PULL + "unexpected status code 404", False),
     ("ErrImagePull", "reading manifest 1 in r.example/a: StatusCode: 404, <html>", False),
@@ -270,6 +278,14 @@ class TestTheWait:
         assert not observed(job(), pod(phase="Pending")).scheduled
         assert observed(job(), pod(phase="Pending", conditions=(condition("PodScheduled"),))).scheduled
         assert observed(job(), pod(init={"coat": CREATING}, phase="Pending")).scheduled
+
+
+@pytest.mark.parametrize("reason", ["FailedMount", "FailedAttachVolume", "FailedMapVolume"])
+def test_only_an_event_shows_that_a_volume_is_missing(reason: str) -> None:
+    seen = observed(job(), pod(init={"coat": CREATING}, main={"marvin": CREATING}, phase="Pending"))
+    happened = [EventObject(reason="Scheduled"), EventObject(reason=reason, message='configmap "x" not found')]
+    assert wait(seen, happened) == {"configuration_error": 'configmap "x" not found'}
+    assert wait(seen, [*happened, EventObject(reason="Pulling")]) == {}
 
 
 def test_containers_are_found_in_any_order_and_beside_others() -> None:

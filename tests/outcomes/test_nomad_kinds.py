@@ -145,7 +145,7 @@ class TestTheScheduler:
 
     def test_a_class_of_nodes_is_filtered(self) -> None:
         text = shortage([msgspec.convert({"FailedTGAllocs": {"job": self.METRIC}}, Evaluation)])
-        assert text == "no node had enough capacity: 3 nodes evaluated, class small filtered 3"
+        assert text == "no node takes it: 3 nodes evaluated, class small filtered 3"
 
     def test_a_quota_refuses_the_allocation(self) -> None:
         metric = {"NodesEvaluated": 0, "QuotaExhausted": ["memory exhausted (100 needed > 10 limit)"]}

@@ -16,7 +16,7 @@ from runner.observation import Observation
 
 _REFUSED = "FailedCreate"
 _CREATING = "Error creating: "
-_UNMOUNTED = ("FailedMount", "FailedAttachVolume")
+_UNMOUNTED = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _MOUNTED = frozenset({"Pulling", "Pulled", "BackOff", "Created", "Started"})
 """Reasons that only follow after all volumes are mounted."""
 _UNSCHEDULED = "FailedScheduling"
