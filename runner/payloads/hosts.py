@@ -16,15 +16,19 @@ from ipaddress import IPv4Address, IPv6Address
 _HOST = re.compile(r"\A(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.)){0,253})\.*\Z")
 _NUMBER = re.compile(r"(?:[0-9]+|0[xX][0-9A-Fa-f]*)\Z")
 _DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+){3}\Z")
-_QUAD_IN_NAME = re.compile(r"(?<![0-9])([0-9]{1,3})[.-]([0-9]{1,3})[.-]([0-9]{1,3})[.-]([0-9]{1,3})(?![0-9])")
+_QUAD_IN_NAME = re.compile(r"(?<![0-9])(?=([0-9]{1,3})[.-]([0-9]{1,3})[.-]([0-9]{1,3})[.-]([0-9]{1,3})(?![0-9]))")
+_HEX_IN_NAME = re.compile(r"(?<![^.-])(?:0x)?([0-9a-f]{8})(?![^.-])")
 
 _NAMES = frozenset(
     {
         "metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal",
+        "data-server", "api.service.softlayer.com",
         "metadata.azure.com", "metadata.azure.internal", "metadata.tencentyun.com", "api.metadata.cloud.ibm.com",
         "metadata.packet.net", "metadata.platformequinix.com", "rancher-metadata", "rancher-metadata.rancher.internal",
     }
 )  # fmt: skip
+_EC2 = re.compile(r"instance-data\.[a-z0-9-]+\.compute\.(?:internal|amazonaws\.com)")
+
 _NETWORKS = tuple(
     ipaddress.ip_network(network)
     # Link-local (RFC 3927, RFC 4291) holds every large cloud's service. The others are Alibaba's, Azure's WireServer
@@ -63,6 +67,8 @@ def is_metadata_service(host: str) -> bool:
     name = host.strip("[]").rstrip(".").lower()
     if any(name == known or ("." in known and name.endswith(f".{known}")) for known in _NAMES):
         return True
+    if _EC2.fullmatch(name):
+        return True
     return any(address in network for address in _readings(name) for network in _NETWORKS)
 
 
@@ -76,9 +82,21 @@ def _readings(name: str) -> Iterator[IPv4Address | IPv6Address]:
         yield address
         if _DECIMAL.match(name):  # some programs read leading zeros as decimal, not as octal
             yield from _quad([part.lstrip("0") or "0" for part in name.split(".")])
-    else:  # names such as 169-254-169-254.nip.io lead to the address in them
-        for match in _QUAD_IN_NAME.finditer(name):
-            yield from _quad(match.groups())
+    else:
+        yield from _in_name(name)
+
+
+def _in_name(name: str) -> Iterator[IPv4Address | IPv6Address]:
+    """Where nip.io, sslip.io and others lead such a name: `169-254-169-254.nip.io`, `fd00-ec2--254.sslip.io`."""
+    for match in _QUAD_IN_NAME.finditer(name):
+        yield from _quad(match.groups())
+    for match in _HEX_IN_NAME.finditer(name):
+        yield IPv4Address(bytes.fromhex(match[1]))
+    for label in name.split("."):
+        address = _address(label.replace("-", ":"))
+        if isinstance(address, IPv6Address):
+            yield address
+            yield from _carried(address)
 
 
 def _quad(parts: list[str] | tuple[str, ...]) -> Iterator[IPv4Address]:

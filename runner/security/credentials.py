@@ -9,10 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-Span = tuple[int, int]
-
-INLINE_RUN = 96
-"""Characters of base64 within a line that are masked. A SHA-512 has 88."""
+from runner.security import shapes
+from runner.security.shapes import Span, run_end
 
 _TRAILING = "\\'),.;:]}|"
 """At the end of a value, these are not part of it. The backslash escapes the quote of a JSON string inside JSON."""
@@ -23,10 +21,11 @@ _MASKED = "***"
 def spans(text: str) -> Iterator[Span]:
     """Everything in `text` that looks like a credential, in no order."""
     yield from _in_urls(text)
+    yield from _logins(text)
     yield from _named(text)
     yield from _in_headers(text)
-    yield from _tokens(text)
-    yield from _base64(text)
+    yield from shapes.tokens(text)
+    yield from shapes.long_base64(text)
 
 
 # A URL's beginning, also with escaped slashes, as PHP writes them into JSON; or // with a user and a password.
@@ -41,17 +40,50 @@ def _in_urls(text: str) -> Iterator[Span]:
     for begin in _URL.finditer(text):
         start = begin.end()
         if start > end:  # a URL may contain others, which end where it ends
-            end = _end(_URL_END, text, start)
+            end = run_end(_URL_END, text, start)
             query = text.find("?", start, end)
             login = text.rfind("@", start, end if query < 0 else query)
             if query >= 0:
                 yield query + 1, end - _trailing(text, query + 1, end)
-        authority = _end(_AUTHORITY, text, start)
+        authority = run_end(_AUTHORITY, text, start)
         at = text.rfind("@", start, authority)
         if at < 0 and _has_password(text[start:authority]):  # a slash in the password
             at = login
         if at > start:
             yield start, at
+
+
+_SLASHES = r"(?:%3A|:|\\{1,8}u003a)(?:(?:%2F){2}|(?:\\{1,8}u002f){2})"
+_AT = r"(?:%40|@|\\{1,8}u0040)"
+_LOGINS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        # Of a URL that is itself part of a URL, or whose slashes JSON escapes.
+        rf"(?i:{_SLASHES})(?P<login>(?:(?!%2[Ff])[^\s\"'/&@\\]){{1,512}}?){_AT}",
+        # Of curl, wget and others: `-u user:password`, `--password word`.
+        r"-(?<!\S-)(?:[uU]|-user|-proxy-user)[ =]?[\"']?[\w.@%+-]{1,128}:(?P<login>[^\s\"']+)",
+        r"-(?<!\S-)-?(?:[A-Za-z]+-)*(?i:token|passw(?:or)?d|passphrase|secret|api-?key|cookie)"
+        r"[ \t]{1,4}(?P<login>[^\s\"'-][^\s\"']*)",
+        # Of a .netrc, and of XML.
+        r"login[ \t]+[^\s\"]+[ \t]+password[ \t]+(?P<login>[^\s\"]+)",
+        r"<[\w.:-]{0,64}(?i:password|token|secret|passphrase|api-?key)>(?P<login>[^<\s\"]+)<",
+    )
+)
+"""Logins in other forms than a URL's own."""
+
+
+# What follows the @ of an image or of a package is no host's name.
+_AT_HOST = re.compile(r"@(?:(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w-])|tcp\()")
+_BEFORE_AT = re.compile(r"(?<![\w.%+/:@-])(?!mailto:|sips?:)[\w.%+-]{1,128}:(?P<login>[^\s\"'/:@\\]{1,256})\Z")
+
+
+def _logins(text: str) -> Iterator[Span]:
+    """Passwords of logins that are not in a URL's own form, and of `user:password@host.example`."""
+    for pattern in _LOGINS:
+        yield from (found.span("login") for found in pattern.finditer(text))
+    for at in _AT_HOST.finditer(text):
+        if found := _BEFORE_AT.search(text, max(0, at.start() - 400), at.start()):
+            yield found.span("login")
 
 
 def _has_password(authority: str) -> bool:
@@ -61,14 +93,21 @@ def _has_password(authority: str) -> bool:
 
 
 _NAME = re.compile(
-    r"(?P<header>(?:proxy-)?authorization|cookie|[-]token|[-]api-?key)"
-    r"|(?P<plain>token|passw(?:or)?d|passphrase|secret|credentials?|(?:api|access|private|account|signing)[_-]?key"
-    r"|signature|\bsig)",
+    r"(?P<header>(?:proxy-)?authorization|cookies?|-(?:api|auth|access|subscription)-?key|-(?:auth|token|secret))"
+    r"|(?P<plain>token|passw(?:or)?d|passphrase|secret|credentials?|signature|session[_-]?id|sessid"
+    r"|(?:api|access|private|account|signing|encryption|master|license|session)[_-]?key"
+    r"|sig(?<!\wsig)|jwt(?<![a-z]jwt)|pwd(?<![a-z]pwd)|pass(?<![a-z]pass)|(?:db|user|root|admin)(?:pwd|pass)"
+    r"|auth(?<![a-z]auth)(?=\\*\"|[ \t]?=))"
+    r"(?:[_-]?(?:key|base|value|hash|data|json|b64|base64|[0-9]{1,3}))*",
     re.IGNORECASE,
 )
-_SEPARATOR = re.compile(r"(?P<quoted>\\*[\"'])?[ \t]{0,4}(?P<sign>[:=])[ \t]{0,4}")
-_OPENING = re.compile(r"(?:[ \t\[({]|\\*[\"']){0,8}")
-_QUOTE = re.compile(r"\\*([\"'])")
+_SEPARATOR = re.compile(
+    r"(?P<quoted>\\*[\"'])?(?:,[ \t]?\\*[\"']value\\*[\"'])?[ \t]{0,4}"
+    r"(?P<sign>=>|:=|==?|:|%3D|(?(quoted),|(?!)))[ \t]{0,4}",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(r"(?:[ \t\[({]|b?\\*[\"']){0,8}")
+_QUOTE = re.compile(r"(?:[\[(][ \t]{0,4})?\\*([\"'])")
 _WORD = re.compile(r'[^\s"]*')
 _NO_VALUES = frozenset({"", _MASKED, "none", "null", "true", "false"})
 _SCHEMES = frozenset(
@@ -85,43 +124,81 @@ def _named(text: str) -> Iterator[Span]:
             continue
         quote = _QUOTE.match(text, separator.end())
         if name["header"]:
-            start, read = _header_value(text, separator.end(), name[0].lower())
-        elif quote:
-            start, read = quote.end(), _quoted_end(text, quote.end(), quote[1])
-        elif separator["sign"] == "=":
-            start, read = separator.end(), _end(_WORD, text, separator.end())
-        else:  # prose: "the token: it is missing"
+            start, read = _header_value(text, separator.end(), name["header"].lower())
+        elif separator["sign"] == ",":  # a list of names
             continue
+        elif quote and not (separator["quoted"] is None and text.startswith((",", "}", "]"), quote.end())):
+            start, read = quote.end(), _string_end(text, quote.end(), len(quote[0].lstrip("[( \t")) - 1, quote[1])
+        elif separator["sign"] != ":":
+            start, read = separator.end(), run_end(_WORD, text, separator.end())
+        elif separator["quoted"] or not (read := _yaml_end(text, name.start(), separator.end())):
+            continue
+        else:
+            start = separator.end()
         end = read - _trailing(text, start, read)
         if text[start:end].lower() not in _NO_VALUES:
             yield start, end
 
 
+_LINE_BEGIN = re.compile(r'(?:\A|\n|\\n|")[ \t]*(?:- )?[\w.-]*\Z')
+_YAML_WORD = re.compile(r'[^\s"\\,;{}\[\]]{1,512}')
+_LINE_END = re.compile(r'[ \t]*(?:#|\\|"|\r|\n|\Z)')
+_LIKE_A_SECRET = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])(?![./~]).{6}")
+
+
+def _yaml_end(text: str, name: int, start: int) -> int:
+    """Where the value after `name: ` ends; 0 for prose, as in "the token: it is missing".
+
+    A value is a word that ends a line which the name begins, as in YAML; or one with letters and digits.
+    """
+    found = _YAML_WORD.match(text, start)
+    if not found:
+        return 0
+    before = text[max(0, name - 80) : name]
+    ends = _LINE_END.match(text, found.end()) and _LINE_BEGIN.search(before if name <= 80 else f".{before}")
+    return found.end() if ends or _LIKE_A_SECRET.match(found[0]) else 0
+
+
 def _header_value(text: str, start: int, name: str) -> Span:
     """The value of a header, without the scheme. A cookie's goes to the end of the line."""
-    start = _end(_OPENING, text, start)
-    end = _end(_WORD, text, start)
-    if name == "cookie":
+    start = run_end(_OPENING, text, start)
+    end = run_end(_WORD, text, start)
+    if name.startswith("cookie"):
         return start, _quoted_end(text, start, '"')
     if not name.endswith("authorization"):
         return start, end
     word = text[start:end].lower()
     if word in _SCHEMES:
         start = _spaces(text, end)
-        end = _end(_WORD, text, start)
+        end = run_end(_WORD, text, start)
     elif word.isalpha():
-        end = _end(_WORD, text, _spaces(text, end))
+        end = run_end(_WORD, text, _spaces(text, end))
     while end > start and text[end - 1] == ",":  # parameters, as in Digest
-        following = _end(_WORD, text, _spaces(text, end))
+        following = run_end(_WORD, text, _spaces(text, end))
         if following == end:
             break
         end = following
     return start, end
 
 
+def _string_end(text: str, start: int, escapes: int, quote: str) -> int:
+    """Where a quoted value ends. So many backslashes precede its quote; a quote within it has others before it."""
+    if quote == "'":
+        return _quoted_end(text, start, quote)
+    at = start
+    while True:
+        at = _quoted_end(text, at, quote)
+        backslashes = 0
+        while at - backslashes > start and text[at - backslashes - 1] == "\\":
+            backslashes += 1
+        if not text.startswith('"', at) or backslashes < escapes or backslashes % (2 * escapes + 2) == escapes:
+            return at
+        at += 1
+
+
 def _quoted_end(text: str, start: int, quote: str) -> int:
     """Where the value ends: at its quote, at a double quote, or with the line."""
-    return _end(_TO_QUOTE[quote], text, start)
+    return run_end(_TO_QUOTE[quote], text, start)
 
 
 _TO_QUOTE = {"'": re.compile("[^'\"\n]*"), '"': re.compile('[^"\n]*')}
@@ -133,83 +210,6 @@ def _in_headers(text: str) -> Iterator[Span]:
     for found in _SCHEME.finditer(text):
         if len(found[1]) >= 16 and any(map(str.isdigit, found[1])):
             yield found.span(1)
-
-
-_DISTINCT = (
-    *("gh[pousr]_", "github_pat_", "gl(?:pat|ptt|dt|rt|soat|cbt|ft|imt|agent|oas|ffct)-", "xox[a-z]-", "xapp-"),
-    *("AIza", "GOCSPX-", r"ya29\.", "npm_", "pypi-", "dckr_pat_", "dop_v1_", "shp(?:at|ca|pa|ss)_", "rubygems_"),
-    *("sk_live_", "rk_live_", "sk_test_", "whsec_", "glsa_", "glc_", "lin_api_", "ATATT3x", "AGE-SECRET-KEY-1"),
-    *(r"hooks\.slack\.com/services/", r"discord\.com/api/webhooks/", r"\.atlasv1\.", "dsp_"),
-)
-_AMBIGUOUS = (r"hv[sbr]\.", "hf_", "sk-", r"SG\.", "NRAK-", "pul-")
-"""Prefixes that also end words. What precedes may be an escaped line feed."""
-
-_PREFIX = re.compile(rf"(?:{'|'.join(_DISTINCT)}|(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?:{'|'.join(_AMBIGUOUS)}))(?=[\w-])")
-_REST = re.compile(r"[A-Za-z0-9_./+=-]*")
-_AWS = re.compile(r"(?:AKIA|ASIA|ABIA)[A-Z0-9]{16}")
-SHORTEST_REST = 16
-"""Characters of a token after its prefix. Documentation has shorter ones."""
-
-
-def _tokens(text: str) -> Iterator[Span]:
-    """Tokens of well-known services, and JWTs."""
-    read = 0
-    for prefix in _PREFIX.finditer(text):
-        if prefix.start() < read:
-            continue
-        read = _end(_REST, text, prefix.end())
-        read -= len(text[prefix.end() : read]) - len(text[prefix.end() : read].rstrip("./"))
-        rest = text[prefix.end() : read]
-        if len(rest) >= SHORTEST_REST and (any(map(str.isdigit, rest)) or not (rest.islower() or "-" in rest)):
-            yield prefix.start(), read
-    yield from (found.span() for found in _AWS.finditer(text))
-    yield from _jwts(text)
-
-
-_JWT_PART = re.compile(r"[A-Za-z0-9_=+/-]+")
-_JWT_PARTS = re.compile(r"\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*(?:\.[A-Za-z0-9_-]*){0,2}")
-LONG_JSON = 20
-"""Characters of base64 that begin with `{"` and are masked without a second part: a registry's login, say."""
-
-
-def _jwts(text: str) -> Iterator[Span]:
-    at = text.find("eyJ")
-    while at >= 0:
-        end = _end(_JWT_PART, text, at)
-        if parts := _JWT_PARTS.match(text, end):
-            end = parts.end()
-            yield at, end
-        elif end - at >= LONG_JSON and any(map(str.isdigit, text[at:end])):
-            yield at, end
-        at = text.find("eyJ", end)
-
-
-_BASE64 = re.compile(rf"[A-Za-z0-9+/\\_-]{{{INLINE_RUN},}}={{0,2}}")
-_MIXED = re.compile(r"(?=[A-Z][A-Z0-9]|[0-9][A-Za-z]|[a-z][0-9])")
-
-
-def _base64(text: str) -> Iterator[Span]:
-    for run in _BASE64.finditer(text):
-        if scrambled(run[0]):
-            yield run.start(), run.end() - (len(run[0]) - len(run[0].rstrip("\\")))
-
-
-def scrambled(run: str) -> bool:
-    """Whether characters of base64 look like random bytes: both cases, and pairs that words seldom have.
-
-    Such a pair is two capitals, or a digit beside a letter. Random base64 has 41 of them in 100 characters; one in 8 is
-    asked for (measured; none of 300,000 random bodies of 96 was missed). Checksums have one case, and paths and names
-    in camelCase have few such pairs.
-    """
-    size = len(run)
-    capitals, small = sum(map(str.isupper, run)), sum(map(str.islower, run))
-    return min(capitals, small) * 8 >= size and len(_MIXED.findall(run)) * 8 >= size
-
-
-def _end(pattern: re.Pattern[str], text: str, start: int) -> int:
-    """Where the run that begins at `start` ends; `start` itself where there is none."""
-    found = pattern.match(text, start)
-    return found.end() if found else start
 
 
 def _spaces(text: str, start: int) -> int:

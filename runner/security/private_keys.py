@@ -10,10 +10,12 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
-from runner.security.credentials import scrambled
+from runner.security.shapes import scrambled
 
-_MARKER = re.compile(r'-{4,5} ?(BEGIN|END) [^-\n"]{0,64}PRIVATE KEY(?: BLOCK)? ?-{4,5}')
-_END = re.compile(r'-{4,5} ?END [^-\n"]{0,64}PRIVATE KEY(?: BLOCK)? ?-{4,5}')
+_SPACE = r"(?: |\+|%20)"  # as it is, and in a URL or a form
+_MARKER_END = rf'{_SPACE}[^-\n"]{{0,64}}PRIVATE{_SPACE}KEY(?:{_SPACE}BLOCK)?{_SPACE}?-{{4,5}}'
+_MARKER = re.compile(rf"-{{4,5}}{_SPACE}?(BEGIN|END){_MARKER_END}")
+_END = re.compile(rf"-{{4,5}}{_SPACE}?END{_MARKER_END}")
 
 LONG_LINE, KEY_LINE, LONG_RUN = 40, 60, 96
 """Characters of base64: of a long line; of one that is masked alone; of the long lines of a run together, before it is
@@ -46,7 +48,7 @@ def spans(text: str) -> list[tuple[int, int]]:
 
     Where the text is one line of JSON, no span contains a double quote or half an escape.
     """
-    marked = _marked(text) if "PRIVATE KEY" in text else ()
+    marked = _marked(text) if "PRIVATE" in text else ()
     unmarked = _unmarked(text) if len(text) >= KEY_LINE else ()
     return _merged(text, sorted([*marked, *unmarked]))
 

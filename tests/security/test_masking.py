@@ -52,6 +52,29 @@ TOKENS = {
     "Docker's config.json": base64.b64encode(json.dumps({"auths": {"r": {"auth": "aDpw1"}}}).encode()).decode(),
     "Stripe": "sk" + "_live_" + random_text(24),
     "Hugging Face": "hf" + "_" + random_text(34),
+    "Stripe, restricted": "rk" + "_test_" + random_text(24),
+    "GitLab, runner": "GR" + "1348941" + random_text(20),
+    "DigitalOcean, OAuth": "doo" + "_v1_" + random_text(64, "0123456789abcdef"),
+    "Square": "sq0" + "csp-" + random_text(43),
+    "Atlassian": "ATCTT" + "3xFfG" + random_text(60),
+    "Linear, OAuth": "lin" + "_oauth_" + random_text(40),
+    "PlanetScale": "pscale" + "_tkn_" + random_text(43),
+    "Heroku": "HRKU" + "-AA" + random_text(58),
+    "Postman": "PMAK" + "-" + random_text(24, "0123456789abcdef") + "-" + random_text(34, "0123456789abcdef"),
+    "Doppler": "dp" + ".st.prd." + random_text(43),
+    "Dynatrace": "dt0c01" + "." + random_text(24) + "." + random_text(64),
+    "Databricks": "dapi" + random_text(32, "0123456789abcdef"),
+    "Docker Hub, organization": "dckr" + "_oat_" + random_text(32),
+    "Notion": "ntn" + "_" + random_text(46),
+    "Figma": "figd" + "_" + random_text(40),
+    "SonarQube": "squ" + "_" + random_text(40, "0123456789abcdef"),
+    "Teams": "webhook.office" + ".com/webhookb2/" + random_text(36),
+    "Vault, old": "s" + "." + random_text(24),
+    "Mailgun": "key" + "-" + random_text(32, "0123456789abcdef"),
+    "Twilio": "SK" + random_text(32, "0123456789abcdef"),
+    "AWS, secret key": random_text(40, LETTERS + "/+"),
+    "JWT, with white space": base64.urlsafe_b64encode(b'{ "alg": "RS256" }').decode().rstrip("=") + ".eyJhIjoxfQ.c2ln",
+    "JWT, detached": "eyJhbGciOiJIUzI1NiJ9" + ".." + random_text(43),
     "base64": base64.b64encode(Random(5).randbytes(120)).decode(),
     "base64 for URLs": base64.urlsafe_b64encode(Random(6).randbytes(120)).decode(),
 }
@@ -112,6 +135,39 @@ NAMED = [
     "AccountKey=hunter2==;EndpointSuffix=x",
     "GET /files/a?sig=hunter2&se=1 HTTP/1.1",
     "Bearer abcdefghhunter2abcdefgh",
+    "password: hunter2",
+    "spec:\n  db_password: hunter2 # of the database\n  user: ada",
+    "- clientSecret: hunter2",
+    "login failed, password:hunter2, user:ada",
+    "{user: ada, api_key: hunter2}",
+    '{"a": "x\\npassword: hunter2\\n"}',
+    '{"password": "x\\"hunter2 y", "n": 1}',
+    '{"a": "{\\"password\\": \\"x\\\\\\"hunter2 y\\"}"}',
+    '{"password": "hunter2\\\\", "n": 1}',
+    '{"password": ["hunter2"]}',
+    '{"name": "DB_PASSWORD", "value": "hunter2"}',
+    "{'name': 'DB_PASSWORD', 'value': 'hunter2'}",
+    "[('Authorization', 'Bearer hunter2')]",
+    "[(b'authorization', b'Bearer hunter2')]",
+    "token => hunter2",
+    'token := "hunter2"',
+    "SECRET_KEY_BASE=hunter2",
+    "DJANGO_SECRET_KEY='hunter2'",
+    "TOKEN_2=hunter2",
+    "MYSQL_PWD=hunter2;",
+    "db_pass=hunter2",
+    "Server=h;Uid=a;Pwd=hunter2;",
+    "_auth=hunter2",
+    '{"auths": {"r": {"auth": "hunter2"}}}',
+    "PHPSESSID=hunter2",
+    "X-Auth-Key: hunter2",
+    "Ocp-Apim-Subscription-Key: hunter2",
+    "token%3Dhunter2",
+    "curl -u ada:hunter2 https://a.example",
+    "wget --password hunter2 https://a.example",
+    "glab auth --api-key hunter2",
+    "machine a.example login ada password hunter2",
+    "<server><password>hunter2</password></server>",
 ]
 
 
@@ -143,6 +199,12 @@ URLS = [
     "https://proxy.example/https://u:hunter2@git.example/x",
     "//u:hunter2@git.example/x",
     "https://[::1]:8080/a?hunter2",
+    "https%3A%2F%2Fu%3Ahunter2%40git.example%2Fx",
+    "https://git.example/x%23access_token%3Dhunter2",
+    "https://git.example/x;jsessionid=hunter2",
+    "https:\\u002f\\u002fu:hunter2@git.example/x",
+    "u:hunter2@git.example/x",
+    "u:hunter2@tcp(10.0.0.1:3306)/db",
 ]
 
 
@@ -198,6 +260,15 @@ STAYS = [
     "2026-11-27T08:31:16.123456789Z stderr F panic: runtime error: index out of range [3] with length 3",
     "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
     "goroutine 1 [running]:\nmain.main()\n\t/go/src/main.go:8 +0x1d",
+    "registry.example:5000/team/marvin-python:1.2@sha256:" + "9f86d081884c7d65" * 4,
+    "npm:lodash@4.17.21 and mailto:bot@example.com",
+    '{"names": ["token=", "password", "secret", ","], "token": null}',
+    '{"a": "password=", "b": {"c": 1}}',
+    '{"token": {"type": "bearer"}, "password": 12}',
+    "if token == null || password != other",
+    "tokens: 4096, max_token: 12, secret: /run/secrets/a1",
+    "the secret key: it is not readable, --token-file /run/token",
+    "bypass=true, compass: north, sigma=0.5, author=ada",
     '{"jobs": [{"name": "analysis-s0-r-1-1", "driver": "kubernetes", "state": "created"}]}',
 ]
 
@@ -240,14 +311,14 @@ def test_a_masked_line_of_json_is_json_and_masking_twice_changes_nothing_more(
 
 
 def test_there_is_one_module_that_masks() -> None:
-    """Only `masking` uses the two modules that find, and nothing else replaces credentials by patterns of its own."""
-    allowed = {"masking.py", "private_keys.py"}
+    """Only `masking` uses the modules that find, and nothing else replaces credentials by patterns of its own."""
+    allowed = {"masking.py", "private_keys.py", "credentials.py"}
     users: list[Any] = [
         path.relative_to(ROOT)
         for folder in ("runner", "functions")
         for path in sorted((ROOT / folder).rglob("*.py"))
         if path.name not in allowed
-        and re.search(r"security(?:\.| import .*)(?:credentials|private_keys)\b", path.read_text())
+        and re.search(r"security(?:\.| import .*)(?:credentials|private_keys|shapes)\b", path.read_text())
     ]
     assert users == []
     # The shim of a local job, which has the standard library only, masks the values that it knows.

@@ -194,6 +194,16 @@ METADATA_HOSTS = [
     "[fd00:42::42]",
     "169.254.169.254.nip.io",
     "app-169-254-169-254.sslip.io",
+    "1-169-254-169-254.nip.io",
+    "ec2.169-254-169-254.example",
+    "a9fea9fe.nip.io",
+    "app-a9fea9fe.nip.io",
+    "0xa9fea9fe.nip.io",
+    "fd00-ec2--254.sslip.io",
+    "0--ffff-a9fe-a9fe.sslip.io",
+    "instance-data.eu-west-1.compute.internal",
+    "data-server",
+    "api.service.softlayer.com",
 ]
 NO_HOSTS = [
     "169.254.169.999",
