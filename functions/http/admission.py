@@ -135,7 +135,7 @@ class RequestBody:
         finally:
             self._admission.budget.release(self)
         if length is not None and len(received) < length:
-            raise self._cut_off(f"the body ended after {len(received)} of {length} bytes")
+            raise self._cut_off(f"the body ended after {len(received)} of {length} bytes; send all of it")
         self._connection.clear_deadline()
         return bytes(received)
 
@@ -143,7 +143,7 @@ class RequestBody:
         try:
             piece: bytes = self._source.read(_PIECE)
         except Exception as error:  # it was ended, the connection is broken, or one of the errors of gunicorn's parser
-            raise self._cut_off("the body could not be read to its end") from error
+            raise self._cut_off("the body could not be read to its end; send it whole, as RFC 9112 has it") from error
         return piece
 
     def _cut_off(self, detail: str) -> OrchestratorError:

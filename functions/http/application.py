@@ -56,6 +56,8 @@ class Liveness:
         """200."""
         resp.data = b'{"status":"ok"}'
 
+    on_head = on_get
+
 
 class Readiness:
     """GET: a request sent now can be served."""
@@ -68,6 +70,8 @@ class Readiness:
         """200 with the drivers that are ready, else the error that a request would get."""
         pong = self._client.ping(self._clock.monotonic() + READY_SECONDS)
         resp.data = msgspec.json.encode({"status": "ok", "drivers": pong.drivers})
+
+    on_head = on_get
 
 
 class RequestId:

@@ -1,12 +1,23 @@
-"""What gunicorn's parser tolerates and is refused here: a request without Host, and a bare LF in a chunked body."""
+"""What gunicorn's parser tolerates and is refused here: a request without a valid Host, a coding before `chunked`, and
+a bare LF in a chunked body.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from gunicorn.http.body import Body, ChunkedReader
-from gunicorn.http.errors import ChunkMissingTerminator, InvalidChunkSize, InvalidHeader, NoMoreData
+from gunicorn.http.errors import (
+    ChunkMissingTerminator,
+    InvalidChunkSize,
+    InvalidHeader,
+    NoMoreData,
+)
+
+_HOST = re.compile(r"(?:\[[0-9A-Fa-fv:.]+\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]*)?")
+"""RFC 9110, 7.2; empty where the target has no authority."""
 
 
 class StrictChunkedReader(ChunkedReader):  # type: ignore[misc]
@@ -42,8 +53,17 @@ def _more(unreader: Any, **bounds: int) -> bytes:
 
 
 def require_strict(request: Any) -> None:
-    """Refuse a request without Host (RFC 9112, 3.2), and have a chunked body read strictly. Raises InvalidHeader."""
-    if request.version >= (1, 1) and not any(name == "HOST" for name, _ in request.headers):
+    """Refuse a request without a valid Host (RFC 9112, 3.2), and have a chunked body read strictly.
+
+    Raises InvalidHeader, also for `gzip, chunked`, which nothing here would decode.
+    """
+    hosts = [value for name, value in request.headers if name == "HOST"]
+    if request.version >= (1, 1) and not hosts:
         raise InvalidHeader("there is no Host", req=request)
+    if not all(map(_HOST.fullmatch, hosts)):
+        raise InvalidHeader("HOST", req=request)
+    for name, value in request.headers:
+        if name == "TRANSFER-ENCODING" and value.strip().lower() != "chunked":
+            raise InvalidHeader("TRANSFER-ENCODING", req=request)
     if isinstance(request.body.reader, ChunkedReader):  # nothing of it has been read yet
         request.body = Body(StrictChunkedReader(request, request.unreader))

@@ -119,6 +119,13 @@ def test_liveness_checks_the_process_and_readiness_checks_the_sidecar(bundle: Se
     assert bundle.get("/readyz").json == {"status": "ok", "drivers": ["memory"]}
 
 
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json"])
+def test_what_is_got_has_a_head_too(bundle: Server, path: str) -> None:
+    with Connection(bundle.port) as connection:
+        connection.send(head("HEAD", path, {"Connection": "close"}))
+        assert connection.received_so_far().startswith(b"HTTP/1.1 200 ")
+
+
 def test_without_a_sidecar_the_function_is_live_and_not_ready(
     serve: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory, post: Post, payload: Payload
 ) -> None:

@@ -21,7 +21,9 @@ _TOKEN = ("BearerToken", "authorization")
 """The keys under which the official client stores a token: from a kubeconfig, and in a pod."""
 
 
-_UNREADABLE = (ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError)
+_UNREADABLE = (
+    *(ConfigException, yaml.YAMLError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+)
 
 
 class Access(msgspec.Struct, frozen=True):
@@ -49,6 +51,7 @@ def read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> Acce
         # The hook would make the client read files again at any later call.
         configuration.refresh_api_key_hook = None
         token = (configuration.get_api_key_with_prefix(*_TOKEN) or "").strip()
+        _require_one_line(token)
         return Access(_route(configuration), token, impersonation)
     except _UNREADABLE as error:
         raise Unavailable(
@@ -60,9 +63,15 @@ def read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> Acce
 def check_kubeconfig(settings: KubernetesSection, environ: Mapping[str, str]) -> None:
     """Read the kubeconfig, but run no plugin. Raises Unavailable with the reason if it cannot be used."""
     try:
-        kubeconfig.read(settings.kubeconfig, settings.context, environ).token()
+        _require_one_line(kubeconfig.read(settings.kubeconfig, settings.context, environ).token())
     except _UNREADABLE as error:
         raise Unavailable(" ".join(str(error).split())) from error
+
+
+def _require_one_line(token: str) -> None:
+    """A header's value. It is a secret, so it is not quoted."""
+    if not (token.isascii() and token.isprintable()):
+        raise ConfigException("the token must be one line of printable ASCII text; write it anew")
 
 
 def _read_kubeconfig(

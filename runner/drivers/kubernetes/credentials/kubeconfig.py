@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
 from kubernetes.config import ConfigException
 from kubernetes.config.kube_config import KubeConfigMerger
+from msgspec import Meta
 
 PLUGIN_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _PROXIES = ("http", "https", "socks5")
@@ -31,9 +34,28 @@ _TYPES: dict[str, type] = {
     **dict.fromkeys(("token", "tokenFile", "username", "password", "as", "as-uid"), str),
 }  # fmt: skip
 """The type of each key that is read."""
+_EMPTY: tuple[Any, ...] = (None, "", [], {})
+_NAMES = ("cluster", "user")
+"""The keys of a context that are read."""
 _WORDS: dict[type, str] = {str: "text", list: "a list", dict: "a mapping", bool: "true or false"}
 _HEADER_NAME = "!#$&'*+-.^_`|~"
 """What may stand in a header's name besides letters and digits, but `%` (RFC 9110, 5.6.2)."""
+
+
+_Argument = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z")]
+
+
+class _Variable(msgspec.Struct):
+    name: Annotated[str, Meta(pattern=r"\A[^=\x00]+\Z")]
+    value: _Argument = ""
+
+
+class _Plugin(msgspec.Struct):
+    """What is run of an `exec`, to check its types."""
+
+    command: _Argument = ""
+    args: list[_Argument] = []
+    env: list[_Variable] = []
 
 
 class Kubeconfig(msgspec.Struct, frozen=True):
@@ -85,7 +107,7 @@ class Kubeconfig(msgspec.Struct, frozen=True):
     def impersonation(self) -> tuple[str, ...]:
         """The headers of `as`, `as-uid`, `as-groups` and `as-user-extra` (Kubernetes, "User impersonation")."""
         extra = self.user.get("as-user-extra", {})
-        if not all(isinstance(values, list) for values in extra.values()):
+        if not all(isinstance(key, str) and isinstance(values, list) for key, values in extra.items()):
             raise ConfigException("as-user-extra must have a list of values for each key")
         headers = [
             *((header, self.user[name]) for name, header in (("as", "User"), ("as-uid", "Uid")) if name in self.user),
@@ -104,7 +126,7 @@ def read(path: str, context: str, environ: Mapping[str, str]) -> Kubeconfig:
     Raises ConfigException or OSError with the reason if kubectl would not use it, and what PyYAML raises for a file
     that is no YAML. Runs no plugin and reads no token.
     """
-    merger = KubeConfigMerger(path or environ.get("KUBECONFIG") or "~/.kube/config")
+    merger = _merged(path or environ.get("KUBECONFIG") or "~/.kube/config")
     if merger.config is None:
         raise ConfigException(f"there is no kubeconfig at {path or environ.get('KUBECONFIG') or '~/.kube/config'}")
     context = context or _current_context(merger)
@@ -119,6 +141,25 @@ def read(path: str, context: str, environ: Mapping[str, str]) -> Kubeconfig:
         raise ConfigException(problem)
     found.impersonation()
     return found
+
+
+def _merged(paths: str) -> KubeConfigMerger:
+    """The files, merged. What the merger fails on with an error of Python's is refused in words."""
+    try:
+        merger = KubeConfigMerger(paths)
+        for path, document in merger.config_files.items():
+            for section in ("clusters", "users", "contexts"):
+                _require_distinct(path, section, [entry["name"] for entry in document.get(section) or ()])
+    except (TypeError, AttributeError, KeyError, RecursionError):
+        raise ConfigException(f"{paths} is no kubeconfig: it must be a mapping with lists of named entries") from None
+    return merger
+
+
+def _require_distinct(path: str, section: str, names: list[Any]) -> None:
+    """As kubectl does. The merger would take the first of two."""
+    twice = [name for name, times in Counter(map(str, names)).items() if times > 1]
+    if twice:
+        raise ConfigException(f"{path} has two {section} named {twice[0]!r}; remove one")
 
 
 def _with_plugin(user: dict[str, Any], directory: str) -> dict[str, Any]:
@@ -141,17 +182,21 @@ def _entry(merger: KubeConfigMerger, kind: str, name: str, wanted_by: str) -> tu
     """The entry of that name, without null and empty values, and the directory of its file."""
     for entry in merger.config.value[f"{kind}s"]:
         if entry.value["name"] == name:
-            content = _without_empty(entry.value.get(kind) or {})
+            content = entry.value.get(kind) or {}
             if not isinstance(content, dict):
                 break
-            return content, os.path.dirname(os.path.abspath(entry.path))
+            read = {key: content[key] for key in (*_TYPES, *_NAMES) if key in content}
+            return _without_empty(read), os.path.dirname(os.path.abspath(entry.path))
     raise ConfigException(f"the kubeconfig has no {kind} {name!r}, which {wanted_by} names")
 
 
-def _without_empty(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_empty(each) for name, each in value.items() if each not in (None, "", [], {})}
-    return value
+def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
+    """Without null and empty values, also those of its mappings."""
+    return {
+        name: {key: inner for key, inner in each.items() if inner not in _EMPTY} if isinstance(each, dict) else each
+        for name, each in value.items()
+        if each not in _EMPTY
+    }
 
 
 def _absolute(entry: dict[str, Any], directory: str, names: tuple[str, ...]) -> dict[str, Any]:
@@ -163,18 +208,14 @@ def _problems(kubeconfig: Kubeconfig) -> Iterator[str]:
     """What kubectl refuses, and what no request can be sent with."""
     cluster, user = kubeconfig.cluster, kubeconfig.user
     yield from _text_problems(kubeconfig)
-    if not str(cluster.get("server", "")).lower().startswith(("https://", "http://")):
-        yield f"the cluster of the context {kubeconfig.context} has no server, an https or http URL"
-    if "proxy-url" in cluster and urlsplit(cluster["proxy-url"]).scheme not in _PROXIES:
-        yield f"proxy-url must be a URL of one of: {', '.join(_PROXIES)}"
+    yield from _address_problems(kubeconfig)
     if cluster.get("insecure-skip-tls-verify") and any(name.startswith("certificate-authority") for name in cluster):
         yield "certificate-authority and insecure-skip-tls-verify exclude each other; remove one"
     yield from _file_problems(kubeconfig)
     who = f"the kubeconfig's user {kubeconfig.user_name}"
-    if {"client-certificate", "client-certificate-data"} & set(user) and not (
-        {"client-key", "client-key-data"} & set(user)
-    ):
-        yield f"{who} has a client certificate without client-key"
+    for one, other in (("client-certificate", "client-key"), ("client-key", "client-certificate")):
+        if {one, f"{one}-data"} & set(user) and not {other, f"{other}-data"} & set(user):
+            yield f"{who} has a {one.replace('client-c', 'client c')} without {other}"
     if {"token", "tokenFile"} & set(user) and "username" in user:
         yield f"{who} has both a token and a password; remove one"
     if {"as-uid", "as-groups", "as-user-extra"} & set(user) and "as" not in user:
@@ -183,6 +224,28 @@ def _problems(kubeconfig: Kubeconfig) -> Iterator[str]:
         yield f"{who} has an auth-provider that Kubernetes has removed; use the cloud's credential plugin (exec)"
     if kubeconfig.plugin is not None:
         yield from _plugin_problems(kubeconfig.plugin, who)
+
+
+def _address_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
+    """None of these is quoted: a URL may have a password."""
+    cluster = kubeconfig.cluster
+    server = cluster.get("server", "")
+    if not _is_url(server, ("https", "http")) or set("@?#") & set(server):
+        yield f"the cluster of the context {kubeconfig.context} has no server, an https or http URL without a login"
+    if "proxy-url" in cluster and not _is_url(cluster["proxy-url"], _PROXIES):
+        yield f"proxy-url must be a URL of one of: {', '.join(_PROXIES)}"
+    if not re.fullmatch(r"[A-Za-z0-9_.:-]*", cluster.get("tls-server-name", "")):
+        yield "tls-server-name must be the name of a host"
+
+
+def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
+    """Whether it is a URL of one of these schemes, with a host and a valid port. `url` may have a password."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
+        return valid and url.isprintable() and " " not in url
+    except ValueError:
+        return False
 
 
 def _text_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
@@ -202,12 +265,17 @@ def _file_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
         elif name in section and not os.access(section[name], os.R_OK):
             yield f"{name} names a file that cannot be read: {section[name]}"
     path = kubeconfig.user.get("tokenFile")
-    if path and "token" not in kubeconfig.user and not os.access(path, os.R_OK):
+    if path and "token" not in kubeconfig.user and not (os.path.isfile(path) and os.access(path, os.R_OK)):
         yield f"tokenFile names a file that cannot be read: {path}"
 
 
 def _plugin_problems(plugin: Mapping[str, Any], who: str) -> Iterator[str]:
     version, mode = plugin.get("apiVersion"), plugin.get("interactiveMode")
+    try:
+        msgspec.convert(plugin, _Plugin)
+    except msgspec.ValidationError as error:
+        yield f"the credential plugin of {who} cannot be run: {error}"
+        return
     if version not in PLUGIN_VERSIONS:
         yield f"the credential plugin of {who} has apiVersion {version}; taken are {', '.join(PLUGIN_VERSIONS)}"
     if mode is None and version == PLUGIN_VERSIONS[0]:

@@ -74,7 +74,7 @@ def _login(output: bytes, plugin: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _run(plugin: Mapping[str, Any], kubeconfig: Kubeconfig, environ: Mapping[str, str]) -> bytes:
-    added = {each["name"]: each["value"] for each in plugin.get("env", ())}
+    added = {each["name"]: each.get("value") or "" for each in plugin.get("env", ())}
     inherited = {name: value for name, value in environ.items() if not name.startswith(_OURS)}
     try:
         process = subprocess.Popen(
@@ -117,7 +117,7 @@ def _info(plugin: Mapping[str, Any], kubeconfig: Kubeconfig) -> str:
         if "certificate-authority" in cluster and "certificate-authority-data" not in cluster:
             spec["cluster"]["certificate-authority-data"] = _base64(Path(cluster["certificate-authority"]).read_bytes())
         for extension in cluster.get("extensions", ()):
-            if extension.get("name") == _EXTENSION:
+            if isinstance(extension, dict) and extension.get("name") == _EXTENSION:
                 spec["cluster"]["config"] = extension.get("extension")
     return msgspec.json.encode({"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "spec": spec}).decode()
 

@@ -89,6 +89,30 @@ CASES = [
         "t",
         cluster={"certificate-authority": None, "insecure-skip-tls-verify": True},
     ),
+    _refused("a token of two lines", "one line of printable ASCII", {"token": "a\nX: y"}, kubectl=False),
+    _refused("a token that is not ASCII", "one line of printable ASCII", {"token": "\u00e9"}, kubectl=False),
+    _refused(
+        "a directory as token file", "tokenFile names a file that cannot be read", {"tokenFile": "/tmp"}, kubectl=False
+    ),
+    _refused(
+        "a key without certificate", "client-key without client-certificate", {"client-key-data": "YQ=="}, kubectl=False
+    ),
+    _refused("a login in the server", "without a login", cluster={"server": "https://u:p@a"}, kubectl=False),
+    _refused("a query in the server", "without a login", cluster={"server": "https://a?b=c"}, kubectl=False),
+    _refused("a server without host", "has no server", cluster={"server": "https://"}, kubectl=False),
+    _refused("a server with a bad port", "has no server", cluster={"server": "https://a:99999"}, kubectl=False),
+    _refused("a server with half an address", "has no server", cluster={"server": "https://[::1"}, kubectl=False),
+    _refused("a proxy without host", "proxy-url must be", cluster={"proxy-url": "http://"}, kubectl=False),
+    _refused("a proxy with a bad port", "proxy-url must be", cluster={"proxy-url": "http://p:x"}, kubectl=False),
+    _refused("a TLS name of two lines", "tls-server-name must", cluster={"tls-server-name": "a\nb"}, kubectl=False),
+    _refused("a number as argument", "cannot be run", {"exec": {**PLUGIN, "args": [1]}}, kubectl=False),
+    _refused("a mapping as variables", "cannot be run", {"exec": {**PLUGIN, "env": {"a": "b"}}}, kubectl=False),
+    _refused("a list as command", "cannot be run", {"exec": {**PLUGIN, "command": ["sh"]}}, kubectl=False),
+    _refused(
+        "two users of one name", "has two users named", top={"users": [{"name": "u", "user": {}}] * 2}, kubectl=False
+    ),
+    _refused("a mapping of users", "must be a mapping with lists", top={"users": {"u": {"token": "t"}}}, kubectl=False),
+    _refused("an empty entry", "must be a mapping with lists", top={"users": [None]}, kubectl=False),
     _refused("a missing user", "no user 'ghost', which the context", context={"user": "ghost"}),
     _refused("a missing cluster", "no cluster 'ghost'", context={"cluster": "ghost"}),
     _refused("a missing context", "no context 'ghost'", top={"current-context": "ghost"}),
