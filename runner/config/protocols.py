@@ -15,8 +15,12 @@ from runner.request_types import by_spelling
 
 Protocol = Literal["http", "grpc", "amqp"]
 _TO_65535 = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-Bind = Annotated[str, Meta(pattern=rf"\A[^\s/@]+:{_TO_65535}\Z", description="host:port")]
-METRICS_BIND = rf"\A(?:|[^\s/@]+:{_TO_65535}|unix:/\S{{1,100}})\Z"
+URL_HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]\x00-\x1f\x7f]+)(?::{_TO_65535})?"
+"""The host of a URL, and its port where it has one."""
+
+_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/@:\[\]\x00-\x1f\x7f]+)"
+Bind = Annotated[str, Meta(pattern=rf"\A{_HOST}:{_TO_65535}\Z", description="host:port")]
+METRICS_BIND = rf"\A(?:|{_HOST}:{_TO_65535}|unix:/\S{{1,100}})\Z"
 RabbitmqName = Annotated[str, Meta(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
 """The name of an exchange or a queue. AMQP allows 255 bytes; the rest is for suffixes that are appended."""
 

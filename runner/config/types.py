@@ -13,7 +13,7 @@ from msgspec import Meta, field
 from runner.config.drivers import DriverName, KubernetesSection, LocalSection, NomadSection, PoolSettings
 from runner.config.installation import DeepsourceSection, ObjectStorageSection, RunnerSection, SentrySection
 from runner.config.names import ObjectName
-from runner.config.protocols import METRICS_BIND, GrpcSection, HttpSection, Protocol, RabbitmqSection
+from runner.config.protocols import METRICS_BIND, URL_HOST, GrpcSection, HttpSection, Protocol, RabbitmqSection
 from runner.config.section import Count, Seconds, Section
 from runner.jobs import Secret
 
@@ -105,7 +105,7 @@ class TelemetrySection(Section, frozen=True):
     otlp_endpoint: Annotated[
         str,
         Meta(
-            pattern=r"\A(?:|https?://[^\s/@?#]+(?:/[^\s@?#]*)?)\Z",
+            pattern=rf"\A(?:|https?://{URL_HOST}(?:/[^\s@?#]*)?)\Z",
             max_length=2000,
             description="the URL of a collector, http(s)://host:port, without a login",
         ),
