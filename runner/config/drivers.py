@@ -76,9 +76,13 @@ class NomadConstraint(Section, frozen=True):
 class NomadSection(Section, frozen=True):
     """The Nomad driver. A pool may name another namespace, node pool, datacenters, priority and constraints."""
 
-    address: Annotated[str, Meta(pattern=r"\Ahttps?://[^/\s@?#]+/?\Z", description="http(s)://host:port")] = (
-        "https://127.0.0.1:4646"
-    )
+    address: Annotated[
+        str,
+        Meta(
+            pattern=r"\Ahttps?://(?:\[[0-9A-Fa-f:.]+\]|[^/\s@?#:\[\]]+)(?::[0-9]{1,4}|:[1-5][0-9]{4}|:6[0-5][0-9]{3})?/?\Z",
+            description="http(s)://host:port",
+        ),
+    ] = "https://127.0.0.1:4646"
     region: str = ""
     """The address's own where empty."""
     namespace: Namespace = "default"

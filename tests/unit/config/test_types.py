@@ -231,7 +231,7 @@ BOUNDS: list[tuple[str, str, list[Any], list[Any]]] = [
         "nomad",
         "address",
         ["https://a", "http://a:4646/", "https://[::1]:1"],
-        ["a", "https://a b", "https://u:p@a", "ftp://a"],
+        ["a", "https://a b", "https://u:p@a", "ftp://a", "http://a:x", "http://a:99999", "http://[::1", "http://:80"],
     ),
     ("nomad", "datacenters", [["*"], ["a", "b"]], [[]]),
     ("nomad", "namespace", ["a", "A-1"], ["a b", "a/b", "a\n"]),
