@@ -23,12 +23,8 @@ def started(run: Run) -> float:
 
 
 def limit(run: Run) -> float:
-    """When the run has waited for too long. A queue that never admits it is another limit.
-
-    A pod that follows a refusal starts the time again: Kubernetes does not say whether it replaces a lost one.
-    """
-    late, pod = _refused_until(run), _at(run, "pod")
-    return pod + QUEUE_SECONDS if run.first("refused") and pod < late + PROMPT_SECONDS else late
+    """When the run has waited for too long, pod or no pod. A queue that never admits it is another limit."""
+    return (_at(run, "admitted") if run.first("held") else run.made) + QUEUE_SECONDS
 
 
 def held_too_long(run: Run) -> bool:
@@ -38,12 +34,7 @@ def held_too_long(run: Run) -> bool:
 
 def refused_too_long(run: Run) -> bool:
     """Whether the cluster may have refused its pod past the limit."""
-    return run.first("refused") is not None and _at(run, "pod") >= _refused_until(run) - 1
-
-
-def _refused_until(run: Run) -> float:
-    """Until when the cluster may refuse its pod."""
-    return (_at(run, "admitted") if run.first("held") else run.made) + QUEUE_SECONDS
+    return run.first("refused") is not None and _at(run, "pod") >= limit(run) - 1
 
 
 def overdue(run: Run, arrivals: list[Arrival]) -> Iterator[str]:
