@@ -143,6 +143,11 @@ def _named(text: str) -> Iterator[Span]:
 _LINE_BEGIN = re.compile(r'(?:\A|\n|\\n|")[ \t]*(?:- )?[\w.-]*\Z')
 _YAML_WORD = re.compile(r'[^\s"\\,;{}\[\]]{1,512}')
 _LINE_END = re.compile(r'[ \t]*(?:#|\\|"|\r|\n|\Z)')
+_STATES = frozenset(
+    {*("absent", "denied", "empty", "expired", "forbidden", "incorrect", "invalid", "mismatch", "missing", "ok")}
+    | {*("refused", "required", "revoked", "unauthorized", "unknown", "unset", "wrong")}
+)
+"""What an error says of a secret, as in "password: incorrect". It is nobody's secret worth keeping."""
 _LIKE_A_SECRET = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])(?![./~]).{6}")
 
 
@@ -152,7 +157,7 @@ def _yaml_end(text: str, name: int, start: int) -> int:
     A value is a word that ends a line which the name begins, as in YAML; or one with letters and digits.
     """
     found = _YAML_WORD.match(text, start)
-    if not found:
+    if not found or found[0].rstrip(".!").lower() in _STATES:
         return 0
     before = text[max(0, name - 80) : name]
     ends = _LINE_END.match(text, found.end()) and _LINE_BEGIN.search(before if name <= 80 else f".{before}")

@@ -249,6 +249,7 @@ STAYS = [
     "the bearer token is missing or expired; send a new one",
     "Error: the token: it has expired",
     'secrets "analysis-s0-r-1-1-00000000" not found',
+    "secret: missing\npassword: incorrect.\n  token: expired",
     "secretName: regcred, tokenFile=/run/token, imagePullSecrets: [regcred]",
     "max_tokens=4096 and passwordless login",
     "npm_config_cache=/home/runner/.npm and npm_lifecycle_event",

@@ -31,7 +31,8 @@ from runner.observation import Observation, Phase
 __all__ = ["latest_pod", "observation"]
 
 _DEADLINE = "DeadlineExceeded"
-_POD_FAILED = frozenset({"BackoffLimitExceeded", "PodFailurePolicy"})
+_BACKOFF_LIMIT = "BackoffLimitExceeded"
+_POD_FAILED = frozenset({_BACKOFF_LIMIT, "PodFailurePolicy"})
 """Reasons of a Job that failed with its pod, a deleted one included."""
 _SECRET_KINDS = ("secret", "secrets")
 """How a kubelet calls a Secret that it misses: it depends on whether it watches Secrets or asks for them."""
@@ -220,17 +221,21 @@ def _disruption(job: JobObject, own: OwnContainers) -> str:
 
 
 def _message(job: JobObject, own: OwnContainers) -> str:
-    """What the cluster says about the end: evidence for a person."""
+    """What the cluster says about the end: evidence for a person, the cause first.
+
+    That the backoff limit is reached is said only where nothing else is known: a Job's first failure reaches it.
+    """
     disruption = true_condition(own.status.conditions, "DisruptionTarget")
     ends = [each.state.terminated for each in own.statuses if each.state.terminated]
+    said, reason = (job.ended.message, job.ended.reason) if job.ended else ("", "")
     texts = [
-        job.ended.message if job.ended else "",
         _disruption(job, own),
         disruption.message if disruption else "",
         f"{own.status.reason}: {own.status.message}" if own.status.reason else own.status.message,
         *(end.message for end in ends),
+        said if reason != _BACKOFF_LIMIT else "",
     ]
-    return "\n".join(dict.fromkeys(text for text in texts if text))
+    return "\n".join(dict.fromkeys(text for text in texts if text)) or ("" if own.end else said)
 
 
 def _report(encoded: str | None) -> Report | None:

@@ -19,6 +19,12 @@ _QUOTA = "the quota of the namespace is exhausted"
 _NOT_TAKEN = "Unable to add allocation"
 """The beginning of the description of an allocation that its client could not take (client/client.go)."""
 
+_ROUTINE = frozenset({"Received", "Task Setup", "Started", "Not Restarting"})
+"""Types of events that say nothing about an end: each task has them (structs.go, Task*)."""
+
+_TASKS_FAILED = "Failed tasks"
+"""The description of every allocation with a failed task."""
+
 
 class Evidence(msgspec.Struct, frozen=True):
     """Everything that the observation of one job is made from. `log_tail` is from the container that failed."""
@@ -263,8 +269,9 @@ def _message(evidence: Evidence, run: Run) -> str:
     texts += [evidence.job.status_description]
     for name, state in _tasks(run):
         if state.failed:
-            texts += [f"{name}: {event.display_message}" for event in (state.events or [])[-3:]]
-    return "\n".join(dict.fromkeys(text for text in texts if text))
+            events = [event for event in state.events or [] if event.type not in _ROUTINE]
+            texts += [f"{name}: {event.display_message}" for event in events[-3:]]
+    return "\n".join(dict.fromkeys(text for text in texts if text and text != _TASKS_FAILED))
 
 
 def _tasks(run: Run) -> Iterable[tuple[str, TaskState]]:
