@@ -122,6 +122,17 @@ def explanation(seen: Observation) -> Outcome:
     return Outcome(reason=rule.reason, code=rule.code, hmessage=hmessage, err=_evidence(seen))
 
 
+def missed_end(seen: Observation) -> Outcome | None:
+    """How the run had ended although it was cancelled, as far as the observation shows. None if it had not.
+
+    It is stored with the mark, so that the confirmation says the same when it is sent again: the cluster may have lost
+    the evidence by then.
+    """
+    if not _ended_before_its_cancel(seen):
+        return None
+    return seen.ended_as or explanation(msgspec.structs.replace(seen, cancelled=False))
+
+
 def kept(now: Observation, reported: str) -> Outcome | None:
     """What is to be stored with a job whose result is sent again, so that the second sending says the same.
 

@@ -34,6 +34,7 @@ from runner.drivers.kubernetes.manifest import (
 from runner.drivers.kubernetes.objects import JobObject
 from runner.jobs import Cancellation
 from runner.observation import Observation, Outcome
+from runner.outcomes import missed_end
 
 JSON_PATCH = "application/json-patch+json"  # RFC 6902
 
@@ -66,7 +67,7 @@ def reported_patch(seen: Observation, outcome: Outcome, retention: int) -> Opera
     Unless the job was seen cancelled, a cancel in between makes it fail; and so does a resend. An end that the cancel
     had missed is stored: the next sending of the confirmation must say the same.
     """
-    missed = seen.ended_as if seen.cancelled else None
+    missed = missed_end(seen)
     return [
         *_if_unchanged(seen),
         *([_add(_annotation(ENDED), encode_outcome(missed))] if missed else []),

@@ -25,7 +25,7 @@ from runner.drivers.nomad.variable import (
 )
 from runner.jobs import Cancellation, Report, State
 from runner.observation import Observation, Outcome
-from runner.outcomes import RULES, classify, explanation, kept
+from runner.outcomes import RULES, classify, explanation, kept, missed_end
 from runner.runtime.clock import Deadline
 
 _DRIVER = "nomad"
@@ -91,8 +91,9 @@ def mark(
     if variable.reported:
         return (True,)
     marked = with_outcome(variable, outcome, refusal)
-    if seen.cancelled and seen.ended_as and not variable.ended:
-        marked = with_end(marked, seen.ended_as)  # the cancel had missed it; a resend must say the same
+    missed = missed_end(seen)
+    if missed and not variable.ended:
+        marked = with_end(marked, missed)  # a resend must say the same
     items = closed_items(marked)
     return (True,) if namespace.write(seen.name, items, variable.index, deadline) else None
 

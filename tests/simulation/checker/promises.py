@@ -63,7 +63,8 @@ class Checker:
         yield from self._revived()
         yield from self._late()
         yield from self._cancelled()
-        yield from resends.contradictions(self._resends, self._about_any)
+        gone = [fact.at for run in self.runs if (fact := run.first("deleted"))]
+        yield from resends.contradictions(self._resends, self._about_any, forgotten=min(gone, default=float("inf")))
 
     def pending(self) -> Iterator[str]:
         """What must come at last, and has not."""

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from tests.simulation.history import Arrival, Resend
 
 
-def contradictions(resends: list[Resend], arrivals: list[Arrival]) -> Iterator[str]:
-    """A result that was sent again says what it said before."""
+def contradictions(resends: list[Resend], arrivals: list[Arrival], *, forgotten: float) -> Iterator[str]:
+    """A result that was sent again says what it said before, unless somebody has deleted the job meanwhile."""
     for resend in resends:
         for identity, codes in _known(resend, arrivals).items():
-            again = {each.code for each in arrivals if each.id == identity and each.at > resend.began}
+            again = {each.code for each in arrivals if each.id == identity and resend.began < each.at < forgotten}
             if again - codes:
                 yield (
                     f"promise 2: {resend.name} was reported as {sorted(codes)}, was asked for again at"

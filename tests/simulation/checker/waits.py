@@ -40,7 +40,9 @@ def refused_too_long(run: Run) -> bool:
 def overdue(run: Run, arrivals: list[Arrival]) -> Iterator[str]:
     """For a world without faults: each run starts, or is reported, in time; and a refused one for what it is."""
     said = min((each.at for each in arrivals), default=inf)
-    allowed = min(limit(run), run.made + ADMISSION_SECONDS if held_too_long(run) else inf) + PROMPT_SECONDS
+    never_admitted = _at(run, "admitted") > run.made + ADMISSION_SECONDS + 1
+    held = run.first("held") is not None and never_admitted
+    allowed = min(limit(run), run.made + ADMISSION_SECONDS if held else inf) + PROMPT_SECONDS
     if min(started(run), said) > allowed:
         yield f"promise 2: {run.identity} neither started nor was reported by {allowed:.0f} s"
     never = run.first("pod") is None and (held_too_long(run) or refused_too_long(run))
