@@ -64,7 +64,8 @@ class Checker:
         yield from self._late()
         yield from self._cancelled()
         gone = [fact.at for run in self.runs if (fact := run.first("deleted"))]
-        yield from resends.contradictions(self._resends, self._about_any, forgotten=min(gone, default=float("inf")))
+        if self._only_one_place:
+            yield from resends.contradictions(self._resends, self._about_any, forgotten=min(gone, default=float("inf")))
 
     def pending(self) -> Iterator[str]:
         """What must come at last, and has not."""
@@ -79,9 +80,8 @@ class Checker:
             yield f"promise 2: {len(needed)} runs of {self.name} need a report, atlas has {len(reported)}"
         if self._cancel_answers() and not self._about(self.cancel_id) and not self._removed():
             yield f"promise 3: the cancellation of {self.name} was never confirmed"
-        if not self._removed():  # with the job, somebody may have deleted that it was to be sent again
-            only_one = len({(run.engine, run.place) for run in self._runs}) == 1
-            yield from resends.unanswered(self._resends, self._about_any, each_one=only_one)
+        if self._only_one_place and not self._removed():  # else somebody may have deleted that it was to be sent again
+            yield from resends.unanswered(self._resends, self._about_any)
         for command in self._commands:
             if command.kind == "submit" and command.state in ("created", "exists") and not (self._runs or reported):
                 yield f"promise 1: {self.name} was accepted and there is no job"
@@ -116,6 +116,11 @@ class Checker:
         for at, identity in heard:
             if self._several_engines and not self._removed() and identity != first[1] and at > self._settled:
                 yield f"promise 2: {self.name} has a second end at {at:.2f} s, after that at {first[0]:.2f} s"
+
+    @property
+    def _only_one_place(self) -> bool:
+        """Whether one job of this name can have what is sent again. Each of two jobs sends, and knows, its own."""
+        return len({(run.engine, run.place) for run in self._runs}) == 1
 
     @property
     def _several_engines(self) -> bool:
@@ -182,7 +187,7 @@ class Checker:
             if waits.held_too_long(run) or waits.refused_too_long(run):
                 codes |= CODES["not admitted"]
             if waits.started(run) >= late and at >= late - EARLY_SECONDS and (cause is None or cause.at >= late):
-                codes |= CODES["incomplete"] | ({5101} if run.first("delayed") else set())
+                codes |= CODES["incomplete"]
         return codes
 
     def _cancelled(self) -> Iterator[str]:

@@ -19,12 +19,12 @@ def contradictions(resends: list[Resend], arrivals: list[Arrival], *, forgotten:
                 )
 
 
-def unanswered(resends: list[Resend], arrivals: list[Arrival], *, each_one: bool) -> Iterator[str]:
-    """Atlas gets again what it had: each result, or at least one where another job of the name may have sent them."""
+def unanswered(resends: list[Resend], arrivals: list[Arrival]) -> Iterator[str]:
+    """Atlas gets again each result that it had."""
     for resend in resends:
         known = set(_known(resend, arrivals))
         again = {each.id for each in arrivals if each.at > resend.began}
-        if known and (known - again if each_one else not known & again):
+        if known - again:
             yield (
                 f"promise 2: {resend.name} was asked for again at {resend.began:.2f} s, and atlas does not get"
                 f" {len(known - again)} of {len(known)} results"
