@@ -10,6 +10,7 @@ from pathlib import Path
 from runner.config.types import Config
 from runner.errors import Unavailable
 from runner.runtime import temporary
+from runner.security import pem_files
 
 
 def missing(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
@@ -17,17 +18,49 @@ def missing(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     if problem := temporary.problem():
         yield problem
     yield from _unwritable("sidecar.socket", Path(config.sidecar.socket).parent)
-    if config.results.ca_file and not os.access(config.results.ca_file, os.R_OK):
-        yield f"results.caFile names a file that cannot be read: {config.results.ca_file}"
+    yield from _unusable_files(config, environ)
     if "amqp" in config.protocols and config.rabbitmq.health_file:
         yield from _unwritable("rabbitmq.healthFile", Path(config.rabbitmq.health_file).parent)
     drivers = config.drivers()
     if "local" in drivers:
         yield from _missing_for_local(config)
-    if "nomad" in drivers and (token := config.nomad.token_file) and not os.access(token, os.R_OK):
-        yield f"nomad.tokenFile names a file that cannot be read: {token}"
+    if "nomad" in drivers and (problem := _token_problem(config.nomad.token_file)):
+        yield f"nomad.tokenFile {problem}"
     if "kubernetes" in drivers and config.cluster.kubeconfig:
         yield from _kubeconfig_problems(config, environ)
+
+
+def _unusable_files(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
+    """Files of certificates and keys, of what is served and used. A kubeconfig's are checked with it."""
+    authorities = {"results.caFile": config.results.ca_file}
+    pairs: dict[str, tuple[str, str]] = {}
+    if "grpc" in config.protocols:
+        tls = config.grpc.tls
+        authorities["grpc.tls.clientCa"] = tls.client_ca
+        pairs["grpc.tls.certificate"] = (tls.certificate, tls.key)
+    if "amqp" in config.protocols:
+        ca, certificate, key = (f"ORCHESTRATOR_AMQP_{name}_FILE" for name in ("CA", "CERTIFICATE", "KEY"))
+        authorities[ca] = environ.get(ca, "")
+        pairs[certificate] = (environ.get(certificate, ""), environ.get(key, ""))
+    if "nomad" in config.drivers():
+        authorities["nomad.caFile"] = config.nomad.ca_file
+        pairs["nomad.certFile"] = (config.nomad.cert_file, config.nomad.key_file)
+    for name, path in authorities.items():
+        if path and (problem := pem_files.certificates_problem(path)):
+            yield f"{name} {problem}"
+    for name, (certificate, key) in pairs.items():
+        if certificate and (problem := pem_files.pair_problem(certificate, key)):
+            yield f"{name} {problem}"
+
+
+def _token_problem(path: str) -> str:
+    """The token is a secret, so it is not quoted."""
+    if not path or (problem := pem_files.unreadable(path)):
+        return problem if path else ""
+    token = Path(path).read_bytes().strip()
+    if token.isascii() and token.decode().isprintable():
+        return ""
+    return f"names a file that is no token, one line of ASCII text: {path}"
 
 
 def has_no_kubeconfig(config: Config, environ: Mapping[str, str]) -> bool:

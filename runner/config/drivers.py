@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from runner.config.addresses import URL_HOST
 from runner.config.names import KubernetesNamespace, Namespace, ObjectName, Registry
-from runner.config.section import Count, Section
+from runner.config.section import Count, FilePath, Section
 
 DriverName = Literal["local", "kubernetes", "nomad", "printer", "memory"]
 Priority = Annotated[int, Meta(ge=1, le=100, description="a number from 1 to 100")]
@@ -38,7 +39,7 @@ class KubernetesSection(Section, frozen=True):
     namespace: KubernetesNamespace = "default"
     node_selector: dict[str, str] = {}
     image_registry: ImageRegistry = ImageRegistry()
-    kubeconfig: str = ""
+    kubeconfig: FilePath = ""
     """A kubeconfig's path. Where empty: the pod's own service account, else $KUBECONFIG or ~/.kube/config."""
     context: str = ""
     """The kubeconfig's context; its current one where empty."""
@@ -47,7 +48,7 @@ class KubernetesSection(Section, frozen=True):
 class LocalImage(Section, frozen=True):
     """The command that replaces an image on this host. Without one, the container's own command is run."""
 
-    command: tuple[str, ...] = ()
+    command: tuple[Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", description="text without NUL")], ...] = ()
     secret_arguments: Literal["reference", "expand"] = "reference"  # noqa: S105  (no password)
     """A host's argument lists can be read by every user of it. `reference` passes a secret argument as `$(NAME)`
     with the value in the environment, for programs that expand it themselves; `expand` passes the value."""
@@ -56,7 +57,9 @@ class LocalImage(Section, frozen=True):
 class LocalSection(Section, frozen=True):
     """The driver that runs jobs on this host."""
 
-    directory: str = "/var/lib/orchestrator/jobs"
+    directory: Annotated[
+        str, Meta(pattern=r"\A[^\x00-\x1f\x7f]+\Z", description="the path of a directory, without control characters")
+    ] = "/var/lib/orchestrator/jobs"
     parallelism: Count = 2
     images: dict[str, LocalImage] = {}
     """The program for each image. A key is a glob over the last part of the image's name, without registry and tag."""
@@ -78,10 +81,7 @@ class NomadSection(Section, frozen=True):
 
     address: Annotated[
         str,
-        Meta(
-            pattern=r"\Ahttps?://(?:\[[0-9A-Fa-f:.]+\]|[^/\s@?#:\[\]]+)(?::[0-9]{1,4}|:[1-5][0-9]{4}|:6[0-5][0-9]{3})?/?\Z",
-            description="http(s)://host:port",
-        ),
+        Meta(pattern=rf"\Ahttps?://{URL_HOST}/?\Z", description="http(s)://host:port"),
     ] = "https://127.0.0.1:4646"
     region: str = ""
     """The address's own where empty."""
@@ -90,12 +90,12 @@ class NomadSection(Section, frozen=True):
     datacenters: Annotated[tuple[str, ...], Meta(min_length=1, description="a list of at least one")] = ("*",)
     priority: Priority = 50
     constraints: tuple[NomadConstraint, ...] = ()
-    ca_file: str = ""
+    ca_file: FilePath = ""
     """The authorities that sign the servers' certificates (PEM); the system's where empty. Always verified."""
-    cert_file: str = ""
-    key_file: str = ""
+    cert_file: FilePath = ""
+    key_file: FilePath = ""
     """With `cert_file`: the client certificate for agents that verify their clients."""
-    token_file: str = ""
+    token_file: FilePath = ""
     """Holds an ACL token; read again whenever Nomad refuses the token that was read before."""
     task_driver: Literal["docker", "exec", "raw_exec"] = "docker"
     images: dict[str, LocalImage] = {}

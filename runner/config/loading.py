@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from runner.config import aliases, finite
 from runner.config.reading import read
 from runner.config.rules import problems
 from runner.config.types import Config
@@ -63,7 +64,15 @@ def parse(text: str, environ: Mapping[str, str]) -> Config:
         encoded = msgspec.json.encode(document)
     except (TypeError, ValueError, RecursionError) as error:
         raise Malformed(f"the configuration has a value that is no text, number, list or mapping: {error}") from error
-    return read(encoded, Config, unknown="refuse", rules=problems)
+    found = [*finite.problems(document)]
+    try:
+        config = read(encoded, Config, unknown="refuse", rules=problems)
+    except Invalid as error:
+        named = {problem.pointer for problem in found}
+        raise Invalid([*found, *(each for each in error.problems if each.pointer not in named)]) from error
+    if found:
+        raise Invalid(found)
+    return config
 
 
 def _yaml(text: str, what: str) -> Any:
@@ -82,8 +91,16 @@ def _yaml(text: str, what: str) -> Any:
 class _Loader(yaml.SafeLoader):
     """Refuses a key given twice, which YAML forbids and PyYAML lets through; says in which line a value is wrong.
 
+    Aliases that add too much are refused.
+
     PyYAML lets Python's own errors out for a month 13, for `!!int x` and for a list as a key.
     """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None and (problem := aliases.problem(node)):
+            raise _refusal(problem, node)
+        return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:

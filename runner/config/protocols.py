@@ -10,17 +10,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from runner.config.section import Count, Seconds, Section
+from runner.config.addresses import Bind
+from runner.config.section import Count, FilePath, Seconds, Section
 from runner.request_types import by_spelling
 
 Protocol = Literal["http", "grpc", "amqp"]
-_TO_65535 = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-URL_HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]\x00-\x1f\x7f]+)(?::{_TO_65535})?"
-"""The host of a URL, and its port where it has one."""
-
-_HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/@:\[\]\x00-\x1f\x7f]+)"
-Bind = Annotated[str, Meta(pattern=rf"\A{_HOST}:{_TO_65535}\Z", description="host:port")]
-METRICS_BIND = rf"\A(?:|{_HOST}:{_TO_65535}|unix:/\S{{1,100}})\Z"
 RabbitmqName = Annotated[str, Meta(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
 """The name of an exchange or a queue. AMQP allows 255 bytes; the rest is for suffixes that are appended."""
 
@@ -47,11 +41,11 @@ class HttpSection(Section, frozen=True):
 class GrpcTls(Section, frozen=True):
     """Paths of PEM files. They are read again after they have changed."""
 
-    certificate: str = ""
+    certificate: FilePath = ""
     """The server's certificate with its chain; without it the server speaks plain text."""
-    key: str = ""
+    key: FilePath = ""
     """The certificate's private key; empty where the certificate's file holds it."""
-    client_ca: str = ""
+    client_ca: FilePath = ""
     """The authority that signs client certificates; with it, every client must show one (mutual TLS)."""
 
 
@@ -90,5 +84,5 @@ class RabbitmqSection(Section, frozen=True):
         1, 2, 5, 10, 30, 60, 120, 300,
     )  # fmt: skip
     """Seconds, growing: how long a message waits after its first, second … failure."""
-    health_file: str = ""
+    health_file: FilePath = ""
     """A file that exists, and is renewed, while messages are consumed."""

@@ -6,59 +6,72 @@ by its own process. Parts that could not be read are None here; they have been r
 
 from __future__ import annotations
 
-import ipaddress
-import os
 import re
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 from runner.config import names
+from runner.config.addresses import collide, is_bind, is_url
 from runner.config.drivers import NomadSection, Toleration
-from runner.config.installation import DeepsourceSection, RunnerSection
+from runner.config.installation import DeepsourceSection, RunnerSection, SentrySection
 from runner.config.protocols import GrpcSection, HttpSection, RabbitmqSection
 from runner.config.types import Config, ResultsSection
 from runner.errors import Problem
 from runner.request_types import by_spelling
 from runner.runtime import traces
 from runner.security import pem
+from runner.security.pem_files import unreadable
 
 _PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
 def problems(config: Config) -> Iterator[Problem]:
     """Every broken rule of the whole file."""
-    if config.runner is not None:
-        yield from _runner_problems(config.runner)
+    by_section: dict[str, Callable[[Any], Iterator[Problem]]] = {
+        "runner": _runner_problems,
+        "sentry": _sentry_problems,
+        "http": http_problems,
+        "grpc": grpc_problems,
+        "rabbitmq": rabbitmq_problems,
+        "nomad": _nomad_problems,
+        "results": _results_problems,
+    }
+    for name, rules in by_section.items():
+        if (section := getattr(config, name)) is not None:
+            yield from rules(section)
     if config.deepsource is not None:
         yield from _deepsource_problems(config.deepsource, config.http)
-    if config.rabbitmq is not None:
-        yield from rabbitmq_problems(config.rabbitmq)
     if config.pools is not None and config.default_pool not in (None, "default", *config.pools):
         yield Problem("/defaultPool", f"names no pool of this file; known: {', '.join(config.pools) or 'none'}")
     if config.sidecar is not None:
         yield from _sidecar_problems(config)
-    if config.nomad is not None:
-        yield from _nomad_problems(config.nomad)
     if config.protocols == ():
         yield Problem("/protocols", "must list at least one protocol: http, grpc or amqp")
-    if config.grpc is not None:
-        yield from grpc_problems(config.grpc)
-    if config.results is not None:
-        yield from _results_problems(config.results)
     yield from _placement_problems(config)
     yield from _conflict_problems(config)
 
 
+def http_problems(http: HttpSection) -> Iterator[Problem]:
+    """The section `http`: its address can exist."""
+    yield from _bind_problems("/http/bind", http.bind)
+
+
+def _bind_problems(at: str, bind: str | None) -> Iterator[Problem]:
+    if bind and not bind.startswith("unix:") and not is_bind(bind):
+        yield Problem(at, "must be host:port, with an IP address or a name that can exist")
+
+
 def grpc_problems(grpc: GrpcSection) -> Iterator[Problem]:
     """The section `grpc`: a key needs its certificate, and this process must be able to read the files."""
+    yield from _bind_problems("/grpc/bind", grpc.bind)
     if (tls := grpc.tls) is None:
         return
     if tls.certificate == "" and (tls.key or tls.client_ca):
         yield Problem("/grpc/tls/certificate", "is required where grpc.tls has a key or a clientCa")
     for name, path in (("certificate", tls.certificate), ("key", tls.key), ("clientCa", tls.client_ca)):
-        if path and not os.access(path, os.R_OK):
-            yield Problem(f"/grpc/tls/{name}", f"names a file that cannot be read: {path}")
+        if path and (problem := unreadable(path)):
+            yield Problem(f"/grpc/tls/{name}", problem)
 
 
 def rabbitmq_problems(rabbitmq: RabbitmqSection) -> Iterator[Problem]:
@@ -79,6 +92,8 @@ def _grow(delays: tuple[int, ...]) -> bool:
 def _runner_problems(runner: RunnerSection) -> Iterator[Problem]:
     if runner.id is not None and not runner.id.strip():
         yield Problem("/runner/id", "is required: it is who we are to atlas")
+    elif runner.id is not None and not runner.id.isprintable():
+        yield Problem("/runner/id", "must be one line without control characters: it stands in every result token")
     if runner.private_key == "":
         yield Problem("/runner/privateKey", "is required (or ORCHESTRATOR_PRIVATE_KEY): it signs result tokens")
     elif runner.private_key is not None and not pem.begins(runner.private_key):
@@ -112,7 +127,7 @@ def _public_key_problems(at: str, key: str) -> Iterator[Problem]:
 
 _HOST = re.compile(
     r"(?:(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://)?"
-    r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|[A-Za-z0-9_][A-Za-z0-9._-]{0,253})(?::(?P<port>[0-9]{1,5}))?(?:/[^\s?#]*)?"
+    r"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9._-]{0,253})(?::[0-9]{1,5})?(?:/[^\s?#]*)?"
 )
 
 
@@ -121,32 +136,31 @@ def _host_objection(host: str) -> str:
     match = _HOST.fullmatch(host)
     if "@" in host.rpartition("://")[2].partition("/")[0]:
         return "must have no user and no password: each result is sent with a token"
-    if match is None or not _is_reachable(host, match["port"], match["ipv6"]):
+    scheme = (match and match["scheme"]) or ""
+    if match is None or not is_url(host if scheme else f"https://{host}", (scheme.lower() or "https",)):
         return "must be a host or its URL, like https://atlas.example, without query or fragment"
-    if (match["scheme"] or "https").lower() not in ("http", "https"):
+    if scheme.lower() not in ("", "http", "https"):
         return "must be an https or http URL"
     return ""
 
 
-def _is_reachable(host: str, port: str | None, ipv6: str | None) -> bool:
-    with suppress(ValueError):
-        ipaddress.IPv6Address(ipv6 or "::")
-        return host.isprintable() and 1 <= int(port or 1) <= 65535
-    return False
+def _sentry_problems(sentry: SentrySection) -> Iterator[Problem]:
+    """A job's Sentry client would refuse it. It has a key, so it is not quoted."""
+    if sentry.dsn and not _is_dsn(sentry.dsn):
+        yield Problem("/sentry/dsn", "must be a DSN, like https://KEY@sentry.example/PROJECT")
+
+
+def _is_dsn(dsn: str) -> bool:
+    if not is_url(dsn, ("https", "http")):
+        return False
+    parts = urlsplit(dsn)
+    return bool(parts.username) and bool(parts.path.rpartition("/")[2])
 
 
 def _results_problems(results: ResultsSection) -> Iterator[Problem]:
     """libcurl would fail with each result. The proxy's URL may have a password, so it is not quoted."""
-    if results.proxy and not _is_proxy(results.proxy):
+    if results.proxy and not is_url(results.proxy, _PROXIES):
         yield Problem("/results/proxy", f"must be a URL with a host and one of these schemes: {', '.join(_PROXIES)}")
-
-
-def _is_proxy(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in _PROXIES and bool(parts.hostname) and (parts.port or 1) > 0 and url.isprintable()
-    except ValueError:
-        return False
 
 
 def _placement_problems(config: Config) -> Iterator[Problem]:
@@ -194,12 +208,8 @@ def _conflict_problems(config: Config) -> Iterator[Problem]:
     """Values that exclude each other."""
     if config.metrics is not None:
         yield from _metrics_problems(config)
-    if config.telemetry is not None and config.telemetry.otlp_endpoint and not traces.can_export():
-        yield Problem(
-            "/telemetry/otlpEndpoint",
-            "needs packages that are not installed: run `pip install -r requirements-telemetry.txt` in the environment"
-            " of this process, or remove the key",
-        )
+    if config.telemetry is not None and config.telemetry.otlp_endpoint:
+        yield from _endpoint_problems(config.telemetry.otlp_endpoint)
     if (
         config.ssh_verify is not None
         and config.ssh_verify.host_keys == "strict"
@@ -210,16 +220,37 @@ def _conflict_problems(config: Config) -> Iterator[Problem]:
         )
     if config.http is None or config.grpc is None or not {"http", "grpc"} <= set(config.protocols or ()):
         return
-    if config.http.bind is not None and config.http.bind == config.grpc.bind and not config.http.bind.endswith(":0"):
-        yield Problem("/grpc/bind", "must differ from http.bind, since both protocols are served")
+    if _collide(config.http.bind, config.grpc.bind):
+        yield Problem(
+            "/grpc/bind", f"must have another port than http.bind ({config.http.bind}), since both protocols are served"
+        )
+
+
+def _endpoint_problems(endpoint: str) -> Iterator[Problem]:
+    if not is_url(endpoint, ("https", "http")):
+        yield Problem("/telemetry/otlpEndpoint", "must have a host that can exist, and a port that is not 0")
+    elif not traces.can_export():
+        yield Problem(
+            "/telemetry/otlpEndpoint",
+            "needs packages that are not installed: run `pip install -r requirements-telemetry.txt` in the environment"
+            " of this process, or remove the key",
+        )
 
 
 def _metrics_problems(config: Config) -> Iterator[Problem]:
     bind = config.metrics.bind
+    yield from _bind_problems("/metrics/bind", bind)
     served = {name: getattr(config, name) for name in ("http", "grpc") if name in (config.protocols or ())}
     for name, section in served.items():
-        if section is not None and bind and bind == section.bind and not bind.endswith(":0"):
-            yield Problem("/metrics/bind", f"must differ from {name}.bind")
+        if section is not None and _collide(bind, section.bind):
+            yield Problem("/metrics/bind", f"must have another port than {name}.bind ({section.bind})")
+
+
+def _collide(one: str | None, other: str | None) -> bool:
+    """False for what could not be read, or has been reported already."""
+    if not one or not other or "unix:" in (one[:5], other[:5]):
+        return False
+    return is_bind(one) and is_bind(other) and collide(one, other)
 
 
 def _sidecar_problems(config: Config) -> Iterator[Problem]:
@@ -233,6 +264,8 @@ def _sidecar_problems(config: Config) -> Iterator[Problem]:
 
 
 def _nomad_problems(nomad: NomadSection) -> Iterator[Problem]:
+    if nomad.address and not is_url(nomad.address, ("https", "http")):
+        yield Problem("/nomad/address", "must have a host that can exist, and a port that is not 0")
     for one, other, missing in (
         ("keyFile", nomad.cert_file, nomad.key_file),
         ("certFile", nomad.key_file, nomad.cert_file),
@@ -240,8 +273,8 @@ def _nomad_problems(nomad: NomadSection) -> Iterator[Problem]:
         if other and missing == "":
             yield Problem(f"/nomad/{one}", "is required with the other of certFile and keyFile")
     for name, path in (("caFile", nomad.ca_file), ("certFile", nomad.cert_file), ("keyFile", nomad.key_file)):
-        if path and not os.access(path, os.R_OK):
-            yield Problem(f"/nomad/{name}", f"names a file that cannot be read: {path}")
+        if path and (problem := unreadable(path)):
+            yield Problem(f"/nomad/{name}", problem)
 
 
 def _escape(key: str) -> str:

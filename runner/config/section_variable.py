@@ -17,7 +17,7 @@ import msgspec
 
 from runner.config.protocols import GrpcSection, HttpSection, RabbitmqSection
 from runner.config.reading import read
-from runner.config.rules import grpc_problems, rabbitmq_problems
+from runner.config.rules import grpc_problems, http_problems, rabbitmq_problems
 from runner.config.section import Section
 from runner.config.types import Config
 from runner.errors import Invalid, Malformed, Problem
@@ -85,6 +85,7 @@ HTTP = SectionVariable(
     section="http",
     variable="ORCHESTRATOR_HTTP",
     kind=HttpSection,
+    rules=http_problems,
     removed={
         "ORCHESTRATOR_HTTP_BIND": "bind",
         "ORCHESTRATOR_HTTP_WORKERS": "workers",

@@ -10,11 +10,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from runner.config.addresses import METRICS_BIND, URL_HOST
 from runner.config.drivers import DriverName, KubernetesSection, LocalSection, NomadSection, PoolSettings
 from runner.config.installation import DeepsourceSection, ObjectStorageSection, RunnerSection, SentrySection
 from runner.config.names import ObjectName
-from runner.config.protocols import METRICS_BIND, URL_HOST, GrpcSection, HttpSection, Protocol, RabbitmqSection
-from runner.config.section import Count, Seconds, Section
+from runner.config.protocols import GrpcSection, HttpSection, Protocol, RabbitmqSection
+from runner.config.section import Count, FilePath, Seconds, Section
 from runner.jobs import Secret
 
 
@@ -76,7 +77,7 @@ class ResultsSection(Section, frozen=True):
 
     proxy: str = ""
     """The URL of an HTTP proxy; that of HTTPS_PROXY and NO_PROXY where empty."""
-    ca_file: str = ""
+    ca_file: FilePath = ""
     """The authorities that sign atlas's certificate (PEM); the system's where empty."""
 
 

@@ -17,6 +17,13 @@ import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from functions.bearer import verify
 from runner.cli import main
@@ -28,8 +35,9 @@ from runner.payloads import RequestPolicy
 from runner.request_types import REQUEST_TYPES
 from runner.runtime import exit_codes
 from runner.runtime.clock import SystemClock
+from tests.cluster.certificates import Authority
 from tests.conformance import jobs
-from tests.conftest import ROOT, KeyPair
+from tests.conftest import ROOT, KeyPair, make_key_pair
 from tests.harness.deadlines import within
 from tests.harness.snapshots import snapshot
 from tests.unit.documents import put, whole
@@ -250,6 +258,29 @@ class TestRender:
         assert run("render", "analysis", "nowhere.json").exit_code == exit_codes.USAGE
 
 
+TLS = {"certificate": "{tmp}/a.crt", "key": "{tmp}/a.key"}
+
+
+@pytest.fixture(scope="session")
+def pem_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A certificate with its key, another key, and the key with a password: their names and content."""
+    authority = Authority(tmp_path_factory.mktemp("pki"), "a")
+    authority.create()
+    key, other = (
+        load_pem_private_key(text, None) for text in (authority.pair.key.read_bytes(), make_key_pair().private.encode())
+    )
+    forms = {
+        "a.key": (key, NoEncryption()),
+        "b.key": (other, NoEncryption()),
+        "locked.key": (key, BestAvailableEncryption(b"x")),
+    }
+    keys = {
+        name: each.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
+        for name, (each, encryption) in forms.items()
+    }
+    return {"a.crt": authority.pair.certificate.read_text(), **keys}
+
+
 class TestCheckConfig:
     @pytest.fixture(autouse=True)
     def default_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,7 +358,45 @@ class TestCheckConfig:
                 ["sidecar.socket", "{tmp}/file is no directory"],
             ),
             ({"driver": "nomad", "nomad": {"tokenFile": "{tmp}/missing"}}, ["nomad.tokenFile", "{tmp}/missing"]),
-            ({"results": {"caFile": "{tmp}/missing"}}, ["results.caFile", "{tmp}/missing"]),
+            ({"driver": "nomad", "nomad": {"tokenFile": "{tmp}"}}, ["nomad.tokenFile", "cannot be read: {tmp}"]),
+            ({"driver": "nomad", "nomad": {"tokenFile": "{tmp}/kubeconfig"}}, ["nomad.tokenFile", "is no token"]),
+            *(
+                (sections, [key, f"{said}: {{tmp}}{path}"])
+                for path, said in (
+                    *(("/missing", "cannot be read"), ("", "cannot be read"), ("/pipe", "cannot be read")),
+                    *(
+                        ("/file", "PEM certificates"),
+                        ("/kubeconfig", "PEM certificates"),
+                        ("/a.key", "PEM certificates"),
+                    ),
+                )
+                for key, sections in (
+                    ("results.caFile", {"results": {"caFile": f"{{tmp}}{path}"}}),
+                    ("nomad.caFile", {"driver": "nomad", "nomad": {"caFile": f"{{tmp}}{path}"}}),
+                    (
+                        "grpc.tls.clientCa",
+                        {"protocols": ["grpc"], "grpc": {"tls": {**TLS, "clientCa": f"{{tmp}}{path}"}}},
+                    ),
+                    (
+                        "grpc.tls.certificate",
+                        {"protocols": ["grpc"], "grpc": {"tls": {"certificate": f"{{tmp}}{path}"}}},
+                    ),
+                    (
+                        "nomad.certFile",
+                        {"driver": "nomad", "nomad": {"certFile": f"{{tmp}}{path}", "keyFile": "{tmp}/a.key"}},
+                    ),
+                )
+            ),
+            *(
+                (
+                    {"driver": "nomad", "nomad": {"certFile": "{tmp}/a.crt", "keyFile": f"{{tmp}}{key}"}},
+                    ["nomad.certFile", said],
+                )
+                for key, said in (
+                    *(("/file", "a private key"), ("/a.crt", "a private key")),
+                    *(("/b.key", "that belongs to it"), ("/locked.key", "not encrypted")),
+                )
+            ),
             (
                 {"protocols": ["amqp"], "rabbitmq": {"healthFile": "{tmp}/file/health"}},
                 ["rabbitmq.healthFile", "{tmp}/file"],
@@ -343,18 +412,69 @@ class TestCheckConfig:
         ],
     )
     def test_what_this_host_lacks_is_named(
-        self, run: Run, config_file: Callable[..., Path], tmp_path: Path, sections: dict[str, Any], named: list[str]
+        self,
+        run: Run,
+        config_file: Callable[..., Path],
+        tmp_path: Path,
+        pem_files: dict[str, str],
+        sections: dict[str, Any],
+        named: list[str],
     ) -> None:
         (tmp_path / "file").touch()
+        os.mkfifo(tmp_path / "pipe")
+        for name, text in pem_files.items():
+            (tmp_path / name).write_text(text)
         context = {"name": "x", "context": {"cluster": "c", "user": "ghost"}}
         cluster = {"name": "c", "cluster": {"server": "https://a"}}
         (tmp_path / "kubeconfig").write_text(yaml.safe_dump({"clusters": [cluster], "contexts": [context]}))
         sections = json.loads(json.dumps(sections).replace("{tmp}", str(tmp_path)))
         result = run("check-config", "--config", config_file(**sections), ORCHESTRATOR_AMQP_URL="amqp://a")
         assert (result.exit_code, result.stdout) == (exit_codes.CONFIGURATION, "")
-        (line,) = result.stderr.splitlines()
+        (line,) = (line for line in result.stderr.splitlines() if not line.endswith("has 1 error(s):"))
         for part in named:
             assert part.replace("{tmp}", str(tmp_path)) in line
+
+    @pytest.mark.parametrize(
+        ("files", "named"),
+        [
+            ({"CA": "a.crt", "CERTIFICATE": "a.crt", "KEY": "a.key"}, ""),
+            ({"CA": "a.key"}, "ORCHESTRATOR_AMQP_CA_FILE must name a file of PEM certificates"),
+            ({"CERTIFICATE": "a.crt", "KEY": "b.key"}, "ORCHESTRATOR_AMQP_CERTIFICATE_FILE needs a private key"),
+        ],
+    )
+    def test_so_are_the_brokers_files(
+        self,
+        run: Run,
+        config_file: Callable[..., Path],
+        tmp_path: Path,
+        pem_files: dict[str, str],
+        files: dict[str, str],
+        named: str,
+    ) -> None:
+        for name, text in pem_files.items():
+            (tmp_path / name).write_text(text)
+        environ = {f"ORCHESTRATOR_AMQP_{name}_FILE": str(tmp_path / file) for name, file in files.items()}
+        path = config_file(protocols=["amqp"])
+        result = run("check-config", "--config", path, ORCHESTRATOR_AMQP_URL="amqps://a", **environ)
+        assert (result.exit_code == 0, result.stderr.startswith(named)) == (not named, True)
+
+    def test_good_files_are_taken(
+        self, run: Run, config_file: Callable[..., Path], tmp_path: Path, pem_files: dict[str, str]
+    ) -> None:
+        for name, text in {**pem_files, "token": "t\n", "both": pem_files["a.crt"] + pem_files["a.key"]}.items():
+            (tmp_path / name).write_text(text)
+        (tmp_path / "bundle").write_text(f"# Főtanúsítvány\n{pem_files['a.crt']}\n# another\n{pem_files['a.crt']}")
+        pem = {name: str(tmp_path / name) for name in ("a.crt", "a.key", "both", "bundle", "token")}
+        nomad = {"caFile": pem["bundle"], "certFile": pem["a.crt"], "keyFile": pem["a.key"], "tokenFile": pem["token"]}
+        path = config_file(
+            results={"caFile": pem["bundle"]},
+            protocols=["grpc"],
+            grpc={"tls": {"certificate": pem["both"], "clientCa": pem["bundle"]}},
+            driver="nomad",
+            nomad=nomad,
+        )
+        result = run("check-config", "--config", path)
+        assert (result.exit_code, result.stderr) == (0, "")
 
     def test_a_driver_that_is_not_used_needs_nothing(self, run: Run, config_file: Callable[..., Path]) -> None:
         sections = {"local": {"directory": "/proc/x", "images": {"coat": {"command": ["no-coat"]}}}}

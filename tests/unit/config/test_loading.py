@@ -390,6 +390,47 @@ NEVER: list[tuple[dict[str, Any], str]] = [
     ({"sidecar": {"socket": ""}}, "/sidecar/socket"),
     ({"sidecar": {"socket": "/run/x/"}}, "/sidecar/socket"),
     ({"protocols": ["htp"]}, "/protocols/0"),
+    *(({"runner": {**LEAST["runner"], "id": f"a{c}b"}}, "/runner/id") for c in "\n\r\t\0\x1b\x7f\x85\u2028\u202e"),
+    ({"runner": {**LEAST["runner"], "id": "a\n"}}, "/runner/id"),
+    *(
+        ({"sentry": {"dsn": dsn}}, "/sentry/dsn")
+        for dsn in (
+            *("nonsense", SECRET, " ", f"https://sentry.example/{SECRET}", f"https://{SECRET}@sentry.example"),
+            *(f"https://{SECRET}@sentry.example/", f"{SECRET}@sentry.example/1", f"ftp://{SECRET}@sentry.example/1"),
+            *(f"https://{SECRET}@/1", f"https://{SECRET}@a:99999/1", f"https://{SECRET}@a:x/1", f"https://{SECRET}@[a/1"),
+            *(f"https://{SECRET}@a..b/1", f"https://{SECRET}@a b/1", f"https://{SECRET}@a/1\n", f"https://:{SECRET}@a/1"),
+        )
+    ),
+    ({"local": {"directory": ""}}, "/local/directory"),
+    ({"local": {"images": {"a": {"command": ["a\0"]}}}}, "/local/images/a/command/0"),
+    ({"grpc": {"tls": {"certificate": "a\0"}}}, "/grpc/tls/certificate"),
+    ({"results": {"proxy": "http://a:0"}}, "/results/proxy"),
+    ({"nomad": {"address": "http://a:0"}}, "/nomad/address"),
+    *(
+        (sections, place)
+        for host in ("999.1.1.1", "1.2.3.256", "1.2.3.4.5", "a..b", ".a", "-a", "a-.b", "a.7", "a,b", 64 * "x")
+        for sections, place in (
+            ({"http": {"bind": f"{host}:80"}}, "/http/bind"),
+            ({"grpc": {"bind": f"{host}:80"}}, "/grpc/bind"),
+            ({"metrics": {"bind": f"{host}:80"}}, "/metrics/bind"),
+            ({"nomad": {"address": f"https://{host}:4646"}}, "/nomad/address"),
+            ({"telemetry": {"otlpEndpoint": f"http://{host}:4318"}}, "/telemetry/otlpEndpoint"),
+            ({"results": {"proxy": f"http://{host}:3128"}}, "/results/proxy"),
+            ({"deepsource": {**LEAST["deepsource"], "host": f"https://{host}"}}, "/deepsource/host"),
+        )
+    ),
+    ({"http": {"bind": "[:::]:80"}}, "/http/bind"),
+    ({"http": {"bind": "[1.2.3.4]:80"}}, "/http/bind"),
+    *(
+        ({"protocols": ["http", "grpc"], "http": {"bind": one}, "grpc": {"bind": other}}, "/grpc/bind")
+        for one, other in (
+            *(("0.0.0.0:80", "127.0.0.1:80"), ("127.0.0.1:80", "0.0.0.0:80"), ("0.0.0.0:80", "0.0.0.0:080")),
+            *(("0.0.0.0:80", "10.0.0.1:80"), ("0:80", "127.1:80"), ("127.1:80", "127.0.0.1:80")),
+            *(("localhost:80", "127.0.0.1:80"), ("LocalHost:80", "[::1]:80"), ("0.0.0.0:80", "localhost:80")),
+            *(("[::]:80", "[::1]:80"), ("[::]:80", "0.0.0.0:80"), ("[::1]:80", "[0:0::1]:80"), ("A:80", "a.:80")),
+        )
+    ),
+    ({"http": {"bind": "0.0.0.0:80"}, "metrics": {"bind": "127.0.0.1:80"}}, "/metrics/bind"),
 ]  # fmt: skip
 
 
@@ -415,6 +456,67 @@ def test_values_like_them_that_work_are_taken() -> None:
             sshVerify={"hostKeys": "strict", "knownHosts": "git.example ssh-ed25519 AAAA"},
             protocols=["http", "grpc"],
             results={"proxy": "socks5h://me:pw@proxy.example:1080"},
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        *(("0.0.0.0:80", "0.0.0.0:81"), ("127.0.0.1:80", "10.0.0.1:80"), ("0.0.0.0:0", "127.0.0.1:0")),
+        *(("0.0.0.0:80", "[::1]:80"), ("localhost:80", "127.0.0.2:80"), ("a:80", "b:80")),
+    ],
+)
+def test_addresses_that_one_host_can_listen_at_are_taken(one: str, other: str) -> None:
+    assert read(least(protocols=["http", "grpc"], http={"bind": one}, grpc={"bind": other}))
+    assert read(least(http={"bind": one}, metrics={"bind": other}))
+
+
+@pytest.mark.parametrize(
+    "host", ["a", "A_b.c-d.", "127.1", "1.2.3.4", "[::1]", "[fe80::1]", "é.example", "3com.example"]
+)
+def test_a_host_that_can_exist_is_taken(host: str) -> None:
+    url = f"http://{host}:4646"
+    assert read(least(http={"bind": f"{host}:80"}, nomad={"address": url}, results={"proxy": url}))
+
+
+@pytest.mark.parametrize("dsn", ["https://k@a/1", "http://k:s@sentry.example:9000/x/2", "https://k@[::1]/1?timeout=2"])
+def test_a_dsn_is_taken(dsn: str) -> None:
+    assert read(least(sentry={"dsn": dsn})).sentry.dsn == dsn
+
+
+@pytest.mark.parametrize("value", [".nan", ".NaN", ".inf", "-.Inf", "+.inf", "1.0e+999"])
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("http: {workers: @}", "/http/workers"),
+        ("runner: {id: @}", "/runner/id"),
+        ("http: @", "/http"),
+        ("driver: @", "/driver"),
+        ("protocols: [http, @]", "/protocols/1"),
+        ("pools: {a/b: {nodeSelector: {x: @}}}", "/pools/a~1b/nodeSelector/x"),
+        ("pools: {a: {constraints: [{attribute: @}]}}", "/pools/a/constraints/0/attribute"),
+        ("kubernetes: {nodeSelector: {@: x}}", "/kubernetes/nodeSelector"),
+        ("unknown: @", "/unknown"),
+    ],
+)
+def test_nan_and_infinity_are_no_missing_values(value: str, text: str, place: str) -> None:
+    file = {**LEAST, **yaml.safe_load(text.replace("@", value))}
+    found = problems(file)
+    assert found[place].endswith("must not be NaN or infinity")
+    assert set(found) <= {place, "/runner/privateKey"}
+
+
+def test_nan_does_not_hide_what_else_is_wrong() -> None:
+    assert list(problems(least(http={"workers": float("nan"), "threads": 0}))) == ["/http/threads", "/http/workers"]
+    assert list(problems(LEAST, {"TASK_NODE_SELECTOR": "{a: .inf}"})) == ["/kubernetes/nodeSelector/a"]
+
+
+def test_others_may_use_nan() -> None:
+    other = {"a": [float("nan")]}
+    read(
+        least(
+            apps=other, rqlite=other, objectStorage={"credential": other}, runner={**LEAST["runner"], "clientId": other}
         )
     )
 
@@ -490,6 +592,30 @@ class TestYaml:
     def test_what_is_no_mapping_of_plain_values_is_refused(self, text: str) -> None:
         with pytest.raises(Malformed):
             read(text)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "apps:\n- &a [x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"- &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)),
+            "apps:\n- &a {x: y}\n"
+            + "".join(
+                f"- &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in zip("abcdefghi", "bcdefghij", strict=True)
+            ),
+            f"apps: [&a {'x' * 20_000}, {', '.join(['*a'] * 100)}]",
+        ],
+        ids=["lists", "merged mappings", "a long text"],
+    )
+    def test_aliases_that_make_the_document_too_large_are_refused(self, text: str) -> None:
+        with pytest.raises(Malformed, match="its aliases make it too large"):
+            read(text)
+
+    def test_a_large_document_without_aliases_is_read(self) -> None:
+        read(least(apps=["x" * 1000 for _ in range(3000)]))
+
+    def test_an_alias_inside_its_own_value_is_refused(self) -> None:
+        with pytest.raises(Malformed, match="an alias stands inside its own value"):
+            read("apps: &a {b: [*a]}")
 
     @pytest.mark.parametrize("text", ["", "---", "# nothing\n", "{}"])
     def test_an_empty_file_lacks_what_is_required(self, text: str) -> None:

@@ -233,6 +233,15 @@ BOUNDS: list[tuple[str, str, list[Any], list[Any]]] = [
         ["https://a", "http://a:4646/", "https://[::1]:1"],
         ["a", "https://a b", "https://u:p@a", "ftp://a", "http://a:x", "http://a:99999", "http://[::1", "http://:80"],
     ),
+    ("nomad", "address", ["http://a:65535"], ["http://a:65536", "http://a:65999", "http://a:66000", "http://a\0"]),
+    *(
+        (section, key, ["", "/a b/é.pem", "a.pem"], ["a\n", "a\0b", "\x1b", "a\x7f"])
+        for section, key in (
+            *(("results", "caFile"), ("kubernetes", "kubeconfig"), ("rabbitmq", "healthFile")),
+            *(("nomad", key) for key in ("caFile", "certFile", "keyFile", "tokenFile")),
+        )
+    ),
+    ("local", "directory", ["/jobs", "jobs", "/a b"], ["", "/a\n", "a\0b"]),
     ("nomad", "datacenters", [["*"], ["a", "b"]], [[]]),
     ("nomad", "namespace", ["a", "A-1"], ["a b", "a/b", "a\n"]),
     ("sidecar", "workers", [1, 1024], [0, 1025]),

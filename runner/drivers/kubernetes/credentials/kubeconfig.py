@@ -11,32 +11,22 @@ import base64
 import os
 import re
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 from kubernetes.config import ConfigException
-from kubernetes.config.kube_config import KubeConfigMerger
 from msgspec import Meta
+
+from runner.config.addresses import is_url
+from runner.drivers.kubernetes.credentials.merging import TYPES, current_context, entry, merged
+from runner.security import pem_files
 
 PLUGIN_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _PROXIES = ("http", "https", "socks5")
 _DATA = (("certificate-authority", "cluster"), ("client-certificate", "user"), ("client-key", "user"))
-_TYPES: dict[str, type] = {
-    "as-groups": list, "as-user-extra": dict, "exec": dict, "auth-provider": dict, "extensions": list,
-    "insecure-skip-tls-verify": bool,
-    **dict.fromkeys(("server", "tls-server-name", "proxy-url"), str),
-    **dict.fromkeys(("certificate-authority", "certificate-authority-data"), str),
-    **dict.fromkeys(("client-certificate", "client-certificate-data", "client-key", "client-key-data"), str),
-    **dict.fromkeys(("token", "tokenFile", "username", "password", "as", "as-uid"), str),
-}  # fmt: skip
-"""The type of each key that is read."""
-_EMPTY: tuple[Any, ...] = (None, "", [], {})
-_NAMES = ("cluster", "user")
-"""The keys of a context that are read."""
 _WORDS: dict[type, str] = {str: "text", list: "a list", dict: "a mapping", bool: "true or false"}
 _HEADER_NAME = "!#$&'*+-.^_`|~"
 """What may stand in a header's name besides letters and digits, but `%` (RFC 9110, 5.6.2)."""
@@ -126,40 +116,21 @@ def read(path: str, context: str, environ: Mapping[str, str]) -> Kubeconfig:
     Raises ConfigException or OSError with the reason if kubectl would not use it, and what PyYAML raises for a file
     that is no YAML. Runs no plugin and reads no token.
     """
-    merger = _merged(path or environ.get("KUBECONFIG") or "~/.kube/config")
+    merger = merged(path or environ.get("KUBECONFIG") or "~/.kube/config")
     if merger.config is None:
         raise ConfigException(f"there is no kubeconfig at {path or environ.get('KUBECONFIG') or '~/.kube/config'}")
-    context = context or _current_context(merger)
-    chosen, _ = _entry(merger, "context", context, "kubernetes.context or current-context")
-    cluster, at = _entry(merger, "cluster", chosen.get("cluster", ""), f"the context {context}")
+    context = context or current_context(merger)
+    chosen, _ = entry(merger, "context", context, "kubernetes.context or current-context")
+    cluster, at = entry(merger, "cluster", chosen.get("cluster", ""), f"the context {context}")
     cluster = _absolute(cluster, at, ("certificate-authority",))
     user_name = chosen.get("user", "")
-    user, at = _entry(merger, "user", user_name, f"the context {context}") if user_name else ({}, "")
+    user, at = entry(merger, "user", user_name, f"the context {context}") if user_name else ({}, "")
     user = _absolute(user, at, ("client-certificate", "client-key", "tokenFile"))
     found = Kubeconfig(context, user_name, cluster, _with_plugin(user, at))
     if problem := next(_problems(found), ""):
         raise ConfigException(problem)
     found.impersonation()
     return found
-
-
-def _merged(paths: str) -> KubeConfigMerger:
-    """The files, merged. What the merger fails on with an error of Python's is refused in words."""
-    try:
-        merger = KubeConfigMerger(paths)
-        for path, document in merger.config_files.items():
-            for section in ("clusters", "users", "contexts"):
-                _require_distinct(path, section, [entry["name"] for entry in document.get(section) or ()])
-    except (TypeError, AttributeError, KeyError, RecursionError):
-        raise ConfigException(f"{paths} is no kubeconfig: it must be a mapping with lists of named entries") from None
-    return merger
-
-
-def _require_distinct(path: str, section: str, names: list[Any]) -> None:
-    """As kubectl does. The merger would take the first of two."""
-    twice = [name for name, times in Counter(map(str, names)).items() if times > 1]
-    if twice:
-        raise ConfigException(f"{path} has two {section} named {twice[0]!r}; remove one")
 
 
 def _with_plugin(user: dict[str, Any], directory: str) -> dict[str, Any]:
@@ -170,38 +141,9 @@ def _with_plugin(user: dict[str, Any], directory: str) -> dict[str, Any]:
     return {**user, "exec": {**plugin, "command": os.path.join(directory, plugin["command"])}}
 
 
-def _current_context(merger: KubeConfigMerger) -> str:
-    """That of the first file that has one."""
-    named = (document.get("current-context") for document in merger.config_files.values())
-    if not (context := next(filter(None, named), "")):
-        raise ConfigException("the kubeconfig has no current-context; set it, or kubernetes.context")
-    return str(context)
-
-
-def _entry(merger: KubeConfigMerger, kind: str, name: str, wanted_by: str) -> tuple[dict[str, Any], str]:
-    """The entry of that name, without null and empty values, and the directory of its file."""
-    for entry in merger.config.value[f"{kind}s"]:
-        if entry.value["name"] == name:
-            content = entry.value.get(kind) or {}
-            if not isinstance(content, dict):
-                break
-            read = {key: content[key] for key in (*_TYPES, *_NAMES) if key in content}
-            return _without_empty(read), os.path.dirname(os.path.abspath(entry.path))
-    raise ConfigException(f"the kubeconfig has no {kind} {name!r}, which {wanted_by} names")
-
-
-def _without_empty(value: dict[str, Any]) -> dict[str, Any]:
-    """Without null and empty values, also those of its mappings."""
-    return {
-        name: {key: inner for key, inner in each.items() if inner not in _EMPTY} if isinstance(each, dict) else each
-        for name, each in value.items()
-        if each not in _EMPTY
-    }
-
-
-def _absolute(entry: dict[str, Any], directory: str, names: tuple[str, ...]) -> dict[str, Any]:
-    paths = {name: os.path.join(directory, entry[name]) for name in names if name in entry}
-    return {**entry, **paths}
+def _absolute(content: dict[str, Any], directory: str, names: tuple[str, ...]) -> dict[str, Any]:
+    paths = {name: os.path.join(directory, content[name]) for name in names if name in content}
+    return {**content, **paths}
 
 
 def _problems(kubeconfig: Kubeconfig) -> Iterator[str]:
@@ -224,34 +166,25 @@ def _problems(kubeconfig: Kubeconfig) -> Iterator[str]:
         yield f"{who} has an auth-provider that Kubernetes has removed; use the cloud's credential plugin (exec)"
     if kubeconfig.plugin is not None:
         yield from _plugin_problems(kubeconfig.plugin, who)
+    yield from _pem_problems(kubeconfig)
 
 
 def _address_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
     """None of these is quoted: a URL may have a password."""
     cluster = kubeconfig.cluster
     server = cluster.get("server", "")
-    if not _is_url(server, ("https", "http")) or set("@?#") & set(server):
+    if not is_url(server, ("https", "http")) or set("@?#") & set(server):
         yield f"the cluster of the context {kubeconfig.context} has no server, an https or http URL without a login"
-    if "proxy-url" in cluster and not _is_url(cluster["proxy-url"], _PROXIES):
+    if "proxy-url" in cluster and not is_url(cluster["proxy-url"], _PROXIES):
         yield f"proxy-url must be a URL of one of: {', '.join(_PROXIES)}"
     if not re.fullmatch(r"[A-Za-z0-9_.:-]*", cluster.get("tls-server-name", "")):
         yield "tls-server-name must be the name of a host"
 
 
-def _is_url(url: str, schemes: tuple[str, ...]) -> bool:
-    """Whether it is a URL of one of these schemes, with a host and a valid port. `url` may have a password."""
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in schemes and bool(parts.hostname) and (parts.port or 1) > 0
-        return valid and url.isprintable() and " " not in url
-    except ValueError:
-        return False
-
-
 def _text_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
     for name, value in (*kubeconfig.cluster.items(), *kubeconfig.user.items()):
-        if name in _TYPES and not isinstance(value, _TYPES[name]):
-            yield f"{name} must be {_WORDS[_TYPES[name]]}"
+        if name in TYPES and not isinstance(value, TYPES[name]):
+            yield f"{name} must be {_WORDS[TYPES[name]]}"
 
 
 def _file_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
@@ -262,11 +195,27 @@ def _file_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
                 base64.b64decode("".join(data.split()), validate=True)
             except ValueError:
                 yield f"{name}-data is not base64"
-        elif name in section and not os.access(section[name], os.R_OK):
-            yield f"{name} names a file that cannot be read: {section[name]}"
+        elif name in section and (problem := pem_files.unreadable(section[name])):
+            yield f"{name} {problem}"
     path = kubeconfig.user.get("tokenFile")
-    if path and "token" not in kubeconfig.user and not (os.path.isfile(path) and os.access(path, os.R_OK)):
-        yield f"tokenFile names a file that cannot be read: {path}"
+    if path and "token" not in kubeconfig.user and (problem := pem_files.unreadable(path)):
+        yield f"tokenFile {problem}"
+
+
+def _pem_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
+    """Certificates and keys that are none. The data counts where there is a file as well."""
+    for name, part in _DATA:
+        section = getattr(kubeconfig, part)
+        if data := section.get(f"{name}-data"):
+            text = base64.b64decode(data).decode("latin-1")
+        elif name in section:
+            text = Path(section[name]).read_text("latin-1")
+        else:
+            continue
+        if name.endswith("key") and not pem_files.is_private_key(text):
+            yield f"{name} is no private key in PEM without a password"
+        if not name.endswith("key") and not pem_files.are_certificates(text):
+            yield f"{name} is no certificate in PEM"
 
 
 def _plugin_problems(plugin: Mapping[str, Any], who: str) -> Iterator[str]:

@@ -63,7 +63,16 @@ def _token(name: str, user: Mapping[str, Any], token: str, **others: Any) -> Cas
     return _sent(name, user, f"authorization: Bearer {token}", **others)
 
 
+def _bomb() -> Any:
+    """A few lines of YAML with aliases, that stand for 9^9 values."""
+    value: list[Any] = ["x"]
+    for _ in range(9):
+        value = [value] * 9
+    return value
+
+
 T = "authorization: Bearer t"
+SHARED = {"a": ["b"]}
 CERTIFICATE = {"client-certificate": "client.crt", "client-key": "client.key"}
 CASES = [
     _token("a token", {"token": "t"}, "t"),
@@ -89,6 +98,23 @@ CASES = [
         "t",
         cluster={"certificate-authority": None, "insecure-skip-tls-verify": True},
     ),
+    _token("aliases", {"token": "t"}, "t", top={"extensions": [SHARED, SHARED]}, kubectl=False),
+    *(
+        _refused(f"aliases that never end, in {place}", "aliases make it too large", kubectl=False, **{place: change})
+        for place, change in (("context", {"new": _bomb()}), ("cluster", {"new": _bomb()}), ("top", {"new": _bomb()}))
+    ),
+    _refused("a CA that is no certificate", "certificate-authority is no certificate in PEM",
+             cluster={"certificate-authority": "token"}, kubectl=False),
+    _refused("a CA's data that is no certificate", "certificate-authority is no certificate in PEM",
+             cluster={"certificate-authority-data": "YQ=="}, kubectl=False),
+    _refused("a directory as CA", "names a file that cannot be read", cluster={"certificate-authority": "/tmp"},
+             kubectl=False),
+    _refused("a client certificate that is none", "client-certificate is no certificate",
+             {"client-certificate": "token", "client-key": "client.key"}, kubectl=False),
+    _refused("a client key that is none", "client-key is no private key",
+             {"client-certificate": "client.crt", "client-key": "client.crt"}, kubectl=False),
+    _refused("a port 0", "has no server", cluster={"server": "https://a:0"}, kubectl=False),
+    _refused("a host that cannot be", "has no server", cluster={"server": "https://999.1.1.1"}, kubectl=False),
     _refused("a token of two lines", "one line of printable ASCII", {"token": "a\nX: y"}, kubectl=False),
     _refused("a token that is not ASCII", "one line of printable ASCII", {"token": "\u00e9"}, kubectl=False),
     _refused(
