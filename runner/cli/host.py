@@ -17,10 +17,12 @@ def missing(config: Config, environ: Mapping[str, str]) -> Iterator[str]:
     """A sentence for each thing. It begins with the key of the configuration."""
     if problem := temporary.problem():
         yield problem
-    yield from _unwritable("sidecar.socket", Path(config.sidecar.socket).parent)
+    yield from _unwritable_file("sidecar.socket", Path(config.sidecar.socket))
+    if config.metrics.bind.startswith("unix:"):
+        yield from _unwritable_file("metrics.bind", Path(config.metrics.bind.removeprefix("unix:")))
     yield from _unusable_files(config, environ)
     if "amqp" in config.protocols and config.rabbitmq.health_file:
-        yield from _unwritable("rabbitmq.healthFile", Path(config.rabbitmq.health_file).parent)
+        yield from _unwritable_file("rabbitmq.healthFile", Path(config.rabbitmq.health_file))
     drivers = config.drivers()
     if "local" in drivers:
         yield from _missing_for_local(config)
@@ -85,6 +87,14 @@ def _missing_for_local(config: Config) -> Iterator[str]:
     for name, image in config.local.images.items():
         if image.command and not shutil.which(image.command[0]):
             yield f"local.images.{name}.command is not an executable file on this host: {image.command[0]}"
+
+
+def _unwritable_file(key: str, path: Path) -> Iterator[str]:
+    """Whether a file cannot be made, and its directory cannot either."""
+    if path.is_dir():
+        yield f"{key} must name a file, and this is a directory: {path}"
+    else:
+        yield from _unwritable(key, path.parent)
 
 
 def _unwritable(key: str, directory: Path) -> Iterator[str]:

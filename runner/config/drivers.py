@@ -8,9 +8,12 @@ from msgspec import Meta
 
 from runner.config.addresses import URL_HOST
 from runner.config.names import KubernetesNamespace, Namespace, ObjectName, Registry
-from runner.config.section import Count, FilePath, Section
+from runner.config.section import Count, Line, Section
 
 DriverName = Literal["local", "kubernetes", "nomad", "printer", "memory"]
+NodePool = Annotated[
+    str, Meta(pattern=r"\A[A-Za-z0-9_-]{0,128}\Z", description="a node pool: at most 128 letters, digits, '-' and '_'")
+]
 Priority = Annotated[int, Meta(ge=1, le=100, description="a number from 1 to 100")]
 
 
@@ -39,9 +42,9 @@ class KubernetesSection(Section, frozen=True):
     namespace: KubernetesNamespace = "default"
     node_selector: dict[str, str] = {}
     image_registry: ImageRegistry = ImageRegistry()
-    kubeconfig: FilePath = ""
+    kubeconfig: Line = ""
     """A kubeconfig's path. Where empty: the pod's own service account, else $KUBECONFIG or ~/.kube/config."""
-    context: str = ""
+    context: Line = ""
     """The kubeconfig's context; its current one where empty."""
 
 
@@ -83,28 +86,28 @@ class NomadSection(Section, frozen=True):
         str,
         Meta(pattern=rf"\Ahttps?://{URL_HOST}/?\Z", description="http(s)://host:port"),
     ] = "https://127.0.0.1:4646"
-    region: str = ""
+    region: Line = ""
     """The address's own where empty."""
     namespace: Namespace = "default"
-    node_pool: str = "default"
-    datacenters: Annotated[tuple[str, ...], Meta(min_length=1, description="a list of at least one")] = ("*",)
+    node_pool: NodePool = "default"
+    datacenters: Annotated[tuple[Line, ...], Meta(min_length=1, description="a list of at least one")] = ("*",)
     priority: Priority = 50
     constraints: tuple[NomadConstraint, ...] = ()
-    ca_file: FilePath = ""
+    ca_file: Line = ""
     """The authorities that sign the servers' certificates (PEM); the system's where empty. Always verified."""
-    cert_file: FilePath = ""
-    key_file: FilePath = ""
+    cert_file: Line = ""
+    key_file: Line = ""
     """With `cert_file`: the client certificate for agents that verify their clients."""
-    token_file: FilePath = ""
+    token_file: Line = ""
     """Holds an ACL token; read again whenever Nomad refuses the token that was read before."""
     task_driver: Literal["docker", "exec", "raw_exec"] = "docker"
     images: dict[str, LocalImage] = {}
     """With `exec` and `raw_exec`: the command that replaces an image, as in the local driver's section."""
-    user: str = ""
+    user: Line = ""
     """With `exec` and `raw_exec`: the user that programs run as; Nomad's own choice where empty."""
     core_mhz: Annotated[int, Meta(ge=100, le=100_000, description="MHz, from 100 to 100000")] = 2000
     """MHz of one core (1000 millicores) on these nodes; Nomad counts CPU in MHz."""
-    credentials_variable: str = ""
+    credentials_variable: Line = ""
     """The Variable whose item `credentials` becomes /credentials/credentials; jobs must be allowed to read it."""
 
 
@@ -118,7 +121,7 @@ class PoolSettings(Section, frozen=True):
     priority_class_name: ObjectName = ""
     queue_name: ObjectName = ""
     """The Kueue LocalQueue that admits the job."""
-    node_pool: str = ""
-    datacenters: tuple[str, ...] = ()
+    node_pool: NodePool = ""
+    datacenters: tuple[Line, ...] = ()
     priority: Priority | None = None
     constraints: tuple[NomadConstraint, ...] = ()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from runner.config.section import Section
+from runner.config.section import Line, Section
 
 
 class RunnerSection(Section, frozen=True):
@@ -46,8 +46,8 @@ class DeepsourceSection(Section, frozen=True):
 class ObjectStorageSection(Section, frozen=True):
     """Where analyzers keep snippets."""
 
-    provider: str = ""
-    bucket: str = ""
+    provider: Line = ""
+    bucket: Line = ""
     credential: Any = None  # others'
 
 

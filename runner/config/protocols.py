@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from runner.config.addresses import Bind
-from runner.config.section import Count, FilePath, Seconds, Section
+from runner.config.section import Count, Line, Seconds, Section
 from runner.request_types import by_spelling
 
 Protocol = Literal["http", "grpc", "amqp"]
@@ -41,11 +41,11 @@ class HttpSection(Section, frozen=True):
 class GrpcTls(Section, frozen=True):
     """Paths of PEM files. They are read again after they have changed."""
 
-    certificate: FilePath = ""
+    certificate: Line = ""
     """The server's certificate with its chain; without it the server speaks plain text."""
-    key: FilePath = ""
+    key: Line = ""
     """The certificate's private key; empty where the certificate's file holds it."""
-    client_ca: FilePath = ""
+    client_ca: Line = ""
     """The authority that signs client certificates; with it, every client must show one (mutual TLS)."""
 
 
@@ -84,5 +84,5 @@ class RabbitmqSection(Section, frozen=True):
         1, 2, 5, 10, 30, 60, 120, 300,
     )  # fmt: skip
     """Seconds, growing: how long a message waits after its first, second … failure."""
-    health_file: FilePath = ""
+    health_file: Line = ""
     """A file that exists, and is renewed, while messages are consumed."""

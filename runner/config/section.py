@@ -8,8 +8,8 @@ import msgspec
 from msgspec import Meta
 
 Seconds = Annotated[int, Meta(ge=1, le=7 * 86400, description="seconds, from 1 to 604800")]
-FilePath = Annotated[
-    str, Meta(pattern=r"\A[^\x00-\x1f\x7f]*\Z", description="the path of a file, without control characters")
+Line = Annotated[
+    str, Meta(pattern=r"\A[^\x00-\x1f\x7f]*\Z", description="one line of text, without control characters")
 ]
 Count = Annotated[int, Meta(ge=1, le=1024, description="a number from 1 to 1024")]
 

@@ -15,7 +15,7 @@ from runner.config.drivers import DriverName, KubernetesSection, LocalSection, N
 from runner.config.installation import DeepsourceSection, ObjectStorageSection, RunnerSection, SentrySection
 from runner.config.names import ObjectName
 from runner.config.protocols import GrpcSection, HttpSection, Protocol, RabbitmqSection
-from runner.config.section import Count, FilePath, Seconds, Section
+from runner.config.section import Count, Line, Seconds, Section
 from runner.jobs import Secret
 
 
@@ -39,7 +39,7 @@ class RemotesSection(Section, frozen=True):
 class SshVerifySection(Section, frozen=True):
     """The job that tries a key."""
 
-    image: Annotated[str, Meta(pattern=r"\A\S*\Z", description="the name of an image")] = ""
+    image: Annotated[str, Meta(pattern=r"\A[^\s\x00-\x1f\x7f]*\Z", description="the name of an image")] = ""
     """Needs /bin/sh, git and ssh; coat's image where empty."""
     host_keys: Literal["accept-new", "strict", "ignore"] = "accept-new"
     known_hosts: str = ""
@@ -77,7 +77,7 @@ class ResultsSection(Section, frozen=True):
 
     proxy: str = ""
     """The URL of an HTTP proxy; that of HTTPS_PROXY and NO_PROXY where empty."""
-    ca_file: FilePath = ""
+    ca_file: Line = ""
     """The authorities that sign atlas's certificate (PEM); the system's where empty."""
 
 

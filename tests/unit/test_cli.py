@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import msgspec
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -263,7 +266,7 @@ TLS = {"certificate": "{tmp}/a.crt", "key": "{tmp}/a.key"}
 
 @pytest.fixture(scope="session")
 def pem_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A certificate with its key, another key, and the key with a password: their names and content."""
+    """A certificate with its key, another key, the key with a password, and a revocation list: names and content."""
     authority = Authority(tmp_path_factory.mktemp("pki"), "a")
     authority.create()
     key, other = (
@@ -278,7 +281,11 @@ def pem_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         name: each.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
         for name, (each, encryption) in forms.items()
     }
-    return {"a.crt": authority.pair.certificate.read_text(), **keys}
+    empty = x509.CertificateRevocationListBuilder(
+        x509.Name([]), last_update=datetime(2026, 1, 1), next_update=datetime(2050, 1, 1)
+    )
+    revoked = empty.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
+    return {"a.crt": authority.pair.certificate.read_text(), "a.crl": revoked, **keys}
 
 
 class TestCheckConfig:
@@ -358,6 +365,13 @@ class TestCheckConfig:
                 ["sidecar.socket", "{tmp}/file is no directory"],
             ),
             ({"driver": "nomad", "nomad": {"tokenFile": "{tmp}/missing"}}, ["nomad.tokenFile", "{tmp}/missing"]),
+            ({"sidecar": {"socket": "{tmp}", "workers": 1}}, ["sidecar.socket", "a directory: {tmp}"]),
+            ({"metrics": {"bind": "unix:{tmp}"}}, ["metrics.bind", "a directory: {tmp}"]),
+            ({"metrics": {"bind": "unix:{tmp}/file/x"}}, ["metrics.bind", "{tmp}/file is no directory"]),
+            (
+                {"protocols": ["amqp"], "rabbitmq": {"healthFile": "{tmp}"}},
+                ["rabbitmq.healthFile", "a directory: {tmp}"],
+            ),
             ({"driver": "nomad", "nomad": {"tokenFile": "{tmp}"}}, ["nomad.tokenFile", "cannot be read: {tmp}"]),
             ({"driver": "nomad", "nomad": {"tokenFile": "{tmp}/kubeconfig"}}, ["nomad.tokenFile", "is no token"]),
             *(
@@ -368,6 +382,7 @@ class TestCheckConfig:
                         ("/file", "PEM certificates"),
                         ("/kubeconfig", "PEM certificates"),
                         ("/a.key", "PEM certificates"),
+                        ("/a.crl", "PEM certificates"),
                     ),
                 )
                 for key, sections in (

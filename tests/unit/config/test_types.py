@@ -238,9 +238,11 @@ BOUNDS: list[tuple[str, str, list[Any], list[Any]]] = [
         (section, key, ["", "/a b/é.pem", "a.pem"], ["a\n", "a\0b", "\x1b", "a\x7f"])
         for section, key in (
             *(("results", "caFile"), ("kubernetes", "kubeconfig"), ("rabbitmq", "healthFile")),
-            *(("nomad", key) for key in ("caFile", "certFile", "keyFile", "tokenFile")),
+            *(("nomad", key) for key in ("caFile", "certFile", "keyFile", "tokenFile", "region", "user")),
+            *(("kubernetes", "context"), ("objectStorage", "bucket"), ("nomad", "credentialsVariable")),
         )
     ),
+    ("nomad", "nodePool", ["", "a", "A_b-1", "x" * 128], ["a b", "a\n", "a.b", "x" * 129]),
     ("local", "directory", ["/jobs", "jobs", "/a b"], ["", "/a\n", "a\0b"]),
     ("nomad", "datacenters", [["*"], ["a", "b"]], [[]]),
     ("nomad", "namespace", ["a", "A-1"], ["a b", "a/b", "a\n"]),
