@@ -7,6 +7,7 @@ this one replaces.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import msgspec
 import yaml
 
 from runner.config import aliases, finite
-from runner.config.reading import read
+from runner.config.reading import MAX_PROBLEMS, read
 from runner.config.rules import problems
 from runner.config.types import Config
 from runner.errors import Invalid, Malformed
@@ -64,7 +65,7 @@ def parse(text: str, environ: Mapping[str, str]) -> Config:
         encoded = msgspec.json.encode(document)
     except (TypeError, ValueError, RecursionError) as error:
         raise Malformed(f"the configuration has a value that is no text, number, list or mapping: {error}") from error
-    found = [*finite.problems(document)]
+    found = [*islice(finite.problems(document), MAX_PROBLEMS)]
     try:
         config = read(encoded, Config, unknown="refuse", rules=problems)
     except Invalid as error:

@@ -240,6 +240,8 @@ def _endpoint_problems(endpoint: str) -> Iterator[Problem]:
 def _metrics_problems(config: Config) -> Iterator[Problem]:
     bind = config.metrics.bind
     yield from _bind_problems("/metrics/bind", bind)
+    if bind and config.sidecar is not None and bind == f"unix:{config.sidecar.socket}":
+        yield Problem("/metrics/bind", "must be another file than sidecar.socket")
     served = {name: getattr(config, name) for name in ("http", "grpc") if name in (config.protocols or ())}
     for name, section in served.items():
         if section is not None and _collide(bind, section.bind):

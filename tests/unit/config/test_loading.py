@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.config.loading import DEFAULT_PATH, load, locate, parse
+from runner.config.reading import MAX_PROBLEMS
 from runner.config.types import Config
 from runner.errors import Invalid, Malformed, OrchestratorError
 
@@ -431,6 +432,7 @@ NEVER: list[tuple[dict[str, Any], str]] = [
         )
     ),
     ({"http": {"bind": "0.0.0.0:80"}, "metrics": {"bind": "127.0.0.1:80"}}, "/metrics/bind"),
+    ({"sidecar": {"socket": "/a/b.sock"}, "metrics": {"bind": "unix:/a/b.sock"}}, "/metrics/bind"),
 ]  # fmt: skip
 
 
@@ -510,6 +512,10 @@ def test_nan_and_infinity_are_no_missing_values(value: str, text: str, place: st
 def test_nan_does_not_hide_what_else_is_wrong() -> None:
     assert list(problems(least(http={"workers": float("nan"), "threads": 0}))) == ["/http/threads", "/http/workers"]
     assert list(problems(LEAST, {"TASK_NODE_SELECTOR": "{a: .inf}"})) == ["/kubernetes/nodeSelector/a"]
+
+
+def test_at_most_a_thousand_such_values_are_named() -> None:
+    assert len(problems(least(protocols=[float("nan")] * 5000))) == MAX_PROBLEMS
 
 
 def test_others_may_use_nan() -> None:
