@@ -268,14 +268,14 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a queue's time counts as waiting for a node",
             f"{K8S}/observation.py",
-            "later = (suspension.last_transition_time if suspension else None, pod)",
-            "later = (None, pod)",
+            "changed = suspension.last_transition_time if suspension else None",
+            "changed = None",
             "kubernetes",
         ),
         Mutant(
             "an end that a cancel had missed is not kept",
             "runner/drivers/nomad/closing.py",
-            "if seen.cancelled and seen.ended_as and not variable.ended:",
+            "if missed and not variable.ended:",
             "if False:",
             "nomad",
             range(155, 165),
