@@ -110,6 +110,8 @@ class NamespaceReader:
         self._deadline = deadline
         self._pending_only = pending_only
         self._now = math.inf
+        self.index = 0
+        """See Listing.index: of the jobs, once they are listed."""
         self._running: dict[str, list[Allocation]] = {}
 
     def observations(self) -> Iterator[Observation]:
@@ -121,7 +123,7 @@ class NamespaceReader:
         stubs = stubs_by_name(self._namespace.variables(self._deadline))
         jobs = self._namespace.jobs(self._deadline)
         self._running = self._namespace.running_allocations(self._deadline)
-        self._now = jobs.now
+        self._now, self.index = jobs.now, jobs.index
         names = set(stubs) | {job.id for job in jobs.items}
         for job in sorted(jobs.items, key=lambda job: _order(stubs.get(job.id))):
             self._cache.jobs.add((self._namespace.name, job.id, job.nonce))

@@ -37,6 +37,8 @@ class Listing(msgspec.Struct, Generic[_Listed], frozen=True):
 
     now: float
     items: list[_Listed]
+    index: int = 0
+    """Every change up to this modify index is in the listing. 0 if Nomad did not say."""
 
 
 class Namespace:
@@ -221,11 +223,13 @@ class Namespace:
     ) -> Listing[_Listed]:
         found: list[_Listed] = []
         next_page: dict[str, str] = {}
+        index: int | None = None
         while True:
             response = self._call("GET", path, deadline, capability, per_page=PAGE, **query, **next_page)
             found += msgspec.json.decode(response.body, type=list[kind])  # type: ignore[valid-type]
+            index = response.index if index is None else index  # of the first page: later ones show later changes
             if not response.next_page:
-                return Listing(response.now, found)
+                return Listing(response.now, found, index)
             next_page = {"next_token": response.next_page}
 
     def _call(

@@ -52,6 +52,7 @@ class PendingJobs:
         self._cache = cache
         self._earlier = earlier
         self._shown: dict[str, Observation] = {}
+        self._listed_index = 0
         self.clock = clock
 
     def __repr__(self) -> str:
@@ -72,7 +73,7 @@ class PendingJobs:
             listed[seen.name] = self._explained(seen)
             if first:
                 view.update(listed[seen.name])
-        self._shown = listed
+        self._shown, self._listed_index = listed, reader.index
         view.replace(self._namespace.name, listed.values())
 
     def read(self, view: View, name: str) -> Reading:
@@ -81,6 +82,13 @@ class PendingJobs:
         if reading.seen is None or not self._duplicate(reading.seen):
             self.show(view, name, reading.seen)
         return reading
+
+    def is_new(self, job: JobStub) -> bool:
+        """Whether the event of a registration is later than the last listing, and nothing has happened to the job.
+
+        A stream begins with the events that Nomad has kept. The jobs of old ones may be reported or removed by now.
+        """
+        return job.fresh and 0 < self._listed_index < job.create_index
 
     def registered(self, view: View, job: JobStub) -> Reading:
         """Show a new job as the event of its registration does, without a request."""
@@ -221,7 +229,7 @@ class _StreamSession:
         for event in events:
             payload = event.payload
             if payload.job and payload.job.fingerprint and self._job_changed(payload.job):
-                if payload.job.fresh:
+                if self._pending.is_new(payload.job):
                     self._readings[payload.job.id] = self._pending.registered(self._view, payload.job)
                 else:
                     yield payload.job.id

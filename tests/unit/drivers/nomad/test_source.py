@@ -232,6 +232,19 @@ def test_a_new_job_is_shown_by_its_event_and_another_program_s_is_not(
         source.follow(view)
 
 
+def test_an_old_registration_that_a_new_stream_repeats_shows_no_job(
+    driver: NomadDriver, agent: FakeAgent, source: JobSource, view: RecordingView
+) -> None:
+    """Each stream begins with the events that Nomad has kept. The listing has shown what became of their jobs."""
+    reported, removed = submitted(driver), submitted(driver)
+    old = [agent.job_event(each.name) for each in (reported, removed)]
+    agent.allocate(reported.name, "failed", dead=True, marvin=("dead", True, [STARTED, terminated(3)]))
+    driver.mark_reported(find(driver, reported), FAILED)
+    del agent.jobs["default", removed.name], agent.variables["default", PREFIX + removed.name]
+    stream(agent, source, view, *(line(each) for each in old))
+    assert view.happened == ["replace", "alive"]
+
+
 @pytest.mark.parametrize("change", [{"ModifyIndex": 999}, {"Status": "running"}, {"Status": "dead"}, {"Stop": True}])
 def test_a_job_to_which_something_has_happened_is_read_at_its_first_event(
     driver: NomadDriver, agent: FakeAgent, source: JobSource, view: RecordingView, change: dict[str, object]
