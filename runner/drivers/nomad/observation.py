@@ -69,10 +69,11 @@ class Run(msgspec.Struct, frozen=True):
     def explains(self) -> tuple[str, TaskEnd]:
         """The task that explains the failure, with its name; empty if none does.
 
-        The main task starts only after the init task's success, so it explains the failure if it has ended.
+        The main task starts only after the init task's success, so it explains the failure if it has ended, or could
+        not start.
         """
         tasks = ((self.init_name, self.init), (self.main_name, self.main))
-        for name, end in tasks if self.main.exit is None else tasks[::-1]:
+        for name, end in tasks[::-1] if self.main.over or self.main.exit is not None else tasks:
             if end.failed:
                 return name, end
         return "", TaskEnd()

@@ -90,6 +90,16 @@ def test_a_template_that_could_not_be_rendered_is_a_configuration_error() -> Non
     assert seen.configuration_error.startswith("Template failed")
 
 
+def test_a_main_task_that_could_not_start_explains_the_failure_although_the_init_task_was_near_its_limit() -> None:
+    last = allocation("failed", [event("Started"), terminated(0, oom="true")], [event("Driver Failure", LAUNCH)])
+    assert last.task_states is not None
+    last.task_states["marvin"] = msgspec.structs.replace(last.task_states["marvin"], failed=True)
+    seen = observation(Evidence(stub(), VARIABLE, [last]), "nomad")
+    outcome = classify(seen)
+    assert outcome is not None
+    assert (outcome.reason, seen.container) == ("misconfigured", "marvin")
+
+
 def test_an_end_without_any_allocation_left_is_a_failure() -> None:
     assert observation(Evidence(stub(), VARIABLE), "nomad").phase == "failed"
 
