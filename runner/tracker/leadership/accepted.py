@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterable
-from itertools import islice
+from itertools import chain, islice
 
 from runner.runtime.clock import Clock
 from runner.runtime.tasks import Signal
 
 MOST = 10_000
 MOST_STORED = 500
-"""Of the ids, the newest are stored: 18 KB. A Variable of Nomad may have 64 KiB."""
+"""So many ids are stored: 18 KB. A Variable of Nomad may have 64 KiB."""
 
 FEW = 4
 """So many ids are not worth a write. Their jobs are mostly marked before it would be answered."""
@@ -43,7 +43,8 @@ class AcceptedResults:
         self._lock = threading.Lock()
         self._ids: dict[str, float] = {}
         """When each was accepted, the oldest first."""
-        self._unstored: set[str] = set()
+        self._unstored: dict[str, None] = {}
+        """The oldest first."""
 
     def __repr__(self) -> str:
         return f"AcceptedResults({len(self._ids)})"
@@ -64,7 +65,7 @@ class AcceptedResults:
         with self._lock:
             self._add(result_id)
             if self.stores:
-                self._unstored.add(result_id)
+                self._unstored[result_id] = None
             due = len(self._unstored) > FEW
         if due:
             self.due.set()
@@ -83,17 +84,19 @@ class AcceptedResults:
                 self._drop(each)
 
     def to_store(self) -> list[str]:
-        """The newest ids, at most MOST_STORED. Call `stored` once they are."""
+        """At most MOST_STORED ids: those that are not stored yet, then the newest. Call `stored` once they are."""
         with self._lock:
             until = self._clock.monotonic() - KEPT_SECONDS
             for old in [each for each, since in self._ids.items() if since <= until]:
                 self._drop(old)
-            return list(islice(reversed(self._ids), MOST_STORED))
+            newest = (each for each in reversed(self._ids) if each not in self._unstored)
+            return list(islice(chain(reversed(self._unstored), newest), MOST_STORED))
 
     def stored(self, result_ids: Collection[str]) -> None:
         """They are in the record."""
         with self._lock:
-            self._unstored.difference_update(result_ids)
+            for each in result_ids:
+                self._unstored.pop(each, None)
         self.changed()
 
     def _add(self, result_id: str) -> None:
@@ -103,4 +106,4 @@ class AcceptedResults:
 
     def _drop(self, result_id: str) -> None:
         self._ids.pop(result_id, None)
-        self._unstored.discard(result_id)
+        self._unstored.pop(result_id, None)

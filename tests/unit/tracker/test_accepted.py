@@ -67,6 +67,14 @@ def test_inherited_ones_are_known_and_stored_but_not_due(accepted: AcceptedResul
     assert sorted(accepted.to_store()) == ["one", "two"]
 
 
+def test_those_that_are_not_stored_yet_are_stored_before_all_others(accepted: AcceptedResults) -> None:
+    """They keep others from being published. This process has led before, and inherits as many as can be stored."""
+    _add(accepted, 40)
+    accepted.inherit(f"inherited {number}" for number in range(MOST_STORED))
+    accepted.stored(accepted.to_store())
+    assert accepted.unstored == 0
+
+
 def test_one_that_is_never_marked_is_dropped_later(accepted: AcceptedResults, clock: ManualClock) -> None:
     accepted.inherit(["old"])
     clock.advance(KEPT_SECONDS)
