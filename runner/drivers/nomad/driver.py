@@ -41,7 +41,7 @@ from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.leader_variable import VariableLeaderStore
 from runner.drivers.nomad.listing import LIST_SECONDS, READ_SECONDS, Cache, NamespaceReader
 from runner.drivers.nomad.namespace import Namespace
-from runner.drivers.nomad.observation import shortage
+from runner.drivers.nomad.observation import refusal, shortage
 from runner.drivers.nomad.reconciler import NamespaceReconciler
 from runner.drivers.nomad.source import JobSource, PendingJobs
 from runner.drivers.nomad.specification import namespace_of
@@ -157,7 +157,7 @@ class NomadDriver:
         """See Driver.explain. The scheduler's evaluations say why no node takes the job."""
         deadline = Deadline.after(READ_SECONDS, self._clock)
         reason = shortage(self._namespace_of(seen).evaluations(seen.name, deadline)) if seen.phase == "waiting" else ""
-        return msgspec.structs.replace(seen, unschedulable=reason) if reason else seen
+        return msgspec.structs.replace(seen, **refusal(reason)) if reason else seen
 
     def reconcile(self, expired: Retention | None = None) -> int:
         """See Driver.reconcile."""

@@ -107,7 +107,7 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         signal=end.signal,
         image_error=end.image_error,
         registry_error=end.registry_error,
-        **_refusal(verdict),
+        **refusal(verdict.unschedulable),
         scheduled=evidence.last is not None,
         configuration_error=end.configuration_error,
         init_exit=run.init.exit,
@@ -138,7 +138,7 @@ def without_job(
         fingerprint=variable.fingerprint,
         **{**_reports(variable), "unsettled": variable.claim == ASSUMED or (variable.awaits_submit and never_seen)},
         timed_out=bool(variable.ended and variable.ended.timed_out),
-        **_refusal(variable.ended or Ended()),
+        **refusal(variable.ended.unschedulable if variable.ended else ""),
     )
 
 
@@ -198,10 +198,10 @@ def shortage(evaluations: Iterable[Evaluation]) -> str:
     return f"{_QUOTA if last.quota_exhausted else 'no node takes it'}: " + ", ".join(facts)
 
 
-def _refusal(ended: Ended) -> dict[str, Any]:
-    """Why the job got no allocation: a quota refused it, or no node had the capacity."""
-    refused = ended.unschedulable.startswith(_QUOTA)
-    return {"not_admitted" if refused else "unschedulable": ended.unschedulable}
+def refusal(reason: str) -> dict[str, Any]:
+    """Why the job gets no allocation, as fields of an Observation: a quota refuses it, or no node has the capacity."""
+    by_quota = reason.startswith(_QUOTA)
+    return {"not_admitted": reason if by_quota else "", "unschedulable": "" if by_quota else reason}
 
 
 def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:

@@ -19,7 +19,7 @@ from runner.drivers.http.client import Unsettled
 from runner.drivers.nomad.listing import LIST_SECONDS, READ_SECONDS, Cache, NamespaceReader, Reading
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, StreamEvent, StreamLine
-from runner.drivers.nomad.observation import shortage
+from runner.drivers.nomad.observation import refusal, shortage
 from runner.drivers.nomad.variable import VariableStub
 from runner.errors import Rejected, Timeout
 from runner.observation import Observation
@@ -122,9 +122,9 @@ class PendingJobs:
     def _explained(self, seen: Observation) -> Observation:
         """The observation with the reason of its wait, which only an event has shown."""
         last = self._shown.get(seen.name)
-        if last is None or seen.phase != "waiting" or last.identity != seen.identity or seen.unschedulable:
+        if last is None or seen.phase != "waiting" or last.identity != seen.identity or _refused(seen):
             return seen
-        return msgspec.structs.replace(seen, unschedulable=last.unschedulable)
+        return msgspec.structs.replace(seen, **refusal(_refused(last)))
 
     def _duplicate(self, seen: Observation) -> bool:
         """Whether it is a tombstone that an earlier namespace has as well."""
@@ -254,7 +254,7 @@ class _StreamSession:
         if _over(seen) and not seen.lingers:
             return False
         if allocation.client_status == "running" and seen.phase == "waiting":
-            self._pending.show(self._view, name, msgspec.structs.replace(seen, phase="running", unschedulable=""))
+            self._pending.show(self._view, name, msgspec.structs.replace(seen, phase="running", **refusal("")))
         new = allocation.ends != self._ends.get(allocation.id, ())
         self._ends[allocation.id] = allocation.ends
         return new
@@ -262,8 +262,13 @@ class _StreamSession:
     def _evaluated(self, evaluation: Evaluation) -> None:
         """Show why the scheduler found no node for a waiting job."""
         seen, reason = self._pending.get(evaluation.job_id), shortage([evaluation])
-        if seen is not None and seen.phase == "waiting" and reason not in ("", seen.unschedulable):
-            self._pending.show(self._view, seen.name, msgspec.structs.replace(seen, unschedulable=reason))
+        if seen is not None and seen.phase == "waiting" and reason not in ("", _refused(seen)):
+            self._pending.show(self._view, seen.name, msgspec.structs.replace(seen, **refusal(reason)))
+
+
+def _refused(seen: Observation) -> str:
+    """Why it gets no allocation; empty if nothing has said so."""
+    return seen.not_admitted or seen.unschedulable
 
 
 def _over(seen: Observation) -> bool:

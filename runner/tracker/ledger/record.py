@@ -175,7 +175,8 @@ def _queued(last: Observation, seen: Observation) -> Observation:
 
 def _history(last: Observation, seen: Observation) -> list[str]:
     """The reasons of the wait that are over: a pod was made since, or a node has it."""
-    return ["not_admitted"] * (seen.instance not in ("", last.instance)) + ["unschedulable"] * seen.scheduled
+    admitted = seen.scheduled or seen.instance not in ("", last.instance)
+    return ["not_admitted"] * admitted + ["unschedulable"] * seen.scheduled
 
 
 def _shows_less(seen: Observation) -> bool:

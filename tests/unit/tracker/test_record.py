@@ -93,6 +93,7 @@ def test_why_no_node_took_it_is_history_once_a_node_has_the_pod() -> None:
 
 def test_a_refusal_to_make_a_pod_is_history_once_there_is_one() -> None:
     assert later(seen(not_admitted="exceeded quota"), instance="a").not_admitted == ""
+    assert later(seen(not_admitted="exceeded quota"), scheduled=True).not_admitted == ""  # Nomad names no instance
     assert later(seen(not_admitted="exceeded quota", instance="a"), instance="a").not_admitted == "exceeded quota"
     assert later(seen(not_admitted="exceeded quota"), phase="failed", timed_out=True).not_admitted == "exceeded quota"
 

@@ -277,6 +277,21 @@ def test_an_evaluation_that_found_no_node_explains_the_wait(
     assert "memory exhausted" in view.jobs["default", wanted.name].unschedulable
 
 
+def test_a_quota_that_delays_a_job_is_the_reason_that_ends_it_too(
+    driver: NomadDriver, agent: FakeAgent, source: JobSource, view: RecordingView
+) -> None:
+    wanted = submitted(driver)
+    quota, full = {"QuotaExhausted": ["cpu"]}, {"NodesEvaluated": 2}
+    evaluations = [{"JobID": wanted.name, "FailedTGAllocs": {"job": metric}} for metric in (full, quota)]
+    events = [{"Topic": "Evaluation", "Payload": {"Evaluation": each}} for each in evaluations]
+    stream(agent, source, view, *map(line, events))
+    stream(agent, source, view)
+    agent.evaluations[wanted.name] = evaluations
+    for seen in (view.jobs["default", wanted.name], driver.explain(find(driver, wanted))):
+        assert "quota: cpu" in seen.not_admitted
+        assert seen.unschedulable == ""
+
+
 def test_a_job_that_is_removed_is_gone(
     driver: NomadDriver, agent: FakeAgent, source: JobSource, view: RecordingView
 ) -> None:
