@@ -55,6 +55,13 @@ _AMBIGUOUS = (
 
 _PREFIX = re.compile(rf"(?:{'|'.join(_DISTINCT)}|(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))(?:{'|'.join(_AMBIGUOUS)}))(?=[\w-])")
 _REST = re.compile(r"[A-Za-z0-9_./+=-]*")
+_WORDS = re.compile(
+    r"(?:secret_|key-|hf_|xai-|r8_|dapi_|npm_|pypi-|sk-(?!proj|ant|svc|admin|or-))"
+    r"(?:[a-z]{2,12}[_./-]+){2,}(?:(?:[a-z]{1,12}[0-9]{0,2}|v?[0-9]{1,4}(?:[a-z]{2,5}[0-9]{0,2})?)(?:[_./-]+|\Z))*\Z"
+)
+"""The name of a file or a module that begins as some tokens do: `secret_manager_client_v1beta1.py`."""
+_LONGEST_NAME = 120
+"""Characters of such a name; longer ones would take too long to match."""
 _WHOLE = re.compile(
     r"A(?:[KSB]IA[A-Z0-9]{16}|(?<!\wA)(?:CCA|3T[A-Z0-9])[A-Z0-9]{16}\b)"  # AWS
     r"|[AS](?:(?<![A-Za-z0-9][AS])|(?<=\\[nrt][AS]))[CK][0-9a-f]{32}\b"  # Twilio
@@ -76,10 +83,17 @@ def tokens(text: str) -> Iterator[Span]:
         read = run_end(_REST, text, prefix.end())
         read -= len(text[prefix.end() : read]) - len(text[prefix.end() : read].rstrip("./"))
         rest = text[prefix.end() : read]
-        if len(rest) >= SHORTEST_REST and (any(map(str.isdigit, rest)) or not (rest.islower() or "-" in rest)):
+        if len(rest) >= SHORTEST_REST and not _is_name(prefix[0], rest):
             yield prefix.start(), read
     yield from (found.span() for found in _WHOLE.finditer(text))
     yield from _jwts(text)
+
+
+def _is_name(prefix: str, rest: str) -> bool:
+    """Whether it is a name of words rather than a token."""
+    if not any(map(str.isdigit, rest)):
+        return rest.islower() or "-" in rest
+    return len(rest) <= _LONGEST_NAME and _WORDS.match(prefix + rest) is not None
 
 
 _JWT_PART = re.compile(r"[A-Za-z0-9_=+/-]+")
