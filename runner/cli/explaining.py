@@ -38,7 +38,7 @@ def lines(seen: Observation, limits: LimitsSection, answer: str = "") -> Iterato
         ("Why", _why(seen)),
         ("Until", _until(seen, limits)),
         ("Atlas", f"{_reported(seen)} {answer}"),
-        ("Do next", f"{_advice(seen)} {_advice_on(answer, seen)}"),
+        ("Do next", f"{_advice(seen)} {_advice_on(answer, seen)}".strip()),
     ):
         if text:
             yield ""

@@ -72,6 +72,7 @@ def test_what_is_said_of(name: str, code: int | None, known: Any, pod: Any) -> N
         assert not paragraph("Until", seen)
     elif seen.phase == "running":
         assert " runs (" in text(seen)
+        assert "Do next" not in text(seen)
         assert not paragraph("Until", seen)
     else:
         reason, why, bound = KUBERNETES.get(name, ("starting", "Starting", "limits.queueSeconds"))
