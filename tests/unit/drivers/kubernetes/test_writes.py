@@ -275,6 +275,16 @@ class TestMark:
         assert driver.mark_reported(remembered, OUTCOME)
         assert seen(driver).ended_as == OUTCOME
 
+    def test_it_stores_a_success_that_a_cancel_had_missed(self, drive: Drive) -> None:
+        """The pod shows it now, and is removed before the confirmation is sent again."""
+        server = Server(job_document())
+        driver = drive(server)
+        assert cancel(driver) == "cancelled"
+        assert driver.mark_reported(msgspec.structs.replace(seen(driver), phase="succeeded"), OUTCOME)
+        stored = seen(driver).ended_as
+        assert stored is not None
+        assert stored.reason == "succeeded"
+
 
 class TestCancel:
     def test_a_running_job_is_ended(self, drive: Drive) -> None:
