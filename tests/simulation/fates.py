@@ -87,6 +87,12 @@ class Fate:
         """Whether the program publishes its own result."""
         return self.kind in ("succeeds", "registry recovers", "fits later", "lingers")
 
+    @property
+    def shortage(self) -> tuple[str, str]:
+        """What happens where no node has room: the cause of an end, or a delay that no limit is passed by."""
+        lasting = self.kind == "never fits" or self.recover >= QUEUE_SECONDS
+        return ("happened", "never fits") if lasting else ("delayed", "capacity")
+
 
 def drawn(random: Random, allowed: frozenset[str] | None = None) -> Fate:
     """A fate."""

@@ -186,7 +186,8 @@ class Checker:
             cause, late = run.first("happened", "deleted"), waits.limit(run) - 1
             if waits.held_too_long(run) or waits.refused_too_long(run):
                 codes |= CODES["not admitted"]
-            if waits.started(run) >= late and at >= late - EARLY_SECONDS and (cause is None or cause.at >= late):
+            first = cause is None or cause.at >= late or cause.detail == "never fits"  # which excludes no other reason
+            if waits.started(run) >= late and at >= late - EARLY_SECONDS and first:
                 codes |= CODES["incomplete"]
         return codes
 

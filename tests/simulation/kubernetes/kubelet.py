@@ -100,7 +100,7 @@ class PodMachine:
     def _schedule(self) -> None:
         if self._fate.kind in ("never fits", "fits later"):
             text = "0/3 nodes are available: 3 Insufficient cpu."
-            self._record(*(("happened", "never fits") if self._fate.kind == "never fits" else ("delayed", "capacity")))
+            self._record(*self._fate.shortage)
             self._put(
                 self._conditions(
                     {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": text}

@@ -28,7 +28,7 @@ MUTANTS: dict[str, Mutant] = {
             f"{K8S}/submission.py",
             'if state != "cancelled" and not known.started:',
             'if state == "created" and not known.started:',
-            seeds=range(700),
+            seeds=range(1525, 1535),
         ),
         Mutant(
             "a cancel writes no tombstone",
@@ -193,7 +193,7 @@ MUTANTS: dict[str, Mutant] = {
             "return engine.complete(rerouted(job, standing), deadline) or state",
             "return state",
             "both",
-            range(513, 518),
+            range(45, 55),
         ),
         Mutant(
             "a claim whose request may still run is settled",
@@ -201,6 +201,7 @@ MUTANTS: dict[str, Mutant] = {
             "mine.unfinished or (not mine.published and any(each.unfinished for each in found))",
             "False",
             "both",
+            seeds=range(110, 120),
         ),
         Mutant(
             "an assumed claim is never settled",
@@ -208,7 +209,7 @@ MUTANTS: dict[str, Mutant] = {
             "if self._engines and self._clock.monotonic() >= self._settle_at:",
             "if False:",
             "both",
-            range(180, 190),
+            range(110, 120),
         ),
         Mutant(
             "a job is identified by its Variable",
@@ -216,7 +217,7 @@ MUTANTS: dict[str, Mutant] = {
             "identity=job.nonce or variable.nonce,",
             "identity=variable.nonce or job.nonce,",
             "nomad",
-            range(400, 410),
+            range(20, 30),
         ),
         Mutant(
             "a repeat that takes over a Variable drops its claim",
@@ -224,7 +225,7 @@ MUTANTS: dict[str, Mutant] = {
             'variable.claim if variable.open else "")',
             '"")',
             "both",
-            range(465, 470),
+            range(110, 120),
         ),
         Mutant(
             "a name without a job is reported before the other places are read",
@@ -232,7 +233,7 @@ MUTANTS: dict[str, Mutant] = {
             "if mine is None or mine.identity != seen.identity or mine.over or not mine.claim:",
             "if True:",
             "both",
-            range(30, 40),
+            range(60, 70),
         ),
         Mutant(
             "a mark does not see a resend in between",

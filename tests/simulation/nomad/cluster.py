@@ -85,8 +85,7 @@ class NomadCluster:
             self._set_status(key, job, "dead")
 
     def _block(self, key: Key, job: Object, fate: Fate) -> None:
-        what = ("happened", "never fits") if fate.kind == "never fits" else ("delayed", "capacity")
-        self._history.record("nomad", key[0], key[1], _identity(job), *what)
+        self._history.record("nomad", key[0], key[1], _identity(job), *fate.shortage)
         metric = {"NodesEvaluated": 3, "DimensionExhausted": {"cpu": 3}}
         for status, failed in (("complete", {"job": metric}), ("blocked", None)):
             self.state.put_evaluation(
