@@ -67,20 +67,25 @@ def reported_patch(seen: Observation, outcome: Outcome, retention: int) -> Opera
     Unless the job was seen cancelled, a cancel in between makes it fail; and so does a resend. An end that the cancel
     had missed is stored: the next sending of the confirmation must say the same.
     """
-    missed = missed_end(seen)
     return [
         *_if_unchanged(seen),
-        *([_add(_annotation(ENDED), encode_outcome(missed))] if missed else []),
+        *_keep_missed_end(seen),
         _add(_label(REPORTED), outcome.reason),
         _add(_annotation(REPORTED), outcome.reason),
         _add("spec/ttlSecondsAfterFinished", retention),
     ]
 
 
+def _keep_missed_end(seen: Observation) -> Operations:
+    missed = missed_end(seen)
+    return [_add(_annotation(ENDED), encode_outcome(missed))] if missed else []
+
+
 def set_aside_patch(seen: Observation, outcome: Outcome, answer: str) -> Operations:
     """Record that atlas refuses the result. The annotation REPORTED is left out: nothing was accepted."""
     return [
         *_if_unchanged(seen),
+        *_keep_missed_end(seen),
         _add(_label(REPORTED), outcome.reason),
         _add(_label(SET_ASIDE), outcome.reason),
         _add(_annotation(ANSWER), answer),

@@ -169,9 +169,9 @@ class ElectedLeadership:
         pause = RENEW_SECONDS
         while True:
             self._accepted.due.wait(pause)
-            self._accepted.due.clear()
             if not self._valid(lease):
                 return
+            self._accepted.due.clear()
             renewed = self._renewed(lease)
             pause = RENEW_SECONDS if renewed else 0.0
             self._clock.sleep(STORE_SECONDS if renewed else RETRY_SECONDS)
