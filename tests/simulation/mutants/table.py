@@ -24,13 +24,6 @@ MUTANTS: dict[str, Mutant] = {
     mutant.name: mutant
     for mutant in (
         Mutant(
-            "a repeat never puts the missing Secret",
-            f"{K8S}/submission.py",
-            'if state != "cancelled" and not known.started:',
-            'if state == "created" and not known.started:',
-            seeds=range(1525, 1535),
-        ),
-        Mutant(
             "a cancel writes no tombstone",
             f"{K8S}/driver.py",
             "if (known is None or known.tombstone or known.claim in (NEW, YIELDED)) and not tombstone:",
@@ -140,28 +133,12 @@ MUTANTS: dict[str, Mutant] = {
             "nomad",
         ),
         Mutant(
-            "a cancel is taken back by an older observation",
-            f"{LEDGER}/record.py",
-            "if last.cancelled and not seen.cancelled:",
-            "if False:",
-            "kubernetes",
-            range(2074, 2079),
-        ),
-        Mutant(
             "a job that left the view is deleted",
             f"{LEDGER}/ledger.py",
             '            self._plan(record, ["find"])\n        elif record.outcome',
             "            record.gone = True\n        elif record.outcome",
             "kubernetes",
             range(300),
-        ),
-        Mutant(
-            "the id of an end leaves out the identity",
-            f"{TRACKER}/results.py",
-            "seen.name, seen.place, seen.identity, report.run_id)",
-            "seen.name, report.run_id)",
-            "kubernetes",
-            range(130, 135),
         ),
         Mutant(
             "a queue limit is measured by the host's clock",
@@ -236,14 +213,6 @@ MUTANTS: dict[str, Mutant] = {
             range(60, 70),
         ),
         Mutant(
-            "a mark does not see a resend in between",
-            f"{K8S}/patches.py",
-            "resent = _test(_annotation(RESENT), str(seen.resent) if seen.resent else None)",
-            'resent = _test("metadata/uid", seen.identity)',
-            "kubernetes",
-            range(300),
-        ),
-        Mutant(
             "a resend forgets how the job ended",
             "runner/drivers/nomad/closing.py",
             "stored = kept(now, variable.reported) if now and now.identity == seen.identity else None",
@@ -272,14 +241,6 @@ MUTANTS: dict[str, Mutant] = {
             "changed = suspension.last_transition_time if suspension else None",
             "changed = None",
             "kubernetes",
-        ),
-        Mutant(
-            "an end that a cancel had missed is not kept",
-            "runner/drivers/nomad/closing.py",
-            "if missed and not variable.ended:",
-            "if False:",
-            "nomad",
-            range(155, 165),
         ),
         Mutant(
             "a refused pod is not explained",
