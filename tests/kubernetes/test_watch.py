@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from runner.config.drivers import KubernetesSection
-from runner.drivers.driver import Source
+from runner.drivers.driver import LeaderRecord, Source
 from runner.drivers.http.curl import CurlHttpClient
 from runner.drivers.kubernetes import source
 from runner.drivers.kubernetes.api import ApiServerClient
@@ -147,7 +147,7 @@ def test_of_20_writers_at_once_one_writes_the_lease(namespace: Namespace, access
             holder, version = f"{number}-{winner}", wrote[winner] or ""
             assert version not in versions
             versions.append(version)
-            assert stores[0].read(within(5)) == (holder, version)
+            assert stores[0].read(within(5)) == LeaderRecord(holder, version)
     shown = namespace.kubectl("get", "lease", "orchestrator-tracker", "-o", "jsonpath={.spec.holderIdentity}")
     assert shown == holder
 
@@ -159,7 +159,7 @@ def test_a_released_and_a_deleted_lease_can_be_taken(namespace: Namespace, api: 
     assert first is not None
     released = lease.write("", first, within(5))
     assert released is not None
-    assert lease.read(within(5)) == ("", released)
+    assert lease.read(within(5)) == LeaderRecord("", released)
     taken = lease.write("b", released, within(5))
     assert taken is not None
     spec = namespace.kubectl("get", "lease", "orchestrator-tracker", "-o", "jsonpath={.spec}")

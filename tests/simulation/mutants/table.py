@@ -194,7 +194,7 @@ MUTANTS: dict[str, Mutant] = {
             "identity=job.nonce or variable.nonce,",
             "identity=variable.nonce or job.nonce,",
             "nomad",
-            range(20, 30),
+            range(450, 460),
         ),
         Mutant(
             "a repeat that takes over a Variable drops its claim",
