@@ -11,7 +11,7 @@ from contextlib import suppress
 import msgspec
 import pytest
 
-from runner.drivers.driver import Source
+from runner.drivers.driver import LeaderRecord, Source
 from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.source import RESYNC_SECONDS, JobSource
 from runner.errors import OrchestratorError, Rejected
@@ -137,7 +137,7 @@ def test_of_twenty_writers_of_the_leader_s_variable_one_wins(
         with ThreadPoolExecutor(20) as writers:
             won = [number for number, each in enumerate(writers.map(write, range(20))) if each]
         assert len(won) == 1
-        holder, version = stores[0].read(within(10)) or ("", "")
+        holder, version, _ = stores[0].read(within(10)) or LeaderRecord("", "")
         assert holder == f"tracker-{won[0]}"
         assert stores[0].write("", version, within(10))  # released
 
