@@ -80,7 +80,7 @@ def state_of(seen: Observation) -> State:
 
 def wait_of(seen: Observation) -> Wait | None:
     """Why it waits; None if it does not."""
-    if state_of(seen) != "waiting":
+    if seen.phase != "waiting" or state_of(seen) != "waiting":
         return None
     if seen.held:
         return Wait(HELD, f"Suspended by {seen.held}")

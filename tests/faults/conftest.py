@@ -256,13 +256,7 @@ class Up:
 
     def child(self, words: str) -> int:
         """The pid of the child process with these words in its command line, or 0 if there is none."""
-        for pid in self.process.children():
-            try:
-                if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
-                    return pid
-            except OSError:
-                continue
-        return 0
+        return self.process.child(words)
 
     def recovered(self, words: str, killed: int, old_children: Sequence[int]) -> bool:
         """Whether a new child process answers in place of the killed one, whose own children have all ended."""

@@ -43,15 +43,15 @@ def test_the_tracker_renews_its_health_file(tracked_up: Up) -> None:
 
 def test_serve_runs_the_tracker_as_well(processes: Processes, tmp_path: Path, config: Path) -> None:
     serve = processes.python("-m", "runner", "serve", "--config", str(config))
-    eventually(lambda: leads(serve, _child(serve, TRACKER)), "its tracker leads")
+    eventually(lambda: leads(serve, serve.child(TRACKER)), "its tracker leads")
     eventually(lambda: _listens(tmp_path / "runner.sock"), "its pool listens")
-    pool, tracker = _child(serve, "--no-tracker"), _child(serve, TRACKER)
+    pool, tracker = serve.child("--no-tracker"), serve.child(TRACKER)
     assert set(serve.children()) == {pool, tracker}
     for killed in (pool, tracker):
         os.kill(killed, signal.SIGKILL)
-    eventually(lambda: _child(serve, "--no-tracker") not in (0, pool), "the pool is restarted")
-    eventually(lambda: _child(serve, TRACKER) not in (0, tracker), "the tracker is restarted")
-    eventually(lambda: leads(serve, _child(serve, TRACKER)), "the new tracker leads")
+    eventually(lambda: serve.child("--no-tracker") not in (0, pool), "the pool is restarted")
+    eventually(lambda: serve.child(TRACKER) not in (0, tracker), "the tracker is restarted")
+    eventually(lambda: leads(serve, serve.child(TRACKER)), "the new tracker leads")
     eventually(lambda: _listens(tmp_path / "runner.sock"), "the new pool listens, in place of the killed one's file")
     serve.signal(signal.SIGTERM)
     assert serve.ended() == 0
@@ -62,7 +62,7 @@ def test_serve_runs_the_tracker_as_well(processes: Processes, tmp_path: Path, co
 def test_serve_without_a_tracker_runs_the_pool_alone(processes: Processes, tmp_path: Path, config: Path) -> None:
     serve = processes.python("-m", "runner", "serve", "--no-tracker", "--config", str(config))
     eventually(lambda: (tmp_path / "runner.sock").exists() and serve.children(), "its pool listens")
-    assert not _child(serve, TRACKER)
+    assert not serve.child(TRACKER)
     assert "leads" not in serve.said()
 
 
@@ -120,14 +120,6 @@ def _two(processes: Processes, config: Path) -> tuple[Process, Process]:
     second = processes.python("-m", "runner", "track", "--config", str(config))
     eventually(lambda: "this process waits" in second.said(), "the second waits")
     return first, second
-
-
-def _child(process: Process, words: str) -> int:
-    """The pid of the child with these words in its command line, or 0."""
-    for pid in process.children():
-        if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
-            return pid
-    return 0
 
 
 def _listens(path: Path) -> bool:

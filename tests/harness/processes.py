@@ -76,6 +76,14 @@ class Process:
         """The pids of its running child processes."""
         return children_of(self.pid)
 
+    def child(self, words: str) -> int:
+        """The pid of the child process with these words in its command line, or 0 if there is none."""
+        for pid in self.children():
+            with suppress(OSError):  # it has ended meanwhile
+                if words in Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode():
+                    return pid
+        return 0
+
     def family(self) -> set[int]:
         """The pids of itself and all its running descendants, orphans included."""
         return marked(self.mark)
