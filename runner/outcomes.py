@@ -107,19 +107,33 @@ def classify(seen: Observation) -> Outcome | None:
     the limits of the configuration. A job that was ended for an outcome has that outcome from then on, whatever its
     containers do until they are gone.
     """
+    outcome = in_short(seen)
+    return outcome if outcome is None or outcome is seen.ended_as else _with_evidence(outcome, seen)
+
+
+def in_short(seen: Observation) -> Outcome | None:
+    """As `classify`, without the evidence: `err` is empty unless it was stored with the job. For lists and counts."""
     if seen.ended_as is not None and not seen.cancelled:
         return seen.ended_as
     if seen.phase in ("waiting", "running") and seen.ended_as is None:
         return None
-    return explanation(seen)
+    return _supported(seen)
 
 
 def explanation(seen: Observation) -> Outcome:
     """The outcome that the evidence supports, whatever the job's phase."""
+    return _with_evidence(_supported(seen), seen)
+
+
+def _supported(seen: Observation) -> Outcome:
     rule = _rule(seen)
     before = seen.ended_as.reason if seen.ended_as else "succeeded"
     hmessage = rule.hmessage.format(container=seen.container or "of the analyzer", ended_as=before)
-    return Outcome(reason=rule.reason, code=rule.code, hmessage=hmessage, err=_evidence(seen))
+    return Outcome(reason=rule.reason, code=rule.code, hmessage=hmessage, err="")
+
+
+def _with_evidence(outcome: Outcome, seen: Observation) -> Outcome:
+    return msgspec.structs.replace(outcome, err=_evidence(seen))
 
 
 def missed_end(seen: Observation) -> Outcome | None:

@@ -16,7 +16,7 @@ from runner.cli.known import age, drivers, explained, now
 from runner.config.types import Config
 from runner.errors import OrchestratorError
 from runner.observation import Observation
-from runner.outcomes import classify
+from runner.outcomes import in_short
 from runner.security.masking import shown
 from runner.tracker.advice import ADVICE, State, reason_of, state_of, wait_of
 
@@ -171,7 +171,7 @@ def _cells(job: Observation, *, wide: bool) -> tuple[str, ...]:
 
 def _why(job: Observation) -> str:
     """One line: why it waits, or the sentence about its end."""
-    wait, outcome = wait_of(job), classify(job)
+    wait, outcome = wait_of(job), in_short(job)
     text = wait.text if wait else outcome.hmessage if outcome and outcome.code else ""
     return " ".join(shown(text).split())
 
@@ -182,7 +182,7 @@ def _reported(job: Observation) -> str:
 
 def _document(job: Observation) -> dict[str, Any]:
     """A job as JSON. Fields may be added; times are seconds since the epoch."""
-    outcome, report = classify(job), job.report
+    outcome, report = in_short(job), job.report
     return {
         "name": job.name,
         "state": state_of(job),

@@ -12,7 +12,7 @@ import msgspec
 
 from runner.config.types import LimitsSection
 from runner.observation import Observation, Outcome
-from runner.outcomes import classify, explanation
+from runner.outcomes import explanation, in_short
 
 State = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
 
@@ -70,7 +70,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 def state_of(seen: Observation) -> State:
     """What a job does, in one word."""
-    outcome = classify(seen)
+    outcome = in_short(seen)
     if outcome is None:
         return "running" if seen.phase == "running" else "waiting"
     if outcome.reason in ("succeeded", "cancelled"):
@@ -99,7 +99,7 @@ def wait_of(seen: Observation) -> Wait | None:
 
 def reason_of(seen: Observation) -> str:
     """The reason of its outcome, or of its wait; empty while it runs."""
-    if outcome := classify(seen):
+    if outcome := in_short(seen):
         return outcome.reason
     wait = wait_of(seen)
     return wait.reason if wait else ""

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import yaml
 
-from tests.bench import clusters, dry_run, grpc_load, load, rabbitmq, stack
+from tests.bench import clusters, dry_run, grpc_load, jobs_list, load, rabbitmq, stack
 from tests.bench import metrics as bench_metrics
-from tests.bench.figures import Figure
-from tests.bench.signature import signature_seconds
+from tests.bench.figures import Figure, signature_seconds
 from tests.bench.tracker import tracker
 from tests.conftest import make_key_pair
 
@@ -159,6 +158,14 @@ def printer(work: Path) -> Iterator[Figure]:
     yield from dry_run.dry_run(_write_config(work, "printer"))
 
 
+def listing(work: Path) -> Iterator[Figure]:
+    """Seconds of `jobs list --all` of 10,000 jobs of this host."""
+    directory = work / "listed"
+    yield from jobs_list.jobs_list(
+        _write_config(work, "listed", driver="local", local={"directory": str(directory)}), directory
+    )
+
+
 MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "http": http,
     "memory": memory,
@@ -166,6 +173,7 @@ MEASURES: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "grpc": grpc,
     "amqp": amqp,
     "printer": printer,
+    "jobs-list": listing,
     "cold-start": cold_start,
     "nomad": clusters.nomad,
     "nomad-checks": clusters.nomad_checks,

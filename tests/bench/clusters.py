@@ -31,9 +31,8 @@ from runner.drivers.nomad.variable import open_items
 from runner.jobs import JobSpec
 from tests import cluster
 from tests.bench import load, stack
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, signature_seconds
 from tests.bench.large_analysis import large_analysis
-from tests.bench.signature import signature_seconds
 from tests.conftest import KeyPair, make_key_pair
 from tests.kubernetes.jobs import analysis
 from tests.kubernetes.namespaces import Namespace
