@@ -31,7 +31,9 @@ def _failed(seen: Observation) -> bool:
 
 
 def _ended_before_its_cancel(seen: Observation) -> bool:
-    return seen.cancelled and (seen.ended_as is not None or seen.phase == "succeeded")
+    if seen.ended_as is not None:
+        return seen.cancelled and seen.ended_as.reason != "cancelled"
+    return seen.cancelled and seen.phase == "succeeded"
 
 
 RULES: tuple[Rule, ...] = (
@@ -136,13 +138,13 @@ def _with_evidence(outcome: Outcome, seen: Observation) -> Outcome:
     return msgspec.structs.replace(outcome, err=_evidence(seen))
 
 
-def missed_end(seen: Observation) -> Outcome | None:
-    """How the run had ended although it was cancelled, as far as the observation shows. None if it had not.
+def missed_end(seen: Observation, told: Outcome) -> Outcome | None:
+    """How the run had ended although it was cancelled, if that is what atlas was `told`. None if it was not.
 
     It is stored with the mark, so that the confirmation says the same when it is sent again: the cluster may have lost
     the evidence by then.
     """
-    if not _ended_before_its_cancel(seen):
+    if told.code != RULES[0].code or not _ended_before_its_cancel(seen):
         return None
     return seen.ended_as or explanation(msgspec.structs.replace(seen, cancelled=False))
 
@@ -151,10 +153,14 @@ def kept(now: Observation, reported: str) -> Outcome | None:
     """What is to be stored with a job whose result is sent again, so that the second sending says the same.
 
     `reported` is the reason of the first. The cluster may have lost the evidence for it since; then only the reason is
-    left. None if nothing has to be stored: the job was cancelled, has a stored outcome, or is only just ending.
+    left. None if nothing has to be stored: the job has a stored outcome, or is only just ending.
     """
-    if now.cancelled or now.ended_as is not None:
+    if now.ended_as is not None:
         return None
+    if now.cancelled and (reported != "cancelled" or not _ended_before_its_cancel(now)):
+        return None
+    if now.cancelled:  # atlas was told before its end was seen, or that end would be stored
+        return _supported(msgspec.structs.replace(now, phase="failed"))
     again = classify(now)
     rule = next((rule for rule in RULES if rule.reason == reported), None)
     if again is None or rule is None or again.reason == reported:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.observation import Observation, Outcome
-from runner.outcomes import RULES, classify, missed_end
+from runner.outcomes import RULES, classify, explanation, missed_end
 
 DESIGN = {
     "succeeded": 0,
@@ -185,7 +185,8 @@ def test_running_out_of_memory_names_the_container() -> None:
 
 def test_an_end_that_a_cancel_had_missed_is_kept_with_the_confirmation() -> None:
     """The program ended while it was being stopped. Later its pod is gone, and the confirmation may be sent again."""
-    missed = missed_end(seen(phase="succeeded", main_exit=0, cancelled=True))
+    confirmed = seen(phase="succeeded", main_exit=0, cancelled=True)
+    missed = missed_end(confirmed, classify(confirmed))  # type: ignore[arg-type]
     assert missed is not None
     assert (missed.reason, missed.code) == ("succeeded", 0)
     again = classify(seen(phase="failed", cancelled=True, ended_as=missed))
@@ -196,8 +197,10 @@ def test_an_end_that_a_cancel_had_missed_is_kept_with_the_confirmation() -> None
 
 @pytest.mark.parametrize("facts", [{"phase": "failed"}, {"phase": "failed", "main_exit": 143}, {"phase": "waiting"}])
 def test_a_run_that_its_cancel_stopped_had_not_ended(facts: dict[str, Any]) -> None:
-    assert missed_end(seen(cancelled=True, **facts)) is None
+    confirmed = seen(cancelled=True, **facts)
+    assert missed_end(confirmed, explanation(confirmed)) is None
 
 
 def test_an_end_that_nobody_cancelled_is_not_missed() -> None:
-    assert missed_end(seen(phase="succeeded", main_exit=0)) is None
+    ended = seen(phase="succeeded", main_exit=0)
+    assert missed_end(ended, explanation(seen(phase="succeeded", main_exit=0, cancelled=True))) is None

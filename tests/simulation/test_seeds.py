@@ -42,6 +42,8 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
     ("engine", "seed", "what"),
     [
         ("kubernetes", 309, "a stale list does not contradict an outcome that is stored"),
+        ("kubernetes", 100496, "a job whose pod was replaced since it was judged is judged anew"),
+        ("kubernetes", 100596, "a confirmation that is sent again says the same, whatever was seen between"),
         ("nomad", 308, "a job whose Variable a repeat took over is one job"),
         ("nomad", 160, "a confirmation that is sent again says the same, also of an end that the cancel had missed"),
         ("both", 0, "a half-made submit is completed by a request that leads to the other engine"),

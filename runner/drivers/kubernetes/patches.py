@@ -69,15 +69,15 @@ def reported_patch(seen: Observation, outcome: Outcome, retention: int) -> Opera
     """
     return [
         *_if_unchanged(seen),
-        *_keep_missed_end(seen),
+        *_keep_missed_end(seen, outcome),
         _add(_label(REPORTED), outcome.reason),
         _add(_annotation(REPORTED), outcome.reason),
         _add("spec/ttlSecondsAfterFinished", retention),
     ]
 
 
-def _keep_missed_end(seen: Observation) -> Operations:
-    missed = missed_end(seen)
+def _keep_missed_end(seen: Observation, told: Outcome) -> Operations:
+    missed = missed_end(seen, told)
     return [_add(_annotation(ENDED), encode_outcome(missed))] if missed else []
 
 
@@ -85,7 +85,7 @@ def set_aside_patch(seen: Observation, outcome: Outcome, answer: str) -> Operati
     """Record that atlas refuses the result. The annotation REPORTED is left out: nothing was accepted."""
     return [
         *_if_unchanged(seen),
-        *_keep_missed_end(seen),
+        *_keep_missed_end(seen, outcome),
         _add(_label(REPORTED), outcome.reason),
         _add(_label(SET_ASIDE), outcome.reason),
         _add(_annotation(ANSWER), answer),

@@ -91,7 +91,7 @@ def mark(
     if variable.reported:
         return (True,)
     marked = with_outcome(variable, outcome, refusal)
-    missed = missed_end(seen)
+    missed = missed_end(seen, outcome)
     if missed and not variable.ended:
         marked = with_end(marked, missed)  # a resend must say the same
     items = closed_items(marked)

@@ -10,8 +10,8 @@ import pytest
 
 from runner.config.types import Config
 from runner.errors import Unavailable
-from runner.observation import Observation, Outcome
-from runner.outcomes import RULES, classify, kept
+from runner.observation import Observation, Outcome, waits_otherwise
+from runner.outcomes import RULES, classify, kept, missed_end
 from runner.runtime.backoff import Backoff
 from runner.tracker.ledger.finished import FinishedJobs
 from runner.tracker.ledger.record import Record
@@ -162,9 +162,47 @@ def test_the_evidence_is_kept_while_it_is_there() -> None:
     "seen",
     [
         changed(FAILED, cancelled=True),
+        changed(FAILED, phase="succeeded", cancelled=True),
         changed(FAILED, ended_as=Outcome(reason="unknown", code=5199, hmessage="")),
         changed(FAILED, phase="running", main_exit=None),
     ],
 )
 def test_what_is_stored_or_may_yet_be_seen_is_not_replaced(seen: Observation) -> None:
     assert kept(seen, "analyzer_failed") is None
+
+
+def test_a_cancellation_that_was_confirmed_before_its_end_was_seen_keeps_its_code() -> None:
+    ended = changed(FAILED, phase="succeeded", main_exit=0, cancelled=True)
+    assert classify(ended).code == 5001  # type: ignore[union-attr]
+    again = changed(ended, ended_as=kept(ended, "cancelled"))
+    assert classify(again).code == 5000  # type: ignore[union-attr]
+    assert kept(again, "cancelled") is None
+
+
+@pytest.mark.parametrize("phase", ["waiting", "running", "failed"])
+def test_a_cancelled_job_that_shows_no_end_is_left_as_it_is(phase: str) -> None:
+    """A job without containers only notes that a cancel came before its run. It must stay that."""
+    assert kept(changed(FAILED, phase=phase, main_exit=None, cancelled=True), "cancelled") is None
+
+
+def test_only_the_end_that_atlas_was_told_of_is_stored_with_the_mark() -> None:
+    running = changed(FAILED, phase="running", main_exit=None)
+    cancelled, ended = changed(running, phase="failed", cancelled=True), changed(FAILED, phase="succeeded", main_exit=0)
+    late = changed(ended, cancelled=True)
+    assert missed_end(late, classify(cancelled)) is None  # type: ignore[arg-type]
+    assert missed_end(late, classify(late)) == classify(ended)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("now", "otherwise"),
+    [
+        ({}, False),
+        ({"phase": "running"}, True),
+        ({"instance": "pod-2"}, True),
+        ({"instance": ""}, True),
+        ({"image_error": "not found"}, True),
+    ],
+)
+def test_a_job_is_ended_only_while_it_waits_as_it_was_seen_to(now: dict[str, Any], otherwise: bool) -> None:
+    seen = changed(FAILED, phase="waiting", main_exit=None, instance="pod-1", incomplete=True)
+    assert waits_otherwise(seen, changed(seen, **now)) == otherwise

@@ -21,6 +21,7 @@ from runner.drivers.kubernetes.patches import MAX_EVIDENCE, encode_outcome
 from runner.errors import Rejected
 from runner.jobs import Cancellation, JobSpec, Report, State
 from runner.observation import Observation, Outcome
+from runner.outcomes import explanation
 from runner.runtime.clock import Deadline
 from tests.harness.clock import ManualClock
 from tests.unit.documents import read, whole
@@ -272,7 +273,7 @@ class TestMark:
         driver = drive(server)
         assert cancel(driver) == "cancelled"
         remembered = msgspec.structs.replace(seen(driver), ended_as=OUTCOME)  # the tracker had seen it end before
-        assert driver.mark_reported(remembered, OUTCOME)
+        assert driver.mark_reported(remembered, explanation(remembered))
         assert seen(driver).ended_as == OUTCOME
 
     def test_it_stores_a_success_that_a_cancel_had_missed(self, drive: Drive) -> None:
@@ -280,10 +281,20 @@ class TestMark:
         server = Server(job_document())
         driver = drive(server)
         assert cancel(driver) == "cancelled"
-        assert driver.mark_reported(msgspec.structs.replace(seen(driver), phase="succeeded"), OUTCOME)
+        ended = msgspec.structs.replace(seen(driver), phase="succeeded")
+        assert driver.mark_reported(ended, explanation(ended))
         stored = seen(driver).ended_as
         assert stored is not None
         assert stored.reason == "succeeded"
+
+    def test_it_stores_no_end_that_atlas_was_not_told_of(self, drive: Drive) -> None:
+        """The confirmation said that the run was cancelled. The pod shows only now that it had ended."""
+        server = Server(job_document())
+        driver = drive(server)
+        assert cancel(driver) == "cancelled"
+        confirmed = explanation(seen(driver))
+        assert driver.mark_reported(msgspec.structs.replace(seen(driver), phase="succeeded"), confirmed)
+        assert seen(driver).ended_as is None
 
 
 class TestCancel:
