@@ -22,6 +22,7 @@ from tests.prove.rollouts.nginx import nginx
 from tests.prove.rollouts.processes import allowed, shown
 from tests.prove.rollouts.release import READY_SECONDS, Release, followed
 from tests.prove.stage import MIX, Proof, Settings, Stage, mixed, stage
+from tests.recorder.deliveries import Atlas
 
 PREVIOUS = "5429704"
 """The commit of the previous release. Before the first release with a chart: the first commit whose chart installs."""
@@ -73,6 +74,27 @@ class Load:
                 due += self._pause if self.short else max(self._pause, 1.0)
 
 
+class History:
+    """What was done when, by the host's monotonic clock."""
+
+    def __init__(self) -> None:
+        self._done: list[tuple[float, str]] = []
+
+    def add(self, what: str) -> None:
+        self._done.append((time.monotonic(), what))
+
+    def repeated(self, atlas: Atlas) -> list[tuple[str, int]]:
+        """How many results atlas accepted again under their id, by what had been done last."""
+        seen: set[str] = set()
+        counts: Counter[str] = Counter()
+        for each in atlas.accepted():
+            if each.id in seen:
+                before = [f"{what} ({each.at - at:.0f} s)" for at, what in self._done if at <= each.at]
+                counts[before[-1] if before else "the beginning"] += 1
+            seen.add(each.id)
+        return list(counts.items())
+
+
 def rollouts_chart(settings: Settings) -> Proof:
     """Upgrade from the previous release, change of configuration, restart of either container, and eviction."""
     with stage(settings) as opened:
@@ -84,16 +106,20 @@ def rollouts_chart(settings: Settings) -> Proof:
         running = _running(opened, settings.ends // 10)
         kubelet.seconds = RUN_SECONDS
         per_second = SMALL_PER_SECOND if settings.ends <= SMALL else PER_SECOND
+        history = History()
         with Load(client, settings.ends - len(running), per_second) as load:
+            history.add("the upgrade began")
             release.upgrade(settings.code, log={"level": "debug"})
             ended = set(running) - kubelet.pods.keys()
+            history.add("the previous release's jobs ended")
             kubelet.finish(running)
-            happened = _rolled(release, load, settings)
+            happened = _rolled(release, load, settings, history)
         found = opened.settled(120)
+        repeated = history.repeated(opened.atlas)
     wrong = {said: count for said, count in client.answers.items() if not allowed(*said)}
     failures = [f"{count} times {shown(*said)}" for said, count in sorted(wrong.items())]
     failures += [f"{len(ended)} jobs did not run on during the upgrade: {sorted(ended)}"] if ended else []
-    failures += [f"{found.doubled} results came again under their id"] if found.doubled else []
+    failures += [f"{count} results came again after {what}" for what, count in repeated]
     answers = ", ".join(f"{count} times {shown(*said)}" for said, count in sorted(client.answers.items()))
     first = f"upgraded from {previous} while {len(running)} of its jobs ran"
     then = ", ".join(f"{count} times {kind}" for kind, count in happened.items())
@@ -129,7 +155,7 @@ def _running(opened: Stage, count: int) -> list[str]:
     return names
 
 
-def _rolled(release: Release, load: Load, settings: Settings) -> Counter[str]:
+def _rolled(release: Release, load: Load, settings: Settings, history: History) -> Counter[str]:
     """Each kind in turn until the requests are sent, and at least once. By name: how often."""
     levels = itertools.cycle(("info", "debug"))
     small = settings.ends <= SMALL
@@ -142,9 +168,11 @@ def _rolled(release: Release, load: Load, settings: Settings) -> Counter[str]:
     while load.short or not done:
         for kind, act in kinds.items():
             for pod in list(release.pods())[: 1 if small else None]:
+                history.add(kind)
                 act(pod)
                 done[kind] += 1
         if not small:
+            history.add("the configuration changed")
             release.upgrade(settings.code, log={"level": next(levels)})
             done["the configuration changed"] += 1
     return done
