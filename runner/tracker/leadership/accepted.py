@@ -2,8 +2,9 @@
 
 A mark is one write for each job, and in a burst results are faster than marks. So the leader stores their ids in the
 record of its leadership as well, one write for many (see runner.tracker.leadership.election). If it is killed, the next
-leader marks these jobs without publishing their results again. Nothing depends on it: a result whose id is not there is
-published once more, under the same id.
+leader marks these jobs without publishing their results again. It may begin with a list that is older than the last
+marks, so an id stays in the record for a while after its job is marked. Nothing depends on it: a result whose id is not
+there is published once more, under the same id.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ KEPT_SECONDS = 900.0
 """After so long, an id is dropped whose job was never marked: somebody else did, or it is gone."""
 
 
+MARKED_SECONDS = 30.0
+"""For so long after the mark of its job, an id stays in the record."""
+
+
 class AcceptedResults:
     """The ids of results that atlas has accepted and whose jobs are not marked yet, at most MOST of one driver.
 
@@ -43,17 +48,22 @@ class AcceptedResults:
         self._lock = threading.Lock()
         self._ids: dict[str, float] = {}
         """When each was accepted, the oldest first."""
+        self._marked: dict[str, float] = {}
+        """When the job of each was marked, the oldest first; at most MOST_STORED."""
+        self._inherited: set[str] = set()
+        """Those of an earlier leader. Their jobs may be marked."""
         self._unstored: dict[str, None] = {}
         """The oldest first."""
 
     def __repr__(self) -> str:
-        return f"AcceptedResults({len(self._ids)})"
+        return f"AcceptedResults({len(self)})"
 
     def __contains__(self, result_id: str) -> bool:
         return result_id in self._ids
 
     def __len__(self) -> int:
-        return len(self._ids)
+        """How many this process has added whose jobs are not marked."""
+        return len(self._ids) - len(self._inherited)
 
     @property
     def unstored(self) -> int:
@@ -63,6 +73,8 @@ class AcceptedResults:
     def add(self, result_id: str) -> None:
         """Atlas has accepted it. The oldest one is dropped if there are too many."""
         with self._lock:
+            self._inherited.discard(result_id)
+            self._marked.pop(result_id, None)
             self._add(result_id)
             if self.stores:
                 self._unstored[result_id] = None
@@ -75,6 +87,7 @@ class AcceptedResults:
         with self._lock:
             for each in result_ids:
                 if each not in self._ids:
+                    self._inherited.add(each)
                     self._add(each)
 
     def marked(self, result_ids: Iterable[str]) -> None:
@@ -82,15 +95,24 @@ class AcceptedResults:
         with self._lock:
             for each in result_ids:
                 self._drop(each)
+                self._marked.pop(each, None)
+                self._marked[each] = self._clock.monotonic()
+                if len(self._marked) > MOST_STORED:
+                    del self._marked[next(iter(self._marked))]
 
     def to_store(self) -> list[str]:
-        """At most MOST_STORED ids: those that are not stored yet, then the newest. Call `stored` once they are."""
+        """At most MOST_STORED ids. Call `stored` once they are in the record.
+
+        First those that are not stored yet, then the newest without a mark, then those that were marked last.
+        """
         with self._lock:
-            until = self._clock.monotonic() - KEPT_SECONDS
-            for old in [each for each, since in self._ids.items() if since <= until]:
+            now = self._clock.monotonic()
+            for old in [each for each, since in self._ids.items() if since <= now - KEPT_SECONDS]:
                 self._drop(old)
+            for old in [each for each, since in self._marked.items() if since <= now - MARKED_SECONDS]:
+                del self._marked[old]
             newest = (each for each in reversed(self._ids) if each not in self._unstored)
-            return list(islice(chain(reversed(self._unstored), newest), MOST_STORED))
+            return list(islice(chain(reversed(self._unstored), newest, reversed(self._marked)), MOST_STORED))
 
     def stored(self, result_ids: Collection[str]) -> None:
         """They are in the record."""
@@ -106,4 +128,5 @@ class AcceptedResults:
 
     def _drop(self, result_id: str) -> None:
         self._ids.pop(result_id, None)
+        self._inherited.discard(result_id)
         self._unstored.pop(result_id, None)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from runner.tracker.leadership.accepted import FEW, KEPT_SECONDS, MOST, MOST_STORED, AcceptedResults
+from runner.tracker.leadership.accepted import FEW, KEPT_SECONDS, MARKED_SECONDS, MOST, MOST_STORED, AcceptedResults
 from tests.harness.clock import ManualClock
 
 
@@ -30,9 +30,24 @@ def _add(accepted: AcceptedResults, count: int) -> None:
 def test_a_result_is_known_until_its_job_is_marked(accepted: AcceptedResults) -> None:
     accepted.add("one")
     accepted.add("two")
-    accepted.marked(["one", "never accepted"])
+    accepted.marked(["one"])
     assert ("one" in accepted, "two" in accepted, len(accepted)) == (False, True, 1)
-    assert accepted.to_store() == ["two"]
+
+
+def test_a_marked_one_stays_in_the_record_for_a_while(accepted: AcceptedResults, clock: ManualClock) -> None:
+    """The next leader may begin with a list that is older than the mark."""
+    _add(accepted, 2)
+    accepted.marked(["1"])
+    assert accepted.to_store() == ["0", "1"]
+    clock.advance(MARKED_SECONDS)
+    assert accepted.to_store() == ["0"]
+
+
+def test_what_has_no_mark_comes_before_what_has_one(accepted: AcceptedResults) -> None:
+    _add(accepted, MOST_STORED + 1)
+    accepted.marked(["0", "1"])
+    stored = accepted.to_store()
+    assert (len(stored), stored[-1]) == (MOST_STORED, "1")
 
 
 def test_they_are_due_once_more_than_a_few_are_not_stored(accepted: AcceptedResults) -> None:
@@ -65,6 +80,18 @@ def test_inherited_ones_are_known_and_stored_but_not_due(accepted: AcceptedResul
     assert "one" in accepted
     assert not accepted.due.is_set()
     assert sorted(accepted.to_store()) == ["one", "two"]
+    assert len(accepted) == 0
+
+
+def test_one_that_is_accepted_again_is_this_process_s_own(accepted: AcceptedResults) -> None:
+    """Somebody has asked for its result again."""
+    accepted.inherit(["inherited"])
+    _add(accepted, 1)
+    accepted.marked(["0"])
+    for each in ("0", "inherited"):
+        accepted.add(each)
+    assert len(accepted) == 2
+    assert sorted(accepted.to_store()) == ["0", "inherited"]
 
 
 def test_those_that_are_not_stored_yet_are_stored_before_all_others(accepted: AcceptedResults) -> None:

@@ -19,7 +19,7 @@ from runner.drivers.http.client import Unsettled
 from runner.errors import Rejected, Unavailable
 from runner.runtime.clock import Deadline, SystemClock
 from runner.runtime.tasks import Threads
-from runner.tracker.leadership.accepted import FEW, AcceptedResults
+from runner.tracker.leadership.accepted import FEW, MARKED_SECONDS, AcceptedResults
 from runner.tracker.leadership.election import (
     LEASE_SECONDS,
     MARGIN_SECONDS,
@@ -377,7 +377,7 @@ class TestAcceptedResults:
         other = stage.await_leader(HANDOVER_SECONDS)
         assert all(each in other.accepted for each in self.IDS[:2])
 
-    def test_marked_ones_are_stored_no_longer(self) -> None:
+    def test_marked_ones_are_stored_for_a_while(self) -> None:
         stage = Stage(1)
         leader = stage.await_leader()
         self.accept(leader)
@@ -385,6 +385,8 @@ class TestAcceptedResults:
         leader.accepted.marked(self.IDS)
         stage.run(RENEW_SECONDS + 1)
         assert stage.record.now is not None
+        assert set(stage.record.now.accepted) == set(self.IDS)
+        stage.run(MARKED_SECONDS)
         assert not stage.record.now.accepted
 
     def test_a_write_that_fails_is_repeated(self) -> None:
