@@ -101,11 +101,17 @@ _WAITS = ("held", "incomplete", "not_admitted", "image_error", "configuration_er
 
 
 def waits_otherwise(seen: Observation, now: Observation) -> bool:
-    """Whether a job that was seen waiting has started since, has another pod, or waits for a reason that was not seen.
+    """Whether a job that was seen waiting has started since, or waits for another reason, or with another pod.
 
     A watch may be silent for half a minute, and a list may be stale.
     """
     if seen.phase != "waiting":
         return False
-    replaced = bool(seen.instance) and now.instance != seen.instance
-    return now.phase == "running" or replaced or any(getattr(now, name) and not getattr(seen, name) for name in _WAITS)
+    released = bool(seen.held) and not now.held
+    other_pod = now.instance != seen.instance
+    return (
+        now.phase == "running"
+        or released
+        or other_pod
+        or any(getattr(now, name) and not getattr(seen, name) for name in _WAITS)
+    )

@@ -138,13 +138,13 @@ def _with_evidence(outcome: Outcome, seen: Observation) -> Outcome:
     return msgspec.structs.replace(outcome, err=_evidence(seen))
 
 
-def missed_end(seen: Observation, told: Outcome) -> Outcome | None:
-    """How the run had ended although it was cancelled, if that is what atlas was `told`. None if it was not.
+def missed_end(seen: Observation, reported: Outcome) -> Outcome | None:
+    """How the run had ended although it was cancelled, if that is what was `reported`. None if it was not.
 
     It is stored with the mark, so that the confirmation says the same when it is sent again: the cluster may have lost
     the evidence by then.
     """
-    if told.code != RULES[0].code or not _ended_before_its_cancel(seen):
+    if reported.code != RULES[0].code or not _ended_before_its_cancel(seen):
         return None
     return seen.ended_as or explanation(msgspec.structs.replace(seen, cancelled=False))
 
@@ -159,7 +159,7 @@ def kept(now: Observation, reported: str) -> Outcome | None:
         return None
     if now.cancelled and (reported != "cancelled" or not _ended_before_its_cancel(now)):
         return None
-    if now.cancelled:  # atlas was told before its end was seen, or that end would be stored
+    if now.cancelled:  # it was reported before its end was seen, or that end would be stored
         return _supported(msgspec.structs.replace(now, phase="failed"))
     again = classify(now)
     rule = next((rule for rule in RULES if rule.reason == reported), None)

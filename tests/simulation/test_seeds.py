@@ -43,6 +43,10 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
     [
         ("kubernetes", 309, "a stale list does not contradict an outcome that is stored"),
         ("kubernetes", 100496, "a job whose pod was replaced since it was judged is judged anew"),
+        ("kubernetes", 106396, "a failed job whose pod is missing was deleted if it is gone as well"),
+        ("kubernetes", 106761, "a job whose pod was made since it was judged is judged anew"),
+        ("kubernetes", 106952, "a job that its queue has released is not ended as held"),
+        ("kubernetes", 107465, "the time in a queue is not counted, although the Job controller noted it too late"),
         ("kubernetes", 100596, "a confirmation that is sent again says the same, whatever was seen between"),
         ("nomad", 308, "a job whose Variable a repeat took over is one job"),
         ("nomad", 160, "a confirmation that is sent again says the same, also of an end that the cancel had missed"),

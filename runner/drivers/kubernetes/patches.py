@@ -76,8 +76,8 @@ def reported_patch(seen: Observation, outcome: Outcome, retention: int) -> Opera
     ]
 
 
-def _keep_missed_end(seen: Observation, told: Outcome) -> Operations:
-    missed = missed_end(seen, told)
+def _keep_missed_end(seen: Observation, reported: Outcome) -> Operations:
+    missed = missed_end(seen, reported)
     return [_add(_annotation(ENDED), encode_outcome(missed))] if missed else []
 
 

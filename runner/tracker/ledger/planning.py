@@ -42,9 +42,14 @@ def explain_in(record: Record, now: float) -> float | None:
 
 
 def as_it_ended(record: Record) -> Observation:
-    """What is known of the job: one that is gone, and whose end was not seen, has the phase `gone`."""
-    vanished = record.gone and record.seen.phase in ("waiting", "running") and record.seen.ended_as is None
-    return msgspec.structs.replace(record.seen, phase="gone") if vanished else record.seen
+    """What is known of the job: one that is gone, and whose end was not seen, has the phase `gone`.
+
+    A failed job without its pod shows no end: its pod was deleted, and mostly because the job was.
+    """
+    seen = record.seen
+    unseen = seen.phase in ("waiting", "running") or (seen.disrupted and not seen.instance)
+    vanished = record.gone and unseen and seen.ended_as is None
+    return msgspec.structs.replace(seen, phase="gone") if vanished else seen
 
 
 def replaced(record: Record, seen: Observation) -> bool:

@@ -51,8 +51,8 @@ class Record(msgspec.Struct, eq=False):
     decided_at: float = 0.0
     started_at: float | None = None
     """When its first container was seen running; None if it was not seen waiting before."""
-    ran_at: float | None = None
-    """When it was last seen running."""
+    waits_from: float | None = None
+    """Before this moment it did not wait for a node: it was seen running, or a queue held it."""
     tries: int = 0
     refusals: int = 0
     """How often atlas has refused its result for good."""
@@ -74,8 +74,8 @@ class Record(msgspec.Struct, eq=False):
         last, self.seen = self.seen, merged(self.seen, seen)
         if last.phase == "waiting" and seen.phase == "running":
             self.started_at = now
-        if "running" in (last.phase, seen.phase):
-            self.ran_at = now
+        if "running" in (last.phase, seen.phase) or (last.held and not seen.held):
+            self.waits_from = now
         if seen.cancelled and not last.cancelled:
             if self.outcome is not None and seen.ended_as is None and "end" not in self.steps:
                 # It had ended before it was cancelled, and the cancel did not see that.
@@ -89,10 +89,13 @@ class Record(msgspec.Struct, eq=False):
         self.set_cause(now)
 
     def waiting(self, now: float, wall: float) -> Observation:
-        """As it was observed, but waiting at most since it was last seen running: its pod was lost and is replaced."""
-        if self.ran_at is None or self.seen.queued_since is None:
+        """As it was observed, but waiting at most since it ran or was held.
+
+        A pod that was lost is replaced. And a queue may release a Job before the Job controller notes that it was held.
+        """
+        if self.waits_from is None or self.seen.queued_since is None:
             return self.seen
-        since = max(self.seen.queued_since, wall - (now - self.ran_at))
+        since = max(self.seen.queued_since, wall - (now - self.waits_from))
         return msgspec.structs.replace(self.seen, queued_since=since)
 
     def explain(self, events: Observation) -> None:

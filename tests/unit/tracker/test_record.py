@@ -10,6 +10,7 @@ import pytest
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.runtime.backoff import Backoff
+from runner.tracker.ledger.planning import as_it_ended
 from runner.tracker.ledger.record import Record, first_record, merged
 
 CONFIRMATION = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
@@ -138,3 +139,31 @@ def test_an_error_that_was_overcome_starts_anew() -> None:
     known.observe(seen(phase="running"), 10.0)
     known.observe(seen(**DEFINITE), 50.0)
     assert known.cause_since == 50.0
+
+
+def test_a_job_that_a_queue_holds_does_not_wait_for_a_node() -> None:
+    """The Job controller may be too late to note that it was suspended, so its creation seems to begin the wait."""
+    record = Record(seen(held="queue batch", queued_since=1000.0), 0.0, BACKOFF)
+    record.observe(seen(held="queue batch", queued_since=1000.0), 30.0)
+    assert record.waiting(30.0, 1030.0).queued_since == 1000.0
+    record.observe(seen(queued_since=1000.0), 35.0)
+    assert record.waiting(50.0, 1050.0).queued_since == 1035.0
+    record.observe(seen(queued_since=1036.0), 36.5)
+    assert record.waiting(50.0, 1050.0).queued_since == 1036.0
+
+
+@pytest.mark.parametrize(
+    ("facts", "phase"),
+    [
+        ({"phase": "running"}, "gone"),
+        ({"phase": "failed", "disrupted": True}, "gone"),
+        ({"phase": "failed", "disrupted": True, "instance": "pod-1"}, "failed"),
+        ({"phase": "failed", "main_exit": 3}, "failed"),
+        ({"phase": "failed", "disrupted": True, "ended_as": FAILED}, "failed"),
+    ],
+)
+def test_a_job_that_is_gone_is_deleted_unless_its_end_was_seen(facts: dict[str, Any], phase: str) -> None:
+    record = Record(seen(**facts), 0.0, BACKOFF)
+    assert as_it_ended(record).phase == facts["phase"]
+    record.gone = True
+    assert as_it_ended(record).phase == phase

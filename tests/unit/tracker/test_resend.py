@@ -185,7 +185,7 @@ def test_a_cancelled_job_that_shows_no_end_is_left_as_it_is(phase: str) -> None:
     assert kept(changed(FAILED, phase=phase, main_exit=None, cancelled=True), "cancelled") is None
 
 
-def test_only_the_end_that_atlas_was_told_of_is_stored_with_the_mark() -> None:
+def test_only_an_end_that_was_reported_is_stored_with_the_mark() -> None:
     running = changed(FAILED, phase="running", main_exit=None)
     cancelled, ended = changed(running, phase="failed", cancelled=True), changed(FAILED, phase="succeeded", main_exit=0)
     late = changed(ended, cancelled=True)
@@ -201,8 +201,9 @@ def test_only_the_end_that_atlas_was_told_of_is_stored_with_the_mark() -> None:
         ({"instance": "pod-2"}, True),
         ({"instance": ""}, True),
         ({"image_error": "not found"}, True),
+        ({"held": ""}, True),
     ],
 )
 def test_a_job_is_ended_only_while_it_waits_as_it_was_seen_to(now: dict[str, Any], otherwise: bool) -> None:
-    seen = changed(FAILED, phase="waiting", main_exit=None, instance="pod-1", incomplete=True)
+    seen = changed(FAILED, phase="waiting", main_exit=None, instance="pod-1", incomplete=True, held="queue batch")
     assert waits_otherwise(seen, changed(seen, **now)) == otherwise

@@ -287,7 +287,7 @@ class TestMark:
         assert stored is not None
         assert stored.reason == "succeeded"
 
-    def test_it_stores_no_end_that_atlas_was_not_told_of(self, drive: Drive) -> None:
+    def test_it_stores_no_end_that_was_not_reported(self, drive: Drive) -> None:
         """The confirmation said that the run was cancelled. The pod shows only now that it had ended."""
         server = Server(job_document())
         driver = drive(server)
