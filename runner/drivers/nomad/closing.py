@@ -24,7 +24,7 @@ from runner.drivers.nomad.variable import (
     with_resend,
 )
 from runner.jobs import Cancellation, Report, State
-from runner.observation import Observation, Outcome
+from runner.observation import Observation, Outcome, waits_otherwise
 from runner.outcomes import RULES, classify, explanation, kept, missed_end
 from runner.runtime.clock import Deadline
 
@@ -59,14 +59,30 @@ def cancel(
     return ("exists" if ended else "cancelled",)
 
 
-def end(namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline) -> tuple[bool] | None:
+def contradicts(now: Observation, seen: Observation, outcome: Outcome) -> bool:
+    """Whether the job as it was just read refutes the outcome that was decided from an earlier observation.
+
+    It has ended otherwise; or it goes on; or there was no job, and now there is one, or its submit has gone on.
+    """
+    if waits_otherwise(seen, now) or (seen.phase == "gone" and now.phase in ("waiting", "running")):
+        return True
+    by_itself = classify(now) if now.ended_as is None and not now.cancelled else None
+    return by_itself is not None and by_itself.reason != outcome.reason
+
+
+def end(
+    namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline, index: int
+) -> tuple[bool] | None:
     """Store the outcome and stop the job. The first outcome stays. False for a cancelled job, which stores none.
 
-    A stored outcome of a cancelled job would mean that the job had ended before its cancel.
+    A stored outcome of a cancelled job would mean that the job had ended before its cancel. `index` is the Variable's
+    when the job was read: a repeat of its request may have admitted the claim since, and be registering the job.
     """
     variable = _variable_of(namespace, seen, deadline)
     if variable is None or (variable.claim == YIELDED and variable.cancelled is None):
         return (False,)
+    if variable.index != index:
+        return None
     decided = variable.ended or variable.cancelled or variable.reported
     items = closed_items(with_end(variable, outcome))
     if not decided and not namespace.write(seen.name, items, variable.index, deadline):

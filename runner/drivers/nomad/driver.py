@@ -51,8 +51,7 @@ from runner.drivers.nomad.variable_source import VariableSource
 from runner.drivers.several import AtOnce, Submit
 from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
-from runner.observation import Observation, Outcome, waits_otherwise
-from runner.outcomes import classify
+from runner.observation import Observation, Outcome
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 
@@ -172,20 +171,19 @@ class NomadDriver:
         return NamespaceReconciler(namespace, self._cache, self._clock, elsewhere, settles=bool(self._engines))
 
     def end(self, seen: Observation, outcome: Outcome) -> bool:
-        """See Driver.end."""
-        namespace, deadline = self._namespace_of(seen), Deadline.after(READ_SECONDS, self._clock)
-        found = self.find(seen)
-        by_itself = classify(found) if found and found.ended_as is None else None
-        if found is None or waits_otherwise(seen, found):
-            return False
-        if by_itself and not found.cancelled and by_itself.reason != outcome.reason:
-            return False
+        """See Driver.end. Each try reads the job: since the last one it may have ended, or its submit have gone on."""
+        deadline = Deadline.after(READ_SECONDS, self._clock)
+        (done,) = self._settled(lambda: self._end(seen, outcome, deadline), deadline, f"ending {seen.name}")
+        return done
+
+    def _end(self, seen: Observation, outcome: Outcome, deadline: Deadline) -> tuple[bool] | None:
+        namespace = self._namespace_of(seen)
+        reading = NamespaceReader(self.name, namespace, self._cache, deadline).one(seen.name)
+        if (found := reading.seen) is None or closing.contradicts(found, seen, outcome):
+            return (False,)
         if found.unsettled and self._has_yielded(namespace, seen, deadline):
-            return False
-        (done,) = self._settled(
-            lambda: closing.end(namespace, seen, outcome, deadline), deadline, f"ending {seen.name}"
-        )
-        return done and not found.cancelled
+            return (False,)
+        return closing.end(namespace, seen, outcome, deadline, reading.variable_index)
 
     def _has_yielded(self, namespace: Namespace, seen: Observation, deadline: Deadline) -> bool:
         """Whether a claim that is assumed, or has no job, has yielded to a job in another place.

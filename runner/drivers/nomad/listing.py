@@ -82,11 +82,16 @@ class Cache:
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What one reading of a job has shown, and the modify indexes of the job and of its latest allocation."""
+    """What one reading of a job has shown, and the modify indexes of what was read. 0 if there was none.
+
+    The Variable was read first: if its index is unchanged, no request has changed what becomes of the job.
+    """
 
     seen: Observation | None
     job_index: int = 0
     allocation_index: int = 0
+    """Of its latest allocation."""
+    variable_index: int = 0
 
 
 def stubs_by_name(listed: Listing[VariableStub]) -> dict[str, VariableStub]:
@@ -141,15 +146,16 @@ class NamespaceReader:
     def one(self, name: str) -> Reading:
         """The job of that name, or what its Variable says of it. Nothing is taken from the cache."""
         variable = self._cache.read(self._namespace, name, 0, self._deadline)
+        index = variable.index if variable else 0
         if variable and variable.reported and self._pending_only:
-            return Reading(without_job(name, variable, self._driver, self._namespace.name))
+            return Reading(without_job(name, variable, self._driver, self._namespace.name), variable_index=index)
         job = self._namespace.job(name, self._deadline)
         if job is None or not job.fingerprint:
-            return Reading(self._by_variable(name, variable))
+            return Reading(self._by_variable(name, variable), variable_index=index)
         self._cache.jobs.add((self._namespace.name, name, job.nonce))
         allocations = self._namespace.allocations(name, self._deadline)
         seen = self._observed(Evidence(job, variable, allocations))
-        return Reading(seen, job.modify_index, max((each.modify_index for each in allocations), default=0))
+        return Reading(seen, job.modify_index, max((each.modify_index for each in allocations), default=0), index)
 
     def registered(self, job: JobStub) -> Reading:
         """A job as the event of its registration shows it. As in a list, its Variable is as its submit wrote it.

@@ -236,11 +236,11 @@ class EventStream:
         self._index = index
 
     def begin(self) -> None:
+        """Begin with the events that are kept: without an index, all of them (nomad/stream/event_broker.go)."""
         self._beat()
-        if self._index:
-            for event in self._agent.state.events:
-                if event["Index"] >= self._index:
-                    self._send(event)
+        for event in self._agent.state.events:
+            if event["Index"] >= self._index:
+                self._send(event)
         self._agent.state.listeners.append(self._send)
 
     def _send(self, event: Object) -> None:

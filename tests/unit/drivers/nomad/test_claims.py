@@ -11,12 +11,13 @@ import msgspec
 import pytest
 
 from runner.config.types import Config
-from runner.drivers.http.client import HttpResponse
+from runner.drivers.http.client import HttpResponse, Unsettled
 from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.driver import NomadDriver
 from runner.drivers.nomad.variable import CLAIM, OPEN, PREFIX
 from runner.errors import Conflict, Unavailable
 from runner.jobs import JobSpec
+from runner.observation import Observation, Outcome
 from tests.conformance.jobs import SecretResolver, cancellation, job
 from tests.harness.clock import ManualClock
 from tests.harness.deadlines import within
@@ -25,6 +26,7 @@ from tests.unit.drivers.nomad.agent import FakeAgent
 
 POOLS = {"a": {"namespace": "na"}, "b": {"namespace": "nb"}}
 NAME = "analysis-1"
+DELETED = Outcome(reason="deleted", code=5109, hmessage="")
 LONGEST = 14
 """More requests than one submit needs."""
 
@@ -155,6 +157,66 @@ def test_an_abandoned_claim_yields_once_another_place_has_the_name(
     driver.reconcile()
     assert agent.items(NAME, "na")[CLAIM] == "yielded"
     assert [seen for seen in driver.list() if not seen.reported and seen.place == "na"] == []
+
+
+def seen_gone(driver: NomadDriver, agent: Agent) -> Observation:
+    """A name whose request has died, as it is seen after so long that its submit counts as dead."""
+    agent.clock.advance(driver._cache.left_seconds + 1)
+    (seen,) = driver.list()
+    assert (seen.phase, seen.unsettled) == ("gone", True)
+    return seen
+
+
+@pytest.mark.parametrize("death", [0, *range(1, LONGEST)])
+@pytest.mark.parametrize("number", range(1, LONGEST))
+def test_a_dead_claim_is_not_ended_once_a_repeat_has_admitted_it(
+    make: Callable[..., NomadDriver], agent: Agent, number: int, death: int
+) -> None:
+    """The repeat runs before the given request of the end, and is killed before one of its own: the job may follow."""
+    kill_at(agent, 2, "after")
+    with pytest.raises(Died):
+        submit(make(1), "a")
+    agent.interrupt = lambda _number, _when: None
+    tracker = make(2)
+    seen = seen_gone(tracker, agent)
+    wanted = agent.number + number
+
+    def interrupt(at: int, when: str) -> None:
+        if (at, when) == (wanted, "before"):
+            kill_at(agent, death, "before")
+            with suppress(Died):
+                submit(make(3), "a")
+            agent.interrupt = lambda _number, _when: None
+
+    agent.interrupt = interrupt
+    try:
+        ended = tracker.end(seen, DELETED)
+    except Unavailable:
+        ended = False
+    assert ended is (open_in(agent) == [])
+    agent.interrupt = lambda _number, _when: None
+    assert submit(make(4), "a") in ("created", "exists")
+    assert [("na", NAME)] * len(open_in(agent)) == list(agent.jobs)
+
+
+def test_a_job_that_is_registered_while_its_end_is_tried_again_is_not_ended(
+    make: Callable[..., NomadDriver], agent: Agent
+) -> None:
+    """A request was sent, and Nomad has applied it only when its submit seemed to be dead."""
+    assert submit(make(1), "a") == "created"
+    late = agent.jobs.pop(("na", NAME))
+    tracker = make(2)
+    seen = seen_gone(tracker, agent)
+
+    def fail_once(method: str, _path: str) -> None:
+        if method == "POST":
+            agent.before = lambda _method, _path: None
+            agent.jobs[("na", NAME)] = late
+            raise Unsettled("reset")
+
+    agent.before = fail_once
+    assert tracker.end(seen, DELETED) is False
+    assert open_in(agent) == ["na"]
 
 
 def kill_at(agent: Agent, number: int, when: str) -> None:

@@ -184,19 +184,17 @@ class TestEnd:
         assert (again.cancelled, again.ended_as) == (True, None)
         assert agent.jobs[("default", wanted.name)]["Stop"]
 
-    def test_a_cancel_after_the_driver_has_read_the_job_is_seen(
-        self, driver: NomadDriver, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_cancel_after_the_driver_has_read_the_job_is_seen(self, driver: NomadDriver, agent: FakeAgent) -> None:
         wanted = submitted(driver)
         seen = find(driver, wanted)
 
-        def read_then_cancelled(_: Observation) -> Observation:
-            cancel(driver, wanted.name)
-            return seen
+        def cancelled_then_read(_: str, path: str) -> None:
+            if path == f"job/{wanted.name}":
+                agent.before = lambda _method, _path: None
+                cancel(driver, wanted.name)
 
-        with monkeypatch.context() as patched:
-            patched.setattr(driver, "find", read_then_cancelled)
-            assert not driver.end(seen, LIMIT)
+        agent.before = cancelled_then_read
+        assert not driver.end(seen, LIMIT)
         again = find(driver, wanted)
         assert (again.cancelled, again.ended_as) == (True, None)
 
