@@ -202,7 +202,7 @@ MUTANTS: dict[str, Mutant] = {
             'variable.claim if variable.open else "")',
             '"")',
             "both",
-            range(110, 120),
+            range(220, 230),
         ),
         Mutant(
             "a name without a job is reported before the other places are read",
