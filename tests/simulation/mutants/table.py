@@ -186,7 +186,7 @@ MUTANTS: dict[str, Mutant] = {
             "if self._engines and self._clock.monotonic() >= self._settle_at:",
             "if False:",
             "both",
-            range(110, 120),
+            range(1130, 1140),
         ),
         Mutant(
             "a job is identified by its Variable",
