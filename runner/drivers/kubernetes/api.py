@@ -23,6 +23,7 @@ import msgspec
 from runner.config.drivers import KubernetesSection
 from runner.drivers.http.client import HttpClient, HttpResponse, Unsettled
 from runner.drivers.kubernetes.credentials import Access, read_access
+from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.errors import Busy, Rejected, Unavailable
 from runner.runtime import concurrency
 from runner.runtime.clock import Clock, Deadline
@@ -83,9 +84,9 @@ class ApiServerResponse(msgspec.Struct, frozen=True):
             return _Status()
 
 
-class _Status(msgspec.Struct):
-    message: str = ""
-    reason: str = ""
+class _Status(NullIsAbsent, frozen=True):
+    message: Nullable[str] = ""
+    reason: Nullable[str] = ""
 
 
 class ApiServerClient:

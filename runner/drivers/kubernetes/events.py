@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
-
 from runner.drivers.kubernetes.objects import Metadata, PageMetadata
+from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.observation import Observation
 
 _REFUSED = "FailedCreate"
@@ -23,14 +22,14 @@ _UNSCHEDULED = "FailedScheduling"
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
 
-class EventObject(msgspec.Struct, frozen=True, rename="camel"):
+class EventObject(NullIsAbsent, frozen=True, rename="camel"):
     """An Event of the core group. Which of the times is set depends on the component that wrote it."""
 
-    reason: str | None = None
-    message: str | None = None
+    reason: Nullable[str] = ""
+    message: Nullable[str] = ""
     event_time: datetime | None = None
     last_timestamp: datetime | None = None
-    metadata: Metadata = Metadata()
+    metadata: Nullable[Metadata] = Metadata()
 
     @property
     def at(self) -> datetime:
@@ -38,11 +37,11 @@ class EventObject(msgspec.Struct, frozen=True, rename="camel"):
         return self.last_timestamp or self.event_time or self.metadata.creation_timestamp or _LONG_AGO
 
 
-class EventPage(msgspec.Struct, frozen=True, rename="camel"):
+class EventPage(NullIsAbsent, frozen=True):
     """A page of Events."""
 
-    items: tuple[EventObject, ...]
-    metadata: PageMetadata = PageMetadata()
+    items: tuple[EventObject, ...] | None
+    metadata: Nullable[PageMetadata] = PageMetadata()
 
 
 def refusal(events: Sequence[EventObject]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import msgspec
 from runner.drivers.driver import LeaderRecord
 from runner.drivers.kubernetes.api import ApiServerClient, ApiServerResponse, collection, raise_for_status
 from runner.drivers.kubernetes.objects import Metadata
+from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.errors import Rejected, Unavailable
 from runner.runtime.clock import Clock, Deadline
 
@@ -103,9 +104,9 @@ class _LeaseSpec(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
     lease_transitions: int | None = None
 
 
-class _Lease(msgspec.Struct, frozen=True):
-    metadata: Metadata = Metadata()
-    spec: _LeaseSpec = _LeaseSpec()
+class _Lease(NullIsAbsent, frozen=True):
+    metadata: Nullable[Metadata] = Metadata()
+    spec: Nullable[_LeaseSpec] = _LeaseSpec()
 
 
 def _renewed(spec: _LeaseSpec, holder: str, clock: Clock) -> _LeaseSpec:

@@ -13,82 +13,83 @@ import msgspec
 
 from runner.drivers.claims import YIELDED
 from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, CONTAINERS, ENDED, FINGERPRINT, RESENT
+from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.observation import Outcome
 
 JOB_NAME, JOB_UID = "batch.kubernetes.io/job-name", "batch.kubernetes.io/controller-uid"
 """The labels of a Job's pods."""
 
 
-class _CamelCase(msgspec.Struct, frozen=True, rename="camel"):
+class _CamelCase(NullIsAbsent, frozen=True, rename="camel"):
     """Base of the structs: fields have Kubernetes' names, in camel case."""
 
 
 class Metadata(_CamelCase, frozen=True):
     """An object's metadata."""
 
-    name: str = ""
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
+    name: Nullable[str] = ""
+    namespace: Nullable[str] = ""
+    uid: Nullable[str] = ""
+    resource_version: Nullable[str] = ""
     creation_timestamp: datetime | None = None
     deletion_timestamp: datetime | None = None
-    deletion_grace_period_seconds: int = 0
+    deletion_grace_period_seconds: Nullable[int] = 0
     labels: dict[str, str] | None = None
-    annotations: dict[str, str] = {}
+    annotations: Nullable[dict[str, str]] = {}
 
 
 class Condition(_CamelCase, frozen=True):
     """One condition of a Job or a Pod."""
 
     type: str
-    status: str = ""
-    reason: str = ""
-    message: str = ""
+    status: Nullable[str] = ""
+    reason: Nullable[str] = ""
+    message: Nullable[str] = ""
     last_transition_time: datetime | None = None
 
 
 class NamedContainer(_CamelCase, frozen=True):
     """A container of a Job's template: its name alone."""
 
-    name: str = ""
+    name: Nullable[str] = ""
 
 
 class PodSpecification(_CamelCase, frozen=True):
     """The containers that the Job asks for. A pod may have more: admission webhooks inject them."""
 
-    init_containers: tuple[NamedContainer, ...] = ()
-    containers: tuple[NamedContainer, ...] = ()
+    init_containers: Nullable[tuple[NamedContainer, ...]] = ()
+    containers: Nullable[tuple[NamedContainer, ...]] = ()
 
 
 class PodTemplate(_CamelCase, frozen=True):
     """A Job's template for its pod."""
 
-    spec: PodSpecification = PodSpecification()
+    spec: Nullable[PodSpecification] = PodSpecification()
 
 
 class JobSpecification(_CamelCase, frozen=True):
     """A Job's spec."""
 
-    suspend: bool = False
-    template: PodTemplate = PodTemplate()
+    suspend: Nullable[bool] = False
+    template: Nullable[PodTemplate] = PodTemplate()
 
 
 class JobStatus(_CamelCase, frozen=True):
     """A Job's status."""
 
-    conditions: tuple[Condition, ...] = ()
-    active: int = 0
-    ready: int = 0
-    succeeded: int = 0
-    failed: int = 0
+    conditions: Nullable[tuple[Condition, ...]] = ()
+    active: Nullable[int] = 0
+    ready: Nullable[int] = 0
+    succeeded: Nullable[int] = 0
+    failed: Nullable[int] = 0
 
 
 class JobObject(_CamelCase, frozen=True):
     """A Job."""
 
     metadata: Metadata
-    spec: JobSpecification = JobSpecification()
-    status: JobStatus = JobStatus()
+    spec: Nullable[JobSpecification] = JobSpecification()
+    status: Nullable[JobStatus] = JobStatus()
 
     @property
     def cancelled(self) -> bool:
@@ -170,22 +171,22 @@ class JobObject(_CamelCase, frozen=True):
 class Terminated(_CamelCase, frozen=True):
     """The state of a container that has exited."""
 
-    exit_code: int = 0
-    signal: int = 0
-    reason: str = ""
-    message: str = ""
+    exit_code: Nullable[int] = 0
+    signal: Nullable[int] = 0
+    reason: Nullable[str] = ""
+    message: Nullable[str] = ""
     finished_at: datetime | None = None
 
 
 class Waiting(_CamelCase, frozen=True):
     """The state of a container that has not started."""
 
-    reason: str = ""
-    message: str = ""
+    reason: Nullable[str] = ""
+    message: Nullable[str] = ""
 
 
-class ContainerState(_CamelCase, frozen=True):
-    """A container's state: exactly one field is set."""
+class ContainerState(msgspec.Struct, frozen=True):
+    """A container's state: exactly one field is set, the others are absent or null."""
 
     waiting: Waiting | None = None
     running: dict[str, Any] | None = None
@@ -196,7 +197,7 @@ class ContainerStatus(_CamelCase, frozen=True):
     """The status of one container of a Pod."""
 
     name: str
-    state: ContainerState = ContainerState()
+    state: Nullable[ContainerState] = ContainerState()
 
     @property
     def started(self) -> bool:
@@ -207,19 +208,19 @@ class ContainerStatus(_CamelCase, frozen=True):
 class PodStatus(_CamelCase, frozen=True):
     """A Pod's status."""
 
-    phase: str = ""
-    reason: str = ""
-    message: str = ""
-    conditions: tuple[Condition, ...] = ()
-    init_container_statuses: tuple[ContainerStatus, ...] = ()
-    container_statuses: tuple[ContainerStatus, ...] = ()
+    phase: Nullable[str] = ""
+    reason: Nullable[str] = ""
+    message: Nullable[str] = ""
+    conditions: Nullable[tuple[Condition, ...]] = ()
+    init_container_statuses: Nullable[tuple[ContainerStatus, ...]] = ()
+    container_statuses: Nullable[tuple[ContainerStatus, ...]] = ()
 
 
 class PodObject(_CamelCase, frozen=True):
     """A Pod."""
 
     metadata: Metadata
-    status: PodStatus = PodStatus()
+    status: Nullable[PodStatus] = PodStatus()
     stopped: dict[str, bool] = {}
     """For each container: its pod was deleted before its end was shown (pods.later). Never from the API server."""
 
@@ -262,31 +263,34 @@ class PodObject(_CamelCase, frozen=True):
         return next((each for each in self.statuses if each.name == name), None)
 
 
-class PageMetadata(msgspec.Struct, frozen=True):
-    """A list's metadata. `next_page` is the token for the next page, empty on the last."""
+class PageMetadata(NullIsAbsent, frozen=True):
+    """A list's metadata. `next_page` is the token for the next page, empty on the last.
 
-    next_page: str = msgspec.field(name="continue", default="")
+    The items of a list may be null, but not absent: an answer without them is no list.
+    """
+
+    next_page: Nullable[str] = msgspec.field(name="continue", default="")
 
 
 class JobPage(_CamelCase, frozen=True):
     """A page of Jobs."""
 
-    items: tuple[JobObject, ...]
-    metadata: PageMetadata = PageMetadata()
+    items: tuple[JobObject, ...] | None
+    metadata: Nullable[PageMetadata] = PageMetadata()
 
 
 class PodPage(_CamelCase, frozen=True):
     """A page of Pods."""
 
-    items: tuple[PodObject, ...]
-    metadata: PageMetadata = PageMetadata()
+    items: tuple[PodObject, ...] | None
+    metadata: Nullable[PageMetadata] = PageMetadata()
 
 
 class AnyPage(msgspec.Struct, frozen=True):
-    """A page of objects that are counted. A list of metadata has null instead of no items."""
+    """A page of objects that are counted."""
 
     items: tuple[msgspec.Raw, ...] | None
-    metadata: PageMetadata = PageMetadata()
+    metadata: Nullable[PageMetadata] = PageMetadata()
 
 
 def true_condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:

@@ -20,6 +20,7 @@ from runner.drivers.kubernetes.api import ApiServerClient, ApiServerResponse, co
 from runner.drivers.kubernetes.manifest import REPORTED, SET_ASIDE, pod_selector
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 from runner.drivers.kubernetes.store import NamespaceStore
+from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.errors import Unavailable
 from runner.runtime.clock import Clock, Deadline
 
@@ -147,10 +148,10 @@ class ListAndWatch:
         kept: list[Any] = []
         page = self._page("")
         version = page.metadata.resource_version
-        kept += self._kind.relevant(page.items)
+        kept += self._kind.relevant(page.items or ())
         while next_page := page.metadata.next_page:
             page = self._page(next_page)
-            kept += self._kind.relevant(page.items)
+            kept += self._kind.relevant(page.items or ())
         self._kind.replace(kept, version)
         self._version = version
 
@@ -215,19 +216,19 @@ class ListAndWatch:
         raise Unavailable(f"{self.name}: {response.message}; check the address in the kubeconfig")
 
 
-class _ListMetadata(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str = ""
-    next_page: str = msgspec.field(name="continue", default="")
+class _ListMetadata(NullIsAbsent, frozen=True, rename="camel"):
+    resource_version: Nullable[str] = ""
+    next_page: Nullable[str] = msgspec.field(name="continue", default="")
 
 
-class _JobList(msgspec.Struct, frozen=True):
-    items: tuple[JobObject, ...]
-    metadata: _ListMetadata = _ListMetadata()
+class _JobList(NullIsAbsent, frozen=True):
+    items: tuple[JobObject, ...] | None
+    metadata: Nullable[_ListMetadata] = _ListMetadata()
 
 
-class _PodList(msgspec.Struct, frozen=True):
-    items: tuple[PodObject, ...]
-    metadata: _ListMetadata = _ListMetadata()
+class _PodList(NullIsAbsent, frozen=True):
+    items: tuple[PodObject, ...] | None
+    metadata: Nullable[_ListMetadata] = _ListMetadata()
 
 
 class _WatchEvent(msgspec.Struct, frozen=True):
@@ -241,12 +242,12 @@ class _Mark(msgspec.Struct, frozen=True):
     metadata: Metadata
 
 
-class _WatchStatus(msgspec.Struct, frozen=True):
+class _WatchStatus(NullIsAbsent, frozen=True):
     """The object of an error."""
 
-    code: int = 0
-    message: str = ""
-    reason: str = ""
+    code: Nullable[int] = 0
+    message: Nullable[str] = ""
+    reason: Nullable[str] = ""
 
 
 _EVENT = msgspec.json.Decoder(_WatchEvent)

@@ -144,13 +144,13 @@ class Namespace:
     def allocations(self, name: str, deadline: Deadline) -> list[Allocation]:
         """The job's allocations, the newest last."""
         response = self._call("GET", quoted("job", name, "allocations"), deadline, "read-job")
-        found = [] if response.status == 404 else msgspec.json.decode(response.body, type=list[Allocation])
+        found = [] if response.status == 404 else msgspec.json.decode(response.body, type=list[Allocation] | None) or []
         return sorted(found, key=lambda each: each.create_index)
 
     def evaluations(self, name: str, deadline: Deadline) -> list[Evaluation]:
         """The job's evaluations, the newest last."""
         response = self._call("GET", quoted("job", name, "evaluations"), deadline, "read-job")
-        found = [] if response.status == 404 else msgspec.json.decode(response.body, type=list[Evaluation])
+        found = [] if response.status == 404 else msgspec.json.decode(response.body, type=list[Evaluation] | None) or []
         return sorted(found, key=lambda each: each.create_index)
 
     def task_log(self, allocation: str, task: str, stream: str, size: int, deadline: Deadline) -> str:
@@ -226,7 +226,7 @@ class Namespace:
         index: int | None = None
         while True:
             response = self._call("GET", path, deadline, capability, per_page=PAGE, **query, **next_page)
-            found += msgspec.json.decode(response.body, type=list[kind])  # type: ignore[valid-type]
+            found += msgspec.json.decode(response.body, type=list[kind] | None) or []  # type: ignore[valid-type]
             index = response.index if index is None else index  # of the first page: later ones show later changes
             if not response.next_page:
                 return Listing(response.now, found, index)

@@ -10,26 +10,27 @@ import msgspec
 
 from runner.drivers.nomad.specification import deadlines
 from runner.drivers.nomad.variable import FINGERPRINT, NONCE
+from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.jobs import Deadlines
 
 
-class _PascalCase(msgspec.Struct, frozen=True, rename="pascal"):
+class _PascalCase(NullIsAbsent, frozen=True, rename="pascal"):
     """Base of the structs: fields have Nomad's names, in Pascal case."""
 
 
 class Counts(_PascalCase, frozen=True):
     """How many allocations of a group are in each state."""
 
-    running: int = 0
-    starting: int = 0
-    lost: int = 0
-    unknown: int = 0
+    running: Nullable[int] = 0
+    starting: Nullable[int] = 0
+    lost: Nullable[int] = 0
+    unknown: Nullable[int] = 0
 
 
 class Summary(_PascalCase, frozen=True):
     """The counts of a job, by task group."""
 
-    summary: dict[str, Counts] = {}
+    summary: Nullable[dict[str, Counts]] = {}
 
 
 class JobStub(_PascalCase, frozen=True):
@@ -37,12 +38,12 @@ class JobStub(_PascalCase, frozen=True):
 
     id: str = msgspec.field(name="ID")
     meta: dict[str, str] | None = None
-    status: str = ""
-    status_description: str = ""
-    stop: bool = False
-    submit_time: int = 0
-    create_index: int = 0
-    modify_index: int = 0
+    status: Nullable[str] = ""
+    status_description: Nullable[str] = ""
+    stop: Nullable[bool] = False
+    submit_time: Nullable[int] = 0
+    create_index: Nullable[int] = 0
+    modify_index: Nullable[int] = 0
     job_summary: Summary | None = None
 
     @property
@@ -85,10 +86,10 @@ class JobStub(_PascalCase, frozen=True):
 class TaskEvent(_PascalCase, frozen=True):
     """An event of a task. `time` is in nanoseconds since the epoch."""
 
-    type: str = ""
-    display_message: str = ""
+    type: Nullable[str] = ""
+    display_message: Nullable[str] = ""
     details: dict[str, str] | None = None
-    time: int = 0
+    time: Nullable[int] = 0
 
     @property
     def fatal(self) -> bool:
@@ -99,8 +100,8 @@ class TaskEvent(_PascalCase, frozen=True):
 class TaskState(_PascalCase, frozen=True):
     """The state of a task in an allocation."""
 
-    state: str = ""
-    failed: bool = False
+    state: Nullable[str] = ""
+    failed: Nullable[bool] = False
     events: list[TaskEvent] | None = None
 
     @property
@@ -125,17 +126,24 @@ class Allocation(_PascalCase, frozen=True):
     """One execution of a job on one node."""
 
     id: str = msgspec.field(name="ID")
-    job_id: str = msgspec.field(name="JobID", default="")
-    client_status: str = ""
-    client_description: str = ""
-    desired_status: str = ""
-    desired_description: str = ""
-    task_states: dict[str, TaskState] | None = None
-    desired_transition: Transition = Transition()
-    preempted_by_allocation: str = ""
-    create_index: int = 0
-    modify_index: int = 0
-    modify_time: int = 0
+    job_id: Nullable[str] = msgspec.field(name="JobID", default="")
+    client_status: Nullable[str] = ""
+    client_description: Nullable[str] = ""
+    desired_status: Nullable[str] = ""
+    desired_description: Nullable[str] = ""
+    task_states: dict[str, Nullable[TaskState]] | None = None
+    desired_transition: Nullable[Transition] = Transition()
+    preempted_by_allocation: Nullable[str] = ""
+    create_index: Nullable[int] = 0
+    modify_index: Nullable[int] = 0
+    modify_time: Nullable[int] = 0
+
+    def __post_init__(self) -> None:
+        """See NullIsAbsent. A task without a state is left out."""
+        super().__post_init__()
+        if self.task_states and None in self.task_states.values():
+            known = {name: state for name, state in self.task_states.items() if state is not None}
+            msgspec.structs.force_setattr(self, "task_states", known)
 
     @property
     def ended(self) -> bool:
@@ -153,8 +161,8 @@ class Allocation(_PascalCase, frozen=True):
 class Metric(_PascalCase, frozen=True):
     """Why the scheduler placed an allocation on no node."""
 
-    nodes_evaluated: int = 0
-    nodes_filtered: int = 0
+    nodes_evaluated: Nullable[int] = 0
+    nodes_filtered: Nullable[int] = 0
     class_filtered: dict[str, int] | None = None
     constraint_filtered: dict[str, int] | None = None
     dimension_exhausted: dict[str, int] | None = None
@@ -164,11 +172,11 @@ class Metric(_PascalCase, frozen=True):
 class Evaluation(_PascalCase, frozen=True):
     """A decision of the scheduler."""
 
-    status: str = ""
-    status_description: str = ""
-    create_index: int = 0
-    job_id: str = msgspec.field(name="JobID", default="")
-    failed_tg_allocs: dict[str, Metric] | None = msgspec.field(name="FailedTGAllocs", default=None)
+    status: Nullable[str] = ""
+    status_description: Nullable[str] = ""
+    create_index: Nullable[int] = 0
+    job_id: Nullable[str] = msgspec.field(name="JobID", default="")
+    failed_tg_allocs: dict[str, Metric | None] | None = msgspec.field(name="FailedTGAllocs", default=None)
 
 
 class EventPayload(_PascalCase, frozen=True):
@@ -182,8 +190,8 @@ class EventPayload(_PascalCase, frozen=True):
 class StreamEvent(_PascalCase, frozen=True):
     """One event of Nomad's event stream."""
 
-    type: str = ""
-    payload: EventPayload = EventPayload()
+    type: Nullable[str] = ""
+    payload: Nullable[EventPayload] = EventPayload()
 
 
 class StreamLine(_PascalCase, frozen=True):

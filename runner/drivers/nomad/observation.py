@@ -184,7 +184,7 @@ def overdue(job: JobStub, now: float) -> Ended | None:
 
 def shortage(evaluations: Iterable[Evaluation]) -> str:
     """Why the scheduler found no node, as a sentence; empty if the evaluations give no reason."""
-    metrics = [metric for each in evaluations for metric in (each.failed_tg_allocs or {}).values()]
+    metrics = [metric for each in evaluations for metric in (each.failed_tg_allocs or {}).values() if metric]
     if not metrics:
         return ""
     last = metrics[-1]

@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from runner.drivers.claims import NEW, YIELDED
+from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.errors import Rejected
 from runner.jobs import Cancellation, JobSpec, Report, Value
 from runner.observation import Outcome
@@ -105,14 +106,14 @@ class JobVariable(Value, frozen=True):
         return f"JobVariable({', '.join(word for word in words if word)}, index={self.index})"
 
 
-class VariableStub(msgspec.Struct, frozen=True, rename="pascal"):
+class VariableStub(NullIsAbsent, frozen=True, rename="pascal"):
     """A Variable as Nomad returns it. In a list it has no items."""
 
     path: str
-    items: dict[str, str] = {}
-    create_index: int = 0
-    modify_index: int = 0
-    modify_time: int = 0
+    items: Nullable[dict[str, str]] = {}
+    create_index: Nullable[int] = 0
+    modify_index: Nullable[int] = 0
+    modify_time: Nullable[int] = 0
 
     @property
     def name(self) -> str:
