@@ -75,6 +75,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     scheduled: bool = False
     """A node has its pod. It waits for none, and why no node took it is history."""
     unschedulable: str = ""
+    delay: str = ""
+    """What happens before its first container can start, or keeps it from that, where neither is an error of the job:
+    its node makes no sandbox, pulls an image, or somebody's container comes first."""
     image_error: str = ""
     registry_error: bool = False
     """The error of the image may pass: the registry timed out, throttled (429) or failed (5xx). Or that of the

@@ -30,6 +30,11 @@ def _failed(seen: Observation) -> bool:
     return seen.phase == "failed"
 
 
+def _lacks_memory_to_start(seen: Observation) -> bool:
+    """Whether its limit is too small to start a program. Where a runtime creates it again and again, the job waits."""
+    return seen.phase == "waiting" and seen.out_of_memory
+
+
 def _ended_before_its_cancel(seen: Observation) -> bool:
     if seen.ended_as is not None:
         return seen.cancelled and seen.ended_as.reason != "cancelled"
@@ -50,7 +55,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "misconfigured",
         5108,
-        lambda seen: bool(seen.configuration_error) or seen.incomplete,
+        lambda seen: (bool(seen.configuration_error) and not _lacks_memory_to_start(seen)) or seen.incomplete,
         "The node refused to start the job; check its program, secrets, volumes and security settings.",
     ),
     Rule(
@@ -68,7 +73,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "out_of_memory",
         5104,
-        lambda seen: _failed(seen) and seen.out_of_memory,
+        lambda seen: (_failed(seen) and seen.out_of_memory) or _lacks_memory_to_start(seen),
         "The container {container} ran out of memory; raise its limit.",
     ),
     Rule(
@@ -81,7 +86,7 @@ RULES: tuple[Rule, ...] = (
         "unschedulable",
         5102,
         lambda seen: bool(seen.unschedulable),
-        "No machine had room for the job in the time allowed; add capacity or lower its limits.",
+        "No machine started the job in the time allowed; add capacity, lower its limits, or check its machine.",
     ),
     Rule("timed_out", 5105, lambda seen: _failed(seen) and seen.timed_out, "The run took longer than allowed."),
     Rule(
@@ -188,6 +193,7 @@ def _evidence(seen: Observation) -> str:
         (bool(seen.not_admitted), seen.not_admitted),
         (bool(seen.disk_exhausted), seen.disk_exhausted),
         (bool(seen.unschedulable), seen.unschedulable),
+        (bool(seen.delay), seen.delay),
         (bool(seen.held), f"held by {seen.held}"),
         (bool(seen.message), seen.message),
         (bool(seen.log_tail), f"last lines of the log:\n{seen.log_tail}"),
@@ -196,9 +202,8 @@ def _evidence(seen: Observation) -> str:
 
 
 def _exit(code: int | None) -> str:
-    """An exit code in words: 128 + n, or -n, is the signal n (as for shells, and as subprocess says)."""
-    number = -code if code is not None and code < 0 else (code or 0) - 128
+    """An exit code in words: 128 + n is the signal n, as for shells. Windows has negative codes, which are none."""
     try:
-        return f"exit code {code}, killed by {signal.Signals(number).name}"
+        return f"exit code {code}, killed by {signal.Signals((code or 0) - 128).name}"
     except ValueError:
         return f"exit code {code}"

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import click
+import msgspec
 
 from runner.cli.answers import REFUSED, last_answer
 from runner.cli.configuration import config_option, load_or_exit
 from runner.cli.known import age, duration, find, moment, now
 from runner.config.types import LimitsSection
-from runner.observation import Observation
+from runner.observation import Observation, Outcome
 from runner.outcomes import classify
 from runner.security.masking import shown
-from runner.tracker.advice import ADVICE, HELD, STARTING, limit_of, state_of, threatens, wait_of
+from runner.tracker.advice import ADVICE, HELD, NOTHING, STARTING, limit_of, state_of, threatens, wait_of
+from runner.tracker.results import result_ids
 
 _INDENT = " " * 11
+_ADVICE_ON_DELAY = "Wait. If that lasts for minutes, look at its node, and at what is named above."
 
 
 @click.command()
@@ -38,7 +41,7 @@ def lines(seen: Observation, limits: LimitsSection, answer: str = "") -> Iterato
         ("Why", _why(seen)),
         ("Until", _until(seen, limits)),
         ("Atlas", f"{_reported(seen)} {answer}"),
-        ("Do next", f"{_advice(seen)} {_advice_on(answer, seen)}".strip()),
+        ("Do next", _advice_on(answer, _advice(seen, limits), seen)),
     ):
         if text:
             yield ""
@@ -93,19 +96,21 @@ def _reported(seen: Observation) -> str:
     if seen.set_aside:
         return "It refused the result for good, so the job was set aside, and is kept for seven days."
     if seen.reported:
-        by_itself = outcome.reason == "succeeded"
+        by_itself = outcome.reason == "succeeded" and not _is_sent(seen, outcome)
         return "The job published its result itself." if by_itself else "It has accepted the result."
-    if outcome.reason == "succeeded":
+    if outcome.reason == "succeeded" and not _is_sent(seen, outcome):
         return "The job published its result itself; the tracker has not marked the job yet."
     before = f" Before its cancel, {seen.published} was accepted." if seen.published else ""
     return f"The result is pending: the tracker sends it until atlas accepts it.{before}"
 
 
-def _advice(seen: Observation) -> str:
-    wait = wait_of(seen)
+def _advice(seen: Observation, limits: LimitsSection) -> str:
+    wait, limit = wait_of(seen), limit_of(seen, limits)
     outcome = threatens(seen) if wait else classify(seen)
+    if limit and limit.at is not None and limit.at <= now():
+        return "Check that a tracker runs and leads."
     if wait and wait.reason in (HELD, STARTING):
-        return ADVICE[wait.reason]
+        return _ADVICE_ON_DELAY if wait.reason == STARTING and seen.delay else ADVICE[wait.reason]
     if seen.set_aside:
         return f"Correct the cause of its answer, then send the result again: `jobs resend {seen.name}`."
     if outcome is None:
@@ -114,8 +119,14 @@ def _advice(seen: Observation) -> str:
     return advice.replace("what `err` names", "what is named above")
 
 
-def _advice_on(answer: str, seen: Observation) -> str:
-    """What to do about a result that atlas has refused so far."""
+def _is_sent(seen: Observation, outcome: Outcome) -> bool:
+    """Whether the tracker sends this result, and not the job itself."""
+    return bool(result_ids(msgspec.structs.replace(seen, published=""), outcome))
+
+
+def _advice_on(answer: str, advice: str, seen: Observation) -> str:
+    """The advice, with what to do about a result that atlas has refused so far."""
     if seen.set_aside or not answer.startswith(REFUSED):
-        return ""
-    return "Find out why atlas refuses the result: see docs/operate.md, `atlas accepts no results, or few`."
+        return advice
+    before = "" if advice == NOTHING else f"{advice} "
+    return f"{before}Find out why atlas refuses the result: see docs/operate.md, `atlas accepts no results, or few`."

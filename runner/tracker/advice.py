@@ -19,11 +19,11 @@ State = Literal["waiting", "running", "succeeded", "failed", "cancelled"]
 HELD, STARTING = "held", "starting"
 """Reasons of a wait that no outcome is named after: a queue holds the job, or nothing is known to be wrong."""
 
-_NOTHING = "Nothing."
+NOTHING = "Nothing."
 
 ADVICE: dict[str, str] = {
-    "succeeded": _NOTHING,
-    "cancelled": _NOTHING,
+    "succeeded": NOTHING,
+    "cancelled": NOTHING,
     "image_unavailable": (
         "Check the image's name and version, `imageRegistry` and its pull secret. Try the pull on a node."
     ),
@@ -83,18 +83,18 @@ def wait_of(seen: Observation) -> Wait | None:
     if seen.phase != "waiting" or state_of(seen) != "waiting":
         return None
     if seen.held:
-        return Wait(HELD, f"Suspended by {seen.held}")
+        return Wait(HELD, f"{'Suspended' if seen.held.startswith('queue ') else 'Held'} by {seen.held}")
     if seen.incomplete:
         return Wait("misconfigured", "Incomplete: its secrets are missing; repeat the request")
     for reason, text in (
         ("image_unavailable", seen.image_error),
-        ("misconfigured", seen.configuration_error),
+        ("out_of_memory" if seen.out_of_memory else "misconfigured", seen.configuration_error),
         ("not_admitted", seen.not_admitted and f"Not admitted: {seen.not_admitted}"),
         ("unschedulable", seen.unschedulable and f"Unschedulable: {seen.unschedulable}"),
     ):
         if text:
             return Wait(reason, _reason_first(text))
-    return Wait(STARTING, "Starting: nothing is known to be wrong")
+    return Wait(STARTING, f"Starting: {seen.delay or 'nothing is known to be wrong'}")
 
 
 def reason_of(seen: Observation) -> str:

@@ -5,19 +5,30 @@ Events expire, are best effort and may be old news. So they explain a wait; they
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from runner.drivers.kubernetes.objects import Metadata, PageMetadata
+from runner.drivers.kubernetes.reasons import node_may_recover
 from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.observation import Observation
 
 _REFUSED = "FailedCreate"
 _CREATING = "Error creating: "
+_DELAYS = frozenset(
+    {
+        *("FailedCreatePodSandBox", "FailedPodSandBoxStatus", "NetworkNotReady", "FailedCreatePodContainer"),
+        *("FailedPrepareDynamicResources", "FailedSync"),
+    }
+)
+"""Why the kubelet cannot start a container yet (kubelet, events/event.go). It tries for ever."""
 _UNMOUNTED = ("FailedMount", "FailedAttachVolume", "FailedMapVolume")
 _MOUNTED = frozenset({"Pulling", "Pulled", "BackOff", "Created", "Started"})
 """Reasons that only follow after all volumes are mounted."""
+_SUMMARY = re.compile(r"Unable to attach or mount volumes: |Unable to mount volumes for pod ")
+"""The beginning of a message that says which volumes are missing, but not why (kubelet, volumemanager)."""
 _UNSCHEDULED = "FailedScheduling"
 _LONG_AGO = datetime.fromtimestamp(0, UTC)
 
@@ -51,16 +62,34 @@ def refusal(events: Sequence[EventObject]) -> dict[str, Any]:
 
 
 def wait(seen: Observation, events: Sequence[EventObject]) -> dict[str, Any]:
-    """Why the pod does not start, from the pod's events: a volume, or no node. Its status takes precedence."""
+    """Why the pod does not start, from its events: a volume, its node, or no node. Its status takes precedence."""
     reasons = {each.reason for each in events}
-    if not reasons & _MOUNTED and (unmounted := _last(events, *_UNMOUNTED)):
-        return {} if seen.image_error or seen.configuration_error else {"configuration_error": unmounted}
+    if not reasons & _MOUNTED and (unmounted := _unmounted(events)):
+        if seen.image_error or seen.configuration_error:
+            return {}
+        passes = {"registry_error": True} if node_may_recover(unmounted) else {}
+        return {"configuration_error": unmounted, **passes}
     if "Scheduled" not in reasons and (unscheduled := _last(events, _UNSCHEDULED)):
         return {"unschedulable": seen.unschedulable or unscheduled}
-    return {}
+    return _delay(seen, events)
+
+
+def _delay(seen: Observation, events: Sequence[EventObject]) -> dict[str, Any]:
+    """What its node cannot do yet. That is history once a later event shows that the pod got further."""
+    relevant = [each for each in events if each.reason in _DELAYS | _MOUNTED]
+    latest = max(relevant, key=lambda each: each.at, default=EventObject())
+    if latest.reason in _DELAYS:
+        return {"delay": f"{latest.reason}: {latest.message}"}
+    return {"delay": ""} if seen.delay.partition(":")[0] in _DELAYS else {}
+
+
+def _unmounted(events: Sequence[EventObject]) -> str:
+    """Why a volume is missing; which one, if no event says why."""
+    causes = [each for each in events if not _SUMMARY.match(each.message)]
+    return _last(causes, *_UNMOUNTED) or _last(events, *_UNMOUNTED)
 
 
 def _last(events: Sequence[EventObject], *reasons: str) -> str:
     """The message of the latest event with one of these reasons; empty if there is none."""
     found = [each for each in events if each.reason in reasons]
-    return (max(found, key=lambda each: each.at).message or "") if found else ""
+    return max(found, key=lambda each: each.at).message if found else ""

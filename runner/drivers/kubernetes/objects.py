@@ -71,6 +71,7 @@ class JobSpecification(_CamelCase, frozen=True):
     """A Job's spec."""
 
     suspend: Nullable[bool] = False
+    managed_by: Nullable[str] = ""
     template: Nullable[PodTemplate] = PodTemplate()
 
 

@@ -5,6 +5,8 @@ The phase follows the job's own containers as soon as the pod shows their end. E
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,9 +24,9 @@ from runner.drivers.kubernetes.manifest import (
     SECRET,
     SET_ASIDE,
 )
-from runner.drivers.kubernetes.objects import Condition, JobObject, PodObject, true_condition
+from runner.drivers.kubernetes.objects import Condition, ContainerStatus, JobObject, PodObject, true_condition
 from runner.drivers.kubernetes.pods import ContainerEnd, OwnContainers, latest_pod
-from runner.drivers.kubernetes.reasons import IMAGE_REASONS, START_ERRORS, may_pass, node_may_recover
+from runner.drivers.kubernetes.reasons import IMAGE_REASONS, START_ERRORS, is_out_of_memory, may_pass, node_may_recover
 from runner.jobs import Report
 from runner.observation import Observation, Phase
 
@@ -34,6 +36,9 @@ _DEADLINE = "DeadlineExceeded"
 _BACKOFF_LIMIT = "BackoffLimitExceeded"
 _POD_FAILED = frozenset({_BACKOFF_LIMIT, "PodFailurePolicy"})
 """Reasons of a Job that failed with its pod, a deleted one included."""
+_JOB_CONTROLLER = "kubernetes.io/job-controller"
+_NOT_YET = frozenset({"PodInitializing", "ContainerCreating"})
+"""Reasons of a container that waits for others, or is being started."""
 _SECRET_KINDS = ("secret", "secrets")
 """How a kubelet calls a Secret that it misses: it depends on whether it watches Secrets or asks for them."""
 
@@ -69,8 +74,7 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         unsettled=job.claim == ASSUMED,
         lingers=end is not None and own.others_run and _is_let_run(job, own),
         **_wait(job, own, phase, clock_ahead),
-        **_refusal(job, own),
-        **_failure(job, own, phase),
+        **{**_refusal(job, own), **_failure(job, own, phase)},
     )
 
 
@@ -143,7 +147,22 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
         held = "its pod's schedulingGates"
     since, made = _queued_since(job), _pod_made(own)
     delay = max(0.0, made - since)
-    return {**facts, "held": held, "queued_since": since + delay - clock_ahead, "pod_delay": delay}
+    waits_for = "" if held or pending else _delay(job, own)
+    since -= clock_ahead
+    return {**facts, "held": held, "delay": waits_for, "queued_since": since + delay, "pod_delay": delay}
+
+
+def _delay(job: JobObject, own: OwnContainers) -> str:
+    """What comes before its first container, as far as the Job and its pod show it."""
+    if own.pod is None:
+        managed = job.spec.managed_by not in ("", _JOB_CONTROLLER)
+        return f"its Job is managed by {job.spec.managed_by}" if managed else ""
+    for each in reversed(_earlier(own)):
+        if (waiting := each.state.waiting) and waiting.reason not in _NOT_YET:
+            return f"{each.name}, which is not the job's: {waiting.reason}: {waiting.message}"
+        if each.state.running is not None:
+            return f"the init container {each.name}, which is not the job's, runs"
+    return ""
 
 
 def _is_being_resumed(job: JobObject) -> bool:
@@ -178,6 +197,8 @@ def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:
         return {"image_error": said, "registry_error": may_pass(waiting.reason, waiting.message)}
     if waiting.message in [f'{kind} "{job.metadata.annotations.get(SECRET)}" not found' for kind in _SECRET_KINDS]:
         return {"incomplete": True}
+    if is_out_of_memory(waiting.reason, waiting.message):
+        return {"configuration_error": said, "out_of_memory": True, "container": status.name}
     return {"configuration_error": said, "registry_error": node_may_recover(waiting.message)}
 
 
@@ -230,12 +251,29 @@ def _message(job: JobObject, own: OwnContainers) -> str:
     said, reason = (job.ended.message, job.ended.reason) if job.ended else ("", "")
     texts = [
         _disruption(job, own),
+        *_failures_before(own),
         disruption.message if disruption else "",
         f"{own.status.reason}: {own.status.message}" if own.status.reason else own.status.message,
         *(end.message for end in ends),
         said if reason != _BACKOFF_LIMIT else "",
     ]
     return "\n".join(dict.fromkeys(text for text in texts if text)) or ("" if own.end else said)
+
+
+def _earlier(own: OwnContainers) -> Sequence[ContainerStatus]:
+    """The injected init containers that start before the first own container, in their order."""
+    return list(itertools.takewhile(lambda each: each is not own.init, own.status.init_container_statuses))
+
+
+def _failures_before(own: OwnContainers) -> list[str]:
+    """The failures of injected init containers, which keep the own ones from starting."""
+    ends = [] if own.started else [(each.name, each.state.terminated) for each in _earlier(own)]
+    return [
+        f"the init container {name}, which is not the job's, ended: {end.reason}, exit code {end.exit_code}"
+        + (f": {end.message}" if end.message else "")
+        for name, end in ends
+        if end is not None and end.exit_code
+    ]
 
 
 def _report(encoded: str | None) -> Report | None:

@@ -53,8 +53,10 @@ _OWN_DISK_LIMIT = ("Pod ephemeral local storage usage exceeds the total limit", 
 _CONTAINER_DISK_LIMIT = re.compile(r"Container (\S+) exceeded its local ephemeral storage limit ")
 """Beginnings of the kubelet's message (kubelet, eviction/helpers.go). If the node is full, it begins otherwise."""
 
-_OUT_OF_MEMORY = "OOM-killed"
-"""In runc's message if the limit is too small even to start a program."""
+_NO_MEMORY = re.compile(
+    r"OOM-killed|memory limit \S+ too low|unable to set memory limit|[Mm]inimum memory limit allowed"
+)
+"""In the message of runc, CRI-O or Docker if the limit is too small even to start a program."""
 
 IMAGE_REASONS = frozenset(
     {
@@ -83,12 +85,14 @@ _MAY_PASS = re.compile(
 _DEFINITE = re.compile(
     r"(?<![\w.:-])40[134](?![\w.:])|\bnot found\b|\bdenied\b|\bunauthorized\b|\bforbidden\b|\bmanifest unknown\b"
     r"|\bname unknown\b|does not exist|authorization failed|invalid reference|no match for platform"
-    r"|no matching manifest|no image found in|no basic auth credentials|repository name must|\bname invalid\b",
+    r"|no matching manifest|no image found in|did not resolve to an alias|unsupported (?:manifest )?media ?type"
+    r"|no basic auth credentials|repository name must|\bname invalid\b",
     re.IGNORECASE,
 )
 _NODE_MAY_RECOVER = re.compile(
-    r"deadline exceeded|timed out|time-?out|is reserved\b|not registered$|connection refused|unexpected EOF"
-    r"|too many open files|resource temporarily unavailable",
+    r"deadline ?exceeded|timed out|time-?out|is reserved\b|not registered$|connection refused|unexpected EOF"
+    r"|too many open files|resource temporarily unavailable|no space left on device|ttrpc: closed|transport is closing"
+    r"|code = (?:Unavailable|Aborted|ResourceExhausted)|Multi-Attach error|list of registered CSI drivers",
     re.IGNORECASE,
 )
 
@@ -107,7 +111,8 @@ def is_own_disk_limit(message: str, own: Collection[str]) -> bool:
 
 def is_out_of_memory(reason: str, message: str) -> bool:
     """Whether a container ended, or could not be started, for lack of memory."""
-    return reason == "OOMKilled" or (reason in START_ERRORS and _OUT_OF_MEMORY in message)
+    starts = reason in START_ERRORS | CONFIGURATION_REASONS
+    return reason == "OOMKilled" or (starts and bool(_NO_MEMORY.search(message)))
 
 
 def node_may_recover(message: str) -> bool:

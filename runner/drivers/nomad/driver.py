@@ -155,7 +155,8 @@ class NomadDriver:
     def explain(self, seen: Observation) -> Observation:
         """See Driver.explain. The scheduler's evaluations say why no node takes the job."""
         deadline = Deadline.after(READ_SECONDS, self._clock)
-        reason = shortage(self._namespace_of(seen).evaluations(seen.name, deadline)) if seen.phase == "waiting" else ""
+        unplaced = seen.phase == "waiting" and not seen.scheduled
+        reason = shortage(self._namespace_of(seen).evaluations(seen.name, deadline)) if unplaced else ""
         return msgspec.structs.replace(seen, **refusal(reason)) if reason else seen
 
     def reconcile(self, expired: Retention | None = None) -> int:

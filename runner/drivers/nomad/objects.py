@@ -163,8 +163,11 @@ class Metric(_PascalCase, frozen=True):
 
     nodes_evaluated: Nullable[int] = 0
     nodes_filtered: Nullable[int] = 0
+    nodes_available: dict[str, int] | None = None
+    """By datacenter."""
     class_filtered: dict[str, int] | None = None
     constraint_filtered: dict[str, int] | None = None
+    class_exhausted: dict[str, int] | None = None
     dimension_exhausted: dict[str, int] | None = None
     quota_exhausted: list[str] | None = None
 

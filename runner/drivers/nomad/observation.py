@@ -108,7 +108,8 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         image_error=end.image_error,
         registry_error=end.registry_error,
         **refusal(verdict.unschedulable),
-        scheduled=evidence.last is not None,
+        scheduled=evidence.last is not None and not evidence.last.ended,
+        delay=_delay(run) if phase == "waiting" else "",
         configuration_error=end.configuration_error,
         init_exit=run.init.exit,
         main_exit=run.main.exit,
@@ -190,8 +191,10 @@ def shortage(evaluations: Iterable[Evaluation]) -> str:
     last = metrics[-1]
     facts = [
         f"{last.nodes_evaluated} nodes evaluated",
+        *(f"none in datacenter {name}" for name, count in (last.nodes_available or {}).items() if not count),
         *(f"class {name} filtered {count}" for name, count in (last.class_filtered or {}).items()),
         *(f"constraint {name} filtered {count}" for name, count in (last.constraint_filtered or {}).items()),
+        *(f"class {name} exhausted on {count}" for name, count in (last.class_exhausted or {}).items()),
         *(f"{name} exhausted on {count}" for name, count in (last.dimension_exhausted or {}).items()),
         *(f"quota: {name}" for name in last.quota_exhausted or ()),
     ]
@@ -252,6 +255,12 @@ def _waits_in_queue(job: JobStub) -> bool:
     """Whether no node has accepted the job yet. After the loss of its node, a job waits within its total deadline."""
     counts = job.job_summary.summary.values() if job.job_summary else ()
     return not any(each.running or each.starting or each.lost or each.unknown for each in counts)
+
+
+def _delay(run: Run) -> str:
+    """What its node does before it can start a task."""
+    pending = [(name, state.events[-1]) for name, state in _tasks(run) if state.state == "pending" and state.events]
+    return next((f"{name}: {event.display_message or event.type}" for name, event in pending), "")
 
 
 def _disrupted(last: Allocation | None) -> bool:

@@ -18,6 +18,7 @@ _DAEMON = r"(?:Error response from daemon: )?"
 _OF_IMAGE = re.compile(
     _RPC + r"(?:Failed to pull `|Failed to find docker auth for repo |unable to create local docker image \""
     rf"|{_DAEMON}pull access denied for |{_DAEMON}manifest (?:for \S+ not found|unknown)"
+    r"|(?:failed to start task, )?(?:unable to|could not) pull image|failed to create image: |Error in pulling image "
     rf"|{_DAEMON}invalid reference format|(?:Failed to create container: )?{_DAEMON}No such image: )"
 )
 # The node's own failures: not the fault of the job, and no proof that the node was lost.
@@ -40,8 +41,10 @@ _OF_ANOTHER = frozenset({"Sibling Task Failed", "Leader Task Dead"})
 """The task is killed because another one has failed or ended."""
 _TEMPLATE, _MISSING = "Template", "Missing: "
 """The event of a task that waits for something that its templates name, like a Variable, and how its message begins."""
-_OUT_OF_MEMORY = "OOM-killed"
-"""In runc's message if the limit is too small even to start a program."""
+_NO_MEMORY = re.compile(
+    r"OOM-killed|memory limit \S+ too low|unable to set memory limit|[Mm]inimum memory limit allowed"
+)
+"""In the message of runc or Docker if the limit is too small even to start a program."""
 
 
 class TaskEnd(msgspec.Struct, frozen=True):
@@ -134,7 +137,7 @@ def _with_failure(end: TaskEnd, event: TaskEvent | None) -> TaskEnd:
         return msgspec.structs.replace(end, disk_exhausted=text)
     if event.type == "Driver Failure" and _OF_IMAGE.match(text):
         return msgspec.structs.replace(end, image_error=text, registry_error=_of_registry(text))
-    if _OUT_OF_MEMORY in text:
+    if _NO_MEMORY.search(text):
         return msgspec.structs.replace(end, out_of_memory=True)
     if _OF_NODE.search(_QUOTED.sub("", text)):
         return end

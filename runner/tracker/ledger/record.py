@@ -16,7 +16,7 @@ Step = Literal["find", "explain", "evidence", "end", "publish", "mark", "set_asi
 Key = tuple[str, str, str]
 """Place, name and identity."""
 
-_EXPLANATIONS = ("image_error", "configuration_error", "not_admitted", "unschedulable")
+_EXPLANATIONS = ("image_error", "configuration_error", "not_admitted", "unschedulable", "delay")
 
 _ALTERNATING = frozenset({"image", "registry"})
 """A pause between two tries may not say why the last one failed, and a registry may answer now so, now otherwise."""
@@ -102,7 +102,9 @@ class Record(msgspec.Struct, eq=False):
         """Take in what the cluster's events say. The job has waited for that all along."""
         if self.seen.phase == "waiting":
             found = {name: getattr(events, name) or getattr(self.seen, name) for name in _EXPLANATIONS}
-            self.seen = msgspec.structs.replace(self.seen, **found)
+            found["delay"] = events.delay
+            passes = events.registry_error or self.seen.registry_error
+            self.seen = msgspec.structs.replace(self.seen, **found, registry_error=passes)
             self.cause = cause_of(self.seen)
             self.since = {self.cause: self.cause_since}
 
@@ -179,7 +181,7 @@ def _queued(last: Observation, seen: Observation) -> Observation:
 def _history(last: Observation, seen: Observation) -> list[str]:
     """The reasons of the wait that are over: a pod was made since, or a node has it."""
     admitted = seen.scheduled or seen.instance not in ("", last.instance)
-    return ["not_admitted"] * admitted + ["unschedulable"] * seen.scheduled
+    return ["not_admitted", "delay"] * admitted + ["unschedulable"] * seen.scheduled
 
 
 def _shows_less(seen: Observation) -> bool:
