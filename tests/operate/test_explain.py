@@ -10,6 +10,7 @@ import pytest
 
 from runner.cli.explaining import lines
 from runner.config.types import LimitsSection
+from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.outcomes import RULES, classify
 from runner.runtime.clock import SystemClock
@@ -21,6 +22,9 @@ from tests.unit.drivers.kubernetes.objects import observed
 LIMITS = LimitsSection()
 OUTCOMES = (ROOT / "docs" / "outcomes.md").read_text()
 BASE = Observation(name="job-1", driver="kubernetes", place="ci", pool="small", phase="waiting", created=0.0)
+
+VERIFIED = Report(request_type="ssh_verify_run", run_id="r", path="/results", task="t", scope="s")
+"""Of a job whose success the tracker sends."""
 
 KUBERNETES = {
     "9 the image is missing": ("image_unavailable", "ImagePullBackOff: coat: ", "limits.imageSeconds"),
@@ -126,6 +130,46 @@ def test_a_result_that_atlas_refuses_is_something_to_do() -> None:
     seen = msgspec.structs.replace(BASE, phase="failed", main_exit=3)
     assert "why atlas refuses" in "\n".join(lines(seen, LIMITS, "Its last answer: 503: down. Sent 3 time(s) so far."))
     assert "why atlas refuses" not in "\n".join(lines(seen, LIMITS, "It has not refused it so far."))
+
+
+@pytest.mark.parametrize("facts", [{"phase": "failed", "cancelled": True}, {"phase": "succeeded", "report": VERIFIED}])
+def test_nothing_to_do_is_not_said_beside_what_is_to_be_done(facts: dict[str, Any]) -> None:
+    seen = msgspec.structs.replace(BASE, **facts)
+    assert paragraph("Do next", seen) == "Nothing."
+    said = "\n".join(lines(seen, LIMITS, "Its last answer: 503: down. Sent 3 time(s) so far."))
+    assert said.count("Nothing") == 0
+    assert "Find out why atlas refuses the result" in said
+
+
+@pytest.mark.parametrize(
+    ("reported", "said"), [(False, "The result is pending"), (True, "It has accepted the result.")]
+)
+def test_a_success_that_the_tracker_sends_was_not_sent_by_the_job(reported: bool, said: str) -> None:
+    published = "succeeded" if reported else ""
+    seen = msgspec.structs.replace(BASE, phase="succeeded", report=VERIFIED, reported=reported, published=published)
+    assert paragraph("Atlas", seen).startswith(said)
+
+
+def test_a_limit_that_has_passed_is_not_waited_for() -> None:
+    late = msgspec.structs.replace(BASE, queued_since=SystemClock().wall() - 700)
+    for seen in (
+        late,
+        msgspec.structs.replace(late, unschedulable="0/3 nodes"),
+        msgspec.structs.replace(late, delay="x"),
+    ):
+        assert paragraph("Do next", seen) == "Check that a tracker runs and leads."
+
+
+def test_what_its_node_cannot_do_is_named_with_advice() -> None:
+    seen = msgspec.structs.replace(BASE, delay="NetworkNotReady: no network", queued_since=SystemClock().wall())
+    assert paragraph("Why", seen) == "Starting: NetworkNotReady: no network"
+    assert "look at its node" in paragraph("Do next", seen)
+    assert "unschedulable (5102)" in paragraph("Until", seen)
+
+
+@pytest.mark.parametrize("held", ["its pod's schedulingGates", "the suspension of its Job"])
+def test_what_holds_a_job_without_a_queue(held: str) -> None:
+    assert paragraph("Why", msgspec.structs.replace(BASE, held=held)) == f"Held by {held}"
 
 
 def test_the_evidence_is_shown_with_its_lines() -> None:

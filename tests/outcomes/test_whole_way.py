@@ -36,8 +36,8 @@ from tests.unit.drivers.kubernetes.objects import (
 )
 
 LIMITS = LimitsSection()
-PLACED = condition("PodScheduled")
-NO_ROOM = ("Unschedulable", "0/3 nodes are available: 3 Insufficient cpu.")
+ASSIGNED = condition("PodScheduled")
+FULL = ("Unschedulable", "0/3 nodes are available: 3 Insufficient cpu.")
 NETWORK = (
     "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox"
     ' "4f1d": plugin type="calico" failed (add): stat /var/lib/calico/nodename: no such file or directory'
@@ -63,7 +63,7 @@ def starting(**rest: Any) -> dict[str, Any]:
     """A pod that has a node, and no own container that has started."""
     init = {**rest.pop("before", {}), "coat": rest.pop("coat", CREATING)}
     main = {"marvin": CREATING, **rest.pop("after", {})}
-    return pod_document(init=init, main=main, phase="Pending", conditions=(PLACED,), **rest)
+    return pod_document(init=init, main=main, phase="Pending", conditions=(ASSIGNED,), **rest)
 
 
 def happened(reason: str, message: str, minute: int = 1) -> dict[str, Any]:
@@ -259,9 +259,9 @@ WAITING: list[Situation] = [
         "an autoscaler adds nodes",
         5102,
         job_document(),
-        pod_document(phase="Pending", conditions=(condition("PodScheduled", *NO_ROOM, status="False"),)),
-        (happened("FailedScheduling", NO_ROOM[1]), happened("TriggeredScaleUp", "pod triggered scale-up: x", 2)),
-        f"Unschedulable: {NO_ROOM[1]}",
+        pod_document(phase="Pending", conditions=(condition("PodScheduled", *FULL, status="False"),)),
+        (happened("FailedScheduling", FULL[1]), happened("TriggeredScaleUp", "pod triggered scale-up: x", 2)),
+        f"Unschedulable: {FULL[1]}",
     ),
     (
         "a gang is not complete",
@@ -313,6 +313,46 @@ def test_a_job_that_waits(code: int, job: Any, pod: Any, events: Any, why: str) 
     assert f"Why {' '.join(why.split())}" in explained(seen)
     cause = why.rpartition(": ")[2]
     assert cause in ended(seen).err or "nothing is known" in cause
+
+
+class TestWhatAnEventSaidBefore:
+    """The tracker keeps it until the events say otherwise."""
+
+    def test_a_volume_was_mounted_since(self) -> None:
+        known = msgspec.structs.replace(
+            read(job_document(), starting()), configuration_error=IN_USE, registry_error=True
+        )
+        mounted = happened("FailedAttachVolume", IN_USE), happened("Pulling", 'Pulling image "i"', 2)
+        assert again(known, *mounted) == {"configuration_error": "", "registry_error": False}
+
+    def test_another_volume_is_missing(self) -> None:
+        known = msgspec.structs.replace(
+            read(job_document(), starting()), configuration_error=IN_USE, registry_error=True
+        )
+        missing = happened("FailedAttachVolume", IN_USE), happened("FailedMount", NO_SECRET, 2)
+        assert again(known, *missing) == {"configuration_error": NO_SECRET, "registry_error": False}
+
+    def test_what_the_pod_shows_takes_precedence(self) -> None:
+        known = read(job_document(), starting(coat=waits("CreateContainerError", "no")))
+        assert again(known, happened("FailedMount", NO_SECRET)) == {}
+
+    def test_its_node_has_a_network_since(self) -> None:
+        known = waiting(delay=f"NetworkNotReady: {CNI}")
+        assert again(known, happened("NetworkNotReady", CNI), happened("Pulled", "x", 2)) == {"delay": ""}
+
+    def test_a_volume_that_may_be_mounted_yet_has_longer(self) -> None:
+        for message, limit in ((NO_SECRET, LIMITS.image_seconds), (IN_USE, 300), (NO_DRIVER, LIMITS.registry_seconds)):
+            seen = read(job_document(), starting(), (happened("FailedMount", message),))
+            assert isinstance(judge(seen, limit, seen.queued_since or 0.0, LIMITS), Passed)
+            assert not isinstance(judge(seen, limit - 1, seen.queued_since or 0.0, LIMITS), Passed)
+
+
+def waiting(**facts: Any) -> Observation:
+    return msgspec.structs.replace(read(job_document(), starting()), **facts)
+
+
+def again(known: Observation, *events: dict[str, Any]) -> dict[str, Any]:
+    return wait(known, msgspec.convert(list(events), list[EventObject]))
 
 
 SHUTDOWN = "Pod was terminated in response to imminent node shutdown."
@@ -519,6 +559,34 @@ ENDS: list[tuple[str, int | None, dict[str, Any], dict[str, Any] | None, str]] =
         job_document(),
         with_last_state(over(RUNNING, phase="Running"), restartCount=1, lastState=exited(3)),
         "",
+    ),
+    (
+        "a policy lets containers restart, and the Job does not",
+        5107,
+        job_document(FAILED),
+        with_last_state(over(waits("CrashLoopBackOff", "back-off"), deleted=clock(6)), lastState=exited(3)),
+        "exit code 3",
+    ),
+    (
+        "the same, and marvin runs again",
+        5107,
+        job_document(("FailureTarget", *FAILED[1:])),
+        with_last_state(over(RUNNING, phase="Running", deleted=clock(6)), lastState=exited(3)),
+        "exit code 3",
+    ),
+    (
+        "marvin is about to be restarted",
+        None,
+        job_document(),
+        with_last_state(over(waits("CrashLoopBackOff", "back-off"), phase="Running"), lastState=exited(3)),
+        " runs (",
+    ),
+    (
+        "marvin was restarted, and is too slow",
+        5105,
+        job_document(("Failed", *LATE)),
+        with_last_state(over(RUNNING, phase="Running", deleted=clock(6)), lastState=exited(3)),
+        "longer than",
     ),
     (
         "a queue takes its quota back while marvin runs",

@@ -64,11 +64,14 @@ def refusal(events: Sequence[EventObject]) -> dict[str, Any]:
 def wait(seen: Observation, events: Sequence[EventObject]) -> dict[str, Any]:
     """Why the pod does not start, from its events: a volume, its node, or no node. Its status takes precedence."""
     reasons = {each.reason for each in events}
+    by_event = any(each.message == seen.configuration_error for each in events if each.reason in _UNMOUNTED)
     if not reasons & _MOUNTED and (unmounted := _unmounted(events)):
-        if seen.image_error or seen.configuration_error:
+        if seen.image_error or (seen.configuration_error and not by_event):
             return {}
-        passes = {"registry_error": True} if node_may_recover(unmounted) else {}
-        return {"configuration_error": unmounted, **passes}
+        passes = node_may_recover(unmounted)
+        return {"configuration_error": unmounted, **({"registry_error": passes} if passes or by_event else {})}
+    if by_event:  # and since then, its volumes were mounted
+        return {"configuration_error": "", "registry_error": False, **_delay(seen, events)}
     if "Scheduled" not in reasons and (unscheduled := _last(events, _UNSCHEDULED)):
         return {"unschedulable": seen.unschedulable or unscheduled}
     return _delay(seen, events)

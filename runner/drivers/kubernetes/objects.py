@@ -199,11 +199,12 @@ class ContainerStatus(_CamelCase, frozen=True):
 
     name: str
     state: Nullable[ContainerState] = ContainerState()
+    last_state: Nullable[ContainerState] = ContainerState()  # before it was restarted, which a policy may allow
 
     @property
     def started(self) -> bool:
         """Whether its program runs or has run."""
-        return self.state.running is not None or self.state.terminated is not None
+        return bool(self.state.running is not None or self.state.terminated or self.last_state.terminated)
 
 
 class PodStatus(_CamelCase, frozen=True):

@@ -283,3 +283,11 @@ def _report(encoded: str | None) -> Report | None:
         return msgspec.json.decode(encoded, type=Report)
     except msgspec.MsgspecError:  # the annotation was edited
         return None
+
+
+def log_container(job: JobObject | None, pod: PodObject) -> str:
+    """The container whose log to read: the main one if it has started, else the init one. Injected ones have others."""
+    own = OwnContainers(job, pod) if job else None
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    names = [own.last_started or next((each.name for each in own.statuses), "")] if own else []
+    return next(filter(None, (*names, *(each.name for each in statuses))), "")

@@ -91,6 +91,7 @@ class OwnContainers:
         self.status = pod.status if pod else PodStatus()
         self.init = pod.container(job.init) if pod and job.init else None
         self.main = pod.container(job.main) if pod and job.main else None
+        self._is_last = job.ended is not None and job.ended.reason == "BackoffLimitExceeded"
 
     def __repr__(self) -> str:
         return f"OwnContainers(init={self.init}, main={self.main})"
@@ -126,7 +127,7 @@ class OwnContainers:
     @cached_property
     def end(self) -> ContainerEnd | None:
         """The end that decides the run: a failure by itself, or the main container's success, whatever came after."""
-        init, main = _end(self.init), _end(self.main)
+        init, main = self._end(self.init), self._end(self.main)
         if main and main.state.exit_code == 0:
             return main
         if init and init.state.exit_code and not self._was_stopped(init):
@@ -136,12 +137,12 @@ class OwnContainers:
     @property
     def init_exit(self) -> int | None:
         """The exit code of the init container."""
-        return end.code if (end := _end(self.init)) else None
+        return end.code if (end := self._end(self.init)) else None
 
     @property
     def main_exit(self) -> int | None:
         """The exit code of the main container."""
-        return end.code if (end := _end(self.main)) else None
+        return end.code if (end := self._end(self.main)) else None
 
     @property
     def disk_exhausted(self) -> str:
@@ -186,6 +187,13 @@ class OwnContainers:
     @property
     def _disruption(self) -> Condition | None:
         return true_condition(self.status.conditions, "DisruptionTarget")
+
+    def _end(self, status: ContainerStatus | None) -> ContainerEnd | None:
+        """Its end. One before a restart counts once the Job has ended for it: it allows no restart."""
+        if status is None:
+            return None
+        end = status.state.terminated or (status.last_state.terminated if self._is_last else None)
+        return ContainerEnd(status.name, end) if end and end.reason not in PLACEHOLDERS else None
 
     def _was_stopped(self, end: ContainerEnd) -> bool:
         """Whether something stopped the container, so that its exit code is not of its own doing."""
@@ -281,20 +289,6 @@ def latest_of(pods: Iterable[PodObject], job: JobObject) -> PodObject | None:
     return latest
 
 
-def _end(status: ContainerStatus | None) -> ContainerEnd | None:
-    if status is None or (end := status.state.terminated) is None or end.reason in PLACEHOLDERS:
-        return None
-    return ContainerEnd(status.name, end)
-
-
 def _is_refused(status: ContainerStatus) -> bool:
     waiting = status.state.waiting
     return waiting is not None and waiting.reason in IMAGE_REASONS | CONFIGURATION_REASONS
-
-
-def log_container(job: JobObject | None, pod: PodObject) -> str:
-    """The container whose log to read: the main one if it has started, else the init one. Injected ones have others."""
-    own = OwnContainers(job, pod) if job else None
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    names = [own.last_started or next((each.name for each in own.statuses), "")] if own else []
-    return next(filter(None, (*names, *(each.name for each in statuses))), "")

@@ -275,7 +275,8 @@ def _disrupted(last: Allocation | None) -> bool:
 
 def _message(evidence: Evidence, run: Run) -> str:
     last = evidence.last
-    texts = [last.client_description, last.desired_description] if last and last.client_status != "complete" else []
+    by_itself = last is not None and last.client_status == "complete" and run.over
+    texts = [last.client_description, last.desired_description] if last and not by_itself else []
     texts += [evidence.job.status_description]
     for name, state in _tasks(run):
         if state.failed:

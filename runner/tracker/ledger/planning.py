@@ -33,8 +33,12 @@ def remaining(record: Record, *, end: bool = False) -> list[Step]:
 
 
 def explain_in(record: Record, now: float) -> float | None:
-    """In how many seconds to read the cluster's events, to learn why the job waits. None if there is no need."""
-    if record.cause or record.seen.phase != "waiting" or record.seen.queued_since is None:
+    """In how many seconds to read the cluster's events, to learn why the job waits. None if there is no need.
+
+    What only an event said is read again: it may be history, and the job about to start.
+    """
+    known = record.cause and not record.by_event
+    if known or record.seen.phase != "waiting" or record.seen.queued_since is None:
         return None
     if record.explained_at is None:
         return max(0.0, record.first_seen + UNEXPLAINED_SECONDS - now)

@@ -16,7 +16,7 @@ Step = Literal["find", "explain", "evidence", "end", "publish", "mark", "set_asi
 Key = tuple[str, str, str]
 """Place, name and identity."""
 
-_EXPLANATIONS = ("image_error", "configuration_error", "not_admitted", "unschedulable", "delay")
+_EXPLANATIONS = ("image_error", "configuration_error", "not_admitted", "unschedulable")
 
 _ALTERNATING = frozenset({"image", "registry"})
 """A pause between two tries may not say why the last one failed, and a registry may answer now so, now otherwise."""
@@ -48,6 +48,8 @@ class Record(msgspec.Struct, eq=False):
     since: dict[Cause, float] = {}
     """Since when, by cause. An image's error that is definite now and may pass then keeps both."""
     explained_at: float | None = None
+    by_event: bool = False
+    """Only an event says that it cannot be started as it is. That may pass without any change of the job or its pod."""
     decided_at: float = 0.0
     started_at: float | None = None
     """When its first container was seen running; None if it was not seen waiting before."""
@@ -72,6 +74,7 @@ class Record(msgspec.Struct, eq=False):
     def observe(self, seen: Observation, now: float) -> None:
         """Take in a later observation of the same job."""
         last, self.seen = self.seen, merged(self.seen, seen)
+        self.by_event = self.by_event and not seen.configuration_error and seen.phase == "waiting"
         if last.phase == "waiting" and seen.phase == "running":
             self.started_at = now
         if "running" in (last.phase, seen.phase) or (last.held and not seen.held):
@@ -102,11 +105,15 @@ class Record(msgspec.Struct, eq=False):
         """Take in what the cluster's events say. The job has waited for that all along."""
         if self.seen.phase == "waiting":
             found = {name: getattr(events, name) or getattr(self.seen, name) for name in _EXPLANATIONS}
-            found["delay"] = events.delay
-            passes = events.registry_error or self.seen.registry_error
-            self.seen = msgspec.structs.replace(self.seen, **found, registry_error=passes)
+            if self.by_event:
+                found["configuration_error"] = events.configuration_error
+            passes = events.registry_error
+            self.seen = msgspec.structs.replace(self.seen, **found, delay=events.delay, registry_error=passes)
             self.cause = cause_of(self.seen)
             self.since = {self.cause: self.cause_since}
+            self.by_event = (
+                bool(events.configuration_error) and self.seen.configuration_error == events.configuration_error
+            )
 
     def add_log(self, tail: str) -> None:
         """Add the last lines of the job's log to the evidence."""
@@ -181,7 +188,7 @@ def _queued(last: Observation, seen: Observation) -> Observation:
 def _history(last: Observation, seen: Observation) -> list[str]:
     """The reasons of the wait that are over: a pod was made since, or a node has it."""
     admitted = seen.scheduled or seen.instance not in ("", last.instance)
-    return ["not_admitted", "delay"] * admitted + ["unschedulable"] * seen.scheduled
+    return ["not_admitted"] * admitted + ["unschedulable"] * seen.scheduled
 
 
 def _shows_less(seen: Observation) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from runner.jobs import Report
 from runner.observation import Observation, Outcome
 from runner.runtime.backoff import Backoff
-from runner.tracker.ledger.planning import as_it_ended
+from runner.tracker.ledger.planning import as_it_ended, explain_in
 from runner.tracker.ledger.record import Record, first_record, merged
 
 CONFIRMATION = Report(request_type="cancel_check_run", run_id="c", path="/cancelled", task="t", scope="s")
@@ -167,3 +167,43 @@ def test_a_job_that_is_gone_is_deleted_unless_its_end_was_seen(facts: dict[str, 
     assert as_it_ended(record).phase == facts["phase"]
     record.gone = True
     assert as_it_ended(record).phase == phase
+
+
+class TestWhatOnlyAnEventSays:
+    """A volume may be mounted after all, and the node goes on to the image: no status of the pod changes."""
+
+    MISSING = seen(configuration_error='secret "artifacts" not found')
+
+    def explained(self) -> Record:
+        record = first_record(seen(queued_since=0.0), 0.0, BACKOFF)
+        record.explain(self.MISSING)
+        record.explained_at = 10.0
+        return record
+
+    def test_it_is_read_again(self) -> None:
+        record = self.explained()
+        assert (record.cause, record.cause_since, explain_in(record, 15.0)) == ("configuration", 0.0, 25.0)
+        record.observe(seen(queued_since=0.0), 20.0)
+        assert (record.cause, explain_in(record, 20.0)) == ("configuration", 20.0)
+
+    def test_it_may_be_history(self) -> None:
+        record = self.explained()
+        record.explain(seen(delay="NetworkNotReady: no"))
+        assert (record.cause, record.seen.configuration_error) == ("", "")
+        assert record.seen.delay == "NetworkNotReady: no"
+
+    def test_what_the_pod_shows_itself_is_not_read_again(self) -> None:
+        record = self.explained()
+        record.observe(seen(configuration_error="coat: CreateContainerError: no", queued_since=0.0), 20.0)
+        assert explain_in(record, 20.0) is None
+
+    def test_it_may_pass_with_time(self) -> None:
+        record = first_record(seen(), 0.0, BACKOFF)
+        record.explain(seen(configuration_error="Multi-Attach error", registry_error=True))
+        assert record.cause == "registry"
+
+
+def test_what_delays_its_start_is_as_it_was_read_last() -> None:
+    record = first_record(seen(delay="the init container p, which is not the job's, runs"), 0.0, BACKOFF)
+    record.observe(seen(), 1.0)
+    assert record.seen.delay == ""
