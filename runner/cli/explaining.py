@@ -14,7 +14,7 @@ from runner.config.types import LimitsSection
 from runner.observation import Observation, Outcome
 from runner.outcomes import classify
 from runner.security.masking import shown
-from runner.tracker.advice import ADVICE, HELD, NOTHING, STARTING, limit_of, state_of, threatens, wait_of
+from runner.tracker.advice import ADVICE, ENDING, HELD, NOTHING, STARTING, limit_of, state_of, threatens, wait_of
 from runner.tracker.results import result_ids
 
 _INDENT = " " * 11
@@ -66,14 +66,16 @@ def _why(seen: Observation) -> str:
     if wait := wait_of(seen):
         return wait.text
     outcome = classify(seen)
-    if outcome is None or outcome.err:
-        return outcome.err if outcome else ""
+    if outcome is None:
+        return ENDING if seen.cancelled else ""
+    if outcome.err:
+        return outcome.err
     return "" if outcome.reason in ("succeeded", "cancelled") else "The cluster has no more evidence."
 
 
 def _until(seen: Observation, limits: LimitsSection) -> str:
     """When its wait will be ended, and with which reason."""
-    if (wait := wait_of(seen)) is None:
+    if (wait := wait_of(seen)) is None or seen.cancelled:
         return ""
     limit, outcome = limit_of(seen, limits), threatens(seen)
     if limit is None:

@@ -20,6 +20,8 @@ HELD, STARTING = "held", "starting"
 """Reasons of a wait that no outcome is named after: a queue holds the job, or nothing is known to be wrong."""
 
 NOTHING = "Nothing."
+ENDING = "Cancelled: the cluster is about to end it"
+"""Of a job that was cancelled and has not ended yet."""
 
 ADVICE: dict[str, str] = {
     "succeeded": NOTHING,
@@ -82,6 +84,8 @@ def wait_of(seen: Observation) -> Wait | None:
     """Why it waits; None if it does not."""
     if seen.phase != "waiting" or state_of(seen) != "waiting":
         return None
+    if seen.cancelled:
+        return Wait("cancelled", ENDING)
     if seen.held:
         return Wait(HELD, f"{'Suspended' if seen.held.startswith('queue ') else 'Held'} by {seen.held}")
     if seen.incomplete:
@@ -108,7 +112,7 @@ def reason_of(seen: Observation) -> str:
 def limit_of(seen: Observation, limits: LimitsSection) -> Limit | None:
     """What bounds its wait; None if nothing does."""
     wait = wait_of(seen)
-    if wait is None:
+    if wait is None or seen.cancelled:
         return None
     since = seen.queued_since or seen.created
     if wait.reason == HELD:

@@ -167,6 +167,15 @@ def test_what_its_node_cannot_do_is_named_with_advice() -> None:
     assert "unschedulable (5102)" in paragraph("Until", seen)
 
 
+@pytest.mark.parametrize("phase", ["waiting", "running"])
+@pytest.mark.parametrize("facts", [{}, {"held": "queue batch"}, {"unschedulable": "0/3 nodes"}])
+def test_a_cancelled_job_waits_for_nothing_but_its_end(phase: str, facts: dict[str, Any]) -> None:
+    seen = msgspec.structs.replace(BASE, phase=phase, cancelled=True, queued_since=0.0, **facts)
+    assert paragraph("Why", seen) == "Cancelled: the cluster is about to end it"
+    assert not paragraph("Until", seen)
+    assert paragraph("Do next", seen) in ("", "Nothing.")
+
+
 @pytest.mark.parametrize("held", ["its pod's schedulingGates", "the suspension of its Job"])
 def test_what_holds_a_job_without_a_queue(held: str) -> None:
     assert paragraph("Why", msgspec.structs.replace(BASE, held=held)) == f"Held by {held}"

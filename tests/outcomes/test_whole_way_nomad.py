@@ -145,6 +145,18 @@ ENDS: list[tuple[str, int | None, Observation, str]] = [
         "csi_hook",
     ),
     (
+        "a hook of the task fails",
+        5108,
+        read("failed", {"coat": ended(event("Task hook failed", "volumes: volume cache not found"), NOT_AGAIN)}),
+        "volume cache not found",
+    ),
+    (
+        "the node cannot keep the task's log",
+        5199,
+        read("failed", {"coat": ended(event("Task hook failed", "logmon: failed to start"), NOT_AGAIN)}),
+        "logmon: failed to start",
+    ),
+    (
         "the driver rejects the task's configuration",
         5108,
         read("failed", {"coat": refused("Failed Validation", "2 errors occurred: image name required")}),
@@ -343,6 +355,13 @@ WAITING: list[tuple[str, int, dict[str, Any] | None, dict[str, Any] | None, str]
         "Unschedulable: no node takes it: 0 nodes evaluated, none in datacenter dc1",
     ),
     (
+        "no node is in the pool of nodes",
+        5102,
+        None,
+        {"NodesEvaluated": 0, "NodePool": "gpu", "NodesInPool": 0, "NodesAvailable": None},
+        "Unschedulable: no node takes it: 0 nodes evaluated, none in node pool gpu",
+    ),
+    (
         "no node has the driver",
         5102,
         None,
@@ -400,6 +419,15 @@ def test_a_job_that_waits(code: int, tasks: Any, metric: Any, why: str) -> None:
     assert isinstance(passed, Passed)
     assert passed.outcome.code == code
     assert why.removeprefix("Starting: ").rpartition(": ")[2] in passed.outcome.err or tasks is metric is None
+
+
+def test_the_scheduler_failed() -> None:
+    """Then there is no metric. A blocked evaluation has a description as well, which explains nothing."""
+    failed = {"Status": "failed", "StatusDescription": "maximum attempts reached (5)"}
+    blocked = {"Status": "blocked", "StatusDescription": "created to place remaining allocations"}
+    evaluations = msgspec.convert([failed, blocked], list[Evaluation])
+    assert shortage(evaluations) == "the scheduler failed: maximum attempts reached (5)"
+    assert shortage(evaluations[1:]) == ""
 
 
 def test_a_job_without_a_summary_waits() -> None:

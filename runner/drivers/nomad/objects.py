@@ -163,6 +163,8 @@ class Metric(_PascalCase, frozen=True):
 
     nodes_evaluated: Nullable[int] = 0
     nodes_filtered: Nullable[int] = 0
+    node_pool: Nullable[str] = ""
+    nodes_in_pool: int | None = None
     nodes_available: dict[str, int] | None = None
     """By datacenter."""
     class_filtered: dict[str, int] | None = None

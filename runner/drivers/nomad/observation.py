@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -183,14 +183,16 @@ def overdue(job: JobStub, now: float) -> Ended | None:
     return None
 
 
-def shortage(evaluations: Iterable[Evaluation]) -> str:
+def shortage(evaluations: Sequence[Evaluation]) -> str:
     """Why the scheduler found no node, as a sentence; empty if the evaluations give no reason."""
     metrics = [metric for each in evaluations for metric in (each.failed_tg_allocs or {}).values() if metric]
     if not metrics:
-        return ""
+        failed = [each.status_description for each in evaluations if each.status == "failed"]
+        return f"the scheduler failed: {failed[-1]}" if failed else ""
     last = metrics[-1]
     facts = [
         f"{last.nodes_evaluated} nodes evaluated",
+        *([f"none in node pool {last.node_pool}"] if last.nodes_in_pool == 0 else []),
         *(f"none in datacenter {name}" for name, count in (last.nodes_available or {}).items() if not count),
         *(f"class {name} filtered {count}" for name, count in (last.class_filtered or {}).items()),
         *(f"constraint {name} filtered {count}" for name, count in (last.constraint_filtered or {}).items()),

@@ -23,7 +23,7 @@ _OF_IMAGE = re.compile(
 )
 # The node's own failures: not the fault of the job, and no proof that the node was lost.
 _OF_NODE = re.compile(
-    r"Cannot connect to the Docker daemon|plugin (?:is|has) (?:shut|shutting) ?down|connection is shut"
+    r"Cannot connect to the Docker daemon|plugin (?:is|has) (?:shut|shutting) ?down|connection is shut|^logmon: "
 )
 _QUOTED = re.compile(r"\"[^\"]*\"|`[^`]*`")
 _REGISTRY = re.compile(
@@ -34,7 +34,9 @@ _REGISTRY = re.compile(
 
 _KILLS = frozenset({"Killing", "Restart Signaled"})
 _CONSEQUENCES = frozenset({"Not Restarting", "Sibling Task Failed", "Leader Task Dead"})
-_START_FAILURES = frozenset({"Driver Failure", "Setup Failure", "Failed Validation", "Failed Artifact Download"})
+_START_FAILURES = frozenset(
+    {"Driver Failure", "Setup Failure", "Failed Validation", "Failed Artifact Download", "Task hook failed"}
+)
 _DISK = "Disk Resources Exceeded"
 _RESTORE = "Failed Restoring Task"
 _OF_ANOTHER = frozenset({"Sibling Task Failed", "Leader Task Dead"})
