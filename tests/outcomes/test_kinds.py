@@ -231,6 +231,11 @@ def test_its_own_secret_is_missing_however_the_kubelet_reads_secrets(kind: str) 
         ("CreateContainerError", "context deadline exceeded"),
         ("CreateContainerError", 'failed to reserve container name "marvin": name "marvin" is reserved for "4f1d"'),
         ("CreateContainerConfigError", 'object "jobs"/"settings" not registered'),
+        ("CreateContainerConfigError", "services have not yet been read at least once, cannot construct envvars"),
+        ("CreateContainerError", 'the container name "k8s_marvin" is already in use by 4f1d. You have to remove it'),
+        ("CreateContainerError", "Kubelet may be retrying requests that are timing out in CRI-O due to system load"),
+        ("CreateContainerError", "failed to create containerd container: mkdir /x: no space left on device"),
+        ("RunContainerError", "rpc error: code = Unavailable desc = transport is closing"),
     ],
 )
 def test_a_node_that_is_slow_may_recover(reason: str, message: str) -> None:

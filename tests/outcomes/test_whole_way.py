@@ -575,6 +575,18 @@ ENDS: list[tuple[str, int | None, dict[str, Any], dict[str, Any] | None, str]] =
         "exit code 3",
     ),
     (
+        "its pod was preempted, and is to be replaced",
+        None,
+        job_document(),
+        pod_document(
+            init={"coat": DONE},
+            main={"marvin": exited(143)},
+            conditions=(ASSIGNED, condition("DisruptionTarget", "PreemptionByScheduler", "preempting", clock(4))),
+            deleted=clock(5),
+        ),
+        "Starting: its pod was taken from its node, and is to be replaced: preempting",
+    ),
+    (
         "marvin is about to be restarted",
         None,
         job_document(),

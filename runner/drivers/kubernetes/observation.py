@@ -136,7 +136,12 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
     condition = next((each for each in own.status.conditions if each.type == "PodScheduled"), Condition(type=""))
     pending, gated = condition.status == "False", condition.reason == "SchedulingGated"
     scheduled = condition.status == "True" or bool(own.pod and own.pod.statuses)
-    facts = {"unschedulable": condition.message if pending and not gated else "", "scheduled": scheduled}
+    delays = phase == "waiting" and not (job.spec.suspend or pending)
+    facts = {
+        "unschedulable": condition.message if pending and not gated else "",
+        "scheduled": scheduled,
+        "delay": _delay(job, own) if delays else "",
+    }
     if phase != "waiting" or (own.started and not job.spec.suspend) or _is_being_resumed(job):
         return facts
     held = ""
@@ -147,9 +152,7 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
         held = "its pod's schedulingGates"
     since, made = _queued_since(job), _pod_made(own)
     delay = max(0.0, made - since)
-    waits_for = "" if held or pending else _delay(job, own)
-    since -= clock_ahead
-    return {**facts, "held": held, "delay": waits_for, "queued_since": since + delay, "pod_delay": delay}
+    return {**facts, "held": held, "queued_since": since + delay - clock_ahead, "pod_delay": delay}
 
 
 def _delay(job: JobObject, own: OwnContainers) -> str:
@@ -157,6 +160,10 @@ def _delay(job: JobObject, own: OwnContainers) -> str:
     if own.pod is None:
         managed = job.spec.managed_by not in ("", _JOB_CONTROLLER)
         return f"its Job is managed by {job.spec.managed_by}" if managed else ""
+    if own.taken_away or own.pod.deleted_at:
+        disruption = true_condition(own.status.conditions, "DisruptionTarget")
+        why = disruption.message if disruption else own.status.message or own.status.reason
+        return f"its pod was taken from its node, and is to be replaced{f': {why}' if why else ''}"
     for each in reversed(_earlier(own)):
         if (waiting := each.state.waiting) and waiting.reason not in _NOT_YET:
             return f"{each.name}, which is not the job's: {waiting.reason}: {waiting.message}"

@@ -90,9 +90,10 @@ _DEFINITE = re.compile(
     re.IGNORECASE,
 )
 _NODE_MAY_RECOVER = re.compile(
-    r"deadline ?exceeded|timed out|time-?out|is reserved\b|not registered$|connection refused|unexpected EOF"
-    r"|too many open files|resource temporarily unavailable|no space left on device|ttrpc: closed|transport is closing"
-    r"|code = (?:Unavailable|Aborted|ResourceExhausted)|Multi-Attach error|list of registered CSI drivers",
+    r"deadline ?exceeded|timed out|tim(?:e|ing)[- ]?out|is reserved\b|is already in use|not yet been read"
+    r"|not registered$|connection refused|unexpected EOF|too many open files|resource temporarily unavailable"
+    r"|no space left on device|ttrpc: closed|transport is closing|code = (?:Unavailable|Aborted|ResourceExhausted)"
+    r"|Multi-Attach error|list of registered CSI drivers",
     re.IGNORECASE,
 )
 
