@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from runner.security import shapes
+from runner.security import logins, shapes
+from runner.security.placeholders import is_placeholder
 from runner.security.shapes import Span, run_end
 
 _TRAILING = "\\'),.;:]}|"
@@ -21,7 +22,7 @@ _MASKED = "***"
 def spans(text: str) -> Iterator[Span]:
     """Everything in `text` that looks like a credential, in no order."""
     yield from _in_urls(text)
-    yield from _logins(text)
+    yield from logins.spans(text)
     yield from _named(text)
     yield from _in_headers(text)
     yield from shapes.tokens(text)
@@ -53,39 +54,6 @@ def _in_urls(text: str) -> Iterator[Span]:
             yield start, at
 
 
-_SLASHES = r"(?:%3A|:|\\{1,8}u003a)(?:(?:%2F){2}|(?:\\{1,8}u002f){2})"
-_AT = r"(?:%40|@|\\{1,8}u0040)"
-_LOGINS = tuple(
-    re.compile(pattern)
-    for pattern in (
-        # Of a URL that is itself part of a URL, or whose slashes JSON escapes.
-        rf"(?i:{_SLASHES})(?P<login>(?:(?!%2[Ff])[^\s\"'/&@\\]){{1,512}}?){_AT}",
-        # Of curl, wget and others: `-u user:password`, `--password word`.
-        r"-(?<!\S-)(?:[uU]|-user|-proxy-user)[ =]?[\"']?[\w.@%+-]{1,128}:(?P<login>[^\s\"']+)",
-        r"-(?<!\S-)-?(?:[A-Za-z]+-)*(?i:token|passw(?:or)?d|passphrase|secret|api-?key|cookie)"
-        r"[ \t]{1,4}(?P<login>[^\s\"'-][^\s\"']*)",
-        # Of a .netrc, and of XML.
-        r"login[ \t]+[^\s\"]+[ \t]+password[ \t]+(?P<login>[^\s\"]+)",
-        r"<[\w.:-]{0,64}(?i:password|token|secret|passphrase|api-?key)>(?P<login>[^<\s\"]+)<",
-    )
-)
-"""Logins in other forms than a URL's own."""
-
-
-# What follows the @ of an image or of a package is no host's name.
-_AT_HOST = re.compile(r"@(?:(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w-])|tcp\()")
-_BEFORE_AT = re.compile(r"(?<![\w.%+/:@-])(?!mailto:|sips?:)[\w.%+-]{1,128}:(?P<login>[^\s\"'/:@\\]{1,256})\Z")
-
-
-def _logins(text: str) -> Iterator[Span]:
-    """Passwords of logins that are not in a URL's own form, and of `user:password@host.example`."""
-    for pattern in _LOGINS:
-        yield from (found.span("login") for found in pattern.finditer(text))
-    for at in _AT_HOST.finditer(text):
-        if found := _BEFORE_AT.search(text, max(0, at.start() - 400), at.start()):
-            yield found.span("login")
-
-
 def _has_password(authority: str) -> bool:
     """Whether what follows the colon is no port."""
     _, colon, port = authority.partition(":")
@@ -93,21 +61,30 @@ def _has_password(authority: str) -> bool:
 
 
 _NAME = re.compile(
-    r"(?P<header>(?:proxy-)?authorization|cookies?|-(?:api|auth|access|subscription)-?key|-(?:auth|token|secret))"
-    r"|(?P<plain>token|passw(?:or)?d|passphrase|secret|credentials?|signature|session[_-]?id|sessid"
-    r"|(?:api|access|private|account|signing|encryption|master|license|session)[_-]?key"
-    r"|sig(?<!\wsig)|jwt(?<![a-z]jwt)|pwd(?<![a-z]pwd)|pass(?<![a-z]pass)|(?:db|user|root|admin)(?:pwd|pass)"
-    r"|auth(?<![a-z]auth)(?=\\*\"|[ \t]?=))"
-    r"(?:[_-]?(?:key|base|value|hash|data|json|b64|base64|[0-9]{1,3}))*",
+    # The first two letters of all that follow: most of a text is passed over at once.
+    r"(?=[-acdehjlmprstu][abcdeilmnoprstuw])(?=-[ast]|a[cdpu]|c[lor]|db|en|hm|jw|li|ma|p[arsw]|ro|s[ei]|to|us)"
+    r"(?:(?P<header>(?:proxy-)?authorization(?!_code)|cookies?"
+    r"|-(?:api|auth|access|subscription)-?key|-(?:auth|token|secret))"
+    r"|(?P<plain>token|passw(?:or)?d|passphrase|passcode|passwort|pswd|secret|credentials?|signature|session[_-]?id"
+    r"|(?:api|access|private|account|signing|encryption|master|license|session|hmac|client)[_-]?key|client_assertion"
+    r"|authorization_code|auth[_-]?ident|sessid|pw(?<![a-z]pw)(?!d)|creds(?<![a-z]creds)"
+    r"|pwd(?<![a-z]pwd)(?!(?<!\wpwd)[=:][ \t]?[/~])|pass(?<![a-z]pass)|(?:db|user|root|admin)(?:pwd|pass)"
+    r"|sig(?<![a-z0-9]sig)|jwt(?<![a-z]jwt)|auth(?<![a-z]auth)(?=\\*\"|[ \t]?=)))"
+    r"(?:[_-]?(?:key|base|value|hash|data|json|b64|base64|[0-9]{1,3})|s(?=\\*[\"']?[ \t]?[:=]>?[ \t]?\[))*",
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(
-    r"(?P<quoted>\\*[\"'])?(?:,[ \t]?\\*[\"']value\\*[\"'])?[ \t]{0,4}"
+    r"(?P<quoted>\\*[\"']\]?|\](?=[ \t]=>))?(?:,[ \t]?\\*[\"']value\\*[\"']|(?(quoted)[ \t]value|(?!)))?[ \t]{0,4}"
     r"(?P<sign>=>|:=|==?|:|%3D|(?(quoted),|(?!)))[ \t]{0,4}",
     re.IGNORECASE,
 )
 _OPENING = re.compile(r"(?:[ \t\[({]|b?\\*[\"']){0,8}")
-_QUOTE = re.compile(r"(?:[\[(][ \t]{0,4})?\\*([\"'])")
+_QUOTE = re.compile(
+    r"(?:(?P<list>\[)[ \t]{0,4}|(?:Some|Just|Optional|Secret\w{0,8}|[Ss]tr(?:ing)?)?\([ \t]{0,4}"
+    r"|string\([0-9]{1,6}\)[ \t])?(?:[bBrRuUfF]{1,2})?"
+    r"(?P<escapes>\\*)(?P<mark>(?P<quote>[\"'])(?:(?P=quote){2}(?=[^\s,;:}\])]))?)"
+)
+_NEXT_IN_LIST = re.compile(r"\\*[\"'],[ \t]{0,4}\\*[\"']")
 _WORD = re.compile(r'[^\s"]*')
 _NO_VALUES = frozenset({"", _MASKED, "none", "null", "true", "false"})
 _SCHEMES = frozenset(
@@ -122,32 +99,60 @@ def _named(text: str) -> Iterator[Span]:
         separator = _SEPARATOR.match(text, name.end())
         if name.start() < read or not separator:
             continue
-        quote = _QUOTE.match(text, separator.end())
-        if name["header"]:
-            start, read = _header_value(text, separator.end(), name["header"].lower())
-        elif separator["sign"] == ",":  # a list of names
+        quote = _opening_quote(text, name, separator)
+        if quote is not None:
+            for start, read in _strings(text, quote):
+                yield from _value(text, start, read)
             continue
-        elif quote and not (separator["quoted"] is None and text.startswith((",", "}", "]"), quote.end())):
-            start, read = quote.end(), _string_end(text, quote.end(), len(quote[0].lstrip("[( \t")) - 1, quote[1])
-        elif separator["sign"] != ":":
-            start, read = separator.end(), run_end(_WORD, text, separator.end())
-        elif separator["quoted"] or not (read := _yaml_end(text, name.start(), separator.end())):
-            continue
-        else:
-            start = separator.end()
-        end = read - _trailing(text, start, read)
-        if text[start:end].lower() not in _NO_VALUES:
-            yield start, end
+        found = _unquoted(text, name, separator)
+        if found is not None:
+            start, read = found
+            yield from (each for each in _value(text, start, read) if not is_placeholder(text[slice(*each)]))
+
+
+def _opening_quote(text: str, name: re.Match[str], separator: re.Match[str]) -> re.Match[str] | None:
+    """The quote that begins the value; None where the value has none."""
+    if name["header"] or separator["sign"] == ",":
+        return None
+    quote = _QUOTE.match(text, separator.end())
+    if quote and separator["quoted"] is None and text.startswith((",", "}", "]"), quote.end()):
+        return None
+    return quote
+
+
+def _strings(text: str, quote: re.Match[str]) -> Iterator[Span]:
+    """The quoted value, or all values of a list of strings."""
+    following: re.Match[str] | None = quote
+    while following:
+        start = following.end()
+        end = _string_end(text, start, len(quote["escapes"]), quote["quote"])
+        yield start, end
+        following = _NEXT_IN_LIST.match(text, end) if quote["list"] else None
+
+
+def _unquoted(text: str, name: re.Match[str], separator: re.Match[str]) -> Span | None:
+    """The value without quotes, or that of a header; None where there is none."""
+    start = separator.end()
+    if name["header"]:
+        return _header_value(text, start, name["header"].lower())
+    if separator["sign"] == ",":  # a list of names
+        return None
+    if separator["sign"] != ":":
+        return start, run_end(_WORD, text, start)
+    end = 0 if separator["quoted"] else _yaml_end(text, name.start(), start)
+    return (start, end) if end else None
+
+
+def _value(text: str, start: int, end: int) -> Iterator[Span]:
+    """The value in text[start:end], unless it is empty or says that there is none."""
+    end -= _trailing(text, start, end)
+    if text[start:end].lower() not in _NO_VALUES:
+        yield start, end
 
 
 _LINE_BEGIN = re.compile(r'(?:\A|\n|\\n|")[ \t]*(?:- )?[\w.-]*\Z')
 _YAML_WORD = re.compile(r'[^\s"\\,;{}\[\]]{1,512}')
 _LINE_END = re.compile(r'[ \t]*(?:#|\\|"|\r|\n|\Z)')
-_STATES = frozenset(
-    {*("absent", "denied", "empty", "expired", "forbidden", "incorrect", "invalid", "mismatch", "missing", "ok")}
-    | {*("refused", "required", "revoked", "unauthorized", "unknown", "unset", "wrong")}
-)
-"""What an error says of a secret, as in "password: incorrect". It is nobody's secret worth keeping."""
 _LIKE_A_SECRET = re.compile(r"(?=.*[0-9])(?=.*[A-Za-z])(?![./~]).{6}")
 
 
@@ -157,16 +162,22 @@ def _yaml_end(text: str, name: int, start: int) -> int:
     A value is a word that ends a line which the name begins, as in YAML; or one with letters and digits.
     """
     found = _YAML_WORD.match(text, start)
-    if not found or found[0].rstrip(".!").lower() in _STATES:
+    if not found or is_placeholder(found[0]):
         return 0
     before = text[max(0, name - 80) : name]
     ends = _LINE_END.match(text, found.end()) and _LINE_BEGIN.search(before if name <= 80 else f".{before}")
     return found.end() if ends or _LIKE_A_SECRET.match(found[0]) else 0
 
 
-def _header_value(text: str, start: int, name: str) -> Span:
-    """The value of a header, without the scheme. A cookie's goes to the end of the line."""
+def _header_value(text: str, start: int, name: str) -> Span | None:
+    """The value of a header, without the scheme. A cookie's goes to the end of the line.
+
+    None where another header follows, as in a list of names and values under a header's name.
+    """
     start = run_end(_OPENING, text, start)
+    inner = _NAME.match(text, start)
+    if inner and inner["header"] and _SEPARATOR.match(text, inner.end()):
+        return None
     end = run_end(_WORD, text, start)
     if name.startswith("cookie"):
         return start, _quoted_end(text, start, '"')
@@ -208,13 +219,24 @@ def _quoted_end(text: str, start: int, quote: str) -> int:
 
 _TO_QUOTE = {"'": re.compile("[^'\"\n]*"), '"': re.compile('[^"\n]*')}
 _SCHEME = re.compile(r"\b(?:bearer|basic)[ \t]{1,4}([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
+_WITH_PARAMETERS = re.compile(r"authorization\W{1,8}[A-Za-z0-9-]{1,32}[ \t]{1,4}(?=\w{1,64}=)", re.IGNORECASE)
+_PARAMETER = re.compile(r"\w{1,64}=(?:\\*\"(?P<quoted>[^\"\\\n]*)\\*\"|[^\s\",]*)(?:,[ \t]*)?")
 
 
 def _in_headers(text: str) -> Iterator[Span]:
-    """What follows a scheme without its header's name. A word in prose has no digit, or is short."""
+    """What follows a scheme without its header's name, and quoted parameters after a scheme, as Digest has them.
+
+    A word in prose has no digit, or is short.
+    """
     for found in _SCHEME.finditer(text):
         if len(found[1]) >= 16 and any(map(str.isdigit, found[1])):
             yield found.span(1)
+    for scheme in _WITH_PARAMETERS.finditer(text):
+        at = scheme.end()
+        while parameter := _PARAMETER.match(text, at):
+            at = parameter.end()
+            if parameter["quoted"]:
+                yield parameter.span("quoted")
 
 
 def _spaces(text: str, start: int) -> int:

@@ -168,6 +168,48 @@ NAMED = [
     "glab auth --api-key hunter2",
     "machine a.example login ada password hunter2",
     "<server><password>hunter2</password></server>",
+    # As programs print structures.
+    "headers: { authorization: [ 'Authorization', 'Bearer hunter2' ] }",
+    "[password] => hunter2",
+    'Config { password: Some("hunter2") }',
+    "Config(password=SecretStr('hunter2'))",
+    "{'password': b'hunter2', 'user': b'ada'}",
+    'password = f"hunter2"',
+    'password = """hunter2"""',
+    '["password"]=> string(7) "hunter2"',
+    '{"tokens": ["hunter2", "x hunter2"], "n": 1}',
+    '{"a": "{\\"tokens\\": [\\"x\\", \\"hunter2\\"]}"}',
+    # As shells, Dockerfiles and configuration files have them.
+    "set -x GITHUB_TOKEN hunter2",
+    "setenv GITHUB_TOKEN hunter2",
+    "ENV GITHUB_TOKEN hunter2",
+    "npmAuthIdent: ada:hunter2",
+    "machine a.example\n  login ada\n  password hunter2\n",
+    "machine a.example password hunter2",
+    "machine a.example login ada account b password hunter2",
+    "client-key-data: aHVudGVyMg==",
+    "Driver={x};Uid=a;Pwd={hunter2};",
+    '<add key="ClearTextPassword" value="hunter2" />',
+    '<input type="password" value="hunter2">',
+    '<wsse:Password Type="x#PasswordText">hunter2</wsse:Password>',
+    "jdbc:oracle:thin:ada/hunter2@h:1521:x",
+    "passcode: hunter2",
+    "authorization_code=hunter2",
+    "creds=ada:hunter2",
+    "hmac_key=hunter2",
+    # On command lines.
+    "sshpass -p hunter2 ssh a.example",
+    "docker login -u ada -p hunter2 registry.example",
+    "mysqldump -uroot -phunter2 db",
+    "redis-cli -h a.example -a hunter2 ping",
+    "ldapsearch -D cn=a -w hunter2",
+    "smbclient -U ada%hunter2 //a.example/s",
+    "http -a ada:hunter2 a.example",
+    "docker run --rm curlimages/curl -u ada:hunter2 https://a.example",
+    "docker run --rm -it alpine curl -u ada:hunter2 https://a.example",
+    # Quoted parameters of a scheme.
+    'Authorization: Digest username="ada", nonce="b", response="hunter2", qop=auth',
+    '{"a": "Authorization: Snowflake Token=\\"hunter2\\"", "n": 1}',
 ]
 
 
@@ -179,6 +221,58 @@ def test_a_value_whose_name_says_that_it_is_secret_is_masked(text: str) -> None:
     assert mask(masked) == masked
     if text.startswith('{"'):
         json.loads(masked)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "access_key",
+        "account-key",
+        "admin_pass",
+        "api-key",
+        "apikey",
+        "auth",
+        "authorization_code",
+        "client_assertion",
+        "client_key",
+        "cookie",
+        "creds",
+        "credential",
+        "credentials",
+        "db_pass",
+        "encryption_key",
+        "hmac_key",
+        "jwt",
+        "license_key",
+        "master_key",
+        "pass",
+        "passcode",
+        "passphrase",
+        "passwd",
+        "password",
+        "passwort",
+        "private_key",
+        "proxy-authorization",
+        "pswd",
+        "pw",
+        "pwd",
+        "root_pass",
+        "secret",
+        "session_id",
+        "session-key",
+        "sessid",
+        "sig",
+        "signature",
+        "signing_key",
+        "token",
+        "user_pass",
+        "x-api-key",
+        "x-auth-token",
+    ],
+)
+def test_every_name_of_a_secret_is_found_in_every_case(name: str) -> None:
+    for spelling in (name, name.upper(), name.title(), f"my_{name}"):
+        assert "hunter2" not in mask(f"x {spelling}=hunter2 y"), spelling
 
 
 URLS = [
@@ -205,6 +299,7 @@ URLS = [
     "https:\\u002f\\u002fu:hunter2@git.example/x",
     "u:hunter2@git.example/x",
     "u:hunter2@tcp(10.0.0.1:3306)/db",
+    "https%253A%252F%252Fu%253Ahunter2%2540git.example%252Fx",
 ]
 
 
@@ -273,6 +368,25 @@ STAYS = [
     "tokens: 4096, max_token: 12, secret: /run/secrets/a1",
     "the secret key: it is not readable, --token-file /run/token",
     "bypass=true, compass: north, sigma=0.5, author=ada",
+    # Types, references and other programs' masks beside a secret's name.
+    "def login(user: str, password: str) -> None:",
+    "  password: str\n  token: bytes | None\n  api_key: SecretStr\n  pin_secret: Optional[str]",
+    "  password: String!\n  secret: boolean\n  token: int64",
+    "create table users (password varchar(255) not null)\npassword: VARCHAR(255) NOT NULL",
+    "private_key: *rsa.PrivateKey",
+    "password=$PASSWORD, token: ${API_TOKEN}, Authorization: Bearer ${TOKEN}",
+    "password: <redacted>, token: ********, secret=[FILTERED]",
+    "password: {{ .Values.password }}",
+    "login(password=self.password, token=get_token(), secret=settings.SECRET_KEY)",
+    "password = os.environ['PASSWORD']",
+    # -u of programs without passwords, and what else looks like a login.
+    "docker run -u 1:1 alpine",
+    "podman run --rm --user app:staff -v /a:/b alpine",
+    "docker exec -u app:app c sh",
+    "git push -u origin feature:feature; rsync -u host:/path /x; date -u +%H:%M",
+    "docker run -p 8080:80 alpine; mysql -p 3306; mkdir -p /a/b; ls -a x",
+    "PWD=/home/ada/x1 OLDPWD=/",
+    "compile pass=2 of 3, token=0 of 12",
     '{"jobs": [{"name": "analysis-s0-r-1-1", "driver": "kubernetes", "state": "created"}]}',
 ]
 
@@ -316,13 +430,15 @@ def test_a_masked_line_of_json_is_json_and_masking_twice_changes_nothing_more(
 
 def test_there_is_one_module_that_masks() -> None:
     """Only `masking` uses the modules that find, and nothing else replaces credentials by patterns of its own."""
-    allowed = {"masking.py", "private_keys.py", "credentials.py"}
+    allowed = {"masking.py", "private_keys.py", "credentials.py", "logins.py"}
     users: list[Any] = [
         path.relative_to(ROOT)
         for folder in ("runner", "functions")
         for path in sorted((ROOT / folder).rglob("*.py"))
         if path.name not in allowed
-        and re.search(r"security(?:\.| import .*)(?:credentials|private_keys|shapes)\b", path.read_text())
+        and re.search(
+            r"security(?:\.| import .*)(?:credentials|private_keys|shapes|logins|placeholders)\b", path.read_text()
+        )
     ]
     assert users == []
     # The shim of a local job, which has the standard library only, masks the values that it knows.
