@@ -665,6 +665,23 @@ pools:
         assert SECRET not in f"{caught.value!r} {caught.value.__cause__!r}"
         assert caught.value.__suppress_context__
 
+    @pytest.mark.parametrize("value", ["010", "0_7", "1:30", "1:30.5", "-012"])
+    def test_what_only_old_yaml_reads_as_a_number_is_text(self, value: str) -> None:
+        good = yaml.safe_dump(least())
+        config = read(f"{good}apps: [{value}]\nlocal: {{directory: {value}}}")
+        assert config.local.directory == value
+        with pytest.raises(Invalid) as caught:
+            read(f"{good}local: {{parallelism: {value}}}")
+        assert [problem.pointer for problem in caught.value.problems] == ["/local/parallelism"]
+
+    @pytest.mark.parametrize(
+        "text",
+        ["local: {~: 1}", "pools: {yes: {}}", "on: 1", 'x: "\\ud800"', "x: 0x" + "f" * 5000, "x: " + "[" * 20_000],
+    )
+    def test_the_line_of_what_json_cannot_hold_is_named(self, text: str) -> None:
+        with pytest.raises(Malformed, match=r"line \d+"):
+            read(text)
+
     @given(st.text())
     def test_any_text_is_answered_with_our_errors_only(self, text: str) -> None:
         with pytest.raises(OrchestratorError):

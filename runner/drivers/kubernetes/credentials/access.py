@@ -26,6 +26,10 @@ _UNREADABLE = (
 )
 
 
+_MAX_REASON = 1000
+"""Characters of a loader's error."""
+
+
 class Access(msgspec.Struct, frozen=True):
     """The address of the API server and the credentials for it, as read from the kubeconfig or the pod's files."""
 
@@ -55,7 +59,7 @@ def read_access(settings: KubernetesSection, environ: Mapping[str, str]) -> Acce
         return Access(_route(configuration), token, impersonation)
     except _UNREADABLE as error:
         raise Unavailable(
-            f"no usable credentials for Kubernetes ({type(error).__name__}: {' '.join(str(error).split())}); in a pod,"
+            f"no usable credentials for Kubernetes ({type(error).__name__}: {_reason(error)}); in a pod,"
             " mount a service account's token; elsewhere, set kubernetes.kubeconfig"
         ) from error
 
@@ -65,7 +69,12 @@ def check_kubeconfig(settings: KubernetesSection, environ: Mapping[str, str]) ->
     try:
         _require_one_line(kubeconfig.read(settings.kubeconfig, settings.context, environ).token())
     except _UNREADABLE as error:
-        raise Unavailable(" ".join(str(error).split())) from error
+        raise Unavailable(_reason(error)) from error
+
+
+def _reason(error: BaseException) -> str:
+    """What is wrong, in one line. It is cut, since a loader quotes what it could not read."""
+    return " ".join(str(error)[:_MAX_REASON].split())
 
 
 def _require_one_line(token: str) -> None:

@@ -162,8 +162,8 @@ def _problems(kubeconfig: Kubeconfig) -> Iterator[str]:
         yield f"{who} has both a token and a password; remove one"
     if {"as-uid", "as-groups", "as-user-extra"} & set(user) and "as" not in user:
         yield f"{who} has as-uid, as-groups or as-user-extra without `as`; name the user to impersonate"
-    if user.get("auth-provider", {}).get("name") in ("gcp", "azure"):
-        yield f"{who} has an auth-provider that Kubernetes has removed; use the cloud's credential plugin (exec)"
+    if "auth-provider" in user and user["auth-provider"].get("name") != "oidc":
+        yield f"{who} has an auth-provider that kubectl does not have; only oidc is left, or a credential plugin (exec)"
     if kubeconfig.plugin is not None:
         yield from _plugin_problems(kubeconfig.plugin, who)
     yield from _pem_problems(kubeconfig)

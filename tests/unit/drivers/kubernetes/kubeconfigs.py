@@ -161,7 +161,11 @@ CASES = [
     _sent("a password", {"username": "a", "password": "b"}, "authorization: Basic YTpi"),
     _sent("a user without password", {"username": "a"}, "authorization: Basic YTo="),
     _refused("a token and a password", "both a token and a password", {"token": "t", "username": "a", "password": "b"}),
-    _refused("a provider that was removed", "has removed", {"auth-provider": {"name": "gcp"}}),
+    _refused("a provider that was removed", "only oidc is left", {"auth-provider": {"name": "gcp"}}),
+    _refused("a provider that never was", "only oidc is left", {"auth-provider": {"name": "acme"}}),
+    _refused("a provider without a name", "only oidc is left", {"auth-provider": {"config": {"a": "b"}}}),
+    _refused("a port over 65535", "has no server", cluster={"server": "https://a:65536"}, kubectl=False),
+    _refused("a scheme of another protocol", "has no server", cluster={"server": "ftp://a"}, kubectl=False),
     _sent("as", {"token": "t", "as": "nobody"}, T, "impersonate-user: nobody"),
     _sent(
         "as, with all that belongs to it",

@@ -135,3 +135,11 @@ def test_what_a_plugin_prints_is_not_quoted(home: Path, server: Recorder) -> Non
     with pytest.raises(Unavailable) as caught:
         ask(access)
     assert "hunter2" not in f"{caught.value.detail} {caught.value.__cause__!r}"
+
+
+def test_a_reason_is_short_however_much_its_loader_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "long"
+    path.write_text("current-context: " + "c" * 100_000)
+    with pytest.raises(Unavailable) as caught:
+        ask(KubernetesSection(kubeconfig=str(path)))
+    assert len(caught.value.detail) < 2000
