@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
+from google.protobuf.message import DecodeError
 from grpclib.const import Handler, Status
 from grpclib.encoding.proto import ProtoCodec
 from grpclib.events import _DispatchServerEvents
@@ -257,7 +258,7 @@ async def _serve_other(stream: Stream, head: Head, other: Handler, now: float) -
                 try:
                     await other.func(service_stream)
                 except OrchestratorError as error:
-                    raise GRPCError(Status.INVALID_ARGUMENT, error.detail) from error
+                    raise GRPCError(status_of(error), error.detail) from error
     except TimeoutError:
         await _end(stream, [*CallRefused(200, Status.DEADLINE_EXCEEDED, "Deadline exceeded").headers])
         return head.deadline is not None
@@ -269,7 +270,12 @@ class _BoundedStream(ServiceStream[Any, Any]):
 
     async def recv_message(self) -> Any:
         size = await size_of_message(self._stream, MAX_HEADERS)
-        return None if size is None else self._recv_type.FromString(await exactly(self._stream, size))
+        if size is None:
+            return None
+        try:
+            return self._recv_type.FromString(await exactly(self._stream, size))
+        except DecodeError as error:
+            raise Malformed(f"the message cannot be decoded: {error}") from error
 
 
 _CODEC = ProtoCodec()

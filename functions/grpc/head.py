@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 from grpclib.const import Status
@@ -44,6 +45,7 @@ class CallRefused(Exception):
 def read_head(headers: Headers, now: float) -> Head:
     """Decode the headers; `now` is on the monotonic clock, in seconds. Raises CallRefused."""
     named = dict(headers)
+    _require_valid(headers, named)
     if named.get(":method") != "POST":
         raise CallRefused(405, Status.UNKNOWN, "gRPC calls are POST only", ("allow", "POST"))
     media, _, _ = named.get("content-type", "").partition(";")
@@ -56,6 +58,26 @@ def read_head(headers: Headers, now: float) -> Head:
         request_id=request_id(named.get("x-request-id", "")),
         traceparent=traceparent(_only("traceparent", headers)) if "traceparent" in named else "",
     )
+
+
+_NAMES = re.compile(r"[!#$%&'*+.^_`|~0-9a-z:-]+\Z")
+_OF_A_CONNECTION = ("connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade")
+
+
+def _require_valid(headers: Headers, named: Mapping[str, str]) -> None:
+    """Refuse what RFC 9113 calls malformed, 8.2.1 and 8.2.2: a proxy may read it in another way."""
+    values = "".join([value for _, value in headers])
+    names = "".join(named)
+    if (
+        "\0" in values
+        or "\r" in values
+        or "\n" in values
+        or "" in named
+        or not _NAMES.match(names)
+        or not named.keys().isdisjoint(_OF_A_CONNECTION)
+        or named.get("te", "trailers") != "trailers"
+    ):
+        raise CallRefused(400, Status.INTERNAL, "A header is not valid in HTTP/2; see RFC 9113, section 8.2")
 
 
 def _only(wanted: str, headers: Headers) -> str:

@@ -32,10 +32,11 @@ _EC2 = re.compile(r"instance-data\.[a-z0-9-]+\.compute\.(?:internal|amazonaws\.c
 _NETWORKS = tuple(
     ipaddress.ip_network(network)
     # Link-local (RFC 3927, RFC 4291) holds every large cloud's service. The others are Alibaba's, Azure's WireServer
-    # and Oracle's; and over IPv6 those of AWS, Google, Oracle and Scaleway.
+    # and Oracle's; and over IPv6 those of AWS, Google, Oracle, Scaleway and Akamai.
     for network in (
         "169.254.0.0/16", "100.100.100.200", "168.63.129.16", "192.0.0.192",
         "fe80::/10", "fd00:ec2::/32", "fd20:ce::254", "fd00:c1::/32", "fd00:42::42",
+        "fd00:a9fe:a9fe::/48",
     )
 )  # fmt: skip
 

@@ -19,6 +19,8 @@ _URL = re.compile(
 )
 _SCP = re.compile(r"\A(?:(?P<user>[^@:/\[\]]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:/\[\]]+):(?P<path>(?!:).+)\Z")
 
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
+
 _SCHEMES = frozenset({"https", "http", "ssh"})
 _STORES = frozenset({"s3", "gs"})
 """Schemes of object stores. Such a URL names a bucket and not a host."""
@@ -73,6 +75,8 @@ def objection(url: str, *, allow_file: bool, only_ssh: bool = False) -> str:
         return "must be an ssh URL or scp-like (user@host:path), since a key is to be tried"
     if message := _place_objection(remote):
         return message
+    if remote.scheme != "scp" and _CONTROL.search(unquote(remote.path)):
+        return "must hold no encoded control character, such as %0A"
     if remote.path.lstrip("/").startswith("-") or not remote.path.strip("/"):
         return "must name a repository after the host"
     return ""
@@ -95,7 +99,7 @@ def _place_objection(remote: Remote) -> str:
     if not hosts.is_host(remote.host) or not _port_fits(remote.port):
         return "must name a host (and a port from 1 to 65535, where it has one)"
     if not _is_user(remote):
-        return "must have a user name that does not start with - and holds no / or %2F"
+        return "must have a user name that does not start with - and holds no control character, / or %2F"
     if hosts.is_metadata_service(remote.host):
         return "must not be a cloud's metadata service"
     return ""
@@ -112,6 +116,8 @@ def _file_objection(remote: Remote, allow_file: bool) -> str:
 def _is_user(remote: Remote) -> bool:
     """git decodes a whole ssh URL before it takes it apart: `ssh://a%2F@b/` leads to the host a."""
     user = unquote(remote.userinfo)
+    if _CONTROL.search(user):  # git refuses a line feed, and writes user and password in lines to credential helpers
+        return False
     return not user.startswith("-") and not (remote.scheme == "ssh" and "/" in user)
 
 

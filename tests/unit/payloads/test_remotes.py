@@ -192,6 +192,7 @@ METADATA_HOSTS = [
     "[fd00:ec2::23]",
     "[fd00:c1::a9fe:a9fe]",
     "[fd00:42::42]",
+    "[fd00:a9fe:a9fe::1]",
     "169.254.169.254.nip.io",
     "app-169-254-169-254.sslip.io",
     "1-169-254-169-254.nip.io",
@@ -361,3 +362,21 @@ def test_no_user_and_no_password_is_left_in_what_may_be_shown(userinfo: str, tem
     assert remote is not None
     assert remote.userinfo == userinfo
     assert remote.public == template.format("").replace("@", "")
+
+
+@pytest.mark.parametrize(
+    ("url", "cloned", "downloaded"),
+    [
+        ("https://u%0a@a.example/b", False, False),
+        ("https://u:p%0D%0Ahost=x@a.example/b", False, False),
+        ("ssh://u%00@a.example/b", False, False),
+        ("https://a.example/b%0a", False, True),
+        ("ssh://a.example/b%7F", False, True),
+        ("https://u:p%25@a.example/b%20c", True, True),
+        ("u@a.example:b%0a", True, False),
+    ],
+)
+def test_git_gets_no_encoded_control_character(url: str, cloned: bool, downloaded: bool) -> None:
+    """git refuses a line feed in a credential. In a download's path it is a key's character like any other."""
+    assert (objection(url, allow_file=False) == "") is cloned
+    assert (download_objection(url, allow_file=False) == "") is downloaded
