@@ -18,7 +18,7 @@ AWS_SECRET = 40
 
 
 _DISTINCT = (
-    *("gh[pousr]_", "github_pat_", "gl(?:pat|ptt|dt|rt|soat|cbt|ft|imt|agent|oas|ffct)-", "xox[a-z]-", "xapp-"),
+    *("gh[pousr]_", "github_pat_", "gl(?:pat|ptt|dt|rtr?|soat|cbt|ft|imt|agent|oas|ffct)-", "xox[a-z]-", "xapp-"),
     *("GR1348941", "do[or]_v1_", "sq0[ac][a-z]p-", "ATCTT3x", "ATBB", "lin_oauth_", "pscale_(?:pw|tkn|oauth)_", "fm2_"),
     *(
         "HRKU-",
@@ -35,6 +35,17 @@ _DISTINCT = (
     *("sq[upa]_", r"snyk_uat\.", "api_org_", "ABSKQ", r"webhook\.office\.com/webhookb2/", "cmVmdGtu", "v4\\.local\\."),
     *("AIza", "GOCSPX-", r"ya29\.", "npm_", "pypi-", "dckr_pat_", "dop_v1_", "shp(?:at|ca|pa|ss)_", "rubygems_"),
     *("[sr]k_(?:live|test)_", "whsec_", "glsa_", "glc_", "lin_api_", "ATATT3x", "AGE-SECRET-KEY-1"),
+    *(
+        "shippo_(?:live|test)_",
+        "xkeysib-",
+        "FLWSECK(?:_TEST)?-",
+        "CFPAT-",
+        "pat-[a-z]{2}[0-9]-",
+        "sgp_",
+        "waka_",
+        "gta_",
+    ),
+    *("access-(?:sandbox|development|production)-", r"[sp]k\.(?=eyJ)", "nvapi-", "essu_"),
     *(r"hooks\.slack\.com/services/", r"discord\.com/api/webhooks/", r"\.atlasv1\.", "dsp_"),
 )
 _AMBIGUOUS = (
@@ -67,6 +78,7 @@ _WHOLE = re.compile(
     r"|[AS](?:(?<![A-Za-z0-9][AS])|(?<=\\[nrt][AS]))[CK][0-9a-f]{32}\b"  # Twilio
     r"|:(?<=[0-9]{8}:)AA[\w-]{33}(?![\w-])"  # Telegram
     r"|[MNO](?<!\w[MNO])[\w-]{23,27}\.[\w-]{6}\.[\w-]{27,38}"  # Discord
+    r"|pat(?:(?<![A-Za-z0-9]pat)|(?<=\\[nrt]pat))[A-Za-z0-9]{14}\.[0-9a-f]{64}"  # Airtable
     r"|Q~(?<=[\w~.-]{3}[0-9]Q~)[\w~.-]{31,34}"  # Entra ID
 )
 """Tokens without a prefix of their own."""
@@ -87,6 +99,32 @@ def tokens(text: str) -> Iterator[Span]:
             yield prefix.start(), read
     yield from (found.span() for found in _WHOLE.finditer(text))
     yield from _jwts(text)
+    yield from _labelled(text)
+
+
+LABELLED_RUN = 24
+"""Characters that look random, after a label: `acme_live_` and others that no list of services has."""
+
+_RUN = re.compile(rf"[_-]([A-Za-z0-9]{{{LABELLED_RUN},}})(?![A-Za-z0-9+/=])(?:[_.-][A-Za-z0-9]+)*")
+_LABEL = re.compile(
+    r"(?:(?<=\\[nrt])|(?<![A-Za-z0-9+/_.\\-]))(?!sha[0-9]|md[0-9]|h1-)"
+    r"[a-z][a-z0-9]{1,15}(?:[_-][A-Za-z0-9]{1,20}){0,3}\Z"
+)
+_LONGEST_LABEL = 80
+_WORD = re.compile("[a-z]{3,}")
+
+
+def _labelled(text: str) -> Iterator[Span]:
+    """Runs of letters and digits that look random and follow a label in small letters. Digests have one case.
+
+    A name in camelCase is of words: most of its characters are small letters beside each other.
+    """
+    for run in _RUN.finditer(text):
+        of_words = sum(map(len, _WORD.findall(run[1]))) * 2 >= len(run[1])
+        if not of_words and scrambled(run[1]) and any(map(str.isdigit, run[1])):
+            label = _LABEL.search(text, max(0, run.start() - _LONGEST_LABEL), run.start())
+            if label:
+                yield label.start(), run.end()
 
 
 def _is_name(prefix: str, rest: str) -> bool:

@@ -75,6 +75,13 @@ TOKENS = {
     "AWS, secret key": random_text(40, LETTERS + "/+"),
     "JWT, with white space": base64.urlsafe_b64encode(b'{ "alg": "RS256" }').decode().rstrip("=") + ".eyJhIjoxfQ.c2ln",
     "JWT, detached": "eyJhbGciOiJIUzI1NiJ9" + ".." + random_text(43),
+    "Shippo": "shippo" + "_live_" + random_text(40, "0123456789abcdef"),
+    "HubSpot": "pat" + "-na1-" + "42bde4d5-6b11-d459-a056-739f6814a1ee",
+    "Airtable": "pat" + random_text(14) + "." + random_text(64, "0123456789abcdef"),
+    "GitLab, runner, routable": "glrtr" + "-" + random_text(27),
+    "Tailscale": "tskey" + "-auth-" + random_text(17) + "-" + random_text(32),
+    "nobody knows whose": "acme" + "_" + random_text(30),
+    "nobody knows whose, of two labels": "acme" + "_rw_" + random_text(16) + "_" + random_text(40),
     "base64": base64.b64encode(Random(5).randbytes(120)).decode(),
     "base64 for URLs": base64.urlsafe_b64encode(Random(6).randbytes(120)).decode(),
 }
@@ -368,6 +375,10 @@ STAYS = [
     "tokens: 4096, max_token: 12, secret: /run/secrets/a1",
     "the secret key: it is not readable, --token-file /run/token",
     "bypass=true, compass: north, sigma=0.5, author=ada",
+    # Random text after a label that is none of a token.
+    "sha256-" + base64.b64encode(bytes(Random(8).randbytes(32))).decode() + " h1-a nix",
+    "analysis-s0-01JDWQ5T3V9ZK8Q2M7X4Y6B1CA-1 chunk-vendors-5f1c7f0e9f5b4b579a530d9a4f4c1f2e.js",
+    "test_Base64EncodeAndDecodeOfUtf8Names, v1-SomeVeryLongCamelCaseNameOfAModule2",
     # Types, references and other programs' masks beside a secret's name.
     "def login(user: str, password: str) -> None:",
     "  password: str\n  token: bytes | None\n  api_key: SecretStr\n  pin_secret: Optional[str]",
