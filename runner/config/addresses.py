@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta
 
-_TO_65535 = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-URL_HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]\x00-\x1f\x7f]+)(?::{_TO_65535})?"
+TO_65535 = r"(?:[0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+URL_HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|[^\s/@?#:\[\]\x00-\x1f\x7f]+)(?::{TO_65535})?"
 """The form of a URL's host, and of its port where it has one. `is_url` has the rest."""
 
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s/@:\[\]\x00-\x1f\x7f]+)"
-Bind = Annotated[str, Meta(pattern=rf"\A{_HOST}:{_TO_65535}\Z", description="host:port")]
-METRICS_BIND = rf"\A(?:|{_HOST}:{_TO_65535}|unix:/\S{{1,100}})\Z"
+Bind = Annotated[str, Meta(pattern=rf"\A{_HOST}:{TO_65535}\Z", description="host:port")]
+METRICS_BIND = rf"\A(?:|{_HOST}:{TO_65535}|unix:/\S{{1,100}})\Z"
 
 _LABEL = r"\w(?:[\w-]{0,61}\w)?"
 _NAME = re.compile(rf"(?=.{{1,254}}\Z){_LABEL}(?:\.{_LABEL})*\.?")

@@ -14,6 +14,9 @@ DriverName = Literal["local", "kubernetes", "nomad", "printer", "memory"]
 NodePool = Annotated[
     str, Meta(pattern=r"\A[A-Za-z0-9_-]{0,128}\Z", description="a node pool: at most 128 letters, digits, '-' and '_'")
 ]
+Datacenter = Annotated[
+    str, Meta(pattern=r"\A[^\x00-\x20\x7f]+\Z", description="a datacenter or a pattern of some, without spaces")
+]
 Priority = Annotated[int, Meta(ge=1, le=100, description="a number from 1 to 100")]
 
 
@@ -61,7 +64,11 @@ class LocalSection(Section, frozen=True):
     """The driver that runs jobs on this host."""
 
     directory: Annotated[
-        str, Meta(pattern=r"\A[^\x00-\x1f\x7f]+\Z", description="the path of a directory, without control characters")
+        str,
+        Meta(
+            pattern=r"\A(?![~$\s])[^\x00-\x1f\x7f]+\Z",
+            description="the path of a directory, without control characters; ~ and $ are not replaced",
+        ),
     ] = "/var/lib/orchestrator/jobs"
     parallelism: Count = 2
     images: dict[str, LocalImage] = {}
@@ -90,7 +97,7 @@ class NomadSection(Section, frozen=True):
     """The address's own where empty."""
     namespace: Namespace = "default"
     node_pool: NodePool = "default"
-    datacenters: Annotated[tuple[Line, ...], Meta(min_length=1, description="a list of at least one")] = ("*",)
+    datacenters: Annotated[tuple[Datacenter, ...], Meta(min_length=1, description="a list of at least one")] = ("*",)
     priority: Priority = 50
     constraints: tuple[NomadConstraint, ...] = ()
     ca_file: Line = ""
@@ -122,6 +129,6 @@ class PoolSettings(Section, frozen=True):
     queue_name: ObjectName = ""
     """The Kueue LocalQueue that admits the job."""
     node_pool: NodePool = ""
-    datacenters: tuple[Line, ...] = ()
+    datacenters: tuple[Datacenter, ...] = ()
     priority: Priority | None = None
     constraints: tuple[NomadConstraint, ...] = ()

@@ -7,8 +7,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from runner.config.addresses import TO_65535
+
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _QUALIFIED = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_HOST = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
 LABEL_KEY = re.compile(rf"(?:(?=[^/]{{1,253}}/){_LABEL}(?:\.{_LABEL})*/)?{_QUALIFIED}")
 LABEL_VALUE = re.compile(rf"(?:{_QUALIFIED})?")
 KUBERNETES_NAMESPACE = re.compile(_LABEL)
@@ -32,7 +35,7 @@ Registry = Annotated[
     str,
     Meta(
         pattern=(
-            r"\A(?:(?:[a-z]+://)?(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?"
+            rf"\A(?:(?:[a-z]+://)?(?:{_HOST}|\[[0-9A-Fa-f:]+\])(?::(?!0+(?:/|\Z)){TO_65535})?"
             r"(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*/*)?\Z"
         ),
         description="a registry: host, port and a lower-case path, like registry.example:5000/team",

@@ -15,8 +15,15 @@ from runner.config.section import Count, Line, Seconds, Section
 from runner.request_types import by_spelling
 
 Protocol = Literal["http", "grpc", "amqp"]
-RabbitmqName = Annotated[str, Meta(min_length=1, max_length=200, description="a name of 1 to 200 characters")]
+_NAME = r"\A[^\x00-\x1f\x7f]{%d,200}\Z"
+RabbitmqName = Annotated[
+    str, Meta(pattern=_NAME % 1, description="a name of 1 to 200 characters, without control characters")
+]
 """The name of an exchange or a queue. AMQP allows 255 bytes; the rest is for suffixes that are appended."""
+
+OptionalRabbitmqName = Annotated[
+    str, Meta(pattern=_NAME % 0, description="a name of at most 200 characters, without control characters")
+]
 
 RequestTypeName = Annotated[
     str,
@@ -63,8 +70,8 @@ class GrpcSection(Section, frozen=True):
 class RabbitmqQueue(Section, frozen=True):
     """The queue and the routing key of one request type; each is the request type's own name where empty."""
 
-    queue: Annotated[str, Meta(max_length=200)] = ""
-    key: Annotated[str, Meta(max_length=200)] = ""
+    queue: OptionalRabbitmqName = ""
+    key: OptionalRabbitmqName = ""
 
 
 class RabbitmqSection(Section, frozen=True):

@@ -23,6 +23,7 @@ from runner.runtime import traces
 from runner.security import pem
 from runner.security.pem_files import unreadable
 
+MAX_NAME_BYTES = 200
 _PROXIES = ("http", "https", "socks4", "socks4a", "socks5", "socks5h")
 
 
@@ -78,11 +79,23 @@ def rabbitmq_problems(rabbitmq: RabbitmqSection) -> Iterator[Problem]:
     """The section `rabbitmq`: delays grow, and no two request types share a queue."""
     if rabbitmq.delays is not None and None not in rabbitmq.delays and not _grow(rabbitmq.delays):
         yield Problem("/rabbitmq/delays", "must grow from one to the next")
+    yield from _name_problems(rabbitmq)
     meant: dict[str, str] = {}
     for name, row in by_spelling().items():
         place = (rabbitmq.queues or {}).get(name)
         if meant.setdefault((place and place.queue) or name, row.name) != row.name:
             yield Problem(f"/rabbitmq/queues/{name}/queue", "must not be another request type's queue")
+
+
+def _name_problems(rabbitmq: RabbitmqSection) -> Iterator[Problem]:
+    """AMQP's names have at most 255 bytes, and suffixes are appended to these."""
+    named = {"/rabbitmq/exchange": rabbitmq.exchange}
+    for name, each in (rabbitmq.queues or {}).items():
+        if each is not None:
+            named |= {f"/rabbitmq/queues/{name}/queue": each.queue, f"/rabbitmq/queues/{name}/key": each.key}
+    for at, value in named.items():
+        if value and len(value.encode()) > MAX_NAME_BYTES:
+            yield Problem(at, f"must have at most {MAX_NAME_BYTES} bytes in UTF-8")
 
 
 def _grow(delays: tuple[int, ...]) -> bool:
@@ -257,8 +270,8 @@ def _collide(one: str | None, other: str | None) -> bool:
 
 def _sidecar_problems(config: Config) -> Iterator[Problem]:
     (socket, workers) = (config.sidecar.socket, config.sidecar.workers)
-    if socket == "" or (socket and (socket.endswith("/") or not socket.isprintable())):
-        yield Problem("/sidecar/socket", "must be the path of a file")
+    if socket == "" or (socket and (socket[0] in "~$" or socket.endswith("/") or not socket.isprintable())):
+        yield Problem("/sidecar/socket", "must be the path of a file; ~ and $ are not replaced")
     if socket is not None and len(socket.encode()) > 100:
         yield Problem("/sidecar/socket", "must be at most 100 bytes long: the kernel takes no longer socket path")
     if None not in (config.pools, workers) and workers > 1 and "memory" in config.drivers():

@@ -390,6 +390,17 @@ NEVER: list[tuple[dict[str, Any], str]] = [
     ({"results": {"proxy": "http://[a"}}, "/results/proxy"),
     ({"sidecar": {"socket": ""}}, "/sidecar/socket"),
     ({"sidecar": {"socket": "/run/x/"}}, "/sidecar/socket"),
+    ({"sidecar": {"socket": "~/runner.sock"}}, "/sidecar/socket"),
+    ({"sidecar": {"socket": "$XDG_RUNTIME_DIR/runner.sock"}}, "/sidecar/socket"),
+    *(({"local": {"directory": each}}, "/local/directory") for each in ("~/jobs", "$HOME/jobs", " ", " /jobs")),
+    *(({"nomad": {"datacenters": [each]}}, "/nomad/datacenters/0") for each in ("", "dc 1", "dc1\n")),
+    *(({"rabbitmq": {"exchange": each}}, "/rabbitmq/exchange") for each in ("a\nb", "a\0", "\u00e9" * 101)),
+    ({"rabbitmq": {"queues": {"analysis_run": {"queue": "a\rb"}}}}, "/rabbitmq/queues/analysis_run/queue"),
+    ({"rabbitmq": {"queues": {"analysis_run": {"key": "\u20ac" * 67}}}}, "/rabbitmq/queues/analysis_run/key"),
+    *(
+        ({"kubernetes": {"imageRegistry": {"registryUrl": each}}}, "/kubernetes/imageRegistry/registryUrl")
+        for each in ("-a", "a..b", ".a", "a-", "a:70000", "a:0", "a:0/b")
+    ),
     ({"protocols": ["htp"]}, "/protocols/0"),
     *(({"runner": {**LEAST["runner"], "id": f"a{c}b"}}, "/runner/id") for c in "\n\r\t\0\x1b\x7f\x85\u2028\u202e"),
     ({"runner": {**LEAST["runner"], "id": "a\n"}}, "/runner/id"),
