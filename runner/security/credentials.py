@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from runner.security import logins, shapes
-from runner.security.placeholders import is_placeholder
+from runner.security.placeholders import is_placeholder, is_word
 from runner.security.shapes import Span, run_end
 
 _TRAILING = "\\'),.;:]}|"
@@ -74,15 +74,17 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 _SEPARATOR = re.compile(
-    r"(?P<quoted>\\*[\"']\]?|\](?=[ \t]=>))?(?:,[ \t]?\\*[\"']value\\*[\"']|(?(quoted)[ \t]value|(?!)))?[ \t]{0,4}"
-    r"(?P<sign>=>|:=|==?|:|%3D|(?(quoted),|(?!)))[ \t]{0,4}",
+    r"(?P<quoted>\\*[\"']\]?|\](?=[ \t]=>))?(?:,[ \t]?\\*[\"']value\\*[\"']|,?[ \t]value)?[ \t\xa0]{0,4}"
+    r"(?P<sign>=>|:=|==?|:|->|%(?:25)?3[AD]|\\{1,8}u003[ad]|&#(?:58|61);|(?(quoted),|(?!)))[ \t]{0,4}",
     re.IGNORECASE,
 )
+_OF_PROSE = (":", "->")
+"""What a sentence has as well, or a grammar: `token -> name`."""
 _OPENING = re.compile(r"(?:[ \t\[({]|b?\\*[\"']){0,8}")
 _QUOTE = re.compile(
     r"(?:(?P<list>\[)[ \t]{0,4}|(?:Some|Just|Optional|Secret\w{0,8}|[Ss]tr(?:ing)?)?\([ \t]{0,4}"
     r"|string\([0-9]{1,6}\)[ \t])?(?:[bBrRuUfF]{1,2})?"
-    r"(?P<escapes>\\*)(?P<mark>(?P<quote>[\"'])(?:(?P=quote){2}(?=[^\s,;:}\])]))?)"
+    r"(?P<escapes>\\*)(?P<mark>(?P<quote>[\"'`])(?:(?P=quote){2}(?=[^\s,;:}\])]))?)"
 )
 _NEXT_IN_LIST = re.compile(r"\\*[\"'],[ \t]{0,4}\\*[\"']")
 _WORD = re.compile(r'[^\s"]*')
@@ -102,7 +104,7 @@ def _named(text: str) -> Iterator[Span]:
         quote = _opening_quote(text, name, separator)
         if quote is not None:
             for start, read in _strings(text, quote):
-                yield from _value(text, start, read)
+                yield from (each for each in _value(text, start, read) if not is_word(text[slice(*each)]))
             continue
         found = _unquoted(text, name, separator)
         if found is not None:
@@ -137,7 +139,7 @@ def _unquoted(text: str, name: re.Match[str], separator: re.Match[str]) -> Span 
         return _header_value(text, start, name["header"].lower())
     if separator["sign"] == ",":  # a list of names
         return None
-    if separator["sign"] != ":":
+    if separator["sign"] not in _OF_PROSE:
         return start, run_end(_WORD, text, start)
     end = 0 if separator["quoted"] else _yaml_end(text, name.start(), start)
     return (start, end) if end else None
@@ -199,7 +201,7 @@ def _header_value(text: str, start: int, name: str) -> Span | None:
 
 def _string_end(text: str, start: int, escapes: int, quote: str) -> int:
     """Where a quoted value ends. So many backslashes precede its quote; a quote within it has others before it."""
-    if quote == "'":
+    if quote != '"':
         return _quoted_end(text, start, quote)
     at = start
     while True:
@@ -217,7 +219,7 @@ def _quoted_end(text: str, start: int, quote: str) -> int:
     return run_end(_TO_QUOTE[quote], text, start)
 
 
-_TO_QUOTE = {"'": re.compile("[^'\"\n]*"), '"': re.compile('[^"\n]*')}
+_TO_QUOTE = {"`": re.compile('[^`"\n]*'), "'": re.compile("[^'\"\n]*"), '"': re.compile('[^"\n]*')}
 _SCHEME = re.compile(r"\b(?:bearer|basic)[ \t]{1,4}([A-Za-z0-9._~+/=-]+)", re.IGNORECASE)
 _WITH_PARAMETERS = re.compile(r"authorization\W{1,8}[A-Za-z0-9-]{1,32}[ \t]{1,4}(?=\w{1,64}=)", re.IGNORECASE)
 _PARAMETER = re.compile(r"\w{1,64}=(?:\\*\"(?P<quoted>[^\"\\\n]*)\\*\"|[^\s\",]*)(?:,[ \t]*)?")

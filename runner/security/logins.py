@@ -21,13 +21,16 @@ _LOGINS = tuple(
         # Of a URL that is itself part of a URL, or whose slashes JSON escapes.
         rf"(?i:{_SLASHES})(?P<login>(?:(?!%(?:25){{0,3}}2[Ff])[^\s\"'/&@\\]){{1,512}}?){_AT}",
         # Of programs that take a password as an option.
-        r"-(?<!\S-)-?(?:[A-Za-z]+-)*(?i:token|passw(?:or)?d|passphrase|secret|api-?key|cookie)"
-        r"[ \t]{1,4}(?P<login>[^\s\"'-][^\s\"']*)",
+        r"-(?<![^\s\"'\[]-)-?(?:[A-Za-z]+-)*(?i:token|passw(?:or)?d|passphrase|secret|api-?key|cookie)"
+        r"(?P<list>\\*[\"'],)?[ \t]{0,4}(?<=[ \t,])(?P<quote>\\*[\"'])?"
+        r"(?P<login>(?(quote)[^\"'\n\\]{1,256}|(?(list)(?!)|[^\s\"'-][^\s\"']*)))",
         # Of a shell or a Dockerfile that puts a space between name and value.
         rf"(?:setenv|set[ \t]-[a-z]{{1,3}}|ENV)[ \t]+\w{{0,64}}{_SECRET}\w{{0,16}}[ \t]+{_VALUE}",
         # Of a .netrc, in one line or several.
         r"\b(?:machine|login|account)[ \t]+[^\s\"]+[ \t]+password[ \t]+(?P<login>[^\s\"]+)",
         r"(?m)^[ \t]*password[ \t]+(?P<login>(?=\S*[^a-z\s])[^\s\"]+)[ \t]*$",
+        # Of SMTP and IMAP.
+        r"AUTH(?<!\wAUTH)(?:ENTICATE)?[ \t](?:PLAIN|LOGIN|XOAUTH2|CRAM-MD5)[ \t](?P<login>[^\s\"]+)",
         # Of XML, and of Oracle's JDBC driver.
         rf"<[\w.:-]{{0,64}}{_SECRET}(?:[ \t][^<>]{{0,256}})?>(?P<login>[^<\s\"]+)<",
         r"jdbc:oracle:[a-z]{1,8}:[\w.$-]{1,64}/(?P<login>[^@\s\"]{1,256})@",

@@ -36,10 +36,15 @@ _REFERENCES = re.compile(
 
 def is_placeholder(value: str) -> bool:
     """Whether it is no secret, whatever its name. The end of the value may be cut off at a bracket."""
-    if len(value) > 128:
+    return len(value) <= _LONGEST and (is_word(value) or _REFERENCES.fullmatch(value.rstrip(",;")) is not None)
+
+
+def is_word(value: str) -> bool:
+    """Whether it is a state or a type, also where it stands in quotes: `"token": "string"`."""
+    if len(value) > _LONGEST:
         return False
-    return bool(
-        value.rstrip(".!").lower() in _STATES
-        or _TYPES.fullmatch(value.rstrip("),;"))
-        or _REFERENCES.fullmatch(value.rstrip(",;"))
-    )
+    return value.rstrip(".!").lower() in _STATES or _TYPES.fullmatch(value.rstrip("),;")) is not None
+
+
+_LONGEST = 128
+"""Characters of such a value."""
