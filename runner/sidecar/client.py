@@ -1,9 +1,9 @@
 """The sidecar's client: one command, one connection, one answer within the deadline.
 
-A connection for each command costs about 0.1 ms more than a kept one. In return, any worker with a free greenlet
-accepts the next connection, so the load spreads evenly over the workers, and a worker that dies loses only the commands
-that it has in flight. The socket's own backlog is the bounded queue: when it is full, connecting fails at once, and
-that is `busy`.
+A connection for each command costs more CPU than a kept one, 30 to 50 µs on both sides together (docs/performance.md).
+In return, any worker with a free greenlet accepts the next connection, so a busy or stopped worker delays no other's
+commands, the load spreads evenly, and a worker that dies loses only the commands that it has in flight. The socket's
+own backlog is the bounded queue: when it is full, connecting fails at once, and that is `busy`.
 """
 
 from __future__ import annotations
