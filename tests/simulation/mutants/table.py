@@ -241,6 +241,7 @@ MUTANTS: dict[str, Mutant] = {
             "changed = suspension.last_transition_time if suspension else None",
             "changed = None",
             "kubernetes",
+            range(430, 440),
         ),
         Mutant(
             "a refused pod is not explained",
