@@ -2,7 +2,8 @@
 
 - The end and the mark are JSON patches (RFC 6902). They test the uid: a Job that was made anew under the name is never
   touched. They also test that an annotation is absent: the API server's library takes `test` with null for that (tried
-  on Kubernetes 1.34). A failed test is a 422. The Job controller's own writes do not fail it.
+  on Kubernetes 1.34). A failed test is a 422. The Job controller's own writes do not fail the mark. They fail the end,
+  which tests the resourceVersion as well: a request that was long on its way must not end a job that runs by now.
 - A claim moves by a JSON patch, too. It tests the uid and the claim that was read; of a Job that was released also the
   resourceVersion.
 - The cancel and the resend are merge patches (RFC 7396) with the resourceVersion. What they write depends on the Job's
@@ -50,9 +51,10 @@ Operations = list[dict[str, Any]]
 
 
 def end_patch(known: JobObject, outcome: Outcome) -> Operations:
-    """End the Job and store the outcome, unless one is stored, or the Job was cancelled, or its claim has changed."""
+    """End the Job and store the outcome, unless one is stored, or the Job has changed in any way since it was read."""
     return [
         _test("metadata/uid", known.metadata.uid),
+        _test("metadata/resourceVersion", known.metadata.resource_version),
         _test(_annotation(CLAIM), known.claim or None),
         _absent(CANCELLED),
         _absent(ENDED),

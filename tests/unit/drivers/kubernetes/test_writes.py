@@ -205,12 +205,27 @@ class TestEnd:
         assert driver.end(waited, outcome) == ends
         assert len(writes(server)) == ends
 
-    def test_writes_of_the_job_controller_do_not_get_in_the_way(self, drive: Drive) -> None:
+    def test_after_a_write_of_the_job_controller_it_reads_the_job_again(self, drive: Drive) -> None:
         server = Server(job_document())
         driver = drive(server)
         server.before = lambda: server.touch(NAME)
         assert driver.end(seen(driver), OUTCOME)
-        assert len(writes(server)) == 1
+        assert len(writes(server)) == 2
+
+    def test_a_request_that_was_long_on_its_way_ends_no_job_that_runs_by_now(self, drive: Drive) -> None:
+        waiting = pod_document(init={"coat": CREATING}, main={"marvin": CREATING}, phase="Pending")
+        server = Server(job_document(), pods=(waiting,))
+        driver = drive(server)
+        waited = seen(driver)
+        assert waited.phase == "waiting"
+
+        def start() -> None:
+            server.pods = [pod_document(init={"coat": RUNNING}, main={"marvin": CREATING}, phase="Pending")]
+            server.touch(NAME)  # the Job controller counts the pod
+
+        server.before = start
+        assert not driver.end(waited, OUTCOME)
+        assert seen(driver).ended_as is None
 
     def test_long_evidence_is_cut_at_the_front(self) -> None:
         stored = encode_outcome(msgspec.structs.replace(OUTCOME, err="é" * MAX_EVIDENCE + "the last line"))
