@@ -48,6 +48,7 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
         ("kubernetes", 106952, "a job that its queue has released is not ended as held"),
         ("kubernetes", 107465, "the time in a queue is not counted, although the Job controller noted it too late"),
         ("kubernetes", 113371, "a request that was long on its way ends no job that has run by then"),
+        ("kubernetes", 115725, "an error of a registry that was seen while events were read may still pass"),
         ("kubernetes", 100596, "a confirmation that is sent again says the same, whatever was seen between"),
         ("nomad", 308, "a job whose Variable a repeat took over is one job"),
         ("nomad", 160, "a confirmation that is sent again says the same, also of an end that the cancel had missed"),

@@ -102,12 +102,17 @@ class Record(msgspec.Struct, eq=False):
         return msgspec.structs.replace(self.seen, queued_since=since)
 
     def explain(self, events: Observation) -> None:
-        """Take in what the cluster's events say. The job has waited for that all along."""
+        """Take in what the cluster's events say. The job has waited for that all along.
+
+        `events` is an observation from before they were read. What was seen since stays.
+        """
         if self.seen.phase == "waiting":
             found = {name: getattr(events, name) or getattr(self.seen, name) for name in _EXPLANATIONS}
             if self.by_event:
                 found["configuration_error"] = events.configuration_error
-            passes = events.registry_error
+            named = events.image_error or events.configuration_error
+            wrong = found["image_error"] or found["configuration_error"]
+            passes = bool(wrong) and (events if named else self.seen).registry_error
             self.seen = msgspec.structs.replace(self.seen, **found, delay=events.delay, registry_error=passes)
             self.cause = cause_of(self.seen)
             self.since = {self.cause: self.cause_since}

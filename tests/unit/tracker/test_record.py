@@ -207,3 +207,12 @@ def test_what_delays_its_start_is_as_it_was_read_last() -> None:
     record = first_record(seen(delay="the init container p, which is not the job's, runs"), 0.0, BACKOFF)
     record.observe(seen(), 1.0)
     assert record.seen.delay == ""
+
+
+def test_an_error_that_was_seen_while_the_events_were_read_may_still_pass() -> None:
+    record = first_record(seen(queued_since=0.0), 0.0, BACKOFF)
+    record.observe(seen(queued_since=0.0, image_error="503 Service Unavailable", registry_error=True), 5.0)
+    record.explain(seen(queued_since=0.0))
+    assert (record.seen.image_error, record.seen.registry_error) == ("503 Service Unavailable", True)
+    record.explain(seen(queued_since=0.0, image_error="not found"))
+    assert (record.seen.image_error, record.seen.registry_error) == ("not found", False)
