@@ -433,3 +433,11 @@ def test_the_scheduler_failed() -> None:
 def test_a_job_without_a_summary_waits() -> None:
     job = msgspec.json.decode(b'{"ID": "a", "Meta": null, "Status": "pending", "JobSummary": null}', type=JobStub)
     assert observation(Evidence(job, None), "nomad").phase == "waiting"
+
+
+def test_the_evidence_of_an_end_leaves_out_what_each_task_goes_through() -> None:
+    pulled = event("Driver", "Downloading image")
+    failed = ended(pulled, STARTED, terminated(3), NOT_AGAIN)
+    outcome = classify(read("failed", {"coat": CLONED, "marvin": failed}, ClientDescription="Failed tasks"))
+    assert outcome is not None
+    assert outcome.err == "main container: exit code 3\nmarvin: Exit Code: 3"

@@ -19,8 +19,8 @@ _QUOTA = "the quota of the namespace is exhausted"
 _NOT_TAKEN = "Unable to add allocation"
 """The beginning of the description of an allocation that its client could not take (client/client.go)."""
 
-_ROUTINE = frozenset({"Received", "Task Setup", "Started", "Not Restarting"})
-"""Types of events that say nothing about an end: each task has them (structs.go, Task*)."""
+_ROUTINE = frozenset({"Received", "Task Setup", "Driver", "Started", "Not Restarting"})
+"""Types of events that say nothing about an end: each task has them. A driver reports a pull (structs.go, Task*)."""
 
 _TASKS_FAILED = "Failed tasks"
 """The description of every allocation with a failed task."""
