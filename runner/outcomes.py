@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from runner.observation import Observation, Outcome
+from runner.observation import Observation, Outcome, waits_otherwise
 from runner.security.masking import mask
 
 
@@ -141,6 +141,17 @@ def _supported(seen: Observation) -> Outcome:
 
 def _with_evidence(outcome: Outcome, seen: Observation) -> Outcome:
     return msgspec.structs.replace(outcome, err=_evidence(seen))
+
+
+def contradicts(now: Observation, seen: Observation, outcome: Outcome) -> bool:
+    """Whether the job as it was just read refutes the outcome that was decided from an earlier observation.
+
+    It has ended otherwise; or it goes on; or there was no job, and now there is one, or its submit has gone on.
+    """
+    if waits_otherwise(seen, now) or (seen.phase == "gone" and now.phase in ("waiting", "running")):
+        return True
+    by_itself = classify(now) if now.ended_as is None and not now.cancelled else None
+    return by_itself is not None and by_itself.reason != outcome.reason
 
 
 def missed_end(seen: Observation, reported: Outcome) -> Outcome | None:

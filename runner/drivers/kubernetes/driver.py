@@ -37,8 +37,8 @@ from runner.drivers.logs.kubernetes import KubernetesLogSource, last_log, last_p
 from runner.drivers.several import AtOnce, Submit
 from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
-from runner.observation import Observation, Outcome, waits_otherwise
-from runner.outcomes import classify, kept
+from runner.observation import Observation, Outcome
+from runner.outcomes import classify, contradicts, kept
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 
@@ -167,8 +167,7 @@ class KubernetesDriver:
                 return False
             if known.ended_as or (known.ended and known.claim != ASSUMED):
                 return known.ended_as is not None and known.ended_as.reason == outcome.reason
-            ended = classify(now := self._observed(namespace, known, deadline))
-            if waits_otherwise(seen, now) or (ended and ended.reason != outcome.reason):
+            if contradicts(self._observed(namespace, known, deadline), seen, outcome):
                 return False
             if namespace.change_if(seen.name, patches.end_patch(known, outcome), deadline):
                 return True

@@ -24,7 +24,7 @@ from runner.drivers.nomad.variable import (
     with_resend,
 )
 from runner.jobs import Cancellation, Report, State
-from runner.observation import Observation, Outcome, waits_otherwise
+from runner.observation import Observation, Outcome
 from runner.outcomes import RULES, classify, explanation, kept, missed_end
 from runner.runtime.clock import Deadline
 
@@ -57,17 +57,6 @@ def cancel(
         return None
     _stop(namespace, job or namespace.job(name, deadline), deadline)
     return ("exists" if ended else "cancelled",)
-
-
-def contradicts(now: Observation, seen: Observation, outcome: Outcome) -> bool:
-    """Whether the job as it was just read refutes the outcome that was decided from an earlier observation.
-
-    It has ended otherwise; or it goes on; or there was no job, and now there is one, or its submit has gone on.
-    """
-    if waits_otherwise(seen, now) or (seen.phase == "gone" and now.phase in ("waiting", "running")):
-        return True
-    by_itself = classify(now) if now.ended_as is None and not now.cancelled else None
-    return by_itself is not None and by_itself.reason != outcome.reason
 
 
 def end(

@@ -52,6 +52,7 @@ from runner.drivers.several import AtOnce, Submit
 from runner.errors import Unavailable
 from runner.jobs import Cancellation, JobSpec, ResolveSecrets, State
 from runner.observation import Observation, Outcome
+from runner.outcomes import contradicts
 from runner.runtime.backoff import Backoff, attempts
 from runner.runtime.clock import Clock, Deadline
 
@@ -180,7 +181,7 @@ class NomadDriver:
     def _end(self, seen: Observation, outcome: Outcome, deadline: Deadline) -> tuple[bool] | None:
         namespace = self._namespace_of(seen)
         reading = NamespaceReader(self.name, namespace, self._cache, deadline).one(seen.name)
-        if (found := reading.seen) is None or closing.contradicts(found, seen, outcome):
+        if (found := reading.seen) is None or contradicts(found, seen, outcome):
             return (False,)
         if found.unsettled and self._has_yielded(namespace, seen, deadline):
             return (False,)
