@@ -117,8 +117,11 @@ def _advice(seen: Observation, limits: LimitsSection) -> str:
         return f"Correct the cause of its answer, then send the result again: `jobs resend {seen.name}`."
     if outcome is None:
         return ""
-    advice = ADVICE[outcome.reason].replace("; `err` has", "; above is").replace("`err` has", "Above is")
-    return advice.replace("what `err` names", "what is named above")
+    advice = ADVICE[outcome.reason].replace("what `err` names", "what is named above")
+    has = "above is"
+    if "log." in advice and "\n" not in outcome.err:  # only the exit code: the log was not read in time, or is empty
+        has = f"perhaps `jobs logs {seen.name}` has"
+    return advice.replace("; `err` has", f"; {has}").replace("`err` has", has[0].upper() + has[1:])
 
 
 def _is_sent(seen: Observation, outcome: Outcome) -> bool:

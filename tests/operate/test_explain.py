@@ -186,6 +186,20 @@ def test_the_evidence_is_shown_with_its_lines() -> None:
     assert "Why        one\n           two" in text(msgspec.structs.replace(BASE, phase="failed", ended_as=ended))
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"init_exit": 128}, "perhaps `jobs logs {}` has the end of coat's log."),
+        ({"init_exit": 128, "message": "fatal: no such repository"}, "above is the end of coat's log."),
+        ({"main_exit": 1}, "Perhaps `jobs logs {}` has the end of its log."),
+        ({"main_exit": 1, "log_tail": "Traceback"}, "Above is the end of its log."),
+    ],
+)
+def test_a_log_is_above_only_if_it_is(facts: dict[str, Any], said: str) -> None:
+    seen = msgspec.structs.replace(BASE, phase="failed", **facts)
+    assert said.format(seen.name) in paragraph("Do next", seen)
+
+
 def test_each_reason_has_advice_and_the_documents_have_the_same() -> None:
     rows = [line.split(" | ") for line in OUTCOMES.splitlines() if line.startswith("| `")]
     written = {row[0].strip("| `"): row[-1].rstrip(" |") for row in rows if len(row) == 5}
