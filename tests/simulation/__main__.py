@@ -18,6 +18,9 @@ from tests.simulation.scenario import ENGINES
 from tests.simulation.scheduler import Stuck
 from tests.simulation.world import Run, simulate
 
+_PROGRESS_EVERY = 1000
+"""Runs, which take a minute or two on two cores."""
+
 
 def main() -> int:
     """Run the seeds."""
@@ -40,10 +43,12 @@ def main() -> int:
         for engine in ([asked.engine] if asked.engine else ENGINES)
     ]
     with Pool(asked.processes, maxtasksperchild=500) as pool:
-        for engine, run in pool.imap(attempt, work, chunksize=4):
+        for number, (engine, run) in enumerate(pool.imap(attempt, work, chunksize=4), 1):
             steps, seconds, failed = steps + run.steps, seconds + run.seconds, failed + bool(run.violations)
             if run.violations:
                 _print_broken(engine, run)
+            if number % _PROGRESS_EVERY == 0:
+                print(f"{number} of {len(work)} runs, {time.monotonic() - began:.0f} s", file=sys.stderr)
             if failed >= asked.most:
                 break
         pool.terminate()
