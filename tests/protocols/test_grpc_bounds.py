@@ -236,7 +236,7 @@ def test_a_frame_of_the_largest_length_ends_its_connection_and_leaves_no_traceba
 ) -> None:
     port, process = grpc_server
     with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4) + b"\xff\xff\xff" + bytes(6))
+        client.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + _frame(4) + b"\xff\xff\xff" + bytes(5) + b"\1")
         while client.recv(65536):
             pass
     assert '"level":"error"' not in process.said()
