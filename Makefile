@@ -26,7 +26,7 @@ demo: $(DEMO_READY) ## run a real analysis and autofix on this host (PROTOCOL=gr
 	$(BIN)/python -m examples.demo --protocol $(PROTOCOL) $(ARGS)
 
 test: $(READY) ## run all tests (ARGS="-k local" for some)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
 
 lint: $(READY) ## style, types, import contracts, the shape of the code and its words (tox -e lint)
 	$(BIN)/tox -q -e lint

@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,24 +40,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+skipping = pytest.StashKey[bool]()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_servers: needs the real Kubernetes or Nomad, or helm; all are built once")
+    started_by = getattr(config, "workerinput", None)  # in a process of pytest-xdist
+    config.stash[skipping] = (
+        started_by["skipping"]
+        if started_by
+        else leaves_out_long(
+            bare=config.args_source is pytest.Config.ArgsSource.TESTPATHS
+            and not (config.option.keyword or config.option.markexpr),
+            wanted=config.option.long,
+            ci=os.environ.get("CI") == "true",
+            missing=cluster.missing(),
+        )
+    )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Hand the decision to a process of pytest-xdist, whose own arguments are other ones."""
+    node.workerinput["skipping"] = node.config.stash[skipping]
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    skipping = leaves_out_long(
-        bare=config.args_source is pytest.Config.ArgsSource.TESTPATHS
-        and not (config.option.keyword or config.option.markexpr),
-        wanted=config.option.long,
-        ci=os.environ.get("CI") == "true",
-        missing=cluster.missing(),
-    )
     for item in items:
         if SERVER_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("real_servers")
-        if skipping and item.nodeid.startswith(LONG):
+        if config.stash[skipping] and item.nodeid.startswith(LONG):
             item.add_marker(pytest.mark.skip(reason=LONG_REASON))
+        item.add_marker(pytest.mark.xdist_group(process(item)))
+
+
+def process(item: pytest.Item) -> str:
+    """The tests with the same value run in the same process: those of one file, and all that use the real servers."""
+    return "real servers" if item.get_closest_marker("real_servers") else item.nodeid.partition("::")[0]
 
 
 def leaves_out_long(*, bare: bool, wanted: bool, ci: bool, missing: str | None) -> bool:
