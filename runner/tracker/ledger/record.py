@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from runner.observation import Observation, Outcome
-from runner.outcomes import is_unexplained
+from runner.outcomes import contradicts, is_unexplained
 from runner.runtime.backoff import Backoff
 from runner.tracker.ledger.judge import Cause, cause_of
 
@@ -85,11 +85,19 @@ class Record(msgspec.Struct, eq=False):
                 self.seen = msgspec.structs.replace(self.seen, ended_as=self.outcome)
             self.outcome = None
             self.steps.clear()
+        if self._is_refuted(last):
+            self.outcome = None
+            self.steps.clear()
         if seen.resent > last.resent:  # its mark was taken away: all is sent again
             self.outcome = None
             self.steps.clear()
             self.sent.clear()
         self.set_cause(now)
+
+    def _is_refuted(self, last: Observation) -> bool:
+        """Whether it is to be ended for what no longer holds. Its driver compares the job only with the last view."""
+        unstored = "end" in self.steps and self.seen.ended_as is None
+        return self.outcome is not None and unstored and contradicts(self.seen, last, self.outcome)
 
     def waiting(self, now: float, wall: float) -> Observation:
         """As it was observed, but waiting at most since it ran or was held.

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
+import pytest
+
 from runner.config.types import LimitsSection
+from runner.jobs import Report
 from runner.observation import Observation
 from runner.runtime.backoff import Backoff
 from runner.tracker.ledger.ledger import Ledger
 from tests.harness.clock import ManualClock
 
 RUNS = Observation(name="job-1", driver="d", place="ci", identity="1", pool="p", phase="running", created=0.0)
+REFUSED = msgspec.structs.replace(RUNS, phase="waiting", instance="pod-1", image_error="ErrImagePull: not found")
+REPORT = Report(request_type="analysis_run", run_id="r", path="/result", task="t", scope="s")
+LEFT = msgspec.structs.replace(RUNS, phase="gone", unsettled=True, report=REPORT)
+
+
+def ledger_at(clock: ManualClock) -> Ledger:
+    return Ledger(LimitsSection(), clock, lambda: Backoff(1, 30), lambda: None)
 
 
 def test_a_job_that_is_seen_again_during_a_find_that_fails_is_found_later() -> None:
     clock = ManualClock()
-    ledger = Ledger(LimitsSection(), clock, lambda: Backoff(1, 30), lambda: None)
+    ledger = ledger_at(clock)
     ledger.replace("ci", [RUNS])
     ledger.replace("ci", [])
     taken = ledger.take("find")
@@ -23,3 +36,50 @@ def test_a_job_that_is_seen_again_during_a_find_that_fails_is_found_later() -> N
     assert ledger.take("find") is None
     clock.advance(pause)
     assert ledger.take("find") is not None
+
+
+@pytest.mark.parametrize(
+    ("now", "ends"),
+    [
+        ({}, True),
+        ({"phase": "running", "image_error": ""}, False),
+        ({"phase": "failed", "image_error": "", "main_exit": 3}, False),
+    ],
+    ids=["it still waits", "it has started", "it has ended by itself"],
+)
+def test_a_job_that_has_gone_on_before_its_end_was_stored_is_not_ended(now: dict[str, Any], ends: bool) -> None:
+    """The driver compares the job with what was seen last. So it would end a run that was last seen running."""
+    clock = ManualClock()
+    ledger = ledger_at(clock)
+    ledger.update(REFUSED)
+    clock.advance(LimitsSection().image_seconds + 1)
+    ledger.judge_due()
+    ledger.update(msgspec.structs.replace(REFUSED, **now))
+    assert (ledger.take("end") is not None) == ends
+
+
+@pytest.mark.parametrize("phase", ["waiting", "running"])
+def test_a_job_that_a_repeat_has_made_since_is_not_ended_as_deleted(phase: Any) -> None:
+    """Its request had not made it, so that end is stored before it is published."""
+    ledger = ledger_at(ManualClock())
+    ledger.update(LEFT)
+    found = ledger.take("find")
+    assert found is not None
+    ledger.found(found.record, LEFT)
+    ledger.update(msgspec.structs.replace(LEFT, phase=phase, unsettled=False))
+    assert ledger.take("end") is None
+    assert found.record.outcome is None
+
+
+def test_an_end_that_was_stored_stays_whatever_its_job_does_until_it_is_stopped() -> None:
+    ledger = ledger_at(ManualClock())
+    ledger.update(LEFT)
+    found = ledger.take("find")
+    assert found is not None
+    ledger.found(found.record, LEFT)
+    taken = ledger.take("end")
+    assert taken is not None
+    ledger.update(msgspec.structs.replace(LEFT, phase="running", ended_as=taken.outcome))
+    ledger.did(taken.record, "end")
+    assert taken.record.outcome is taken.outcome
+    assert taken.record.step == "publish"
