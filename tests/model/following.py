@@ -1,9 +1,10 @@
 """The tracker's part, the same on both engines: how a record goes from an observation to a mark.
 
-    listed ─▶ decided ─▶ find (if it left the view) ─▶ end (if a limit was passed) ─▶ publish ─▶ mark ─▶ forgotten
+    listed ─▶ decided ─▶ find (if it left the view) ─▶ end (if it must be stored) ─▶ publish ─▶ mark ─▶ forgotten
 
+The end is stored for a limit that was passed, and for a claim without a job: the job is read, judged again and written.
 Each tracker follows one job at a time; records of different jobs share nothing. Two trackers are two leaders by
-accident. Each step is one request, and a tracker may be killed between any two. See runner/tracker/ledger.py.
+accident. Each step is one request, and a tracker may be killed between any two. See runner/tracker/ledger.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Seen(NamedTuple):
     published: str = ""
     reported: bool = False
     resent: int = 0
+    unsettled: bool = False
+    """Its request never made the job, and a repeat may be about to."""
 
 
 class Record(NamedTuple):
@@ -40,6 +43,8 @@ class Record(NamedTuple):
     step: str = ""
     sent: frozenset[str] = frozenset()
     gone: bool = False
+    known: Any = None
+    """What the end has read. Its write is guarded by that."""
 
 
 class Sent(NamedTuple):
@@ -59,8 +64,14 @@ class Cluster(Protocol):
     def observed(self, state: Any) -> Seen | None:
         """What a listing shows of the name; reported ones as well."""
 
-    def end(self, state: Any, record: Record) -> tuple[Any, bool]:
-        """See Driver.end."""
+    def found(self, state: Any) -> Seen | None:
+        """See Driver.find."""
+
+    def read_end(self, state: Any, record: Record) -> tuple[Any, bool | None]:
+        """What Driver.end reads. None: it is to be written; else whether the job has this end."""
+
+    def write_end(self, state: Any, record: Record) -> tuple[Any, bool | None]:
+        """What Driver.end writes. None: another write came first, so the job is read again."""
 
     def mark(self, state: Any, record: Record, aside: bool) -> tuple[Any, bool]:
         """See Driver.mark_reported and Driver.set_aside."""
@@ -87,6 +98,16 @@ def classify(seen: Seen) -> str:
     if seen.cancelled:
         return "5001" if seen.ended_as or seen.phase == "succeeded" else "5000"
     return {"succeeded": "succeeded", "gone": "deleted"}.get(seen.phase, seen.reason)
+
+
+def contradicts(now: Seen, seen: Seen, outcome: str, without: frozenset[str]) -> bool:
+    """See runner.outcomes.contradicts."""
+    if seen.phase == "waiting" and now.phase == "running" and "end-sees-start" not in without:
+        return True
+    if seen.phase == "gone" and now.phase in ("waiting", "running") and "end-sees-job" not in without:
+        return True
+    by_itself = "" if now.ended_as or now.cancelled else classify(now)
+    return by_itself not in ("", outcome) and "end-sees-end" not in without
 
 
 def results(record: Record, without: frozenset[str]) -> list[Sent]:
@@ -180,7 +201,8 @@ class Tracker:
     def moves(self, state: Any) -> Iterator[Move]:
         """All that it may do next, and that may happen to it."""
         record = state.trackers[self._number]
-        yield from self._list(state, record)
+        if record is None or record.step != "write_end":  # what is seen during a request is heeded after it
+            yield from self._list(state, record)
         if record is None:
             return
         if record.step:
@@ -232,7 +254,7 @@ class Tracker:
         return self._decided(record._replace(gone=True, step=""))
 
     def _find(self, state: Any, record: Record) -> Iterator[Move]:
-        shown = self._cluster.observed(state)
+        shown = self._cluster.found(state)
         if shown is None or shown.identity != record.seen.identity:
             after: Record | None = self._went(record)
         elif shown.reported:
@@ -250,6 +272,8 @@ class Tracker:
         restarted = seen.cancelled and not last.cancelled and "cancel-restarts" not in self._without
         if last.phase in ("succeeded", "failed") and seen.phase == "failed":
             seen = seen._replace(reason=last.reason or seen.reason)
+        if not last.unsettled:  # its job was seen
+            seen = seen._replace(unsettled=False)
         if last.cancelled:  # a cancel is never taken back
             seen = seen._replace(cancelled=True)
         if last.cancelled and last.ended_as and not seen.ended_as and "cancelled-keeps-end" not in self._without:
@@ -262,6 +286,9 @@ class Tracker:
             record = record._replace(outcome="", step="")
         if seen.resent > last.resent and "resend-restarts" not in self._without:
             record = record._replace(outcome="", step="", sent=frozenset())
+        refuted = record.step == "end" and not seen.ended_as and contradicts(seen, last, record.outcome, self._without)
+        if refuted and "refuted-drops-unstored" not in self._without:
+            record = record._replace(outcome="", step="")
         return record if record.step or record.outcome else self._decided(record)
 
     def _decided(self, record: Record) -> Record:
@@ -274,23 +301,46 @@ class Tracker:
         return record._replace(outcome=outcome, step=self._next(record._replace(outcome=outcome)))
 
     def _next(self, record: Record) -> str:
+        seen, unsent = record.seen, self._unsent(record)
+        ends = seen.unsettled and unsent and not (seen.cancelled or seen.ended_as or record.gone)
+        return "end" if ends and "unsettled-ends-first" not in self._without else self._after_end(record)
+
+    def _unsent(self, record: Record) -> bool:
+        return any(each.kind not in record.sent for each in results(record, self._without))
+
+    def _after_end(self, record: Record) -> str:
         if "publish-before-mark" in self._without and not record.gone:
             return "mark"
-        unsent = any(each.kind not in record.sent for each in results(record, self._without))
-        return "publish" if unsent else "" if record.gone else "mark"
+        return "publish" if self._unsent(record) else "" if record.gone else "mark"
 
     def _after_limit(self) -> str:
         return "publish" if "end-before-publish" in self._without else "end"
 
     def _end(self, state: Any, record: Record) -> Iterator[Move]:
-        state, done = self._cluster.end(state, record)
-        if not done and "refused-end-finds" not in self._without:
-            # What was not stored has not happened: it is decided anew.
-            kept = record.outcome if "refused-end-decides-anew" in self._without else ""
-            refused = record._replace(step="find", outcome=kept)
-            yield f"{self._name}: ends the job, which is refused", self._with(state, refused)
+        known, done = self._cluster.read_end(state, record)
+        if done is None:
+            reading = record._replace(step="write_end", known=known)
+            yield f"{self._name}: reads the job, to end it", self._with(state, reading)
         else:
-            yield f"{self._name}: ends the job for the limit", self._with(state, self._decided(record))
+            yield self._ended(state, record, done)
+
+    def _write_end(self, state: Any, record: Record) -> Iterator[Move]:
+        state, done = self._cluster.write_end(state, record)
+        record = record._replace(known=None)
+        if done is None:
+            again = self._with(state, record._replace(step="end"))
+            yield f"{self._name}: ends the job, which has changed since it was read", again
+        else:
+            yield self._ended(state, record, done)
+
+    def _ended(self, state: Any, record: Record, done: bool) -> Move:
+        if done or "refused-end-finds" in self._without:
+            after = record._replace(step=self._after_end(record))
+            return f"{self._name}: ends the job as {record.outcome}", self._with(state, after)
+        # What was not stored has not happened: it is decided anew.
+        kept = record.outcome if "refused-end-decides-anew" in self._without else ""
+        refused = record._replace(step="find", outcome=kept)
+        return f"{self._name}: ends the job, which is refused", self._with(state, refused)
 
     def _publish(self, state: Any, record: Record) -> Iterator[Move]:
         for result in results(record, self._without):

@@ -11,6 +11,7 @@ _LEDGER, _RECORD = "runner.tracker.ledger.ledger:Ledger", "runner.tracker.ledger
 _PLANNING, _RESULTS = "runner.tracker.ledger.planning:remaining", "runner.tracker.results:results"
 _DRIVER, _PATCHES = "runner.drivers.kubernetes.driver:KubernetesDriver", "runner.drivers.kubernetes.patches"
 _CLAIMS, _CLAIMING = "runner.drivers.claims", "runner.drivers.claiming"
+_CONTRADICTS = "runner.outcomes:contradicts"
 _CLOSING, _RECONCILER = "runner.drivers.nomad.closing", "runner.drivers.nomad.reconciler:NamespaceReconciler.run"
 
 TRACKER: Mapping[str, str] = {
@@ -19,6 +20,8 @@ TRACKER: Mapping[str, str] = {
     "cancel-restarts": f"{_RECORD}:Record.observe",
     "cancelled-keeps-end": f"{_RECORD}:merged",
     "end-before-publish": _PLANNING,
+    "end-sees-end": _CONTRADICTS,
+    "end-sees-start": _CONTRADICTS,
     "find-before-deleted": f"{_LEDGER}.left",
     "find-drops-unstored": f"{_LEDGER}.left",
     "id-of-identity": _RESULTS,
@@ -27,6 +30,7 @@ TRACKER: Mapping[str, str] = {
     "refused-end-decides-anew": f"{_LEDGER}.find_again",
     "refused-end-finds": f"{_LEDGER}.find_again",
     "refused-mark-finds": f"{_LEDGER}.find_again",
+    "refuted-drops-unstored": f"{_RECORD}:Record.observe",
     "resend-restarts": f"{_RECORD}:Record.observe",
 }
 
@@ -42,8 +46,8 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "end-identity": f"{_DRIVER}.end",
         "end-not-cancelled": f"{_DRIVER}.end",
         "end-same-reason": f"{_DRIVER}.end",
-        "end-sees-pod": f"{_DRIVER}.end",
         "end-stores-outcome": f"{_PATCHES}:end_patch",
+        "end-version": f"{_PATCHES}:end_patch",
         "mark-identity": f"{_PATCHES}:reported_patch",
         "mark-not-cancelled": f"{_PATCHES}:reported_patch",
         "mark-not-resent": f"{_PATCHES}:reported_patch",
@@ -65,9 +69,10 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "cancel-keeps-published": f"{_CLOSING}:cancel",
         "cancel-stores-end": f"{_CLOSING}:cancel",
         "end-identity": f"{_CLOSING}:end",
+        "end-index": f"{_CLOSING}:end",
         "end-not-cancelled": f"{_CLOSING}:end",
         "end-same-reason": f"{_CLOSING}:end",
-        "end-sees-run": "runner.drivers.nomad.driver:NomadDriver.end",
+        "end-sees-job": _CONTRADICTS,
         "end-stores-outcome": f"{_CLOSING}:end",
         "left-seconds": "runner.drivers.nomad.listing:NamespaceReader.one",
         "mark-cas": f"{_CLOSING}:mark",
@@ -83,6 +88,7 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "retention-after-report": _RECONCILER,
         "submit-finds-cancel": "runner.drivers.nomad.driver:NomadDriver.submit",
         "tombstone": f"{_CLOSING}:cancel",
+        "unsettled-ends-first": _PLANNING,
         "variable-lock": "runner.drivers.nomad.namespace:Namespace.write",
     },
     "claims": {
@@ -111,11 +117,13 @@ ASSUMPTIONS: Mapping[str, Mapping[str, str]] = {
         "no-success-in-grace": "a job that is ended for a limit does not publish a success in its grace period",
         "one-memory-of-end": "the tracker that has published an end lives until its mark, if a cancel missed that end",
         "retention-outlasts-records": "no tracker remembers a job for longer than the retention",
+        "start-is-noted": "no end of a waiting job comes between a run's start and the Job controller's note of it",
         "success-seen-first": "nobody deletes a job between its success and the watch event that shows it",
     },
     "nomad": {
-        "collection-after-report": "Nomad removes no successful job before that is marked, and none during a request",
+        "collection-after-report": "Nomad removes no job before its Variable says how it ended, nor during a request",
         "correction-unseen": "no tracker reads a Variable that replaces a deleted one before it has the job's nonce",
+        "end-is-short": "no run starts between the reading of a waiting job and the write that ends it",
         "no-success-in-grace": "a job that is ended for a limit does not publish a success in its grace period",
         "one-memory-of-end": "the tracker that has published an end lives until its mark, if a cancel missed that end",
         "register-is-short": "no run starts while another register is between its check and its write",

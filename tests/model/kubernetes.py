@@ -24,6 +24,7 @@ from tests.model.following import (
     asked_again,
     classify,
     contradiction,
+    contradicts,
     forget_lost,
     promised,
     succeeded,
@@ -242,7 +243,9 @@ class KubernetesWorld:
         if job.held:
             yield "cluster: the queue releases the Job", state._replace(job=job._replace(held=False))
             return
-        stopping = job.by and not (job.cancelled and job.runnable and state.confirmed and self._resumed(job))
+        stopping = job.by not in ("", "limit")  # after a limit the pod may start until the deadline of one second
+        if job.cancelled and state.confirmed and self._resumed(job):
+            stopping = False
         if job.run == "waiting" and job.secret and job.runnable and not stopping:
             bad = "a container started after a confirmed cancel" if state.confirmed else ""
             yield "cluster: starts the Job", state._replace(job=job._replace(run="running"), bad=bad)
@@ -313,24 +316,45 @@ class KubernetesWorld:
         """See Cluster."""
         return _observed(state.job) if state.job else None
 
-    def end(self, state: State, record: Record) -> tuple[State, bool]:
-        """See KubernetesDriver.end: it reads the Job, then patches it."""
+    found = observed
+
+    def read_end(self, state: State, record: Record) -> tuple[Any, bool | None]:
+        """See KubernetesDriver.end."""
         job = state.job
-        if job is None or (job.uid != record.seen.identity and "end-identity" not in self.without):
-            return state, False
-        if job.cancelled and "end-not-cancelled" not in self.without:
-            return state, False
+        if job is None or self._refuses_end(job, record):
+            return None, False
         if job.ended_as or job.ended:
             same = job.ended_as == record.outcome or "end-same-reason" in self.without
-            return state, bool(job.ended_as) and same
-        if job.shown and "end-sees-pod" not in self.without:
-            return state, False
+            return None, bool(job.ended_as) and same
+        if contradicts(_observed(job), record.seen, record.outcome, self.without):
+            return None, False
+        return self._end_version(job), None
+
+    def write_end(self, state: State, record: Record) -> tuple[State, bool | None]:
+        """See patches.end_patch."""
+        job = state.job
+        if job is None or job.ended_as or self._refuses_end(job, record):
+            return state, None
+        if self._end_version(job) != record.known and "end-version" not in self.without:
+            return state, None
         if job.uid != record.seen.identity:
             state = state._replace(bad="a job was ended for the limit of another one")
+        elif job.run == "running" or job.by in ("ok", "bad"):
+            state = state._replace(bad="a run that had started was ended for the limit on its start")
         changed = self._stopped(job, "limit")
         if "end-stores-outcome" not in self.without:
             changed = changed._replace(ended_as=record.outcome)
         return state._replace(job=changed), True
+
+    def _refuses_end(self, job: Job, record: Record) -> bool:
+        if job.uid != record.seen.identity and "end-identity" not in self.without:
+            return True
+        return job.cancelled and "end-not-cancelled" not in self.without
+
+    def _end_version(self, job: Job) -> tuple[Any, ...]:
+        """What the end tests: the resourceVersion, which the Job controller's note of a start changes as well."""
+        started = job.run != "waiting" and "start-is-noted" not in self.without  # see the assumption
+        return (job.version, started)
 
     def mark(self, state: State, record: Record, aside: bool) -> tuple[State, bool]:
         """See KubernetesDriver.mark_reported."""

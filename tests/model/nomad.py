@@ -26,6 +26,7 @@ from tests.model.following import (
     asked_again,
     classify,
     contradiction,
+    contradicts,
     forget_lost,
     promised,
     succeeded,
@@ -37,6 +38,8 @@ class Variable(NamedTuple):
 
     nonce: int
     open: bool = True
+    claim: bool = False
+    """A new claim: closed until its request, or a repeat, admits it."""
     cancelled: bool = False
     ended: str = ""
     stored: bool = False
@@ -51,6 +54,16 @@ class Variable(NamedTuple):
     marked: bool = False
     """Its end was published and marked once, in truth."""
 
+    @property
+    def awaits_submit(self) -> bool:
+        """See JobVariable.awaits_submit."""
+        return self.open or (self.claim and not (self.cancelled or self.ended or self.reported))
+
+    @property
+    def free(self) -> bool:
+        """See JobVariable.free."""
+        return self.reported == "deleted" and not self.ended
+
 
 class Job(NamedTuple):
     """A registered job with its allocation."""
@@ -64,12 +77,14 @@ class Job(NamedTuple):
 
 
 class Submit(NamedTuple):
-    """A client's submit, and what it does next: write, read, check, register."""
+    """A client's submit, and what it does next: write, read, admit, check, register."""
 
     step: str
     nonce: int
     missing: bool = False
     """It wrote the first Variable of the name."""
+    claim: int = 0
+    """The claim that it is to admit. It may be another request's."""
 
 
 class Read(NamedTuple):
@@ -110,10 +125,19 @@ class NomadWorld:
     """See World. The bounds say how often each thing may happen."""
 
     def __init__(
-        self, name: str, without: frozenset[str] = frozenset(), *, trackers: int = 1, clients: int = 1, **bounds: int
+        self,
+        name: str,
+        without: frozenset[str] = frozenset(),
+        *,
+        trackers: int = 1,
+        clients: int = 1,
+        claims: bool = False,
+        **bounds: int,
     ) -> None:
+        """`claims`: pools lead to several places, so a name is claimed first."""
         self.name = name
         self.without = without
+        self._claims = claims
         self._first = State(None, None, (None,) * trackers, (None,) * clients, **bounds)
         self._trackers = [Tracker(number, self) for number in range(trackers)]
 
@@ -165,10 +189,25 @@ class NomadWorld:
         if state.variable is None or "variable-lock" in self.without:
             unseen = not {"correction-unseen", "nonce-corrected", "variable-lock"} & self.without
             nonce = state.job.nonce if state.job and unseen else submit.nonce  # see the assumption
-            written = state._replace(variable=Variable(nonce))
-            yield f"{who} writes the Variable", _next(written, number, Submit("check", submit.nonce, True))
+            yield self._written(state, number, Submit("check", submit.nonce, True), f"{who} writes the Variable", nonce)
         else:
             yield f"{who} finds a Variable", _next(state, number, submit._replace(step="read"))
+
+    def _written(self, state: State, number: int, submit: Submit, what: str, nonce: int) -> Move:
+        """The Variable takes the name. A claim is to be admitted before the job is registered."""
+        if self._claims:
+            submit, what = submit._replace(step="admit", claim=nonce), f"{what} as a claim"
+        variable = Variable(nonce, open=not self._claims, claim=self._claims)
+        return what, _next(state._replace(variable=variable), number, submit)
+
+    def _submit_admit(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
+        """See Submission.admit."""
+        claim = submit.claim
+        if state.variable == Variable(claim, open=False, claim=True):
+            admitted = state._replace(variable=Variable(claim))
+            yield f"{who} admits claim {claim}", _next(admitted, number, Submit("check", claim, submit.missing))
+        else:
+            yield f"{who} finds that the claim has changed", _next(state, number, submit._replace(step="read", claim=0))
 
     def _submit_read(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
         variable, job = state.variable, state.job
@@ -181,15 +220,18 @@ class NomadWorld:
                 yield f"{who} finds the name cancelled", _next(state, number, None)
         elif job is not None:
             yield f"{who} finds the job, and answers 2xx", _next(self._answered(state), number, None)
+        elif variable.claim and variable.awaits_submit:
+            completed = submit._replace(step="admit", claim=variable.nonce)
+            yield f"{who} finds a claim that nobody has admitted", _next(state, number, completed)
         elif variable.open and variable.nonce == submit.nonce:
             yield f"{who} finds its own Variable", _next(state, number, submit._replace(step="check"))
-        elif variable.ended or (variable.reported and variable.reported != "deleted"):
+        elif variable.ended or (variable.reported and not variable.free):
             yield f"{who} finds an ended run", _next(self._answered(state), number, None)
         else:
-            taken = state._replace(variable=Variable(submit.nonce))
-            if variable.reported == "deleted":
-                taken = taken._replace(done=False)
-            yield f"{who} takes over a Variable without a job", _next(taken, number, Submit("check", submit.nonce))
+            if variable.free:
+                state = state._replace(done=False)
+            what = f"{who} takes over a Variable without a job"
+            yield self._written(state, number, Submit("check", submit.nonce), what, submit.nonce)
 
     def _submit_check(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
         if state.job is None:
@@ -234,7 +276,7 @@ class NomadWorld:
     def _close(self, state: State, known: Read) -> Iterator[Move]:
         """See closing.cancel."""
         nonce = state.nonces + 1
-        made = known.variable is None or (not known.job and known.variable.reported == "deleted")
+        made = known.variable is None or (not known.job and known.variable.free)
         before = Variable(nonce, tomb=True) if made else known.variable
         ended = "" if made else _end_before(known)
         closed = before._replace(cancelled=True, open="cancel-closes" in self.without, aside=False)
@@ -265,11 +307,7 @@ class NomadWorld:
     # The cluster.
 
     def _run(self, state: State, job: Job) -> Iterator[Move]:
-        renders = state.variable and state.variable.open
-        registering = any(each and each.step == "register" for each in state.clients)
-        if registering and "register-is-short" not in self.without:
-            renders = False
-        if job.run == "waiting" and not job.stop and (renders or "open-template" in self.without):
+        if job.run == "waiting" and not job.stop and self._may_start(state):
             bad = state.bad
             if state.confirmed:
                 bad = "a task started after a confirmed cancel"
@@ -289,6 +327,17 @@ class NomadWorld:
         if job.run == "over" and not job.dead:
             yield "cluster: shows the job as dead", state._replace(job=job._replace(dead=True))
 
+    def _may_start(self, state: State) -> bool:
+        """Whether the template renders, and no request is at work that is short; see the assumptions."""
+        if "open-template" in self.without:
+            return True
+        if "register-is-short" not in self.without and any(each and each.step == "register" for each in state.clients):
+            return False
+        ending = any(each and each.step == "write_end" and each.seen.phase == "waiting" for each in state.trackers)
+        if ending and "end-is-short" not in self.without:
+            return False
+        return state.variable is not None and state.variable.open
+
     def _reconcile(self, state: State, job: Job) -> Iterator[Move]:
         """See NamespaceReconciler._enforce."""
         variable = state.variable
@@ -307,7 +356,8 @@ class NomadWorld:
 
     def _removal(self, state: State) -> Iterator[Move]:
         variable, job = state.variable, state.job
-        heard = variable and (variable.reported or (not variable.open and job and job.by != "ok"))
+        closed = variable and (variable.ended or variable.cancelled) and job and job.by != "ok"
+        heard = variable and (variable.reported or closed)
         requests = any(state.clients) or state.cancelling is not None
         old = any(each and each.seen.phase in ("waiting", "running") for each in state.trackers)
         # Nomad waits for hours, and no request or observation lasts so long.
@@ -363,39 +413,53 @@ class NomadWorld:
     # What the trackers ask for.
 
     def observed(self, state: State) -> Seen | None:
-        """See NamespaceReader."""
+        """See NamespaceReader.observations: it leaves out what may still be being submitted."""
+        found = self.found(state)
+        return None if found and found.unsettled and found.phase == "waiting" else found
+
+    def found(self, state: State) -> Seen | None:
+        """See NamespaceReader.one."""
         variable, job = state.variable, state.job
         if job is not None:
             return _observed(job, variable)
         if variable is None:
             return None
-        if variable.open and self._may_still_register(state):
-            return None
         phase, reason = "gone", ""
-        if variable.cancelled or variable.ended:
+        if variable.awaits_submit and self._may_still_register(state, variable):
+            phase = "waiting"
+        elif variable.cancelled or variable.ended:
             phase, reason = ("succeeded" if variable.ended == "succeeded" else "failed"), variable.ended or "unknown"
-        return _seen(variable, variable.nonce, phase, reason)
+        return _seen(variable, variable.nonce, phase, reason)._replace(unsettled=variable.awaits_submit)
 
-    def _may_still_register(self, state: State) -> bool:
-        """See Cache.left_seconds: it is longer than any request."""
-        at_work = any(each and each.step in ("check", "register") for each in state.clients)
+    def _may_still_register(self, state: State, variable: Variable) -> bool:
+        """See Cache.left_seconds: it is longer than the request that wrote the Variable."""
+        alive = [each for each in state.clients if each]
+        at_work = any(each.step in ("check", "register") or each.nonce == variable.nonce for each in alive)
         return at_work and "left-seconds" not in self.without
 
-    def end(self, state: State, record: Record) -> tuple[State, bool]:
+    def read_end(self, state: State, record: Record) -> tuple[Variable | None, bool | None]:
+        """See NomadDriver.end."""
+        found = self.found(state)
+        if found is None or contradicts(found, record.seen, record.outcome, self.without):
+            return None, False
+        return state.variable, None
+
+    def write_end(self, state: State, record: Record) -> tuple[State, bool | None]:
         """See closing.end."""
         variable, job = self._variable_of(state, record, "end-identity")
         if variable is None:
             return state, False
+        if state.variable != record.known and "end-index" not in self.without:
+            return state._replace(variable=variable), None  # it may have been restored
         if variable.cancelled and "end-not-cancelled" not in self.without:
-            return state, False
-        over = job is None or job.run == "over"
-        if over and not variable.ended and "end-sees-run" not in self.without:
             return state, False
         if variable.ended or variable.cancelled or variable.reported:
             same = variable.ended == record.outcome or "end-same-reason" in self.without
             return state, not variable.stored or same
         if variable.nonce != record.seen.identity:
             state = state._replace(bad="a job was ended for the limit of another one")
+        elif job and (job.run == "running" or job.by in ("ok", "bad")):
+            state = state._replace(bad="a run that had started was ended for the limit on its start")
         closed = variable._replace(open=False)
         if "end-stores-outcome" not in self.without:
             closed = closed._replace(ended=record.outcome, stored=True)
@@ -452,7 +516,7 @@ class NomadWorld:
 
     def may_expire(self, state: State, record: Record) -> bool:
         """See Cluster."""
-        return record.seen.phase == "waiting" and not record.seen.cancelled
+        return record.seen.phase == "waiting" and not record.seen.cancelled and not record.seen.unsettled
 
     def may_lose(self, state: State, record: Record) -> bool:
         """See Cluster and the assumption."""
@@ -528,6 +592,8 @@ def worlds(without: frozenset[str] = frozenset()) -> list[NomadWorld]:
     return [
         NomadWorld("a cancel and a crash", without, submits=1, cancels=2, kills=1),
         NomadWorld("two submits at once", without, clients=2, submits=2, cancels=1),
+        NomadWorld("an abandoned claim", without, clients=2, submits=2, kills=1, claims=True),
+        NomadWorld("an abandoned claim and a cancel", without, submits=2, cancels=1, claims=True),
         NomadWorld("a refusal", without, submits=1, cancels=1, kills=1, refusals=1),
         NomadWorld("a purged job", without, submits=2, purges=1, kills=1, stale=1),
         NomadWorld("a purged job and a cancel", without, submits=1, purges=1, cancels=1),
