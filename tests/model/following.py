@@ -125,6 +125,19 @@ def results(record: Record, without: frozenset[str]) -> list[Sent]:
     return found
 
 
+def missed_end(record: Record) -> str:
+    """See runner.outcomes.missed_end."""
+    return (record.seen.ended_as or "succeeded") if record.outcome == "5001" else ""
+
+
+def said_otherwise(result: Sent, record: Record, said: str) -> str:
+    """Why this result contradicts what atlas was told before an operator asked for it again; empty if it does not."""
+    confirmed = said in ("5000", "5001")
+    if not (said and record.seen.resent) or result.reason == said or confirmed != (result.kind == CANCELLATION):
+        return ""
+    return f"{'a confirmation' if confirmed else 'an end'} was sent again with another reason"
+
+
 def _id(kind: str, identity: int, reason: str, without: frozenset[str]) -> tuple[Any, ...]:
     job = () if "id-of-identity" in without else (identity,)
     return (kind, *job, *((reason,) if "id-without-reason" in without else ()))

@@ -11,7 +11,7 @@ _LEDGER, _RECORD = "runner.tracker.ledger.ledger:Ledger", "runner.tracker.ledger
 _PLANNING, _RESULTS = "runner.tracker.ledger.planning:remaining", "runner.tracker.results:results"
 _DRIVER, _PATCHES = "runner.drivers.kubernetes.driver:KubernetesDriver", "runner.drivers.kubernetes.patches"
 _CLAIMS, _CLAIMING = "runner.drivers.claims", "runner.drivers.claiming"
-_CONTRADICTS = "runner.outcomes:contradicts"
+_CONTRADICTS, _MISSED = "runner.outcomes:contradicts", "runner.outcomes:missed_end"
 _CLOSING, _RECONCILER = "runner.drivers.nomad.closing", "runner.drivers.nomad.reconciler:NamespaceReconciler.run"
 
 TRACKER: Mapping[str, str] = {
@@ -51,6 +51,7 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "mark-identity": f"{_PATCHES}:reported_patch",
         "mark-not-cancelled": f"{_PATCHES}:reported_patch",
         "mark-not-resent": f"{_PATCHES}:reported_patch",
+        "mark-stores-missed-end": _MISSED,
         "no-ttl-before-mark": "runner.drivers.kubernetes.manifest:job_manifest",
         "resend-clears-mark": f"{_PATCHES}:resend_patch",
         "resend-clears-published": f"{_PATCHES}:resend_patch",
@@ -79,6 +80,7 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "mark-identity": f"{_CLOSING}:mark",
         "mark-not-cancelled": f"{_CLOSING}:mark",
         "mark-not-resent": f"{_CLOSING}:mark",
+        "mark-stores-missed-end": _MISSED,
         "nonce-corrected": "runner.drivers.nomad.submission:Submission.step",
         "open-template": "runner.drivers.nomad.specification:specification",
         "reconcile-stops": _RECONCILER,

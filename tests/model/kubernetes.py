@@ -26,7 +26,9 @@ from tests.model.following import (
     contradiction,
     contradicts,
     forget_lost,
+    missed_end,
     promised,
+    said_otherwise,
     succeeded,
 )
 
@@ -58,7 +60,7 @@ class Job(NamedTuple):
     """It has a time-to-live."""
     resent: int = 0
     said: str = ""
-    """What its end was reported as when an operator asked for it again."""
+    """What was reported when an operator asked for it again."""
     marked: bool = False
     """Its end was published and marked once, in truth."""
 
@@ -296,7 +298,7 @@ class KubernetesWorld:
         if not (state.resends and job.label):
             return
         seen = _observed(job)
-        changed = job._replace(resent=job.resent + 1, marked=False)
+        changed = job._replace(resent=job.resent + 1, marked=False, said=job.label)
         if not job.cancelled:
             seen = seen._replace(ended_as=job.ended_as or job.label)
             changed = changed._replace(said=seen.ended_as)
@@ -365,8 +367,9 @@ class KubernetesWorld:
             return state, False
         if job.resent != record.seen.resent and "mark-not-resent" not in self.without:
             return state, False
-        if job.cancelled and record.seen.ended_as:  # the cancel had missed it
-            job = job._replace(ended_as=record.seen.ended_as)
+        missed = missed_end(record)
+        if job.cancelled and missed and "mark-stores-missed-end" not in self.without:
+            job = job._replace(ended_as=missed)
         marked = job.marked or END in record.sent
         return state._replace(job=job._replace(label=record.outcome, aside=aside, expires=True, marked=marked)), True
 
@@ -384,8 +387,8 @@ class KubernetesWorld:
             return ""
         if result.kind == END and job.marked and len(state.trackers) == 1:
             return "an end was published again after its mark"
-        if result.kind == END and job.said and result.reason != job.said and record.seen.resent:
-            return "an end was sent again with another reason"
+        if otherwise := said_otherwise(result, record, job.said):
+            return otherwise
         if result.reason == "deleted":
             return "a job was published as deleted that is still there"
         if result.reason == "5001" and job.by == "cancel":

@@ -28,7 +28,9 @@ from tests.model.following import (
     contradiction,
     contradicts,
     forget_lost,
+    missed_end,
     promised,
+    said_otherwise,
     succeeded,
 )
 
@@ -50,7 +52,7 @@ class Variable(NamedTuple):
     tomb: bool = False
     resent: int = 0
     said: str = ""
-    """What its end was reported as when an operator asked for it again."""
+    """What was reported when an operator asked for it again."""
     marked: bool = False
     """Its end was published and marked once, in truth."""
 
@@ -398,7 +400,7 @@ class NomadWorld:
         if not (state.resends and variable and variable.reported):
             return
         seen = self.observed(state)
-        again = variable._replace(resent=variable.resent + 1, marked=False)
+        again = variable._replace(resent=variable.resent + 1, marked=False, said=variable.reported)
         if not variable.cancelled:
             seen = seen._replace(ended_as=variable.ended if variable.stored else variable.reported)
             again = again._replace(said=seen.ended_as)
@@ -481,8 +483,9 @@ class NomadWorld:
             return state, False
         if variable.reported:
             return state, True
-        if variable.cancelled and record.seen.ended_as and not variable.ended:  # the cancel had missed it
-            variable = variable._replace(ended=record.seen.ended_as, stored=True)
+        missed = missed_end(record)
+        if variable.cancelled and missed and not variable.ended and "mark-stores-missed-end" not in self.without:
+            variable = variable._replace(ended=missed, stored=True)
         marked = variable.marked or END in record.sent
         closed = variable._replace(open=False, reported=record.outcome, aside=aside, marked=marked)
         return state._replace(variable=closed), True
@@ -506,8 +509,8 @@ class NomadWorld:
             return ""
         if result.kind == END and variable.marked and len(state.trackers) == 1:
             return "an end was published again after its mark"
-        if result.kind == END and variable.said and result.reason != variable.said and record.seen.resent:
-            return "an end was sent again with another reason"
+        if otherwise := said_otherwise(result, record, variable.said):
+            return otherwise
         if job and not job.stop and result.reason == "deleted":
             return "a job was published as deleted that is still there"
         if job and result.reason == "5001" and job.by == "cancel":
