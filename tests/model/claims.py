@@ -2,6 +2,7 @@
 
     request   read the other place ─▶ take ─▶ read it again ─▶ admit, yield, or mark the other one ─▶ Secret ─▶ answer
     cancel    cancel what has the name; if nothing has, cancel or put a tombstone in every place
+    end       read a claim that nobody completes ─▶ read the other place ─▶ let it yield, or store that it was deleted
 
 Each step is one request to the cluster, and its client may die before the next one. Identities are given in any order.
 """
@@ -21,14 +22,14 @@ class Job(NamedTuple):
 
     identity: int
     claim: str
-    """new, admitted, yielded; empty for a tombstone"""
+    """new, admitted, yielded, ended; empty for a tombstone"""
     secret: bool = False
     cancelled: bool = False
 
     @property
     def runnable(self) -> bool:
         """Its container may start."""
-        return self.secret and not self.cancelled
+        return self.secret and not self.cancelled and self.claim != "ended"
 
 
 class Request(NamedTuple):
@@ -40,6 +41,16 @@ class Request(NamedTuple):
     other: Job | None = None
 
 
+class End(NamedTuple):
+    """A tracker's end of a claim, with what it has read."""
+
+    place: int
+    mine: Job
+    read: bool = False
+    """It has read the other place as well."""
+    other: Job | None = None
+
+
 class State(NamedTuple):
     """The places and the clients."""
 
@@ -47,13 +58,16 @@ class State(NamedTuple):
     requests: tuple[Request | None, ...] = ()
     cancelling: tuple[int, int, bool] | None = None
     """The pass, the next place, and whether something was cancelled in this pass."""
+    ending: End | None = None
     confirmed: bool = False
     low: int = 0
     high: int = 0
     submits: int = 0
     cancels: int = 0
     deletes: int = 0
+    ends: int = 0
     deleted: bool = False
+    bad: str = ""
 
 
 class ClaimsWorld:
@@ -77,7 +91,11 @@ class ClaimsWorld:
 
     def wrong(self, state: State) -> str:
         """See World."""
+        if state.bad:
+            return state.bad
         runnable = [job for job in state.jobs if job and job.runnable]
+        if runnable and any(job and job.claim == "ended" for job in state.jobs):
+            return "a run was ended as deleted that can run in the other place"
         if len(runnable) > 1:
             return "two jobs of one name can run"
         if runnable and state.confirmed:
@@ -91,7 +109,7 @@ class ClaimsWorld:
         for number, request in enumerate(state.requests):
             if request is not None:
                 who = f"client {number}"
-                if state.submits:  # else it is as if it never went on
+                if state.submits or state.ends:  # else it is as if it never went on
                     yield f"{who}: dies", _next(state, number, None)
                 yield from getattr(self, f"_{request.step}")(state, number, request, who)
             elif state.submits:
@@ -100,6 +118,7 @@ class ClaimsWorld:
                     what = f"client {number}: a submit for place {place} begins"
                     yield what, _next(begun, number, Request("first", place))
         yield from self._cancel(state)
+        yield from self._end(state)
         for place, job in enumerate(state.jobs):
             if job and job.claim == "yielded" and not job.cancelled:
                 yield f"cluster: removes the yielded job in place {place}", _put(state, place, None)
@@ -144,10 +163,8 @@ class ClaimsWorld:
     def _act(self, state: State, number: int, request: Request, who: str) -> Iterator[Move]:
         mine, other, place = request.mine, request.other, request.place
         rival = other is not None and other.claim == "new" and not other.cancelled
-        settled = other is not None and _settled(other, self.without)
-        lesser = rival and (other.identity < mine.identity or "lesser-wins" in self.without)
         again = request._replace(step="read", other=None)
-        if settled or lesser:
+        if self._yields(mine, other):
             after, moved = self._moved(state, place, mine, "yielded")
             what = f"{who}: its job {mine.identity} yields{'' if moved else ', which is refused'}"
             yield what, self._reread(after, number, again, moved, "yielded")
@@ -161,6 +178,13 @@ class ClaimsWorld:
             after, moved = self._moved(state, place, mine, "admitted")
             what = f"{who}: admits its job {mine.identity}{'' if moved else ', which is refused'}"
             yield what, self._reread(after, number, again, moved, "admitted")
+
+    def _yields(self, mine: Job, other: Job | None) -> bool:
+        """See claims.decide."""
+        if other is None or _settled(other, self.without):
+            return other is not None
+        rival = other.claim == "new" and not other.cancelled
+        return rival and (other.identity < mine.identity or "lesser-wins" in self.without)
 
     def _secret(self, state: State, number: int, request: Request, who: str) -> Iterator[Move]:
         job = state.jobs[request.place]
@@ -186,11 +210,42 @@ class ClaimsWorld:
         return self._go_on(state, number, request._replace(mine=mine))
 
     def _go_on(self, state: State, number: int, request: Request) -> State:
-        if request.mine.cancelled:
+        if request.mine.cancelled or request.mine.claim == "ended":
             return _next(state, number, None)
         if request.mine.claim == "admitted":
             return _next(state, number, request._replace(step="secret", other=None))
         return _next(state, number, request)
+
+    # The end of a claim without a job. See Driver.end and claiming.give_up.
+
+    def _end(self, state: State) -> Iterator[Move]:
+        if state.ending:
+            yield from self._end_of(state, state.ending)
+        elif state.ends and (not any(state.requests) or "abandoned-outlasts-requests" in self.without):
+            for place, job in enumerate(state.jobs):
+                if job and job.claim == "new" and not job.cancelled:
+                    what = f"tracker: reads job {job.identity} in place {place}, which nobody has admitted"
+                    yield what, state._replace(ending=End(place, job), ends=state.ends - 1)
+
+    def _end_of(self, state: State, ending: End) -> Iterator[Move]:
+        place, mine, read, other = ending
+        elsewhere = None if "end-reads-elsewhere" in self.without else state.jobs[1 - place]
+        done = state._replace(ending=None)
+        if not read:
+            what = f"tracker: reads place {1 - place}, {_words(elsewhere)}"
+            yield what, state._replace(ending=End(place, mine, True, elsewhere))
+        elif self._yields(mine, other):
+            yield f"tracker: lets job {mine.identity} yield", self._moved(done, place, mine, "yielded")[0]
+        else:
+            yield f"tracker: ends job {mine.identity} as deleted", self._ended(done, place, mine)
+
+    def _ended(self, state: State, place: int, known: Job) -> State:
+        job = state.jobs[place]
+        if job is None or (job != known and "end-tests-claim" not in self.without):
+            return state
+        if job.claim == "admitted":
+            state = state._replace(bad="a run was ended as deleted that was admitted")
+        return _put(state, place, job._replace(claim="ended"))
 
     # A cancel.
 
@@ -230,7 +285,7 @@ def _cancelled(state: State, number: int, place: int, found: bool, without: froz
 def _settled(job: Job, without: frozenset[str]) -> bool:
     if job.cancelled:
         return "cancelled-settles" not in without
-    return job.claim == "admitted"
+    return job.claim in ("admitted", "ended")
 
 
 def _next(state: State, number: int, request: Request | None) -> State:
@@ -254,5 +309,6 @@ def worlds(without: frozenset[str] = frozenset()) -> list[ClaimsWorld]:
     return [
         ClaimsWorld("a race and a repeat", without, submits=3),
         ClaimsWorld("a race and a cancel", without, submits=2, cancels=1),
+        ClaimsWorld("a race and an end", without, submits=3, ends=1),
         ClaimsWorld("a deleted job", without, begun=(0, 0, 1), deletes=1),
     ]

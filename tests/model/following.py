@@ -131,7 +131,7 @@ def missed_end(record: Record) -> str:
 
 
 def said_otherwise(result: Sent, record: Record, said: str) -> str:
-    """Why this result contradicts what atlas was told before an operator asked for it again; empty if it does not."""
+    """Why this result contradicts what atlas had before an operator asked for it again; empty if it does not."""
     confirmed = said in ("5000", "5001")
     if not (said and record.seen.resent) or result.reason == said or confirmed != (result.kind == CANCELLATION):
         return ""

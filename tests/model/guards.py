@@ -98,6 +98,8 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "claim-is-no-job": f"{_DRIVER}.cancel",
         "claim-tests-claim": f"{_PATCHES}:claim_patch",
         "claim-tests-identity": f"{_PATCHES}:claim_patch",
+        "end-reads-elsewhere": f"{_CLAIMING}:give_up",
+        "end-tests-claim": f"{_PATCHES}:end_patch",
         "lesser-wins": f"{_CLAIMS}:decide",
         "read-after-take": f"{_CLAIMING}:claimed",
         "mark-first": f"{_CLAIMS}:decide",
@@ -132,7 +134,9 @@ ASSUMPTIONS: Mapping[str, Mapping[str, str]] = {
         "retention-outlasts-records": "no tracker or request remembers a job for longer than the retention",
         "success-seen-first": "nobody purges a successful job before it is marked",
     },
-    "claims": {},
+    "claims": {
+        "abandoned-outlasts-requests": "no request lives that began before an abandoned claim was taken",
+    },
     "settlement": {
         "both-silent": "of two assumed jobs, at most one ends while the other's engine is silent",
     },

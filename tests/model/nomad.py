@@ -1,6 +1,7 @@
 """The protocol on Nomad: one name in one namespace. See runner/drivers/nomad.
 
     client    submit: write the Variable ─▶ check that there is no job ─▶ register it ─▶ answer
+              where pools lead to several places, the Variable is a claim first, which this or a later request admits
               cancel: read ─▶ close the Variable, or write a tombstone ─▶ answer (the reconciler stops the job as well)
     cluster   starts a job whose Variable is open, ends it, removes what has ended (garbage collection)
     tracker   see `following`; its reconciler stops, ends what is overdue, and removes Variables after the retention
@@ -13,7 +14,6 @@ two of them may both have found nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from tests.model.explorer import Move
 from tests.model.following import (
@@ -24,7 +24,6 @@ from tests.model.following import (
     Sent,
     Tracker,
     asked_again,
-    classify,
     contradiction,
     contradicts,
     forget_lost,
@@ -33,94 +32,17 @@ from tests.model.following import (
     said_otherwise,
     succeeded,
 )
-
-
-class Variable(NamedTuple):
-    """See runner.drivers.nomad.variable.JobVariable. Two that are equal have one index."""
-
-    nonce: int
-    open: bool = True
-    claim: bool = False
-    """A new claim: closed until its request, or a repeat, admits it."""
-    cancelled: bool = False
-    ended: str = ""
-    stored: bool = False
-    """`ended` has an outcome, not only the limit that was passed."""
-    reported: str = ""
-    aside: bool = False
-    published: str = ""
-    tomb: bool = False
-    resent: int = 0
-    said: str = ""
-    """What was reported when an operator asked for it again."""
-    marked: bool = False
-    """Its end was published and marked once, in truth."""
-
-    @property
-    def awaits_submit(self) -> bool:
-        """See JobVariable.awaits_submit."""
-        return self.open or (self.claim and not (self.cancelled or self.ended or self.reported))
-
-    @property
-    def free(self) -> bool:
-        """See JobVariable.free."""
-        return self.reported == "deleted" and not self.ended
-
-
-class Job(NamedTuple):
-    """A registered job with its allocation."""
-
-    nonce: int
-    run: str = "waiting"
-    by: str = ""
-    """What ended it first, in truth: itself (ok, bad), limit or cancel."""
-    stop: bool = False
-    dead: bool = False
-
-
-class Submit(NamedTuple):
-    """A client's submit, and what it does next: write, read, admit, check, register."""
-
-    step: str
-    nonce: int
-    missing: bool = False
-    """It wrote the first Variable of the name."""
-    claim: int = 0
-    """The claim that it is to admit. It may be another request's."""
-
-
-class Read(NamedTuple):
-    """What a cancel has read."""
-
-    variable: Variable | None
-    seen: Seen | None
-    job: bool
-
-
-class State(NamedTuple):
-    """The cluster, the clients, the trackers and atlas."""
-
-    variable: Variable | None
-    job: Job | None
-    trackers: tuple[Record | None, ...]
-    clients: tuple[Submit | None, ...]
-    cancelling: Read | None = None
-    atlas: frozenset[Sent] = frozenset()
-    pending: frozenset[tuple[int, str]] = frozenset()
-    lost: frozenset[int] = frozenset()
-    confirmed: bool = False
-    done: bool = False
-    """A run under this name has ended by itself, and the name has not become free since."""
-    nonces: int = 0
-    submits: int = 0
-    cancels: int = 0
-    purges: int = 0
-    deletes: int = 0
-    kills: int = 0
-    stale: int = 0
-    refusals: int = 0
-    resends: int = 0
-    bad: str = ""
+from tests.model.nomad_objects import (
+    Job,
+    Read,
+    State,
+    Submit,
+    Variable,
+    end_before,
+    observation,
+    registered,
+    with_submit,
+)
 
 
 class NomadWorld:
@@ -180,11 +102,11 @@ class NomadWorld:
             if state.submits:
                 nonce = state.nonces + 1
                 started = state._replace(nonces=nonce, submits=state.submits - 1)
-                yield f"client {number}: submit {nonce} begins", _next(started, number, Submit("write", nonce))
+                yield f"client {number}: submit {nonce} begins", with_submit(started, number, Submit("write", nonce))
             return
         who = f"client {number}: submit {submit.nonce}"
         if submit.step != "write":
-            yield f"{who}: the client dies", _next(state, number, None)
+            yield f"{who}: the client dies", with_submit(state, number, None)
         yield from getattr(self, f"_submit_{submit.step}")(state, number, submit, who)
 
     def _submit_write(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
@@ -193,42 +115,45 @@ class NomadWorld:
             nonce = state.job.nonce if state.job and unseen else submit.nonce  # see the assumption
             yield self._written(state, number, Submit("check", submit.nonce, True), f"{who} writes the Variable", nonce)
         else:
-            yield f"{who} finds a Variable", _next(state, number, submit._replace(step="read"))
+            yield f"{who} finds a Variable", with_submit(state, number, submit._replace(step="read"))
 
     def _written(self, state: State, number: int, submit: Submit, what: str, nonce: int) -> Move:
         """The Variable takes the name. A claim is to be admitted before the job is registered."""
         if self._claims:
             submit, what = submit._replace(step="admit", claim=nonce), f"{what} as a claim"
         variable = Variable(nonce, open=not self._claims, claim=self._claims)
-        return what, _next(state._replace(variable=variable), number, submit)
+        return what, with_submit(state._replace(variable=variable), number, submit)
 
     def _submit_admit(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
         """See Submission.admit."""
         claim = submit.claim
         if state.variable == Variable(claim, open=False, claim=True):
             admitted = state._replace(variable=Variable(claim))
-            yield f"{who} admits claim {claim}", _next(admitted, number, Submit("check", claim, submit.missing))
+            yield f"{who} admits claim {claim}", with_submit(admitted, number, Submit("check", claim, submit.missing))
         else:
-            yield f"{who} finds that the claim has changed", _next(state, number, submit._replace(step="read", claim=0))
+            yield (
+                f"{who} finds that the claim has changed",
+                with_submit(state, number, submit._replace(step="read", claim=0)),
+            )
 
     def _submit_read(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
         variable, job = state.variable, state.job
         if variable is None:
-            yield f"{who} finds no Variable any more", _next(state, number, submit._replace(step="write"))
+            yield f"{who} finds no Variable any more", with_submit(state, number, submit._replace(step="write"))
         elif variable.cancelled and "submit-finds-cancel" not in self.without:
             if variable.ended:
-                yield f"{who} finds an ended run", _next(self._answered(state), number, None)
+                yield f"{who} finds an ended run", with_submit(self._answered(state), number, None)
             else:
-                yield f"{who} finds the name cancelled", _next(state, number, None)
+                yield f"{who} finds the name cancelled", with_submit(state, number, None)
         elif job is not None:
-            yield f"{who} finds the job, and answers 2xx", _next(self._answered(state), number, None)
+            yield f"{who} finds the job, and answers 2xx", with_submit(self._answered(state), number, None)
         elif variable.claim and variable.awaits_submit:
             completed = submit._replace(step="admit", claim=variable.nonce)
-            yield f"{who} finds a claim that nobody has admitted", _next(state, number, completed)
+            yield f"{who} finds a claim that nobody has admitted", with_submit(state, number, completed)
         elif variable.open and variable.nonce == submit.nonce:
-            yield f"{who} finds its own Variable", _next(state, number, submit._replace(step="check"))
+            yield f"{who} finds its own Variable", with_submit(state, number, submit._replace(step="check"))
         elif variable.ended or (variable.reported and not variable.free):
-            yield f"{who} finds an ended run", _next(self._answered(state), number, None)
+            yield f"{who} finds an ended run", with_submit(self._answered(state), number, None)
         else:
             if variable.free:
                 state = state._replace(done=False)
@@ -237,17 +162,17 @@ class NomadWorld:
 
     def _submit_check(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
         if state.job is None:
-            yield f"{who}: no job exists", _next(state, number, submit._replace(step="register"))
+            yield f"{who}: no job exists", with_submit(state, number, submit._replace(step="register"))
             return
         variable, known = state.variable, state.job
         differs = variable and variable.nonce == submit.nonce != known.nonce
         if differs and submit.missing and "nonce-corrected" not in self.without:
             state = state._replace(variable=variable._replace(nonce=known.nonce))
-        yield f"{who} finds the job, and answers 2xx", _next(self._answered(state), number, None)
+        yield f"{who} finds the job, and answers 2xx", with_submit(self._answered(state), number, None)
 
     def _submit_register(self, state: State, number: int, submit: Submit, who: str) -> Iterator[Move]:
         registered = state._replace(job=Job(submit.nonce))
-        yield f"{who} registers the job, and answers 2xx", _next(self._answered(registered), number, None)
+        yield f"{who} registers the job, and answers 2xx", with_submit(self._answered(registered), number, None)
 
     def _answered(self, state: State) -> State:
         """A 2xx promises the end of the job under the name, unless a cancel came meanwhile."""
@@ -280,7 +205,7 @@ class NomadWorld:
         nonce = state.nonces + 1
         made = known.variable is None or (not known.job and known.variable.free)
         before = Variable(nonce, tomb=True) if made else known.variable
-        ended = "" if made else _end_before(known)
+        ended = "" if made else end_before(known)
         closed = before._replace(cancelled=True, open="cancel-closes" in self.without, aside=False)
         if ended and "cancel-stores-end" not in self.without:
             closed = closed._replace(ended=ended, stored=True)
@@ -423,7 +348,7 @@ class NomadWorld:
         """See NamespaceReader.one."""
         variable, job = state.variable, state.job
         if job is not None:
-            return _observed(job, variable)
+            return registered(job, variable)
         if variable is None:
             return None
         phase, reason = "gone", ""
@@ -431,7 +356,7 @@ class NomadWorld:
             phase = "waiting"
         elif variable.cancelled or variable.ended:
             phase, reason = ("succeeded" if variable.ended == "succeeded" else "failed"), variable.ended or "unknown"
-        return _seen(variable, variable.nonce, phase, reason)._replace(unsettled=variable.awaits_submit)
+        return observation(variable, variable.nonce, phase, reason)._replace(unsettled=variable.awaits_submit)
 
     def _may_still_register(self, state: State, variable: Variable) -> bool:
         """See Cache.left_seconds: it is longer than the request that wrote the Variable."""
@@ -528,7 +453,7 @@ class NomadWorld:
         variable, known = state.variable, state.cancelling
         if variable is None or variable.nonce != record.seen.identity:
             return True
-        reading = known is not None and not _end_before(known)
+        reading = known is not None and not end_before(known)
         return not (reading or (variable.cancelled and not variable.ended))
 
     def may_send(self, state: State, record: Record, result: Sent) -> bool:
@@ -541,53 +466,6 @@ class NomadWorld:
             )
         own = CANCELLATION in record.sent
         return own or not any(each.identity == result.identity and each.reason == "5000" for each in state.atlas)
-
-
-def _next(state: State, number: int, submit: Submit | None) -> State:
-    clients = tuple(submit if at == number else each for at, each in enumerate(state.clients))
-    return state._replace(clients=clients)
-
-
-def _end_before(known: Read) -> str:
-    """See closing._end_before."""
-    variable, seen = known.variable, known.seen
-    if variable and variable.stored:
-        return variable.ended
-    if variable and variable.reported:
-        return variable.reported
-    if variable and variable.ended and (seen is None or seen.phase in ("waiting", "running")):
-        return variable.ended
-    return classify(seen) if seen and known.job else variable.ended if variable else ""
-
-
-def _observed(job: Job, variable: Variable | None) -> Seen:
-    """See runner.drivers.nomad.observation. The run's own end is shown by its allocation."""
-    identity = variable.nonce if variable else job.nonce
-    if job.run == "over" and job.by in ("ok", "bad"):
-        phase, reason = ("succeeded", "") if job.by == "ok" else ("failed", "failed")
-    elif not job.dead:
-        phase, reason = ("waiting" if job.run == "waiting" else "running"), ""
-    elif variable and (variable.cancelled or variable.ended):
-        phase, reason = "failed", variable.ended or "unknown"
-    else:
-        phase, reason = ("gone", "") if job.stop else ("failed", "unknown")
-    return _seen(variable, identity, phase, reason)
-
-
-def _seen(variable: Variable | None, identity: int, phase: str, reason: str) -> Seen:
-    if variable is None:
-        return Seen(identity, phase, reason)
-    ended_as = variable.ended if variable.stored else ""
-    return Seen(
-        identity,
-        phase,
-        reason,
-        variable.cancelled,
-        ended_as,
-        variable.published,
-        bool(variable.reported),
-        variable.resent,
-    )
 
 
 def worlds(without: frozenset[str] = frozenset()) -> list[NomadWorld]:
