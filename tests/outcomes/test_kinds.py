@@ -11,7 +11,7 @@ from runner.config.types import LimitsSection
 from runner.drivers.kubernetes.events import EventObject, wait
 from runner.drivers.kubernetes.manifest import CONTAINERS
 from runner.drivers.kubernetes.objects import JobObject
-from runner.drivers.kubernetes.pods import latest_pod
+from runner.drivers.kubernetes.pods.versions import latest_pod
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.tracker.ledger.judge import Passed, Waits, judge

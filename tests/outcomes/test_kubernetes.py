@@ -8,7 +8,7 @@ import pytest
 
 from runner.drivers.kubernetes.manifest import ENDED, FINGERPRINT, PUBLISHED, REPORTED, SET_ASIDE
 from runner.drivers.kubernetes.objects import PodObject
-from runner.drivers.kubernetes.pods import deleted, later
+from runner.drivers.kubernetes.pods.versions import deleted, later
 from runner.outcomes import classify
 from tests.unit.drivers.kubernetes.objects import (
     CANCELLATION,

@@ -66,6 +66,12 @@ def starting(**rest: Any) -> dict[str, Any]:
     return pod_document(init=init, main=main, phase="Pending", conditions=(ASSIGNED,), **rest)
 
 
+def with_status(pod: dict[str, Any], **status: Any) -> dict[str, Any]:
+    """The pod with more in the status of its first init container."""
+    pod["status"]["initContainerStatuses"][0].update(status)
+    return pod
+
+
 def happened(reason: str, message: str, minute: int = 1) -> dict[str, Any]:
     return {"reason": reason, "message": message, "lastTimestamp": clock(minute), "eventTime": None}
 
@@ -166,6 +172,22 @@ WAITING: list[Situation] = [
         "Starting: the init container istio-validation",
     ),
     (
+        "a native sidecar before coat has started, and coat's image is pulled",
+        5102,
+        job_document(),
+        with_status(starting(before={"istio-proxy": RUNNING}), ready=True),
+        (SCHEDULED, happened("Pulling", 'Pulling image "i"', 2)),
+        "Starting: nothing is known to be wrong",
+    ),
+    (
+        "an own container waits for a reason that is new",
+        5102,
+        job_document(),
+        starting(coat=waits("CreatePodSandboxError", "no sandbox")),
+        (),
+        "Starting: coat: CreatePodSandboxError: no sandbox",
+    ),
+    (
         "the image of an injected init container is missing",
         5101,
         job_document(),
@@ -222,6 +244,22 @@ WAITING: list[Situation] = [
         None,
         (happened("FailedCreate", 'Error creating: pods "a" is forbidden: exceeded quota: compute'),),
         'Not admitted: pods "a" is forbidden: exceeded quota: compute',
+    ),
+    (
+        "a quota that left room once, and the pod was lost",
+        5102,
+        job_document(),
+        None,
+        (happened("FailedCreate", "Error creating: exceeded quota"), happened("SuccessfulCreate", "Created pod", 3)),
+        "Starting: nothing is known to be wrong",
+    ),
+    (
+        "a quota that left room once, and does not for the next pod",
+        5111,
+        job_document(),
+        None,
+        (happened("SuccessfulCreate", "Created pod"), happened("FailedCreate", "Error creating: exceeded quota", 3)),
+        "Not admitted: exceeded quota",
     ),
     (
         "a policy's webhook",
@@ -402,6 +440,44 @@ ENDS: list[tuple[str, int | None, dict[str, Any], dict[str, Any] | None, str]] =
         job_document(FAILED),
         over(coat=CREATING, before={"vault-agent-init": exited(137, "OOMKilled")}),
         "the init container vault-agent-init, which is not the job's, ended: OOMKilled, exit code 137",
+    ),
+    *(
+        (
+            f"an injected init container fails between coat and marvin{later}",
+            5199,
+            job_document(FAILED),
+            pod_document(init={"coat": DONE, "vault": exited(1, message="403")}, main={"marvin": CREATING}, **rest),
+            "the init container vault, which is not the job's, ended: Error, exit code 1: 403",
+        )
+        for later, rest in (("", {}), (", and its pod is deleted", {"deleted": clock(8, 30)}))
+    ),
+    (
+        "an injected init container is stopped with its pod",
+        5106,
+        job_document(FAILED),
+        over(coat=CREATING, before={"vault": exited(143)}, deleted=clock(5, 30)),
+        "its pod was deleted",
+    ),
+    (
+        "an injected init container is lost with its node",
+        5106,
+        job_document(FAILED),
+        over(coat=CREATING, before={"vault": LOST}),
+        "its node lost its container",
+    ),
+    (
+        "a native sidecar is lost with its node after marvin has started",
+        5199,
+        job_document(FAILED),
+        over(RUNNING, before={"istio-proxy": LOST}),
+        "backoff limit",
+    ),
+    (
+        "a kubelet that knows no strict policy for groups",
+        5108,
+        job_document(FAILED),
+        pod_document(reason="SupplementalGroupsPolicyNotSupported", message="Pod was rejected: not on this node"),
+        "SupplementalGroupsPolicyNotSupported",
     ),
     (
         "a native sidecar fails after marvin's success",

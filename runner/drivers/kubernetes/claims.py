@@ -14,7 +14,7 @@ from runner.drivers.kubernetes.manifest import FINGERPRINT, POOL
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject
 from runner.drivers.kubernetes.observation import is_reported, observation
-from runner.drivers.kubernetes.pods import latest_of
+from runner.drivers.kubernetes.pods.versions import latest_of
 from runner.runtime.clock import Deadline
 
 _DRIVER = "kubernetes"

@@ -29,7 +29,7 @@ from runner.drivers.kubernetes.manifest import namespace_of, tombstone_manifest
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 from runner.drivers.kubernetes.observation import is_reported, observation, reported_as
-from runner.drivers.kubernetes.pods import latest_of, latest_pod
+from runner.drivers.kubernetes.pods.versions import latest_of, latest_pod
 from runner.drivers.kubernetes.store import NamespaceStore
 from runner.drivers.kubernetes.submission import JobSubmission, RequestJobs
 from runner.drivers.logs.following import Received, follow

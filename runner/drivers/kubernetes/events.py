@@ -15,7 +15,7 @@ from runner.drivers.kubernetes.reasons import node_may_recover
 from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.observation import Observation
 
-_REFUSED = "FailedCreate"
+_REFUSED, _CREATED = "FailedCreate", "SuccessfulCreate"
 _CREATING = "Error creating: "
 _DELAYS = frozenset(
     {
@@ -56,9 +56,10 @@ class EventPage(NullIsAbsent, frozen=True):
 
 
 def refusal(events: Sequence[EventObject]) -> dict[str, Any]:
-    """Why the Job gets no pod, from the Job's events, in the cluster's words."""
-    found = _last(events, _REFUSED)
-    return {"not_admitted": found.removeprefix(_CREATING)} if found else {}
+    """Why the Job gets no pod, from the Job's events, in the cluster's words. Once it got one, that is history."""
+    relevant = [each for each in events if each.reason in (_REFUSED, _CREATED)]
+    latest = max(relevant, key=lambda each: (each.at, each.reason == _CREATED), default=EventObject())
+    return {"not_admitted": latest.message.removeprefix(_CREATING)} if latest.reason == _REFUSED else {}
 
 
 def wait(seen: Observation, events: Sequence[EventObject]) -> dict[str, Any]:

@@ -23,14 +23,36 @@ from runner.drivers.kubernetes.api import (
 )
 from runner.drivers.kubernetes.events import EventObject, EventPage
 from runner.drivers.kubernetes.manifest import CANCELLED, CLAIM, SECRET, SET_ASIDE, pod_selector
-from runner.drivers.kubernetes.objects import JOB_NAME, AnyPage, JobObject, JobPage, PodObject, PodPage
+from runner.drivers.kubernetes.objects import JOB_NAME, JobObject, PageMetadata, PodObject
 from runner.drivers.kubernetes.patches import JSON_PATCH
+from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.errors import Rejected, Timeout, Unavailable
 from runner.runtime.clock import Deadline
 
 BATCH, CORE = "apis/batch/v1", "api/v1"
 PAGE = "500"
 _OURS = "manager=runner"
+
+
+class JobPage(NullIsAbsent, frozen=True):
+    """A page of Jobs."""
+
+    items: tuple[JobObject, ...] | None
+    metadata: Nullable[PageMetadata] = PageMetadata()
+
+
+class PodPage(NullIsAbsent, frozen=True):
+    """A page of Pods."""
+
+    items: tuple[PodObject, ...] | None
+    metadata: Nullable[PageMetadata] = PageMetadata()
+
+
+class AnyPage(msgspec.Struct, frozen=True):
+    """A page of objects that are counted."""
+
+    items: tuple[msgspec.Raw, ...] | None
+    metadata: Nullable[PageMetadata] = PageMetadata()
 
 
 class KubernetesNamespace:

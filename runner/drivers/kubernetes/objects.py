@@ -198,6 +198,7 @@ class ContainerStatus(_CamelCase, frozen=True):
     """The status of one container of a Pod."""
 
     name: str
+    ready: Nullable[bool] = False  # of init containers: one that goes on beside the next ones has started
     state: Nullable[ContainerState] = ContainerState()
     last_state: Nullable[ContainerState] = ContainerState()  # before it was restarted, which a policy may allow
 
@@ -224,7 +225,7 @@ class PodObject(_CamelCase, frozen=True):
     metadata: Metadata
     status: Nullable[PodStatus] = PodStatus()
     stopped: dict[str, bool] = {}
-    """For each container: its pod was deleted before its end was shown (pods.later). Never from the API server."""
+    """By container: its pod was deleted before its end was shown (versions.later). Never from the API server."""
 
     @property
     def job(self) -> str:
@@ -272,27 +273,6 @@ class PageMetadata(NullIsAbsent, frozen=True):
     """
 
     next_page: Nullable[str] = msgspec.field(name="continue", default="")
-
-
-class JobPage(_CamelCase, frozen=True):
-    """A page of Jobs."""
-
-    items: tuple[JobObject, ...] | None
-    metadata: Nullable[PageMetadata] = PageMetadata()
-
-
-class PodPage(_CamelCase, frozen=True):
-    """A page of Pods."""
-
-    items: tuple[PodObject, ...] | None
-    metadata: Nullable[PageMetadata] = PageMetadata()
-
-
-class AnyPage(msgspec.Struct, frozen=True):
-    """A page of objects that are counted."""
-
-    items: tuple[msgspec.Raw, ...] | None
-    metadata: Nullable[PageMetadata] = PageMetadata()
 
 
 def true_condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:

@@ -25,7 +25,8 @@ from runner.drivers.kubernetes.manifest import (
     SET_ASIDE,
 )
 from runner.drivers.kubernetes.objects import Condition, ContainerStatus, JobObject, PodObject, true_condition
-from runner.drivers.kubernetes.pods import ContainerEnd, OwnContainers, latest_pod
+from runner.drivers.kubernetes.pods.own_containers import ContainerEnd, OwnContainers
+from runner.drivers.kubernetes.pods.versions import latest_pod
 from runner.drivers.kubernetes.reasons import IMAGE_REASONS, START_ERRORS, is_out_of_memory, may_pass, node_may_recover
 from runner.jobs import Report
 from runner.observation import Observation, Phase
@@ -167,9 +168,11 @@ def _delay(job: JobObject, own: OwnContainers) -> str:
     for each in reversed(_earlier(own)):
         if (waiting := each.state.waiting) and waiting.reason not in _NOT_YET:
             return f"{each.name}, which is not the job's: {waiting.reason}: {waiting.message}"
-        if each.state.running is not None:
+        if each.state.running is not None and not each.ready:
             return f"the init container {each.name}, which is not the job's, runs"
-    return ""
+    known = [(each.name, each.state.waiting) for each in own.statuses if not own.waiting]
+    reasons = [f"{name}: {why.reason}: {why.message}" for name, why in known if why and why.reason not in _NOT_YET]
+    return next(iter(reasons), "")
 
 
 def _is_being_resumed(job: JobObject) -> bool:
@@ -235,7 +238,7 @@ def _is_timed_out(job: JobObject, own: OwnContainers) -> bool:
 
 def _disruption(job: JobObject, own: OwnContainers) -> str:
     """How the cluster, or somebody, took the pod away; empty if that did not end the run."""
-    if own.end or own.disk_exhausted or own.overdue or own.refused or not job.ended:
+    if own.end or own.others_end or own.disk_exhausted or own.overdue or own.refused or not job.ended:
         return ""
     if own.taken_away:
         return "its node ended or rejected its pod"
@@ -258,7 +261,7 @@ def _message(job: JobObject, own: OwnContainers) -> str:
     said, reason = (job.ended.message, job.ended.reason) if job.ended else ("", "")
     texts = [
         _disruption(job, own),
-        *_failures_before(own),
+        _failure_of_others(own),
         disruption.message if disruption else "",
         f"{own.status.reason}: {own.status.message}" if own.status.reason else own.status.message,
         *(end.message for end in ends),
@@ -272,15 +275,12 @@ def _earlier(own: OwnContainers) -> Sequence[ContainerStatus]:
     return list(itertools.takewhile(lambda each: each is not own.init, own.status.init_container_statuses))
 
 
-def _failures_before(own: OwnContainers) -> list[str]:
-    """The failures of injected init containers, which keep the own ones from starting."""
-    ends = [] if own.started else [(each.name, each.state.terminated) for each in _earlier(own)]
-    return [
-        f"the init container {name}, which is not the job's, ended: {end.reason}, exit code {end.exit_code}"
-        + (f": {end.message}" if end.message else "")
-        for name, end in ends
-        if end is not None and end.exit_code
-    ]
+def _failure_of_others(own: OwnContainers) -> str:
+    """The failure of an injected init container, which kept the own ones from starting."""
+    if own.end or not (end := own.others_end):
+        return ""
+    said = f"{end.state.reason}, exit code {end.state.exit_code}{f': {end.state.message}' if end.state.message else ''}"
+    return f"the init container {end.container}, which is not the job's, ended: {said}"
 
 
 def _report(encoded: str | None) -> Report | None:

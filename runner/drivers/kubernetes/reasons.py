@@ -34,14 +34,14 @@ EVICTED = "Evicted"
 POD_DEADLINE = "DeadlineExceeded"
 """The reason of a pod that ran longer than its own activeDeadlineSeconds, which a policy may set."""
 
-SECURITY_REASONS = frozenset({"SysctlForbidden", "AppArmor"})
+SECURITY_REASONS = frozenset({"SysctlForbidden", "AppArmor", "SupplementalGroupsPolicyNotSupported"})
 """Reasons of a pod whose security settings its kubelet refused."""
 
 _REJECTIONS = frozenset(
     {
         *("UnexpectedAdmissionError", "UnexpectedPredicateFailureType", "TopologyAffinityError", "InvalidNodeInfo"),
-        *("PodOSNotSupported", "PodOSSelectorNodeLabelDoesNotMatch", "SupplementalGroupsPolicyNotSupported"),
-        *("InitContainerRestartPolicyForbidden", "Terminated", "Shutdown", "Preempting"),
+        *("PodOSNotSupported", "PodOSSelectorNodeLabelDoesNotMatch", "InitContainerRestartPolicyForbidden"),
+        *("Terminated", "Shutdown", "Preempting"),
     }
 )
 _REJECTION_PREFIXES = ("OutOf", "Node")
@@ -76,24 +76,32 @@ _DEFINITE_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull", "Signatu
 _NAMES = re.compile(r'"[^"]*"|\S*/\S*|\S+:[^\s:]\S*|\bfor \S+')
 """Quoted texts, words with a slash or with a colon inside, and what follows `for`: image names and URLs."""
 
-_MAY_PASS = re.compile(
-    r"(?<![\w.:-])(?:429|5\d\d)(?![\w.:])"
-    r"|time(?:d )?-?out|deadline exceeded|too ?many ?requests|rate limit|connection re(?:fused|set)|no such host"
-    r"|server misbehaving|name resolution|no route to host|unreachable|unexpected EOF|QPS exceeded",
-    re.IGNORECASE,
+_NETWORK = (
+    r"tim(?:ed?|ing)[- ]?out|deadline ?exceeded|too ?many ?requests|connection re(?:fused|set)|no such host"
+    r"|server misbehaving|name resolution|no route to host|unreachable|host is down|unexpected EOF"
 )
+"""A server that cannot be reached, or does not answer, in the words of Go's standard library and of Linux."""
+
+_MAY_PASS = re.compile(rf"(?<![\w.:-])(?:429|5\d\d)(?![\w.:])|{_NETWORK}|rate limit|QPS exceeded", re.IGNORECASE)
 _DEFINITE = re.compile(
-    r"(?<![\w.:-])40[134](?![\w.:])|\bnot found\b|\bdenied\b|\bunauthorized\b|\bforbidden\b|\bmanifest unknown\b"
+    r"(?<![\w.:-])40[134](?![\w.:])|\bstatus.{0,60}?(?<![\w.:-])4(?!08|25|29)\d\d(?![\w.:])|\bproxy authentication"
+    r"|\bnot found\b|\bdenied\b|\bunauthorized\b|\bforbidden\b|\bmanifest unknown\b"
     r"|\bname unknown\b|does not exist|authorization failed|invalid reference|no match for platform"
     r"|no matching manifest|no image found in|did not resolve to an alias|unsupported (?:manifest )?media ?type"
-    r"|no basic auth credentials|repository name must|\bname invalid\b",
+    r"|no basic auth credentials|repository name must|\bname invalid\b|no longer supported|rejected by policy"
+    r"|\bx509\b|\bcertificate\b|HTTP response to HTTPS client",
     re.IGNORECASE,
 )
 _NODE_MAY_RECOVER = re.compile(
-    r"deadline ?exceeded|timed out|tim(?:e|ing)[- ]?out|is reserved\b|is already in use|not yet been read"
-    r"|not registered$|connection refused|unexpected EOF|too many open files|resource temporarily unavailable"
-    r"|no space left on device|ttrpc: closed|transport is closing|code = (?:Unavailable|Aborted|ResourceExhausted)"
-    r"|Multi-Attach error|list of registered CSI drivers",
+    rf"{_NETWORK}|: EOF$|connection lost|context cancell?ed"
+    r"|is reserved\b|not yet been read|not registered$|too many open files|resource temporarily unavailable"
+    r"|no space left on device|resource busy|ttrpc: closed|transport is closing"
+    r"|code = (?:Unavailable|Aborted|ResourceExhausted)|\b(?:status ?)?code:? (?:429|5\d\d)\b"
+    # the API server: its storage, its load, and its authorizer, which sees a new pod a little later than the node
+    r"|etcdserver|currently unable to handle|Internal error occurred|has been modified|no relationship found"
+    # a volume that another node has yet, or whose driver is about to start
+    r"|Multi-Attach error|already (?:in use|being used|attached)|with the given volume ID \S+ already exists"
+    r"|being (?:deleted|detached)|VolumesInUse|list of registered CSI drivers|does not contain driver",
     re.IGNORECASE,
 )
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from runner.drivers.driver import View
 from runner.drivers.kubernetes.objects import JobObject, PodObject
 from runner.drivers.kubernetes.observation import identified, observation
-from runner.drivers.kubernetes.pods import deleted, later
+from runner.drivers.kubernetes.pods.versions import deleted, later
 from runner.observation import Observation
 from runner.runtime.clock import Clock
 

@@ -16,7 +16,7 @@ from runner.drivers.kubernetes.api import raise_for_status
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import ContainerStatus, PodObject
 from runner.drivers.kubernetes.observation import log_container, observation
-from runner.drivers.kubernetes.pods import latest_of, latest_pod
+from runner.drivers.kubernetes.pods.versions import latest_of, latest_pod
 from runner.drivers.logs.following import LogLines, chosen
 from runner.errors import Rejected, Timeout, Unavailable
 from runner.observation import Observation

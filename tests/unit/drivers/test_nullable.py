@@ -11,7 +11,8 @@ import pytest
 
 from runner.drivers.kubernetes import source
 from runner.drivers.kubernetes.events import EventPage
-from runner.drivers.kubernetes.objects import JobObject, JobPage, Metadata, PodObject, PodPage
+from runner.drivers.kubernetes.namespace import JobPage, PodPage
+from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, StreamLine
 from runner.drivers.nomad.observation import Evidence, observation, shortage
 from runner.drivers.nomad.variable import VariableStub

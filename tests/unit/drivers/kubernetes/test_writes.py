@@ -478,7 +478,7 @@ class TestExplain:
         events = [
             event("FailedCreate", 'Error creating: pods "analysis-1-x" is forbidden: exceeded quota', clock(1)),
             event("FailedCreate", "Error creating: pods is forbidden: no PriorityClass with name high", clock(2)),
-            event("SuccessfulCreate", "Created pod: x", clock(3)),
+            event("SuccessfulCreate", "Created pod: x", clock(0)),
         ]
         seen_ = self.explained(drive, Server(job_document(), events={"uid-1": events}))
         assert seen_.not_admitted == "pods is forbidden: no PriorityClass with name high"

@@ -12,8 +12,7 @@ and from their times. Those are in whole seconds, from two clocks: of the API se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 
 import msgspec
@@ -22,7 +21,6 @@ from runner.drivers.kubernetes.objects import (
     Condition,
     ContainerStatus,
     JobObject,
-    Metadata,
     PodObject,
     PodStatus,
     Terminated,
@@ -50,9 +48,6 @@ _CLOCKS_APART = timedelta(seconds=2)
 _REMOVAL = timedelta(seconds=60)
 """The longest time from a container's end to the removal of its pod: the other containers' grace period, and a slow
 kubelet."""
-
-_UNKNOWN_TIME = datetime(9999, 12, 31, tzinfo=UTC)
-"""When a pod was deleted whose deletion was missed. Our own clock may be behind the times in the pod's status."""
 
 _SIGNALS = range(129, 193)
 
@@ -119,9 +114,15 @@ class OwnContainers:
         return next((each.name for each in reversed(self.statuses) if each.started), "")
 
     @property
+    def awaited(self) -> tuple[ContainerStatus, ...]:
+        """The own containers, and the init ones that somebody added, unless the main one has started after them."""
+        others = () if self.main and self.main.started else self.status.init_container_statuses
+        return (*self.statuses, *(each for each in others if each is not self.init))
+
+    @property
     def placeholder(self) -> bool:
-        """Whether one of them is gone, and nobody saw how it ended."""
-        ends = [each.state.terminated for each in self.statuses]
+        """Whether an awaited container is gone, and nobody saw how it ended."""
+        ends = [each.state.terminated for each in self.awaited]
         return any(end is not None and end.reason in PLACEHOLDERS for end in ends)
 
     @cached_property
@@ -133,6 +134,12 @@ class OwnContainers:
         if init and init.state.exit_code and not self._was_stopped(init):
             return init
         return main if main and not self._was_stopped(main) else None
+
+    @property
+    def others_end(self) -> ContainerEnd | None:
+        """The failure, by itself, of an init container that somebody added: no own container starts after that."""
+        ends = [self._end(each) for each in self.awaited[len(self.statuses) :]]
+        return next((end for end in ends if end and end.state.exit_code and not self._was_stopped(end)), None)
 
     @property
     def init_exit(self) -> int | None:
@@ -167,12 +174,11 @@ class OwnContainers:
 
     @property
     def waiting(self) -> ContainerStatus | None:
-        """The container that cannot start and so holds up the job, with the kubelet's reason.
+        """The awaited container that cannot start and so holds up the job, with the kubelet's reason.
 
-        It may be an injected init container: the own containers start after it. An injected main container delays none.
+        An injected main container delays none.
         """
-        injected = () if self.main and self.main.started else self.status.init_container_statuses
-        return next((each for each in (*self.statuses, *injected) if _is_refused(each)), None)
+        return next((each for each in self.awaited if _is_refused(each)), None)
 
     @property
     def others_run(self) -> bool:
@@ -228,65 +234,6 @@ class OwnContainers:
     def _uncertainty(self) -> timedelta:
         """How long before the time of `_stopped_at` the stop may have begun."""
         return _REMOVAL if self.pod is not None and self.pod.hastened else _CLOCKS_APART
-
-
-def later(earlier: PodObject | None, pod: PodObject) -> PodObject:
-    """A version of a pod, with what an earlier one has shown of its deletion, which cannot be undone."""
-    metadata, stopped = pod.metadata, _order(pod)
-    if earlier is not None and earlier.metadata.uid == metadata.uid:
-        metadata, stopped = _first_deletion(earlier, pod), {**stopped, **earlier.stopped}
-    return msgspec.structs.replace(pod, metadata=metadata, stopped=stopped)
-
-
-def _order(pod: PodObject) -> dict[str, bool]:
-    """For each container: True if the pod is deleted and the container has not ended, False for the reverse."""
-    gone = pod.metadata.deletion_timestamp
-    if gone == _UNKNOWN_TIME:
-        return {}
-    ends = {each.name: each.state.terminated is not None for each in pod.statuses}
-    return {name: not ended for name, ended in ends.items() if ended != (gone is not None)}
-
-
-def deleted(pod: PodObject) -> PodObject:
-    """The pod with a deletion timestamp: its own if it was deleted gracefully, else one after all that it showed."""
-    if pod.metadata.deletion_timestamp is not None:
-        return pod
-    return msgspec.structs.replace(
-        pod, metadata=msgspec.structs.replace(pod.metadata, deletion_timestamp=_UNKNOWN_TIME)
-    )
-
-
-def latest_pod(known: PodObject | None, other: PodObject) -> PodObject:
-    """The later of two pods of one Job. The earlier one was disrupted and replaced."""
-    if known is None:
-        return other
-    return max(known, other, key=_order_made)
-
-
-def _order_made(pod: PodObject) -> tuple[float, bool]:
-    """Times are in whole seconds; of two pods in one second, the one that is not deleted is later."""
-    made = pod.metadata.creation_timestamp
-    return made.timestamp() if made else 0.0, pod.metadata.deletion_timestamp is None
-
-
-def _first_deletion(earlier: PodObject, pod: PodObject) -> Metadata:
-    """The pod's metadata, with the earlier one's deletion if that is known and the first."""
-    first, last = earlier.deleted_at, pod.deleted_at
-    if first is None or earlier.metadata.deletion_timestamp == _UNKNOWN_TIME or (last is not None and last <= first):
-        return pod.metadata
-    return msgspec.structs.replace(
-        pod.metadata,
-        deletion_timestamp=earlier.metadata.deletion_timestamp,
-        deletion_grace_period_seconds=earlier.metadata.deletion_grace_period_seconds,
-    )
-
-
-def latest_of(pods: Iterable[PodObject], job: JobObject) -> PodObject | None:
-    """The latest of the pods that the Job made."""
-    latest: PodObject | None = None
-    for pod in pods:
-        latest = latest_pod(latest, pod) if pod.belongs_to(job) else latest
-    return latest
 
 
 def _is_refused(status: ContainerStatus) -> bool:
