@@ -15,7 +15,7 @@ from runner.drivers.nomad.variable import Ended
 from runner.observation import Observation
 from runner.outcomes import classify
 from runner.tracker.advice import wait_of
-from runner.tracker.ledger.judge import Passed, judge
+from runner.tracker.ledger.judge import Passed, Waits, judge
 from tests.unit.drivers.nomad.test_observation import VARIABLE, event, stub, terminated
 
 LIMITS = LimitsSection()
@@ -27,6 +27,9 @@ WAITS = {"State": "pending", "Events": [RECEIVED]}
 NOT_AGAIN = event("Not Restarting", "Policy allows no restarts")
 KILLING = event("Killing", "Sent interrupt. Waiting 5s before force killing")
 KILLED = event("Killed", "Task successfully killed")
+HOOK = event("Task hook failed", 'consul_services: driver "x" doesn\'t support script checks')
+RESTARTING = event("Restarting", "Task restarting in 15s")
+GONE = "rpc error: code = Unavailable desc = "
 API = "rpc error: code = Unknown desc = "
 
 
@@ -327,6 +330,60 @@ ENDS: list[tuple[str, int | None, Observation, str]] = [
         ),
         "exit code 3",
     ),
+    *(
+        (f"a hook of a service failed after the start, and {what}", code, read(status, tasks), said)
+        for what, code, status, tasks, said in (
+            ("marvin fails", 5107, "failed", {"coat": CLONED, "marvin": ended(STARTED, HOOK, terminated(3))}, "code 3"),
+            ("coat fails", 5103, "failed", {"coat": ended(STARTED, HOOK, terminated(128))}, "code 128"),
+            ("marvin succeeds", 0, "failed", {"coat": CLONED, "marvin": ended(STARTED, HOOK, terminated(0))}, ""),
+            (
+                "marvin runs out of memory",
+                5104,
+                "failed",
+                {"coat": CLONED, "marvin": ended(STARTED, HOOK, terminated(137, oom="true"))},
+                "marvin ran out of memory",
+            ),
+        )
+    ),
+    (
+        "Nomad stops the allocation, and not with its job",
+        5106,
+        read(
+            "complete",
+            {"coat": CLONED, "marvin": ended(STARTED, KILLING, terminated(143), KILLED, failed=False)},
+            DesiredStatus="stop",
+            DesiredDescription="alloc not needed as node is tainted",
+        ),
+        "node is tainted",
+    ),
+    (
+        "a disconnected client's job is given up",
+        5106,
+        read("unknown", {"coat": CLONED, "marvin": {"State": "running", "Events": list(BEGUN)}}, ClientDescription="x"),
+        "x",
+    ),
+    (
+        "a policy lets tasks restart, and marvin is about to",
+        None,
+        read(
+            "pending",
+            {"coat": CLONED, "marvin": {"State": "pending", "Events": [*BEGUN, terminated(1), RESTARTING]}},
+            job="running",
+        ),
+        "",
+    ),
+    (
+        "a policy lets tasks restart, and marvin has failed for the last time",
+        5107,
+        read("failed", {"coat": CLONED, "marvin": ended(STARTED, terminated(1), RESTARTING, STARTED, terminated(3))}),
+        "exit code 3",
+    ),
+    (
+        "a plugin of the node dies while it starts the task",
+        5199,
+        read("failed", {"coat": refused("Driver Failure", f"{GONE}error reading from server: EOF")}),
+        "error reading from server",
+    ),
     (
         "an allocation is refused by its client",
         5106,
@@ -393,6 +450,16 @@ WAITING: list[tuple[str, int, dict[str, Any] | None, dict[str, Any] | None, str]
         None,
         "Starting: proxy: Downloading image",
     ),
+    *(
+        (
+            f"a policy lets tasks restart, and a pull fails: {cause}",
+            5101,
+            {"coat": {"State": "pending", "Events": [event("Driver Failure", f"Failed to pull `r/a:1`: {cause}")]}},
+            None,
+            f"Failed to pull `r/a:1`: {cause}",
+        )
+        for cause in ("dial tcp: lookup r: no such host", "connect: network is unreachable")
+    ),
     (
         "a Variable is missing",
         5108,
@@ -419,6 +486,22 @@ def test_a_job_that_waits(code: int, tasks: Any, metric: Any, why: str) -> None:
     assert isinstance(passed, Passed)
     assert passed.outcome.code == code
     assert why.removeprefix("Starting: ").rpartition(": ")[2] in passed.outcome.err or tasks is metric is None
+
+
+@pytest.mark.parametrize(
+    ("cause", "limit"),
+    [
+        ("connect: network is unreachable", LIMITS.registry_seconds),
+        ("failed to register layer: write /x: no space left on device", LIMITS.registry_seconds),
+        ("Error response from daemon: toomanyrequests: x", LIMITS.registry_seconds),
+        ("Error response from daemon: manifest unknown", LIMITS.image_seconds),
+        ("x509: certificate signed by unknown authority", LIMITS.image_seconds),
+    ],
+)
+def test_the_limit_of_a_pull_that_is_tried_again(cause: str, limit: int) -> None:
+    events = [event("Driver Failure", f"Failed to pull `r/a:1`: {cause}"), RESTARTING]
+    seen = read("pending", {"coat": {"State": "pending", "Events": events}}, job="pending")
+    assert judge(seen, 0.0, 0.0, LIMITS) == Waits(limit)
 
 
 def test_the_scheduler_failed() -> None:

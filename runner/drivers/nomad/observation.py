@@ -101,7 +101,7 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         lingers=run.over and not job.stop and _others_run(run),
         timed_out=verdict.timed_out,
         out_of_memory=end.out_of_memory,
-        disrupted=not run.over and (_disrupted(evidence.last) or any(each.lost for each in run.ends)),
+        disrupted=not run.over and (_disrupted(job, evidence.last) or any(each.lost for each in run.ends)),
         disk_exhausted=end.disk_exhausted,
         container=container,
         signal=end.signal,
@@ -265,10 +265,11 @@ def _delay(run: Run) -> str:
     return next((f"{name}: {event.display_message or event.type}" for name, event in pending), "")
 
 
-def _disrupted(last: Allocation | None) -> bool:
-    """Whether its node was lost or drained, or could not take it, or a job of higher priority preempted it."""
+def _disrupted(job: JobStub, last: Allocation | None) -> bool:
+    """Whether its node was lost or could not take it, or Nomad stopped it for reasons of its own, not with its job."""
     return last is not None and (
-        last.client_status == "lost"
+        last.client_status in ("lost", "unknown")
+        or (last.desired_status in ("stop", "evict") and not job.stop)
         or (last.client_status == "failed" and last.client_description.startswith(_NOT_TAKEN))
         or bool(last.desired_transition.migrate)
         or bool(last.preempted_by_allocation)

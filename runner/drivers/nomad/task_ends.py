@@ -23,13 +23,16 @@ _OF_IMAGE = re.compile(
 )
 # The node's own failures: not the fault of the job, and no proof that the node was lost.
 _OF_NODE = re.compile(
-    r"Cannot connect to the Docker daemon|plugin (?:is|has) (?:shut|shutting) ?down|connection is shut|^logmon: "
+    r"Cannot connect to the Docker daemon|code = Unavailable|plugin (?:is|has) (?:shut|shutting) ?down"
+    r"|connection is shut|^logmon: "
 )
 _QUOTED = re.compile(r"\"[^\"]*\"|`[^`]*`")
 _REGISTRY = re.compile(
-    r"toomanyrequests|429 Too Many Requests|50[0234] (?:Internal|Bad|Service|Gateway)"
+    r"toomanyrequests|rate limit|429 Too Many Requests|50[0234] (?:Internal|Bad|Service|Gateway)"
     r"|unexpected HTTP status: 5"
-    r"|[Tt]imeout|timed out|deadline exceeded|connection (?:refused|reset)|temporary failure|unexpected EOF|: EOF"
+    r"|timeout|timed out|deadline exceeded|connection (?:refused|reset)|temporary failure|unexpected EOF|: EOF"
+    r"|server misbehaving|no route to host|unreachable|no space left on device",
+    re.IGNORECASE,
 )
 
 _KILLS = frozenset({"Killing", "Restart Signaled"})
@@ -77,6 +80,8 @@ def task_end(state: TaskState | None) -> TaskEnd:
         return TaskEnd()
     failure = _failure(state)
     ended = next((event for event in reversed(state.since_start) if event.type == "Terminated"), None)
+    if ended is not None and _is_restarted(state, ended):
+        return TaskEnd()
     if ended is None:
         if missing := _missing(state):
             return TaskEnd(configuration_error=missing)
@@ -95,6 +100,12 @@ def task_end(state: TaskState | None) -> TaskEnd:
         lost=lost,
     )
     return _with_failure(end, failure)
+
+
+def _is_restarted(state: TaskState, ended: TaskEvent) -> bool:
+    """Whether Nomad is about to start it again after that end, which a policy that somebody changed may allow."""
+    later = state.since_start[state.since_start.index(ended) :]
+    return state.state != "dead" and any(event.type == "Restarting" for event in later)
 
 
 def _watcher_lost(details: dict[str, str]) -> bool:
@@ -122,9 +133,13 @@ def _missing(state: TaskState) -> str:
 
 
 def _failure(state: TaskState) -> TaskEvent | None:
-    """The event that kept the task from starting, or made Nomad kill it. What came before its start is history."""
+    """The event that kept the task from starting, or made Nomad kill it. What came before its start is history.
+
+    A hook that fails after the start, like that of a service's checks, neither stops nor fails the task.
+    """
+    has_started = state.last("Started") is not None
     for event in state.since_start:
-        if event.type in _START_FAILURES or event.type == _DISK:
+        if event.type == _DISK or (event.type in _START_FAILURES and not has_started):
             return event
         if event.fatal and event.type not in _CONSEQUENCES:
             return event
