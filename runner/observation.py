@@ -74,6 +74,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     """Why the cluster refuses to create its pod."""
     scheduled: bool = False
     """A node has its pod. It waits for none, and why no node took it is history."""
+    begun: int = 0
+    """How many of the containers that it waits for have started, those that somebody added included. What kept an
+    earlier one from starting is history."""
     unschedulable: str = ""
     delay: str = ""
     """What happens before its first container can start, or keeps it from that, where neither is an error of the job:
@@ -115,6 +118,7 @@ def waits_otherwise(seen: Observation, now: Observation) -> bool:
     return (
         now.phase == "running"
         or released
+        or now.begun > seen.begun
         or other_pod
         or any(getattr(now, name) and not getattr(seen, name) for name in _WAITS)
     )

@@ -17,9 +17,10 @@ from runner.drivers.kubernetes.events import EventObject, refusal, wait
 from runner.drivers.kubernetes.objects import JobObject, PodObject
 from runner.drivers.kubernetes.observation import observation
 from runner.observation import Observation, Outcome
-from runner.outcomes import classify
+from runner.outcomes import classify, contradicts
 from runner.tracker.advice import wait_of
-from runner.tracker.ledger.judge import Passed, judge
+from runner.tracker.ledger.judge import Passed, Waits, judge
+from runner.tracker.ledger.record import merged
 from tests.outcomes.test_kubernetes import LOST, PULL
 from tests.unit.drivers.kubernetes.objects import (
     CREATING,
@@ -383,6 +384,32 @@ class TestWhatAnEventSaidBefore:
             seen = read(job_document(), starting(), (happened("FailedMount", message),))
             assert isinstance(judge(seen, limit, seen.queued_since or 0.0, LIMITS), Passed)
             assert not isinstance(judge(seen, limit - 1, seen.queued_since or 0.0, LIMITS), Passed)
+
+
+class TestAnAddedContainerThatCouldNotStart:
+    """Its error is kept while the pod shows nothing else, but it is history once the container has started."""
+
+    KEPT = read(job_document(), starting(before={"proxy": waits("ErrImagePull", PULL + "r/proxy:1: not found")}))
+
+    @pytest.mark.parametrize(
+        ("state", "over"),
+        [
+            (RUNNING, True),
+            (DONE, True),
+            (exited(1), True),
+            (CREATING, False),
+            (LOST, False),
+            (waits("ErrImagePull", PULL + "not found"), False),
+        ],
+    )
+    def test_no_job_is_ended_for_history(self, state: dict[str, Any], over: bool) -> None:
+        now = read(job_document(), starting(before={"proxy": state}))
+        refused = judge(self.KEPT, LIMITS.image_seconds, self.KEPT.queued_since or 0.0, LIMITS)
+        assert isinstance(refused, Passed)
+        assert contradicts(now, self.KEPT, refused.outcome) is over
+        later = merged(self.KEPT, now)
+        assert (later.image_error == "") is over
+        assert isinstance(judge(later, LIMITS.image_seconds, later.queued_since or 0.0, LIMITS), Waits) is over
 
 
 def waiting(**facts: Any) -> Observation:

@@ -59,7 +59,7 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         identity=job.metadata.uid,
         pool=annotations.get(POOL, ""),
         phase=phase,
-        created=_created(job),
+        created=_made(job),
         ended=_ended(job, end),
         report=_report(annotations.get(REPORT)),
         fingerprint=annotations.get(FINGERPRINT, ""),
@@ -83,7 +83,7 @@ def identified(job: JobObject, driver: str) -> Observation:
     """An observation that says which job it is, and nothing else."""
     of, pool = job.metadata, job.metadata.annotations.get(POOL, "")
     return Observation(
-        name=of.name, driver=driver, pool=pool, phase="gone", created=_created(job), place=of.namespace, identity=of.uid
+        name=of.name, driver=driver, pool=pool, phase="gone", created=_made(job), place=of.namespace, identity=of.uid
     )
 
 
@@ -121,8 +121,9 @@ def _is_let_run(job: JobObject, own: OwnContainers) -> bool:
     return not ending
 
 
-def _created(job: JobObject) -> float:
-    return job.metadata.creation_timestamp.timestamp() if job.metadata.creation_timestamp else 0.0
+def _made(of: JobObject | PodObject | None) -> float:
+    """When it was made; a pod may have replaced a disrupted one."""
+    return of.metadata.creation_timestamp.timestamp() if of and of.metadata.creation_timestamp else 0.0
 
 
 def _ended(job: JobObject, end: ContainerEnd | None) -> float | None:
@@ -141,6 +142,7 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
     facts = {
         "unschedulable": condition.message if pending and not gated else "",
         "scheduled": scheduled,
+        "begun": own.begun,
         "delay": _delay(job, own) if delays else "",
     }
     if phase != "waiting" or (own.started and not job.spec.suspend) or _is_being_resumed(job):
@@ -151,7 +153,7 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
         held = f"queue {queue}" if queue else "the suspension of its Job"
     elif pending and gated:
         held = "its pod's schedulingGates"
-    since, made = _queued_since(job), _pod_made(own)
+    since, made = _queued_since(job), _made(own.pod)
     delay = max(0.0, made - since)
     return {**facts, "held": held, "queued_since": since + delay - clock_ahead, "pod_delay": delay}
 
@@ -180,17 +182,11 @@ def _is_being_resumed(job: JobObject) -> bool:
     return not job.spec.suspend and true_condition(job.status.conditions, "Suspended") is not None
 
 
-def _pod_made(own: OwnContainers) -> float:
-    """When its pod was made, which may have replaced a disrupted one."""
-    made = own.pod.metadata.creation_timestamp if own.pod else None
-    return made.timestamp() if made else 0.0
-
-
 def _queued_since(job: JobObject) -> float:
     """Its creation, or when a queue last suspended or resumed it."""
     suspension = next((each for each in job.status.conditions if each.type == "Suspended"), None)
     changed = suspension.last_transition_time if suspension else None
-    return max(_created(job), changed.timestamp() if changed else 0.0)
+    return max(_made(job), changed.timestamp() if changed else 0.0)
 
 
 def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:

@@ -187,7 +187,8 @@ def merged(last: Observation, seen: Observation) -> Observation:
         return seen
     history = _history(last, seen)
     kept = {name: getattr(last, name) for name in _EXPLANATIONS if name not in history}
-    return msgspec.structs.replace(seen, registry_error=last.registry_error, **kept)
+    passes = last.registry_error and bool(kept.get("image_error") or kept.get("configuration_error"))
+    return msgspec.structs.replace(seen, registry_error=passes, **kept)
 
 
 def _queued(last: Observation, seen: Observation) -> Observation:
@@ -199,9 +200,10 @@ def _queued(last: Observation, seen: Observation) -> Observation:
 
 
 def _history(last: Observation, seen: Observation) -> list[str]:
-    """The reasons of the wait that are over: a pod was made since, or a node has it."""
-    admitted = seen.scheduled or seen.instance not in ("", last.instance)
-    return ["not_admitted"] * admitted + ["unschedulable"] * seen.scheduled
+    """The reasons of the wait that are over: a pod was made since, a node has it, or one more container has started."""
+    made = seen.instance not in ("", last.instance)
+    started = ["image_error", "configuration_error"] * (made or seen.begun > last.begun)
+    return ["not_admitted"] * (seen.scheduled or made) + ["unschedulable"] * seen.scheduled + started
 
 
 def _shows_less(seen: Observation) -> bool:

@@ -92,6 +92,15 @@ def test_why_no_node_took_it_is_history_once_a_node_has_the_pod() -> None:
     assert later(refused, instance="a", scheduled=True).image_error == "not found"
 
 
+@pytest.mark.parametrize("fact", ["image_error", "configuration_error"])
+def test_why_a_container_could_not_start_is_history_once_one_more_has_started_or_the_pod_is_another(fact: str) -> None:
+    refused = seen(**{fact: "no"}, registry_error=True, instance="a", begun=1)
+    for after in (later(refused, instance="a", begun=2), later(refused, instance="b")):
+        assert (getattr(after, fact), after.registry_error) == ("", False)
+    for after in (later(refused, instance="a", begun=1), later(refused, instance="a"), later(refused)):
+        assert (getattr(after, fact), after.registry_error) == ("no", True)
+
+
 def test_a_refusal_to_make_a_pod_is_history_once_there_is_one() -> None:
     assert later(seen(not_admitted="exceeded quota"), instance="a").not_admitted == ""
     assert later(seen(not_admitted="exceeded quota"), scheduled=True).not_admitted == ""  # Nomad names no instance

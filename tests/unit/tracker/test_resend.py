@@ -200,6 +200,7 @@ def test_only_an_end_that_was_reported_is_stored_with_the_mark() -> None:
         ({"phase": "running"}, True),
         ({"instance": "pod-2"}, True),
         ({"instance": ""}, True),
+        ({"begun": 1}, True),
         ({"image_error": "not found"}, True),
         ({"held": ""}, True),
     ],

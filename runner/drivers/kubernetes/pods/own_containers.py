@@ -120,6 +120,12 @@ class OwnContainers:
         return (*self.statuses, *(each for each in others if each is not self.init))
 
     @property
+    def begun(self) -> int:
+        """How many of the awaited containers have started."""
+        ends = [each.state.terminated for each in self.awaited if each.started]
+        return sum(end is None or end.reason not in PLACEHOLDERS for end in ends)
+
+    @property
     def placeholder(self) -> bool:
         """Whether an awaited container is gone, and nobody saw how it ended."""
         ends = [each.state.terminated for each in self.awaited]
