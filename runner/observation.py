@@ -75,8 +75,8 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     scheduled: bool = False
     """A node has its pod. It waits for none, and why no node took it is history."""
     begun: int = 0
-    """How many of the containers that it waits for have started, those that somebody added included. What kept an
-    earlier one from starting is history."""
+    """How many of the containers that it waits for have started, those that somebody added included. On Nomad, how many
+    tasks nothing keeps from starting. If it grows, what kept one from starting before is history."""
     unschedulable: str = ""
     delay: str = ""
     """What happens before its first container can start, or keeps it from that, where neither is an error of the job:
@@ -119,6 +119,7 @@ def waits_otherwise(seen: Observation, now: Observation) -> bool:
         now.phase == "running"
         or released
         or now.begun > seen.begun
+        or (now.scheduled and not seen.scheduled)
         or other_pod
         or any(getattr(now, name) and not getattr(seen, name) for name in _WAITS)
     )

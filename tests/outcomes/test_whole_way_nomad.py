@@ -13,9 +13,10 @@ from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub
 from runner.drivers.nomad.observation import Evidence, observation, refusal, shortage
 from runner.drivers.nomad.variable import Ended
 from runner.observation import Observation
-from runner.outcomes import classify
+from runner.outcomes import classify, contradicts
 from runner.tracker.advice import wait_of
 from runner.tracker.ledger.judge import Passed, Waits, judge
+from runner.tracker.ledger.record import merged
 from tests.unit.drivers.nomad.test_observation import VARIABLE, event, stub, terminated
 
 LIMITS = LimitsSection()
@@ -486,6 +487,19 @@ def test_a_job_that_waits(code: int, tasks: Any, metric: Any, why: str) -> None:
     assert isinstance(passed, Passed)
     assert passed.outcome.code == code
     assert why.removeprefix("Starting: ").rpartition(": ")[2] in passed.outcome.err or tasks is metric is None
+
+
+@pytest.mark.parametrize(("since", "over"), [((), False), ((event("Driver", "Downloading image"),), True)])
+def test_what_a_template_named_is_history_once_the_task_gets_further(since: Any, over: bool) -> None:
+    def waiting(*events: Any) -> Observation:
+        return read("pending", {"coat": {"State": "pending", "Events": [RECEIVED, *events]}, "marvin": WAITS}, job="x")
+
+    missing = event("Template", "Missing: vault.read(secret/data/x)")
+    before, now = waiting(missing), waiting(missing, *since)
+    refused = judge(before, LIMITS.image_seconds, 0.0, LIMITS)
+    assert isinstance(refused, Passed)
+    assert contradicts(now, before, refused.outcome) is over
+    assert (merged(before, now).configuration_error == "") is over
 
 
 @pytest.mark.parametrize(

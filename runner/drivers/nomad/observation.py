@@ -10,7 +10,7 @@ import msgspec
 from runner.drivers.claims import ASSUMED
 from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, TaskState
 from runner.drivers.nomad.specification import INIT, MAIN
-from runner.drivers.nomad.task_ends import TaskEnd, task_end
+from runner.drivers.nomad.task_ends import Run, task_end
 from runner.drivers.nomad.variable import POOL, REPORT, Ended, JobVariable, decode, published
 from runner.jobs import Report
 from runner.observation import Observation, Phase
@@ -46,39 +46,6 @@ class Evidence(msgspec.Struct, frozen=True):
         return next((run for run in runs if run.over), runs[-1] if runs else Run())
 
 
-class Run(msgspec.Struct, frozen=True):
-    """The job's own tasks in one allocation, found by name. Tasks that somebody added are not the job's."""
-
-    allocation: Allocation | None = None
-    init_name: str = ""
-    main_name: str = ""
-    init: TaskEnd = TaskEnd()
-    main: TaskEnd = TaskEnd()
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended by itself. Nothing that happens later changes how it ended."""
-        return self.main.over or (self.init.over and self.init.exit != 0)
-
-    @property
-    def ends(self) -> tuple[TaskEnd, TaskEnd]:
-        """In the order in which the tasks run."""
-        return (self.init, self.main)
-
-    @property
-    def explains(self) -> tuple[str, TaskEnd]:
-        """The task that explains the failure, with its name; empty if none does.
-
-        The main task starts only after the init task's success, so it explains the failure if it has ended, or could
-        not start.
-        """
-        tasks = ((self.init_name, self.init), (self.main_name, self.main))
-        for name, end in tasks[::-1] if self.main.over or self.main.exit is not None else tasks:
-            if end.failed:
-                return name, end
-        return "", TaskEnd()
-
-
 def observation(evidence: Evidence, driver: str, place: str = "") -> Observation:
     """The observation of one job."""
     job, variable, meta, run = evidence.job, evidence.variable or JobVariable(), evidence.job.meta or {}, evidence.run
@@ -109,6 +76,7 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         registry_error=end.registry_error,
         **refusal(verdict.unschedulable),
         scheduled=evidence.last is not None and not evidence.last.ended,
+        begun=run.unhindered,
         delay=_delay(run) if phase == "waiting" else "",
         configuration_error=end.configuration_error,
         init_exit=run.init.exit,

@@ -11,7 +11,7 @@ import re
 
 import msgspec
 
-from runner.drivers.nomad.objects import TaskEvent, TaskState
+from runner.drivers.nomad.objects import Allocation, TaskEvent, TaskState
 
 _RPC = r"(?:rpc error: code = \w+ desc = )*"
 _DAEMON = r"(?:Error response from daemon: )?"
@@ -72,6 +72,44 @@ class TaskEnd(msgspec.Struct, frozen=True):
         """Whether it explains the failure of a run."""
         refused = self.image_error or self.configuration_error or self.disk_exhausted
         return bool(refused or self.out_of_memory or self.exit or (self.over and self.exit is None))
+
+
+class Run(msgspec.Struct, frozen=True):
+    """The job's own tasks in one allocation, found by name. Tasks that somebody added are not the job's."""
+
+    allocation: Allocation | None = None
+    init_name: str = ""
+    main_name: str = ""
+    init: TaskEnd = TaskEnd()
+    main: TaskEnd = TaskEnd()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended by itself. Nothing that happens later changes how it ended."""
+        return self.main.over or (self.init.over and self.init.exit != 0)
+
+    @property
+    def ends(self) -> tuple[TaskEnd, TaskEnd]:
+        """In the order in which the tasks run."""
+        return (self.init, self.main)
+
+    @property
+    def unhindered(self) -> int:
+        """How many tasks nothing keeps from starting, as far as the allocation shows it."""
+        return sum(not each.failed for each in self.ends) if self.allocation else 0
+
+    @property
+    def explains(self) -> tuple[str, TaskEnd]:
+        """The task that explains the failure, with its name; empty if none does.
+
+        The main task starts only after the init task's success, so it explains the failure if it has ended, or could
+        not start.
+        """
+        tasks = ((self.init_name, self.init), (self.main_name, self.main))
+        for name, end in tasks[::-1] if self.main.over or self.main.exit is not None else tasks:
+            if end.failed:
+                return name, end
+        return "", TaskEnd()
 
 
 def task_end(state: TaskState | None) -> TaskEnd:

@@ -201,6 +201,7 @@ def test_only_an_end_that_was_reported_is_stored_with_the_mark() -> None:
         ({"instance": "pod-2"}, True),
         ({"instance": ""}, True),
         ({"begun": 1}, True),
+        ({"scheduled": True}, True),
         ({"image_error": "not found"}, True),
         ({"held": ""}, True),
     ],
