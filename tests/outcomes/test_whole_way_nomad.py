@@ -380,6 +380,12 @@ ENDS: list[tuple[str, int | None, Observation, str]] = [
         "exit code 3",
     ),
     (
+        "a policy lets tasks restart, and marvin is stopped before it is",
+        5107,
+        read("failed", {"coat": CLONED, "marvin": ended(STARTED, terminated(1), RESTARTING, KILLING, KILLED)}),
+        "exit code 1",
+    ),
+    (
         "a plugin of the node dies while it starts the task",
         5199,
         read("failed", {"coat": refused("Driver Failure", f"{GONE}error reading from server: EOF")}),

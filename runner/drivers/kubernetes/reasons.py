@@ -89,6 +89,7 @@ _DEFINITE = re.compile(
     r"|\bname unknown\b|does not exist|authorization failed|invalid reference|no match for platform"
     r"|no matching manifest|no image found in|did not resolve to an alias|unsupported (?:manifest )?media ?type"
     r"|no basic auth credentials|repository name must|\bname invalid\b|no longer supported|rejected by policy"
+    r"|cannot be used on this platform|does not match the specified platform|mismatched image rootfs"
     r"|\bx509\b|\bcertificate\b|HTTP response to HTTPS client",
     re.IGNORECASE,
 )
