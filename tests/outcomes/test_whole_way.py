@@ -486,6 +486,20 @@ ENDS: list[tuple[str, int | None, dict[str, Any], dict[str, Any] | None, str]] =
         "its pod was deleted",
     ),
     (
+        "a native sidecar has failed once, and coat is stopped with its pod",
+        5106,
+        job_document(FAILED),
+        over(coat=KILLED, before={"proxy": exited(137, "OOMKilled", at=clock(4))}, deleted=clock(5, 30)),
+        "its pod was deleted",
+    ),
+    (
+        "an injected init container fails before a job without coat",
+        5199,
+        job_document(FAILED, init=""),
+        pod_document(init={"istio-init": exited(1)}, main={"marvin": CREATING}),
+        "the init container istio-init, which is not the job's, ended: Error, exit code 1",
+    ),
+    (
         "an injected init container is lost with its node",
         5106,
         job_document(FAILED),

@@ -143,8 +143,13 @@ class OwnContainers:
 
     @property
     def others_end(self) -> ContainerEnd | None:
-        """The failure, by itself, of an init container that somebody added: no own container starts after that."""
-        ends = [self._end(each) for each in self.awaited[len(self.statuses) :]]
+        """The failure, by itself, of an init container that somebody added: no own container starts after that.
+
+        One before an own container that has started is none: it has started again, or goes on beside the next ones.
+        """
+        order = self.status.init_container_statuses
+        passed = order.index(self.init) if self.init in order and self.init.started else 0
+        ends = [self._end(each) for each in self.awaited[len(self.statuses) + passed :]]
         return next((end for end in ends if end and end.state.exit_code and not self._was_stopped(end)), None)
 
     @property
