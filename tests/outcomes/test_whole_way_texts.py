@@ -68,6 +68,8 @@ ANYWHERE = [
     (PASSES, REQUESTED + "EOF"),
     (PASSES, "mkdir /var/lib/kubelet/pods/x: no space left on device"),
     (DEFINITE, 'secret "other" not found'),
+    (DEFINITE, "couldn't find key TIMEOUT in Secret jobs/other"),
+    (DEFINITE, "references non-existent secret key: unreachable"),
     (DEFINITE, 'secrets "s" is forbidden: User "u" cannot get resource "secrets" in the namespace "jobs"'),
 ]
 

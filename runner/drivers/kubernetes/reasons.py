@@ -73,8 +73,8 @@ IMAGE_REASONS = frozenset(
 
 _DEFINITE_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull", "SignatureValidationFailed"})
 
-_NAMES = re.compile(r'"[^"]*"|\S*/\S*|\S+:[^\s:]\S*|\bfor \S+')
-"""Quoted texts, words with a slash or with a colon inside, and what follows `for`: image names and URLs."""
+_NAMES = re.compile(r'"[^"]*"|\S*/\S*|\S+:[^\s:]\S*|\bfor \S+|\bkey:? \S+')
+"""Quoted texts, words with a slash or with a colon inside, what follows `for` or `key`: names of images, URLs, keys."""
 
 _NETWORK = (
     r"tim(?:ed?|ing)[- ]?out|deadline ?exceeded|too ?many ?requests|connection re(?:fused|set)|no such host"
