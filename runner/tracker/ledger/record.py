@@ -79,18 +79,14 @@ class Record(msgspec.Struct, eq=False):
             self.started_at = now
         if "running" in (last.phase, seen.phase) or (last.held and not seen.held):
             self.waits_from = now
-        if seen.cancelled and not last.cancelled:
-            if self.outcome is not None and seen.ended_as is None and "end" not in self.steps:
-                # It had ended before it was cancelled, and the cancel did not see that.
-                self.seen = msgspec.structs.replace(self.seen, ended_as=self.outcome)
+        is_cancelled, is_resent = seen.cancelled and not last.cancelled, seen.resent > last.resent
+        if is_cancelled and self.outcome is not None and seen.ended_as is None and "end" not in self.steps:
+            # It had ended before it was cancelled, and the cancel did not see that.
+            self.seen = msgspec.structs.replace(self.seen, ended_as=self.outcome)
+        if is_cancelled or is_resent or self._is_refuted(last):
             self.outcome = None
             self.steps.clear()
-        if self._is_refuted(last):
-            self.outcome = None
-            self.steps.clear()
-        if seen.resent > last.resent:  # its mark was taken away: all is sent again
-            self.outcome = None
-            self.steps.clear()
+        if is_resent:  # its mark was taken away: all is sent again
             self.sent.clear()
         self.set_cause(now)
 
