@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from runner.security import logins, shapes
+from runner.security import command_lines, hexadecimal, logins, next_lines, shapes
+from runner.security.names import LIKE_A_SECRET, NAME, following_names
 from runner.security.placeholders import is_placeholder, is_word
 from runner.security.shapes import Span, run_end
 
@@ -23,10 +24,13 @@ def spans(text: str) -> Iterator[Span]:
     """Everything in `text` that looks like a credential, in no order."""
     yield from _in_urls(text)
     yield from logins.spans(text)
+    yield from command_lines.spans(text)
     yield from _named(text)
     yield from _in_headers(text)
     yield from shapes.tokens(text)
     yield from shapes.long_base64(text)
+    yield from hexadecimal.spans(text)
+    yield from next_lines.spans(text)
 
 
 # A URL's beginning, also with escaped slashes, as PHP writes them into JSON; or // with a user and a password.
@@ -60,31 +64,22 @@ def _has_password(authority: str) -> bool:
     return bool(colon) and not port.isdigit() and not authority.startswith("[")
 
 
-_NAME = re.compile(
-    # The first two letters of all that follow: most of a text is passed over at once.
-    r"(?=[-acdehjlmprstu][abcdeilmnoprstuw])(?=-[ast]|a[cdpu]|c[lor]|db|en|hm|jw|li|ma|p[arsw]|ro|s[ei]|to|us)"
-    r"(?:(?P<header>(?:proxy-)?authorization(?!_code)|cookies?"
-    r"|-(?:api|auth|access|subscription)-?key|-(?:auth|token|secret))"
-    r"|(?P<plain>token|passw(?:or)?d|passphrase|passcode|passwort|pswd|secret|credentials?|signature|session[_-]?id"
-    r"|(?:api|access|private|account|signing|encryption|master|license|session|hmac|client)[_-]?key|client_assertion"
-    r"|authorization_code|auth[_-]?ident|sessid|pw(?<![a-z]pw)(?!d)|creds(?<![a-z]creds)"
-    r"|pwd(?<![a-z]pwd)(?!(?<!\wpwd)[=:][ \t]?[/~])|pass(?<![a-z]pass)|(?:db|user|root|admin)(?:pwd|pass)"
-    r"|sig(?<![a-z0-9]sig)|jwt(?<![a-z]jwt)|auth(?<![a-z]auth)(?=\\*\"|[ \t]?=)))"
-    r"(?:[_-]?(?:key|base|value|hash|data|json|b64|base64|[0-9]{1,3})|s(?=\\*[\"']?[ \t]?[:=]>?[ \t]?\[))*",
-    re.IGNORECASE,
-)
 _SEPARATOR = re.compile(
-    r"(?P<quoted>\\*[\"']\]?|\](?=[ \t]=>))?(?:,[ \t]?\\*[\"']value\\*[\"']|,?[ \t]value)?[ \t\xa0]{0,4}"
-    r"(?P<sign>=>|:=|==?|:|->|%(?:25)?3[AD]|\\{1,8}u003[ad]|&#(?:58|61);|(?(quoted),|(?!)))[ \t]{0,4}",
+    r"(?P<quoted>\\*[\"']\]?|\](?=[ \t]=>))?(?:,[ \t]?\\*[\"']value\\*[\"']|,?[ \t]value)?"
+    r"(?:[ \t\xa0]{0,32}|[.]{2,64})"
+    r"(?P<sign>(?<=[ \t])(?:is|was)(?=[ :]):?"
+    r"|=>|:=|==?|:|->|%(?:25)?3[AD]|\\{1,8}u003[ad]|&#(?:58|61);|(?(quoted),|(?!)))[ \t]{0,16}",
     re.IGNORECASE,
 )
 _OF_PROSE = (":", "->")
 """What a sentence has as well, or a grammar: `token -> name`."""
+_SPOKEN = re.compile(rf"[\"'`]?(?P<value>(?!\S*[-./:]\S){LIKE_A_SECRET})")
+"""The value in a sentence, as in "the password is x1y2z3"; no name of a job or file."""
 _OPENING = re.compile(r"(?:[ \t\[({]|b?\\*[\"']){0,8}")
 _QUOTE = re.compile(
     r"(?:(?P<list>\[)[ \t]{0,4}|(?:Some|Just|Optional|Secret\w{0,8}|[Ss]tr(?:ing)?)?\([ \t]{0,4}"
     r"|string\([0-9]{1,6}\)[ \t])?(?:[bBrRuUfF]{1,2})?"
-    r"(?P<escapes>\\*)(?P<mark>(?P<quote>[\"'`])(?:(?P=quote){2}(?=[^\s,;:}\])]))?)"
+    r"(?P<escapes>\\*)(?P<mark>(?P<quote>[\"'`])(?:(?:(?P=escapes)(?P=quote)){2}(?=[^\s,;:}\])\\\\]))?)"
 )
 _NEXT_IN_LIST = re.compile(r"\\*[\"'],[ \t]{0,4}\\*[\"']")
 _WORD = re.compile(r'[^\s"]*')
@@ -97,9 +92,8 @@ _SCHEMES = frozenset(
 def _named(text: str) -> Iterator[Span]:
     """Values with a name that says what they are: `password=x`, `"token": "x"`, `Authorization: Basic x`."""
     read = 0
-    for name in _NAME.finditer(text):
-        separator = _SEPARATOR.match(text, name.end())
-        if name.start() < read or not separator:
+    for name, separator in following_names(text, _SEPARATOR):
+        if name.start() < read:
             continue
         quote = _opening_quote(text, name, separator)
         if quote is not None:
@@ -114,12 +108,16 @@ def _named(text: str) -> Iterator[Span]:
 
 def _opening_quote(text: str, name: re.Match[str], separator: re.Match[str]) -> re.Match[str] | None:
     """The quote that begins the value; None where the value has none."""
-    if name["header"] or separator["sign"] == ",":
+    if name["header"] or separator["sign"] == "," or _is_spoken(separator):
         return None
     quote = _QUOTE.match(text, separator.end())
     if quote and separator["quoted"] is None and text.startswith((",", "}", "]"), quote.end()):
         return None
     return quote
+
+
+def _is_spoken(separator: re.Match[str]) -> bool:
+    return separator["sign"][:2].lower() in ("is", "wa")
 
 
 def _strings(text: str, quote: re.Match[str]) -> Iterator[Span]:
@@ -136,9 +134,12 @@ def _unquoted(text: str, name: re.Match[str], separator: re.Match[str]) -> Span 
     """The value without quotes, or that of a header; None where there is none."""
     start = separator.end()
     if name["header"]:
-        return _header_value(text, start, name["header"].lower())
+        return None if _is_spoken(separator) else _header_value(text, start, name["header"].lower())
     if separator["sign"] == ",":  # a list of names
         return None
+    if _is_spoken(separator):
+        spoken = _SPOKEN.match(text, start)
+        return spoken.span("value") if spoken else None
     if separator["sign"] not in _OF_PROSE:
         return start, run_end(_WORD, text, start)
     end = 0 if separator["quoted"] else _yaml_end(text, name.start(), start)
@@ -177,13 +178,13 @@ def _header_value(text: str, start: int, name: str) -> Span | None:
     None where another header follows, as in a list of names and values under a header's name.
     """
     start = run_end(_OPENING, text, start)
-    inner = _NAME.match(text, start)
+    inner = NAME.match(text, start)
     if inner and inner["header"] and _SEPARATOR.match(text, inner.end()):
         return None
     end = run_end(_WORD, text, start)
     if name.startswith("cookie"):
         return start, _quoted_end(text, start, '"')
-    if not name.endswith("authorization"):
+    if not name.endswith(("authorization", "-auth")):
         return start, end
     word = text[start:end].lower()
     if word in _SCHEMES:

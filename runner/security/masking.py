@@ -1,7 +1,7 @@
 """Masks everything that looks like a credential: in logs, errors, results, jobs' logs and the command line's output.
 
 This is the second protection. The first is that no code logs or prints a secret. It is the one module for this: what
-to look for is in `credentials` and `private_keys`, which only this module imports.
+to look for is in `credentials` and `private_keys` and in what these import.
 
 Mask first, then cut. Half a secret is not recognized.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from runner.security import credentials, private_keys
+from runner.security import credentials, next_lines, private_keys
+from runner.security.colours import Plain
 
 MASK = "***"
 
@@ -26,8 +27,18 @@ def mask(text: str) -> str:
 
     A line of JSON stays a line of JSON. Commit ids, digests, UUIDs and paths stay.
     """
+    return _mask_after("", text)
+
+
+def _mask_after(before: str, text: str) -> str:
+    """`text` masked. `before` is what precedes it, whole lines, which may say what a value in it is."""
     text = _without(text, private_keys.spans(text))
-    return _without(text, sorted(credentials.spans(text)))
+    plain = Plain(before + text)
+    found = sorted(plain.spans(credentials.spans(plain.text)))
+    if before:
+        at = len(before)
+        found = [(max(start - at, 0), end - at) for start, end in found if end > at]
+    return _without(text, found)
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:
@@ -93,6 +104,7 @@ class LogMasker:
         self._block = 0  # lines of the key whose BEGIN was seen, and its END not yet
         self._held: list[str] = []
         self._in_key = False  # the line before was of a key without BEGIN
+        self._before = ""  # the lines before, where they say what a value in the next one is
 
     def __repr__(self) -> str:
         return f"LogMasker(block={self._block}, held={len(self._held)})"
@@ -107,9 +119,9 @@ class LogMasker:
         self._in_key = False
         begin = private_keys.unended(line)
         if begin is None:
-            return f"{shown_first}{mask(line)}\n"
+            return f"{shown_first}{self._masked(line)}\n"
         self._block = 1
-        return f"{shown_first}{mask(line[:begin])}{MASK}"  # its line feed follows the END
+        return f"{shown_first}{self._masked(line[:begin])}{MASK}"  # its line feed follows the END
 
     def idle(self) -> str:
         """What to show if no line comes for a while: what is held, as it is if nothing follows."""
@@ -135,15 +147,21 @@ class LogMasker:
         if self._in_key:
             return ""
         if not self._held and not private_keys.is_long(line):
-            return f"{mask(line)}\n"
+            return f"{self._masked(line)}\n"
         self._held.append(line)
         if private_keys.are_key(self._held):
             self._held, self._in_key = [], True
             return f"{MASK}\n"
-        return f"{mask(self._held.pop(0))}\n" if len(self._held) > HELD_LINES else ""
+        return f"{self._masked(self._held.pop(0))}\n" if len(self._held) > HELD_LINES else ""
 
     def _released(self, *, key: bool) -> str:
         held, self._held = self._held, []
         if held and key:
             return f"{MASK}\n"
-        return "".join(f"{mask(line)}\n" for line in held)
+        return "".join(f"{self._masked(line)}\n" for line in held)
+
+    def _masked(self, line: str) -> str:
+        """A line of no key."""
+        masked = _mask_after(self._before, line)
+        self._before = next_lines.kept(self._before, Plain(line).text)
+        return masked

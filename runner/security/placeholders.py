@@ -29,9 +29,10 @@ _REFERENCES = re.compile(
     rf"|(?:[A-Za-z_]\w*\.)+_?{_NAME}(?:\(\)?)?|{_NAME}\(\)?"
     r"|(?:os\.environ|os\.getenv|os\.Getenv|System\.getenv|process\.env|ENV|getenv)[.(\[][\"'A-Za-z_]*[\])]*"
     r"|<[A-Za-z _-]{1,32}>?|[*.x\u2022#]{3,}|\[[A-Z ]{4,16}\]?"
-    r"|[0-9]{1,3}"
+    r"|[0-9]{1,3}|[|>][-+0-9]{0,2}"
 )
-"""Where the secret is, or what another program has put in its place; or a count that is too short for a secret."""
+"""Where the secret is, or what another program has put in its place; or a count that is too short for a secret;
+or the mark of a YAML block."""
 
 
 def is_placeholder(value: str) -> bool:

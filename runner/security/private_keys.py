@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import NamedTuple
 
+from runner.security import hexadecimal
 from runner.security.shapes import scrambled
 
 _SPACE = r"(?: |\+|%20)"  # as it is, and in a URL or a form
@@ -146,7 +147,9 @@ def _unmarked(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _random(lines: list[str]) -> bool:
-    """Whether these lines are long enough and mixed enough for base64 of random bytes."""
+    """Whether these lines are long enough and mixed enough for base64 of random bytes, or a key in hexadecimal."""
+    if hexadecimal.are_key(lines):
+        return True
     body = "".join(lines)
     return (len(body) >= LONG_RUN or any(len(line) >= KEY_LINE for line in lines)) and scrambled(body)
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from runner.security import hexadecimal
+
 Span = tuple[int, int]
 
 INLINE_RUN = 96
@@ -46,7 +48,7 @@ _DISTINCT = (
         "gta_",
     ),
     *("access-(?:sandbox|development|production)-", r"[sp]k\.(?=eyJ)", "nvapi-", "essu_"),
-    *(r"hooks\.slack\.com/services/", r"discord\.com/api/webhooks/", r"\.atlasv1\.", "dsp_"),
+    *(r"hooks\.slack\.com/services/", r"discord(?:app)?\.com/api/webhooks/", r"\.atlasv1\.", "dsp_"),
 )
 _AMBIGUOUS = (
     r"hv[sbr]\.",
@@ -57,6 +59,7 @@ _AMBIGUOUS = (
     "key-",
     "r8_",
     "secret_",
+    "1//0",
     r"s\.(?=[A-Za-z0-9]{24}(?![A-Za-z0-9]))",
     r"SG\.",
     "NRAK-",
@@ -79,9 +82,12 @@ _WHOLE = re.compile(
     r"|:(?<=[0-9]{8}:)AA[\w-]{33}(?![\w-])"  # Telegram
     r"|[MNO](?<!\w[MNO])[\w-]{23,27}\.[\w-]{6}\.[\w-]{27,38}"  # Discord
     r"|pat(?:(?<![A-Za-z0-9]pat)|(?<=\\[nrt]pat))[A-Za-z0-9]{14}\.[0-9a-f]{64}"  # Airtable
+    r"|\$(?:apr1|[1256y]|2[abxy]|argon2i?d?)\$[A-Za-z0-9./$=,+-]{20,}"  # crypt(5), a password's hash
     r"|Q~(?<=[\w~.-]{3}[0-9]Q~)[\w~.-]{31,34}"  # Entra ID
 )
 """Tokens without a prefix of their own."""
+_JWK = re.compile(r'"(?:d|k|dp|dq|qi)\\*"[ \t]?:[ \t]?\\*"(?P<value>[A-Za-z0-9_-]{22,})(?=\\*")')
+"""The private members of a key in JSON (RFC 7518, section 6)."""
 SHORTEST_REST = 16
 """Characters of a token after its prefix. Documentation has shorter ones."""
 
@@ -98,6 +104,7 @@ def tokens(text: str) -> Iterator[Span]:
         if len(rest) >= SHORTEST_REST and not _is_name(prefix[0], rest):
             yield prefix.start(), read
     yield from (found.span() for found in _WHOLE.finditer(text))
+    yield from (found.span("value") for found in _JWK.finditer(text) if scrambled(found["value"]))
     yield from _jwts(text)
     yield from _labelled(text)
 
@@ -169,6 +176,8 @@ def long_base64(text: str) -> Iterator[Span]:
         if len(run[0]) >= INLINE_RUN:
             if scrambled(run[0]):
                 yield run.start(), run.end() - (len(run[0]) - len(run[0].rstrip("\\")))
+            else:
+                yield from (digits.span() for digits in hexadecimal.RUN.finditer(text, run.start(), run.end()))
         elif (secret := _AWS_SECRET.search(text, run.start(), run.end())) and scrambled(secret[0]):
             yield secret.span()
 

@@ -82,6 +82,11 @@ TOKENS = {
     "Tailscale": "tskey" + "-auth-" + random_text(17) + "-" + random_text(32),
     "nobody knows whose": "acme" + "_" + random_text(30),
     "nobody knows whose, of two labels": "acme" + "_rw_" + random_text(16) + "_" + random_text(40),
+    "Google, refresh": "1/" + "/0" + random_text(60),
+    "Discord, webhook": "discord" + "app.com/api/webhooks/1/" + random_text(60),
+    "SHA-512 of a password": "$6" + "$abcdefgh$" + random_text(86),
+    "bcrypt of a password": "$2b" + "$12$" + random_text(53),
+    "a key in hexadecimal": Random(7).randbytes(121).hex(),
     "base64": base64.b64encode(Random(5).randbytes(120)).decode(),
     "base64 for URLs": base64.urlsafe_b64encode(Random(6).randbytes(120)).decode(),
 }
@@ -229,6 +234,56 @@ NAMED = [
     "password%3Ahunter2",
     '{"a": "password\\u003dhunter2"}',
     "password&#61;hunter2",
+    # Names that begin with another name, or stand at some distance from the value.
+    "dbPassword=hunter2",
+    "adminPassphrase: hunter2",
+    "cookieSecret=hunter2",
+    "SSHPASS=hunter2",
+    "smtpPass: hunter2",
+    "CI_JOB_JWT_V2=hunter2",
+    "Password       : hunter2",
+    "Password........: hunter2",
+    "password:\t\t\t\t\t\thunter2",
+    "| password | hunter2 |",
+    "token                hunter2",
+    "the password is hunter2",
+    "Your token is: 'hunter2'",
+    "X-JFrog-Art-Api: hunter2",
+    "DD-APPLICATION-KEY: hunter2",
+    "X-Sentry-Auth: Sentry sentry_version=7, sentry_key=hunter2, sentry_secret=hunter2",
+    '{\'password = """hunter2"""\': 1}',
+    '{"a": "password = \\"\\"\\"hunter2\\"\\"\\""}',
+    # In programs and in files of theirs.
+    "CREATE USER a WITH PASSWORD 'hunter2'",
+    "create user a identified by 'hunter2'",
+    "SET PASSWORD FOR a = 'hunter2'",
+    "requirepass hunter2",
+    "requests.get(url, auth=('ada', 'hunter2'))",
+    "HTTPBasicAuth('ada', 'hunter2')",
+    "&lt;password&gt;hunter2&lt;/password&gt;",
+    '{"github-oauth": {"github.com": "hunter2"}}',
+    "BUNDLE_GEMS__EXAMPLE__COM: ada:hunter2",
+    # More command lines.
+    "curl -su ada:hunter2 https://a.example",
+    "curl -sSLu 'ada:hunter2' https://a.example",
+    "curl --oauth2-bearer hunter2 https://a.example",
+    "curl --cert c.pem:hunter2 --pass hunter2 https://a.example",
+    "curl -b 'sid=hunter2' https://a.example",
+    "keytool -storepass hunter2 -keypass hunter2",
+    "tool --dbClientSecret hunter2 --sonar.token hunter2 --aws-secret-access-key hunter2",
+    "docker login \\\n  -u ada \\\n  -p hunter2 registry.example",
+    "npm config set //registry.npmjs.org/:_authToken hunter2",
+    "aws configure set aws_secret_access_key hunter2",
+    "poetry config http-basic.private ada hunter2",
+    "poetry config pypi-token.pypi hunter2",
+    "bundle config gems.example.com ada:hunter2",
+    "vault login hunter2",
+    "snyk auth hunter2",
+    "twine upload -u __token__ -p hunter2 dist/a.whl",
+    "echo hunter2 | docker login -u ada --password-stdin",
+    "htpasswd -b file ada hunter2",
+    "7z x -phunter2 a.7z; unzip -P hunter2 a.zip",
+    "openssl enc -aes-256-cbc -k hunter2",
     # Quoted parameters of a scheme.
     'Authorization: Digest username="ada", nonce="b", response="hunter2", qop=auth',
     '{"a": "Authorization: Snowflake Token=\\"hunter2\\"", "n": 1}',
@@ -403,6 +458,18 @@ STAYS = [
     "  password: String!\n  secret: boolean\n  token: int64",
     "create table users (password varchar(255) not null)\npassword: VARCHAR(255) NOT NULL",
     "private_key: *rsa.PrivateKey",
+    # Tables, sentences, options and lines that end with a name.
+    "my-secret   Opaque   1   5d\nregistry-token   kubernetes.io/dockerconfigjson   1   5d",
+    "if the cookie is None, authorization is required; the cookie was not secure",
+    "the token is valid, the secret is analysis-s0-r-1-1, password was not given",
+    "tool --private-key /root/.ssh/id_rsa --credentials ~/.aws/credentials --pass $PASS --max-tokens 4096",
+    "java -cpu a:b -gpu nvidia:0; curl -b jar.txt https://a.example",
+    "if password:\n    return None\nelif token:\n    raise ValueError(token)",
+    "secret:\n  secretName: regcred\npassword:\n  valueFrom:\n    secretKeyRef:\n      name: db",
+    "Unexpected token:\n  let x = 1;\nwrong password:\n\nnext",
+    "tokens: |\nnothing indented",
+    "2f:0a:1b:2c:3d:4e 00:11:22:33:44:55:66:77:88:99:aa:bb:cc:dd:ee:ff:00:11:22:33",
+    "00000000  7f 45 4c 46 02 01 01 00  00 00 00 00 00 00 00 00  |.ELF............|",
     "password=$PASSWORD, token: ${API_TOKEN}, Authorization: Bearer ${TOKEN}",
     "password: <redacted>, token: ********, secret=[FILTERED]",
     "password: {{ .Values.password }}",
@@ -459,14 +526,24 @@ def test_a_masked_line_of_json_is_json_and_masking_twice_changes_nothing_more(
 
 def test_there_is_one_module_that_masks() -> None:
     """Only `masking` uses the modules that find, and nothing else replaces credentials by patterns of its own."""
-    allowed = {"masking.py", "private_keys.py", "credentials.py", "logins.py"}
+    allowed = {
+        "masking.py",
+        "private_keys.py",
+        "credentials.py",
+        "logins.py",
+        "command_lines.py",
+        "next_lines.py",
+        "shapes.py",
+    }
     users: list[Any] = [
         path.relative_to(ROOT)
         for folder in ("runner", "functions")
         for path in sorted((ROOT / folder).rglob("*.py"))
         if path.name not in allowed
         and re.search(
-            r"security(?:\.| import .*)(?:credentials|private_keys|shapes|logins|placeholders)\b", path.read_text()
+            r"security(?:\.| import .*)(?:credentials|private_keys|shapes|logins|placeholders|command_lines|next_lines"
+            r"|hexadecimal|colours|names)\b",
+            path.read_text(),
         )
     ]
     assert users == []
