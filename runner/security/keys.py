@@ -1,5 +1,5 @@
 """The RSA keys of the configuration: the runner's private key, which signs result tokens, and the control plane's
-public keys, any of which verifies a bearer token.
+public keys, any of which verifies a bearer token. Also whether a client's certificate and key belong together.
 
 Errors never quote a key. This module imports the cryptography library, which is slow to load: a process that must start
 fast imports this module late.
@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
     load_pem_public_key,
 )
+from cryptography.x509 import load_pem_x509_certificate
 
 from runner.errors import Internal
 from runner.security.pem import Block, blocks, kind_of
@@ -75,6 +76,17 @@ def new_private_key() -> str:
     """A new private key in PEM."""
     key = generate_private_key(public_exponent=65537, key_size=MINIMUM_KEY_BITS)
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def are_pair(certificate: str, key: str) -> bool:
+    """Whether the first certificate of one text and the private key of the other belong together. Both in PEM."""
+    try:
+        shown = load_pem_x509_certificate(certificate.encode("latin-1")).public_key()
+        secret = load_pem_private_key(key.encode("latin-1"), password=None).public_key()
+    except _UNREADABLE:
+        return False
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return shown.public_bytes(*form) == secret.public_bytes(*form)
 
 
 def _public_key(block: Block, where: str) -> RSAPublicKey:

@@ -93,6 +93,8 @@ def _read_kubeconfig(
     else:
         given = {"token": token} if (token := found.token()) else {}
     KubeConfigLoader(found.document(given), config_base_path=None).load_and_set(configuration)
+    if "auth-provider" in found.user and not configuration.get_api_key_with_prefix(*_TOKEN):
+        raise ConfigException(f"the auth-provider of the kubeconfig's user {found.user_name} has no valid id-token")
     return found.impersonation()
 
 

@@ -23,6 +23,7 @@ from msgspec import Meta
 from runner.config.addresses import is_url
 from runner.drivers.kubernetes.credentials.merging import TYPES, current_context, entry, merged
 from runner.security import pem_files
+from runner.security.keys import are_pair
 
 PLUGIN_VERSIONS = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _PROXIES = ("http", "https", "socks5")
@@ -37,7 +38,7 @@ _Argument = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z")]
 
 class _Variable(msgspec.Struct):
     name: Annotated[str, Meta(pattern=r"\A[^=\x00]+\Z")]
-    value: _Argument = ""
+    value: _Argument | None = None
 
 
 class _Plugin(msgspec.Struct):
@@ -204,6 +205,7 @@ def _file_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
 
 def _pem_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
     """Certificates and keys that are none. The data counts where there is a file as well."""
+    texts = {}
     for name, part in _DATA:
         section = getattr(kubeconfig, part)
         if data := section.get(f"{name}-data"):
@@ -212,10 +214,14 @@ def _pem_problems(kubeconfig: Kubeconfig) -> Iterator[str]:
             text = Path(section[name]).read_text("latin-1")
         else:
             continue
+        texts[name] = text
         if name.endswith("key") and not pem_files.is_private_key(text):
             yield f"{name} is no private key in PEM without a password"
         if not name.endswith("key") and not pem_files.are_certificates(text):
             yield f"{name} is no certificate in PEM"
+    pair = texts.get("client-certificate"), texts.get("client-key")
+    if pair[0] and pair[1] and not are_pair(pair[0], pair[1]):
+        yield "client-key does not belong to client-certificate; give the key that the certificate was made with"
 
 
 def _plugin_problems(plugin: Mapping[str, Any], who: str) -> Iterator[str]:

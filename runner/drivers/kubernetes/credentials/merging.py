@@ -36,6 +36,7 @@ def merged(paths: str) -> KubeConfigMerger:
             _require_small(path)
         merger = KubeConfigMerger(paths)
         for path, document in merger.config_files.items():
+            _require_kind(path, document)
             for section in ("clusters", "users", "contexts"):
                 _require_distinct(path, section, [each["name"] for each in document.get(section) or ()])
     except (TypeError, AttributeError, KeyError, RecursionError):
@@ -54,6 +55,13 @@ def _require_small(path: str) -> None:
         document = yaml.compose(file, yaml.SafeLoader)
     if document is not None and (problem := aliases.problem(document)):
         raise ConfigException(f"{path} is refused: {problem}")
+
+
+def _require_kind(path: str, document: dict[str, Any]) -> None:
+    """kubectl reads no other kind. Both may be missing."""
+    version, kind = document.get("apiVersion") or "v1", document.get("kind") or "Config"
+    if (version, kind) != ("v1", "Config"):
+        raise ConfigException(f"{path} is no kubeconfig: it is of the kind {kind!r} and apiVersion {version!r}")
 
 
 def _require_distinct(path: str, section: str, names: list[Any]) -> None:

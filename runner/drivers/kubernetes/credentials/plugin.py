@@ -12,6 +12,7 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import msgspec
 from kubernetes.config import ConfigException
 
 from runner.drivers.kubernetes.credentials.kubeconfig import Kubeconfig
+from runner.security.keys import are_pair
 from runner.security.masking import evidence_tail
 
 PLUGIN_SECONDS = 10.0
@@ -27,14 +29,17 @@ PLUGIN_SECONDS = 10.0
 _OURS = "ORCHESTRATOR_"
 """Prefix of our own variables, some of them secret, which a plugin does not get."""
 
+_KIND = "ExecCredential"
 _CLUSTER = ("server", "tls-server-name", "insecure-skip-tls-verify", "certificate-authority-data", "proxy-url")
 _EXTENSION = "client.authentication.k8s.io/exec"
 
 
 class _PluginStatus(msgspec.Struct, rename="camel"):
-    token: str = ""
-    client_certificate_data: str = ""
-    client_key_data: str = ""
+    token: str | None = None
+    client_certificate_data: str | None = None
+    client_key_data: str | None = None
+    expiration_timestamp: datetime | None = None
+    """Checked and not used: what the API server refuses is renewed."""
 
 
 class _Credential(msgspec.Struct, rename="camel"):
@@ -61,15 +66,20 @@ def _login(output: bytes, plugin: Mapping[str, Any]) -> dict[str, str]:
         credential = msgspec.json.decode(output, type=_Credential)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise ConfigException("it printed no ExecCredential") from None  # the output may be a secret
+    if credential.kind != _KIND:
+        raise ConfigException(f"it printed the kind {credential.kind!r}, not {_KIND}")
     if credential.api_version != plugin["apiVersion"]:
         raise ConfigException(f"it printed apiVersion {credential.api_version}, not {plugin['apiVersion']}")
     status = credential.status
-    if not status.token and not (status.client_certificate_data and status.client_key_data):
+    certificate, key = status.client_certificate_data or "", status.client_key_data or ""
+    if not status.token and not certificate and not key:
         raise ConfigException("its status has none")
+    if (certificate or key) and not are_pair(certificate, key):
+        raise ConfigException("its status has no client certificate with the key of it, both in PEM")
     found = {"token": status.token} if status.token else {}
-    if status.client_certificate_data and status.client_key_data:
-        found["client-certificate-data"] = _base64(status.client_certificate_data.encode())
-        found["client-key-data"] = _base64(status.client_key_data.encode())
+    if certificate:
+        found["client-certificate-data"] = _base64(certificate.encode())
+        found["client-key-data"] = _base64(key.encode())
     return found
 
 
@@ -119,7 +129,7 @@ def _info(plugin: Mapping[str, Any], kubeconfig: Kubeconfig) -> str:
         for extension in cluster.get("extensions", ()):
             if isinstance(extension, dict) and extension.get("name") == _EXTENSION:
                 spec["cluster"]["config"] = extension.get("extension")
-    return msgspec.json.encode({"apiVersion": plugin["apiVersion"], "kind": "ExecCredential", "spec": spec}).decode()
+    return msgspec.json.encode({"apiVersion": plugin["apiVersion"], "kind": _KIND, "spec": spec}).decode()
 
 
 def _base64(data: bytes) -> str:

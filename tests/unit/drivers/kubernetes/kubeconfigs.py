@@ -63,6 +63,12 @@ def _token(name: str, user: Mapping[str, Any], token: str, **others: Any) -> Cas
     return _sent(name, user, f"authorization: Bearer {token}", **others)
 
 
+def _printing(status: Mapping[str, Any], *, kind: str = "ExecCredential", **others: Any) -> Mapping[str, Any]:
+    """A user whose plugin prints this."""
+    printed = json.dumps({"apiVersion": VERSION, "kind": kind, "status": status})
+    return {"exec": {**PLUGIN, "command": "sh", "args": ["-c", 'echo "$0"', printed], **others}}
+
+
 def _bomb() -> Any:
     """A few lines of YAML with aliases, that stand for 9^9 values."""
     value: list[Any] = ["x"]
@@ -139,6 +145,34 @@ CASES = [
     ),
     _refused("a mapping of users", "must be a mapping with lists", top={"users": {"u": {"token": "t"}}}, kubectl=False),
     _refused("an empty entry", "must be a mapping with lists", top={"users": [None]}, kubectl=False),
+    _refused("a file of another kind", "of the kind 'Pod'", top={"kind": "Pod"}),
+    _refused("a file of another version", "apiVersion 'v2'", top={"apiVersion": "v2"}),
+    _token("a file without kind and version", {"token": "t"}, "t", top={"kind": None, "apiVersion": None}),
+    _refused(
+        "a client certificate with another's key",
+        "client-key does not belong to client-certificate",
+        {"client-certificate": "ca.crt", "client-key": "client.key"},
+    ),
+    _refused(
+        "a provider whose token cannot be read",
+        "no valid id-token",
+        {"auth-provider": {"name": "oidc", "config": {"id-token": "a-b-c"}}},
+        kubectl=False,
+    ),
+    _token("a variable without value", _printing({"token": "x"}, env=[{"name": "A", "value": None}]), "x"),
+    _token("a plugin that prints null", _printing({"token": "x", "clientKeyData": None}), "x"),
+    _refused("a plugin that prints another kind", "printed the kind 'Pod'", _printing({"token": "x"}, kind="Pod")),
+    _refused(
+        "a plugin that prints no date", "no ExecCredential", _printing({"token": "x", "expirationTimestamp": "soon"})
+    ),
+    _refused(
+        "a plugin that prints half a pair", "no client certificate", _printing({"token": "x", "clientKeyData": "y"})
+    ),
+    _refused(
+        "a plugin that prints no pair",
+        "no client certificate",
+        _printing({"clientCertificateData": "x", "clientKeyData": "y"}),
+    ),
     _refused("a missing user", "no user 'ghost', which the context", context={"user": "ghost"}),
     _refused("a missing cluster", "no cluster 'ghost'", context={"cluster": "ghost"}),
     _refused("a missing context", "no context 'ghost'", top={"current-context": "ghost"}),
