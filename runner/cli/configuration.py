@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from runner.cli import host
-from runner.config import exposure
+from runner.config import exposure, placement
 from runner.config import loading as configuration
 from runner.config.protocols import Protocol
 from runner.config.section_variable import BY_PROTOCOL
@@ -153,6 +153,8 @@ def _summary(config: Config) -> list[str]:
 def _advice(config: Config) -> Iterator[str]:
     """Warnings: settings that are valid, but let anybody in, or can exceed a limit of the cluster."""
     for warning in exposure.warnings(config):
+        yield f"  beware          {warning}"
+    for warning in placement.without_effect(config):
         yield f"  beware          {warning}"
     if host.has_no_kubeconfig(config, os.environ):
         yield "  beware          of Kubernetes: outside a pod it needs a kubeconfig, and there is none on this host"

@@ -36,7 +36,7 @@ class Toleration(Section, frozen=True):
     operator: Literal["", "Equal", "Exists", "Lt", "Gt"] = ""
     value: str = ""
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
-    toleration_seconds: int | None = None
+    toleration_seconds: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1, description="seconds in 64 bits")] | None = None
 
 
 class KubernetesSection(Section, frozen=True):
@@ -114,7 +114,13 @@ class NomadSection(Section, frozen=True):
     """With `exec` and `raw_exec`: the user that programs run as; Nomad's own choice where empty."""
     core_mhz: Annotated[int, Meta(ge=100, le=100_000, description="MHz, from 100 to 100000")] = 2000
     """MHz of one core (1000 millicores) on these nodes; Nomad counts CPU in MHz."""
-    credentials_variable: Line = ""
+    credentials_variable: Annotated[
+        str,
+        Meta(
+            pattern=r"\A[A-Za-z0-9_~/-]{0,128}\Z",
+            description="the path of a Variable: at most 128 letters, digits, '-', '_', '~' and '/'",
+        ),
+    ] = ""
     """The Variable whose item `credentials` becomes /credentials/credentials; jobs must be allowed to read it."""
 
 

@@ -85,6 +85,9 @@ def _yaml(text: str, what: str) -> Any:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise Malformed(f"{what} is not YAML: {error.problem}{where}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise Malformed(f"{what} is not YAML: it has a control character (line {line}); remove it") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise Malformed(f"{what} is not YAML: {error}") from None
     return {} if document is None else document

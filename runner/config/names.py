@@ -31,6 +31,18 @@ ObjectName = Annotated[
         description="the name of a Kubernetes object: lower-case letters, digits, '-' and '.'",
     ),
 ]
+_COMPONENTS = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
+Image = Annotated[
+    str,
+    Meta(
+        pattern=(
+            rf"\A(?:(?:(?:{_HOST}|\[[0-9A-Fa-f:]+\])(?::{TO_65535})?/)?{_COMPONENTS}"
+            r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[a-z0-9]+:[0-9a-f]{32,128})?)?\Z"
+        ),
+        description="the name of an image, like registry.example:5000/team/git:2.47, without a scheme",
+    ),
+]
+"""A reference of an image; empty where there is none."""
 Registry = Annotated[
     str,
     Meta(

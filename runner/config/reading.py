@@ -178,8 +178,9 @@ class _Walk:
 
     def _refuse_unknown(self, members: dict[str, Raw], known: Sequence[str], at: str) -> None:
         for name in members.keys() - set(known):
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            advice = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+            spelt = {each.lower(): each for each in known}
+            near = difflib.get_close_matches(name.lower(), spelt, n=1, cutoff=0.5)
+            advice = f"did you mean {spelt[near[0]]!r}?" if near else f"known here: {', '.join(known)}"
             self.report(f"{at}/{quoted(name)}", f"is not a known key; {advice}")
 
     def _items(self, raw: Raw, kind: Any, base: Any, at: str) -> Any:
@@ -266,6 +267,7 @@ def _required(field: FieldInfo) -> bool:
 
 def _message(kind: Any, error: msgspec.ValidationError) -> str:
     """The type's own description where it has one: "must be …" with its bounds; a list of choices; msgspec's words."""
+    (kind,) = [each for each in get_args(kind) if get_origin(each) is Annotated] or [kind]  # of `Annotated[…] | None`
     for meta in get_args(kind)[1:] if get_origin(kind) is Annotated else ():
         if isinstance(meta, msgspec.Meta) and meta.description:
             return f"must be {meta.description}"

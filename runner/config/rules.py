@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from runner.config import names
+from runner.config import placement
 from runner.config.addresses import collide, is_bind, is_url
-from runner.config.drivers import NomadSection, Toleration
+from runner.config.drivers import NomadSection
 from runner.config.installation import DeepsourceSection, RunnerSection, SentrySection
 from runner.config.protocols import GrpcSection, HttpSection, RabbitmqSection
-from runner.config.types import Config, ResultsSection
+from runner.config.types import Config, ResultsSection, SshVerifySection
 from runner.errors import Problem
 from runner.request_types import by_spelling
 from runner.runtime import traces
@@ -49,7 +49,7 @@ def problems(config: Config) -> Iterator[Problem]:
         yield from _sidecar_problems(config)
     if config.protocols == ():
         yield Problem("/protocols", "must list at least one protocol: http, grpc or amqp")
-    yield from _placement_problems(config)
+    yield from placement.problems(config)
     yield from _conflict_problems(config)
 
 
@@ -88,7 +88,7 @@ def rabbitmq_problems(rabbitmq: RabbitmqSection) -> Iterator[Problem]:
 
 
 def _name_problems(rabbitmq: RabbitmqSection) -> Iterator[Problem]:
-    """AMQP's names have at most 255 bytes, and suffixes are appended to these."""
+    """AMQP's names have at most 255 bytes, and suffixes are appended to these. Those in `amq.` cannot be declared."""
     named = {"/rabbitmq/exchange": rabbitmq.exchange}
     for name, each in (rabbitmq.queues or {}).items():
         if each is not None:
@@ -96,6 +96,10 @@ def _name_problems(rabbitmq: RabbitmqSection) -> Iterator[Problem]:
     for at, value in named.items():
         if value and len(value.encode()) > MAX_NAME_BYTES:
             yield Problem(at, f"must have at most {MAX_NAME_BYTES} bytes in UTF-8")
+        if value and value.startswith("amq.") and rabbitmq.declare and not at.endswith("/key"):
+            yield Problem(
+                at, "must not begin with amq., which the broker keeps for itself, where rabbitmq.declare is true"
+            )
 
 
 def _grow(delays: tuple[int, ...]) -> bool:
@@ -176,47 +180,6 @@ def _results_problems(results: ResultsSection) -> Iterator[Problem]:
         yield Problem("/results/proxy", f"must be a URL with a host and one of these schemes: {', '.join(_PROXIES)}")
 
 
-def _placement_problems(config: Config) -> Iterator[Problem]:
-    """What Kubernetes would refuse each job for, and the names of which no type knows the driver."""
-    if config.kubernetes is not None:
-        yield from _selector_problems("/kubernetes/nodeSelector", config.kubernetes.node_selector)
-    for name, pool in (config.pools or {}).items():
-        if pool is None or pool.tolerations is None:
-            continue
-        yield from _selector_problems(f"/pools/{name}/nodeSelector", pool.node_selector)
-        kubernetes = config.default_driver == "kubernetes" if pool.driver is None else pool.driver == "kubernetes"
-        if kubernetes and pool.namespace and not names.KUBERNETES_NAMESPACE.fullmatch(pool.namespace):
-            yield Problem(
-                f"/pools/{name}/namespace", "must be a namespace: at most 63 lower-case letters, digits and '-'"
-            )
-        for index, toleration in enumerate(pool.tolerations):
-            if toleration not in (None, Toleration()) and (message := _toleration_objection(toleration)):
-                yield Problem(f"/pools/{name}/tolerations/{index}", message)
-
-
-def _selector_problems(at: str, selector: dict[str, str] | None) -> Iterator[Problem]:
-    for key, value in (selector or {}).items():
-        if not names.LABEL_KEY.fullmatch(key):
-            yield Problem(
-                at, f"has a key that is no label's: {key!r}; a label is a name after an optional domain and /"
-            )
-        if value is not None and not names.LABEL_VALUE.fullmatch(value):
-            yield Problem(
-                f"{at}/{_escape(key)}", "must be a label's value: at most 63 letters, digits, '-', '_' and '.'"
-            )
-
-
-def _toleration_objection(toleration: Toleration) -> str:
-    """See the API reference of Kubernetes, Toleration v1 core."""
-    if not toleration.key and toleration.operator != "Exists":
-        return "must have a key, or the operator Exists"
-    if toleration.operator == "Exists" and toleration.value:
-        return "must have no value with the operator Exists"
-    if toleration.toleration_seconds is not None and toleration.effect != "NoExecute":
-        return "must have the effect NoExecute where it has tolerationSeconds"
-    return ""
-
-
 def _conflict_problems(config: Config) -> Iterator[Problem]:
     """Values that exclude each other."""
     if config.metrics is not None:
@@ -231,12 +194,23 @@ def _conflict_problems(config: Config) -> Iterator[Problem]:
         yield Problem(
             "/sshVerify/knownHosts", "is required where sshVerify.hostKeys is strict: no host would be trusted"
         )
+    if config.ssh_verify is not None and config.ssh_verify.known_hosts and not _is_known_hosts(config.ssh_verify):
+        yield Problem("/sshVerify/knownHosts", "must have a line of host names, a type of key and a key (sshd(8))")
     if config.http is None or config.grpc is None or not {"http", "grpc"} <= set(config.protocols or ()):
         return
     if _collide(config.http.bind, config.grpc.bind):
         yield Problem(
             "/grpc/bind", f"must have another port than http.bind ({config.http.bind}), since both protocols are served"
         )
+
+
+_KNOWN_HOST = re.compile(
+    r"^(?:@[a-z-]+[ \t]+)?[^\s#@]\S*[ \t]+(?:ssh|ecdsa|sk)-\S+[ \t]+[A-Za-z0-9+/=]{4,}", re.MULTILINE
+)
+
+
+def _is_known_hosts(section: SshVerifySection) -> bool:
+    return _KNOWN_HOST.search(section.known_hosts) is not None
 
 
 def _endpoint_problems(endpoint: str) -> Iterator[Problem]:
@@ -270,8 +244,11 @@ def _collide(one: str | None, other: str | None) -> bool:
 
 def _sidecar_problems(config: Config) -> Iterator[Problem]:
     (socket, workers) = (config.sidecar.socket, config.sidecar.workers)
-    if socket == "" or (socket and (socket[0] in "~$" or socket.endswith("/") or not socket.isprintable())):
-        yield Problem("/sidecar/socket", "must be the path of a file; ~ and $ are not replaced")
+    if socket == "" or (
+        socket
+        and (socket[0] in "~$@" or socket.startswith("unix:") or socket.endswith("/") or not socket.isprintable())
+    ):
+        yield Problem("/sidecar/socket", "must be the path of a file, without unix: or @; ~ and $ are not replaced")
     if socket is not None and len(socket.encode()) > 100:
         yield Problem("/sidecar/socket", "must be at most 100 bytes long: the kernel takes no longer socket path")
     if None not in (config.pools, workers) and workers > 1 and "memory" in config.drivers():
@@ -290,7 +267,3 @@ def _nomad_problems(nomad: NomadSection) -> Iterator[Problem]:
     for name, path in (("caFile", nomad.ca_file), ("certFile", nomad.cert_file), ("keyFile", nomad.key_file)):
         if path and (problem := unreadable(path)):
             yield Problem(f"/nomad/{name}", problem)
-
-
-def _escape(key: str) -> str:
-    return key.replace("~", "~0").replace("/", "~1")

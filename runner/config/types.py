@@ -13,7 +13,7 @@ from msgspec import Meta, field
 from runner.config.addresses import METRICS_BIND, URL_HOST
 from runner.config.drivers import DriverName, KubernetesSection, LocalSection, NomadSection, PoolSettings
 from runner.config.installation import DeepsourceSection, ObjectStorageSection, RunnerSection, SentrySection
-from runner.config.names import ObjectName
+from runner.config.names import Image, ObjectName
 from runner.config.protocols import GrpcSection, HttpSection, Protocol, RabbitmqSection
 from runner.config.section import Count, Line, Seconds, Section
 from runner.jobs import Secret
@@ -39,7 +39,7 @@ class RemotesSection(Section, frozen=True):
 class SshVerifySection(Section, frozen=True):
     """The job that tries a key."""
 
-    image: Annotated[str, Meta(pattern=r"\A[^\s\x00-\x1f\x7f]*\Z", description="the name of an image")] = ""
+    image: Image = ""
     """Needs /bin/sh, git and ssh; coat's image where empty."""
     host_keys: Literal["accept-new", "strict", "ignore"] = "accept-new"
     known_hosts: str = ""

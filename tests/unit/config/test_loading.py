@@ -382,6 +382,19 @@ NEVER: list[tuple[dict[str, Any], str]] = [
     ({"artifactSecretName": "a b"}, "/artifactSecretName"),
     ({"sshVerify": {"hostKeys": "strict"}}, "/sshVerify/knownHosts"),
     ({"sshVerify": {"image": "a b"}}, "/sshVerify/image"),
+    *(
+        ({"sshVerify": {"image": each}}, "/sshVerify/image")
+        for each in ("Upper", "a:b:c", "https://registry.example/a", "a@b", "a/", "a:", "registry.example:99999/a")
+    ),
+    ({"sshVerify": {"hostKeys": "strict", "knownHosts": "# none\ngarbage"}}, "/sshVerify/knownHosts"),
+    *(
+        ({"pools": {"a": {**POOL, "tolerations": [each]}}}, "/pools/a/tolerations/0")
+        for each in ({"key": "a b"}, {"key": "a", "value": "b c"}, {"key": "a", "operator": "Lt", "value": "x"})
+    ),
+    *(({"sidecar": {"socket": each}}, "/sidecar/socket") for each in ("@runner", "unix:/run/runner.sock")),
+    ({"nomad": {"credentialsVariable": "a b"}}, "/nomad/credentialsVariable"),
+    ({"rabbitmq": {"exchange": "amq.direct"}}, "/rabbitmq/exchange"),
+    ({"rabbitmq": {"queues": {"analysis_run": {"queue": "amq.a"}}}}, "/rabbitmq/queues/analysis_run/queue"),
     ({"protocols": ["http", "grpc"], "http": {"bind": "a:1"}, "grpc": {"bind": "a:1"}}, "/grpc/bind"),
     ({"results": {"proxy": "proxy.example:3128"}}, "/results/proxy"),
     ({"results": {"proxy": "ftp://proxy.example"}}, "/results/proxy"),
@@ -458,6 +471,12 @@ def test_values_like_them_that_work_are_taken() -> None:
         *({"operator": "Exists"}, {"key": "example.com/a", "operator": "Exists", "effect": "NoSchedule"}),
         {"key": "a", "value": "b", "effect": "NoExecute", "tolerationSeconds": 5},
     ]
+    tolerations += [{"key": "a", "operator": "Gt", "value": "-5"}, {"key": "a", "value": ""}]
+    for image in ("git", "team/git:2.47", "registry.example:5000/a_b/git@sha256:" + "0" * 64, "[::1]:5000/git"):
+        assert read(least(sshVerify={"image": image}))
+    assert read(
+        least(rabbitmq={"exchange": "amq.direct", "declare": False, "queues": {"analysis_run": {"key": "amq.a"}}})
+    )
     pools = {
         "a": {**POOL, "namespace": "x-1", "tolerations": tolerations},
         "b": {"driver": "nomad", "namespace": "Upper"},

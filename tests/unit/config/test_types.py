@@ -239,9 +239,10 @@ BOUNDS: list[tuple[str, str, list[Any], list[Any]]] = [
         for section, key in (
             *(("results", "caFile"), ("kubernetes", "kubeconfig"), ("rabbitmq", "healthFile")),
             *(("nomad", key) for key in ("caFile", "certFile", "keyFile", "tokenFile", "region", "user")),
-            *(("kubernetes", "context"), ("objectStorage", "bucket"), ("nomad", "credentialsVariable")),
+            *(("kubernetes", "context"), ("objectStorage", "bucket")),
         )
     ),
+    ("nomad", "credentialsVariable", ["", "a", "A/b_c-d~1", "x" * 128], ["a b", "a.b", "a\n", "x" * 129]),
     ("nomad", "nodePool", ["", "a", "A_b-1", "x" * 128], ["a b", "a\n", "a.b", "x" * 129]),
     ("local", "directory", ["/jobs", "jobs", "/a b"], ["", "/a\n", "a\0b"]),
     ("nomad", "datacenters", [["*"], ["a", "b"]], [[]]),
