@@ -37,9 +37,9 @@ _LOGINS = tuple(
         ("config", rf"\bconfig(?:ure)?[ \t]+set[ \t]+(?=\S{{0,128}}(?:{SECRET}|_auth\b))\S{{1,256}}[ \t]+{_VALUE}"),
         (
             "http-basic.",
-            r"\bhttp-basic\.\S{1,128}[ \t]+\S{1,128}[ \t]+(?P<login>[^\s\"'-]\S*)",
+            r"\bhttp-basic\.\S{1,128}[ \t]+\S{1,128}[ \t]+(?P<login>[^\s\"'-][^\s\"']*)",
         ),
-        ("pypi-token.", r"\bpypi-token\.\S{1,128}[ \t]+(?P<login>[^\s\"'-]\S*)"),
+        ("pypi-token.", r"\bpypi-token\.\S{1,128}[ \t]+(?P<login>[^\s\"'-][^\s\"']*)"),
         (
             "bundle config",
             r"\bbundle config[ \t]+(?:(?:set|--\w+)[ \t]+){0,3}\S{1,128}[ \t]+(?P<login>[\w.@%+-]{1,128}:[^\s\"']+)",

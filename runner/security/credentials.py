@@ -54,7 +54,7 @@ def _in_urls(text: str) -> Iterator[Span]:
         at = text.rfind("@", start, authority)
         if at < 0 and _has_password(text[start:authority]):  # a slash in the password
             at = login
-        if at > start:
+        if at > start and text[start:at] != "git":  # everybody's user, with a key
             yield start, at
 
 
@@ -65,10 +65,10 @@ def _has_password(authority: str) -> bool:
 
 
 _SEPARATOR = re.compile(
-    r"(?P<quoted>\\*[\"']\]?|\](?=[ \t]=>))?(?:,[ \t]?\\*[\"']value\\*[\"']|,?[ \t]value)?"
+    r"(?P<quoted>\\*[\"']\]?|\](?=[ \t]=>))?(?:(?:,|[ \t]?:[ \t]?\{)[ \t]?\\*[\"']value\\*[\"']|,?[ \t]value)?"
     r"(?:[ \t\xa0]{0,32}|[.]{2,64})"
     r"(?P<sign>(?<=[ \t])(?:is|was)(?=[ :]):?"
-    r"|=>|:=|==?|:|->|%(?:25)?3[AD]|\\{1,8}u003[ad]|&#(?:58|61);|(?(quoted),|(?!)))[ \t]{0,16}",
+    r"|=>|:=|==?|:|->|%(?:25)?3[AD]|\\{1,8}u003[ad]|&#(?:58|61);|(?(quoted),|(?!)))(?:[ \t]|\\t){0,16}",
     re.IGNORECASE,
 )
 _OF_PROSE = (":", "->")
@@ -83,7 +83,7 @@ _QUOTE = re.compile(
 )
 _NEXT_IN_LIST = re.compile(r"\\*[\"'],[ \t]{0,4}\\*[\"']")
 _WORD = re.compile(r'[^\s"]*')
-_NO_VALUES = frozenset({"", _MASKED, "none", "null", "true", "false"})
+_NO_VALUES = frozenset({"", _MASKED, "~", "none", "null", "true", "false"})
 _SCHEMES = frozenset(
     {*("basic", "bearer", "digest", "negotiate", "ntlm", "token", "apikey", "api-key", "aws4-hmac-sha256", "sharedkey")}
 )

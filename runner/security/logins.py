@@ -26,9 +26,13 @@ _LOGINS = tuple(
         r"\b(?:machine|login|account)[ \t]+[^\s\"]+[ \t]+password[ \t]+(?P<login>[^\s\"]+)",
         r"(?m)^[ \t]*password[ \t]+(?P<login>(?=\S*[^a-z\s])[^\s\"]+)[ \t]*$",
         # Of tables; of SQL; of Redis' configuration; of Python's requests; of Composer's auth.json.
-        rf"(?m)^[ \t|]*[\w.-]{{0,64}}{SECRET}(?:[ \t]*\|[ \t]*|\t+|[ ]{{2,}})(?P<login>{LIKE_A_SECRET})",
-        r"[PpIi](?i:(?<=p)assword|(?<=i)dentified[ \t]by)(?:[ \t](?i:for)[ \t]\S{1,128}[ \t]?=)?[ \t]\\*'"
-        r"(?P<login>[^'\"\n\\]{1,256})'",
+        rf"(?m)(?:^|(?<=\")|(?<=\\n))[ \t|]*[\w.-]{{0,64}}{SECRET}(?:[ \t]*\|[ \t]*|\t+|[ ]{{2,}})"
+        rf"(?P<login>{LIKE_A_SECRET})",
+        r"[PpIi](?i:(?<=p)assword|(?<=i)dentified[ \t]by)(?:[ \t](?i:for)[ \t]\S{1,128}[ \t]?=)?[ \t]\\*[\"']"
+        r"(?P<login>(?![,:}\]])[^'\"\n\\]{1,256})\\*[\"']",
+        # Of git's prompt, and of curl's log, where a token may be the user.
+        r"assword for \\*'[^'\"\n\\]{1,512}\\*':[ \t]+(?P<login>[^\s\"]+)",
+        r"auth using \w{1,16} with user \\*'(?P<login>[^'\"\n\\]{1,512})",
         r"(?:requirepass|masterauth)[ \t]+[\"']?(?P<login>[^\s\"']+)",
         r"uth(?<=[aA]uth)(?:[ \t]?=[ \t]?)?\((?:\w{1,16}=)?\\*[\"'][^\"'\n\\]{0,128}\\*[\"'],"
         r"[ \t]?(?:\w{1,16}=)?\\*[\"'](?P<login>[^\"'\n\\]{1,256})",
@@ -37,13 +41,19 @@ _LOGINS = tuple(
         # Of SMTP and IMAP.
         r"AUTH(?<!\wAUTH)(?:ENTICATE)?[ \t](?:PLAIN|LOGIN|XOAUTH2|CRAM-MD5)[ \t](?P<login>[^\s\"]+)",
         # Of XML, and of Oracle's JDBC driver.
-        rf"(?:<|&lt;)[\w.:-]{{0,64}}{SECRET}(?:[ \t][^<>]{{0,256}})?(?:>|&gt;)(?P<login>[^<&\s\"]+)(?:<|&lt;)",
+        rf"(?:<|&lt;)[\w.:-]{{0,64}}{SECRET}(?:[ \t][^<>]{{0,256}})?(?:>|&gt;)(?:<!\[CDATA\[)?"
+        r"(?P<login>[^<&\s\"\]]+)(?:<|&lt;|\]\])",
+        rf"name=\\*\"[\w.-]{{0,64}}{SECRET}\w{{0,16}}\\*\">(?P<login>[^<\s\"\\]{{1,512}})<",
+        rf"<key>[\w.-]{{0,64}}{SECRET}\w{{0,16}}</key>(?:\s|\\[nrt]){{0,32}}<string>(?P<login>[^<\s\"\\]{{1,512}})<",
         r"jdbc:oracle:[a-z]{1,8}:[\w.$-]{1,64}/(?P<login>[^@\s\"]{1,256})@",
     )
 )
 
 # What follows the @ of an image or of a package is no host's name.
-_AT_HOST = re.compile(r"@(?:(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w-])|tcp\()")
+_AT_HOST = re.compile(
+    r"@(?:(?:[A-Za-z0-9-]+\.)+[A-Za-z]{2,}(?![\w-])|tcp\(|localhost\b"
+    r"|(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?![\w-]))"
+)
 _BEFORE_AT = re.compile(r"(?<![\w.%+/:@-])(?!mailto:|sips?:)[\w.%+-]{1,128}:(?P<login>[^\s\"'/:@\\]{1,256})\Z")
 
 

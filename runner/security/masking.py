@@ -34,11 +34,20 @@ def _mask_after(before: str, text: str) -> str:
     """`text` masked. `before` is what precedes it, whole lines, which may say what a value in it is."""
     text = _without(text, private_keys.spans(text))
     plain = Plain(before + text)
-    found = sorted(plain.spans(credentials.spans(plain.text)))
+    spans = (_without_half_an_escape(plain.text, start, end) for start, end in credentials.spans(plain.text))
+    found = sorted(plain.spans(spans))
     if before:
         at = len(before)
         found = [(max(start - at, 0), end - at) for start, end in found if end > at]
     return _without(text, found)
+
+
+def _without_half_an_escape(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span without backslashes at its end that escape a double quote after it: of JSON inside JSON."""
+    if text.startswith('"', end):
+        while end > start and text[end - 1] == "\\":
+            end -= 1
+    return start, end
 
 
 def _without(text: str, spans: Iterable[tuple[int, int]]) -> str:

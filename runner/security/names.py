@@ -55,15 +55,19 @@ LIKE_A_SECRET = r"(?=[^\s|]*[0-9])(?=[^\s|]*[A-Za-z])(?![./~])[^\s\"'|]{6,}"  # 
 
 NAME = re.compile(
     # The first two letters of all that follow: most of a text is passed over at once.
-    r"(?=[-acdehjlmprst][abcdeilmnoprstuw])(?=-a[prsuc]|-[st]|a[cpu]|c[lor]|en|hm|jw|li|ma|p[arsw]|s[ei]|to)"
+    r"(?=[-abcdehjlmprst][abcdeilmnoprstuw])(?=-a[prsuc]|-[st]|a[cpu]|be|c[lor]|en|hm|jw|li|ma|p[arsw]|s[eis]|to)"
     r"(?:(?P<header>(?:proxy-)?authorization(?!_code)|cookies?"
     r"|-(?:api|auth|access|subscription|application)-?key|-(?:auth|token|secret|art-api))"
-    r"|(?P<plain>token|passw(?:or)?d|passphrase|passcode|passwort|pswd|secret|credentials?|signature|session[_-]?id"
-    r"|(?:api|access|private|account|signing|encryption|master|license|session|hmac|client)[_-]?key|client_assertion"
+    r"|(?P<plain>token|pass[_-]?w(?:or)?d|pass[ _-]?phrase|passcode|passwort|pswd|secret|credentials?|signature"
+    r"|session[_-]?id"
+    r"|(?:api|access|private|account|signing|encryption|master|license|session|hmac|client)[ _-]?key|client_assertion"
+    r"|(?:ssh|app)[_-]?key(?![=:][ \t]?[/~.])|bearer(?=[ \t]?[=:])|(?-i:PAT)(?<![a-z0-9]pat)(?=[ \t]?=)"
     r"|authorization_code|auth[_-]?ident|sessid|pw(?<![a-z]pw)(?!d)|creds(?<![a-z]creds)"
-    rf"|{_abbreviated('pwd')}(?!(?<!\wpwd)[=:][ \t]?[/~])|{_abbreviated('pass')}"
-    r"|sig(?<![a-z0-9]sig)|jwt(?<![a-z]jwt)|auth(?<![a-z]auth)(?=\\*\"|[ \t]?=)))"
-    r"(?:[_-]?(?:key|base|value|hash|data|json|b64|base64|v?[0-9]{1,3})|s(?=\\*[\"']?[ \t]?[:=]>?[ \t]?\[))*",
+    rf"|{_abbreviated('pwd')}(?!(?<!\wpwd)[=:][ \t]?[/~])|{_abbreviated('pass')}(?!(?<!\wpass)(?-i:(?<=PASS):[ ]))"
+    r"|sig(?<![a-z0-9]sig)|jwt(?<![a-z]jwt)|auth(?<![a-z]auth)"
+    r"(?=\\*\"|[ \t]?=|:[ \t](?=[A-Za-z+/]*[0-9=])[A-Za-z0-9+/]{12,512}={0,2}(?!\S))))"
+    r"(?:[_-]?(?:key|base|value|hash|data|json|b64|base64|v?[0-9]{1,3})|[ ](?:access[ ])?key"
+    r"|s(?=\\*[\"']?[ \t]?[:=]>?[ \t]?\[))*",
     re.IGNORECASE,
 )
 

@@ -139,7 +139,7 @@ def _line_end(text: str, at: int, *, escaped: bool) -> int:
     return found.end() if found else at
 
 
-MAX_KEPT = 512
+MAX_KEPT = 256
 """Characters of a continued command that are kept for its next line."""
 
 

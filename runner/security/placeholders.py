@@ -26,6 +26,7 @@ _NAME = r"(?i:(?:[a-z]{1,16}_){0,4}(?:token|passw(?:or)?d|passphrase|secret|cred
 _REFERENCES = re.compile(
     r"\$\{[A-Za-z_]\w*\}?|\$\(?[A-Z][A-Z_]{2,}\)?|%[A-Z_]{3,}%|\{\{[ .$A-Za-z_-]*\}*"
     # Expressions of a program, as a traceback quotes its line.
+    r"|[A-Za-z_$][\w.$]{0,64}\("
     rf"|(?:[A-Za-z_]\w*\.)+_?{_NAME}(?:\(\)?)?|{_NAME}\(\)?"
     r"|(?:os\.environ|os\.getenv|os\.Getenv|System\.getenv|process\.env|ENV|getenv)[.(\[][\"'A-Za-z_]*[\])]*"
     r"|<[A-Za-z _-]{1,32}>?|[*.x\u2022#]{3,}|\[[A-Z ]{4,16}\]?"

@@ -253,7 +253,23 @@ NAMED = [
     "X-Sentry-Auth: Sentry sentry_version=7, sentry_key=hunter2, sentry_secret=hunter2",
     '{\'password = """hunter2"""\': 1}',
     '{"a": "password = \\"\\"\\"hunter2\\"\\"\\""}',
+    "pass-phrase=hunter2",
+    "api key: hunter2",
+    "Secret Key: hunter2",
+    "secret access key: hunter2",
+    "bearer=hunter2",
+    "GH_PAT=hunter2",
+    "SSH_KEY=hunter2",
+    "auth: aHVudGVyMmh1bnRlcjI=",
+    '{"token": {"value": "hunter2"}}',
     # In programs and in files of theirs.
+    "<password><![CDATA[hunter2]]></password>",
+    '<string name="api_key">hunter2</string>',
+    "<key>token</key>\n<string>hunter2</string>",
+    'password "hunter2"',
+    "Password for 'https://ada@git.example': hunter2",
+    "* Server auth using Basic with user 'hunter2'",
+    "url = ada:hunter2@10.0.0.1/x",
     "CREATE USER a WITH PASSWORD 'hunter2'",
     "create user a identified by 'hunter2'",
     "SET PASSWORD FOR a = 'hunter2'",
@@ -298,6 +314,10 @@ def test_a_value_whose_name_says_that_it_is_secret_is_masked(text: str) -> None:
     assert mask(masked) == masked
     if text.startswith('{"'):
         json.loads(masked)
+    inside = json.dumps({"a": json.dumps({"b": [text, "c"]}), "b": text})
+    masked = mask(inside)
+    assert "hunter2" not in json.loads(masked)["b"]
+    assert list(json.loads(json.loads(masked)["a"])) == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -458,6 +478,14 @@ STAYS = [
     "  password: String!\n  secret: boolean\n  token: int64",
     "create table users (password varchar(255) not null)\npassword: VARCHAR(255) NOT NULL",
     "private_key: *rsa.PrivateKey",
+    # Results of tests, calls, YAML's null, and the user that everybody has.
+    "PASS: test_one\nXPASS: b",
+    "const token = useToken();",
+    "password: ~",
+    "ssh://git@git.example:22/team/code.git",
+    "SSH_KEY=/root/.ssh/id_rsa",
+    "the api key: it is not readable, PATH=/bin, auth: basic\nauth: authentication",
+    '{"a": "password ", "b": "secret "}',
     # Tables, sentences, options and lines that end with a name.
     "my-secret   Opaque   1   5d\nregistry-token   kubernetes.io/dockerconfigjson   1   5d",
     "if the cookie is None, authorization is required; the cookie was not secure",
