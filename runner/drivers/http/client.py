@@ -96,3 +96,19 @@ class HttpClient(Protocol):
         exception that `received` raises ends the request and is raised. Raises Unavailable and Timeout as `request`
         does, and Unsettled if the response is cut in a line or the server is silent for `silence_seconds`.
         """
+
+
+_WANTS_TLS = b"HTTP request to an HTTPS server"
+"""What Go's server answers to plain text, with 400 (net/http, server.go)."""
+
+
+def misdirected(status: int, body: bytes) -> str:
+    """Why a response is not the server's own decision: its address or the way to it is wrong. Empty if it may be.
+
+    Nothing has been done then, and what was asked for can be done once the configuration is right.
+    """
+    if 300 <= status < 400:
+        return f"it redirects (HTTP {status})"
+    if status == 407:
+        return "a proxy on the way wants a login"
+    return "it wants https" if status == 400 and _WANTS_TLS in body[:1000] else ""

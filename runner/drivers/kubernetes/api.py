@@ -21,7 +21,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from runner.config.drivers import KubernetesSection
-from runner.drivers.http.client import HttpClient, HttpResponse, Unsettled
+from runner.drivers.http.client import HttpClient, HttpResponse, Unsettled, misdirected
 from runner.drivers.kubernetes.credentials import Access, read_access
 from runner.drivers.nullable import Nullable, NullIsAbsent
 from runner.errors import Busy, Rejected, Unavailable
@@ -235,9 +235,14 @@ def raise_for_status(response: ApiServerResponse, action: str) -> None:
     `action` is what the request should do, like "create jobs in namespace x".
     """
     status = response.status
-    if status < 400 or status in (404, 409):
+    if status < 300 or status in (404, 409):
         return
     message = response.message
+    if wrong := misdirected(status, response.body):
+        raise Unavailable(
+            f"the API server did not {action}: {wrong}; correct the server or the proxy in the kubeconfig",
+            retry_after=10,
+        )
     if status == 429:
         raise Busy(f"the API server is throttling: {message}", retry_after=response.retry_after)
     if status >= 500:

@@ -24,7 +24,7 @@ from nomad.api.base import Requester
 from nomad.api.exceptions import BaseNomadException
 
 from runner.config.drivers import NomadSection
-from runner.drivers.http.client import HttpClient, HttpResponse, Route, Unsettled
+from runner.drivers.http.client import HttpClient, HttpResponse, Route, Unsettled, misdirected
 from runner.errors import Busy, Rejected, Unavailable
 from runner.runtime.clock import Clock, Deadline
 
@@ -32,6 +32,7 @@ _NEXT_PAGE = "x-nomad-nexttoken"
 _INDEX = "x-nomad-index"
 
 _DENIED = re.compile(r"Permission denied$|ACL token (not found|expired)$")
+_NO_REGION = "No path to region"
 # Nomad returns 500 for any error of a handler. Only the message distinguishes requests that it will never accept.
 _PERMANENT = re.compile(r"\d+ errors? occurred|in nonexistent|[Vv]alidation|is not allowed|namespace .* does not exist")
 
@@ -145,11 +146,14 @@ class NomadClient:
             if self._token is None or self._token == refused:
                 path = self._settings.token_file
                 try:
-                    self._token = Path(path).read_text(encoding="ascii").strip() if path else ""
+                    token = Path(path).read_text(encoding="ascii").strip() if path else ""
                 except (OSError, UnicodeDecodeError) as error:
                     raise Unavailable(
                         f"the Nomad token in {path} cannot be read: {error}; check nomad.tokenFile", retry_after=10
                     ) from error
+                if not token.isprintable():  # it is a header's value
+                    raise Unavailable(f"the Nomad token in {path} is not one line; write it anew", retry_after=10)
+                self._token = token
             return self._token
 
 
@@ -261,6 +265,10 @@ def raise_for_status(response: NomadResponse, action: str) -> None:
     if status < 300 or status in (404, 409):
         return
     message = response.message
+    if wrong := misdirected(status, response.body):
+        raise Unavailable(f"Nomad did not answer ({action}): {wrong}; correct nomad.address", retry_after=10)
+    if _NO_REGION in message:
+        raise Unavailable(f"Nomad refused ({action}): {message}; correct nomad.region", retry_after=10)
     if status == 429:
         raise Busy(f"Nomad is throttling: {message}", retry_after=response.retry_after)
     if response.denied:

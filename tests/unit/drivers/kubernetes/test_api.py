@@ -324,3 +324,16 @@ def test_advice_about_permissions_is_given_where_the_api_server_speaks_of_them(m
     assert message in caught.value.detail
     assert ("grant" in caught.value.detail) is bool(advice)
     assert advice in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        *((status, b"<html>moved</html>", "it redirects") for status in (301, 302, 307, 308)),
+        (400, b"Client sent an HTTP request to an HTTPS server.\n", "it wants https"),
+        (407, b"login, please", "a proxy on the way wants a login"),
+    ],
+)
+def test_a_wrong_address_is_no_answer_of_the_api_server(status: int, body: bytes, said: str) -> None:
+    with pytest.raises(Unavailable, match=said):
+        kubernetes_api.raise_for_status(ApiServerResponse(status, body), "create jobs in namespace x")

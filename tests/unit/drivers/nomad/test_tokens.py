@@ -9,7 +9,7 @@ import pytest
 
 from runner.config.drivers import NomadSection
 from runner.drivers.http.client import HttpResponse
-from runner.drivers.nomad.api import NomadClient
+from runner.drivers.nomad.api import NomadClient, NomadResponse, raise_for_status
 from runner.errors import Unavailable
 from tests.harness.clock import ManualClock
 from tests.harness.deadlines import within
@@ -53,3 +53,25 @@ def test_a_known_token_lacks_a_capability(answers: dict[str, HttpResponse], tmp_
 def test_an_unknown_token_is_to_be_renewed(answers: dict[str, HttpResponse], tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"renew nomad\.tokenFile"):
         client(tmp_path, **answers).call("GET", "jobs", within(5))
+
+
+def test_a_token_of_two_lines_is_no_header(tmp_path: Path) -> None:
+    agent = client(tmp_path)
+    (tmp_path / "token").write_text("t-1\nX-Other: 1\n")
+    with pytest.raises(Unavailable, match="is not one line; write it anew") as caught:
+        agent.call("GET", "jobs", within(5))
+    assert "X-Other" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        *((status, b"<html>moved</html>", "it redirects") for status in (301, 302, 307, 308)),
+        (400, b"Client sent an HTTP request to an HTTPS server.\n", "it wants https"),
+        (407, b"login, please", "a proxy on the way wants a login"),
+        (500, b"No path to region", r"correct nomad\.region"),
+    ],
+)
+def test_a_wrong_address_or_region_refuses_no_job_for_ever(status: int, body: bytes, said: str) -> None:
+    with pytest.raises(Unavailable, match=said):
+        raise_for_status(NomadResponse(status, body, 0.0), "submit-job in namespace x")
