@@ -19,10 +19,6 @@ _URL = re.compile(
 )
 _SCP = re.compile(r"\A(?:(?P<user>[^@:/\[\]]+)@)?(?P<host>\[[0-9A-Fa-f:.]+\]|[^@:/\[\]]+):(?P<path>(?!:).+)\Z")
 
-_WORDS = frozenset(
-    {"http", "https", "ssh", "file", "git", "ftp", "ftps", "ext", "fd", "data", "javascript", "gopher", "dict", "rsync"}
-)
-"""Schemes. git takes `http:/a` for a path on the host http, and other programs take it for a URL."""
 _CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 _SCHEMES = frozenset({"https", "http", "ssh"})
@@ -57,11 +53,7 @@ def parse(url: str) -> Remote | None:
             port=match["port"] or "",
             path=match["path"] or "",
         )
-    if (
-        "://" not in url
-        and (match := _SCP.match(url))
-        and not (match["user"] is None and match["host"].lower() in _WORDS)
-    ):
+    if "://" not in url and (match := _SCP.match(url)):
         return Remote(
             scheme="scp",
             userinfo=match["user"] or "",
