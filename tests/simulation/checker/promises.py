@@ -132,7 +132,7 @@ class Checker:
         possible = [run for run in self.runs if not run.published or self._forgotten(run)]
         if not self._runs and {arrival.code for arrival in arrivals} <= CODES["deleted"] and len(ids) <= 1:
             return  # a submit that nobody repeated in time: it never became a job, and never will
-        if len(ids) > len(possible) + self._erased():
+        if len(ids) > len(possible) + self._erased() + self._half_made():
             what = "published its own result" if self.runs and not possible else f"has {len(possible)} such runs"
             yield f"promise 2: {self.name} {what}, and atlas has {len(ids)} ids for its end"
         allowed = set().union(*(CODES.get(cause, frozenset()) for run in self.runs for cause in run.causes))
@@ -147,6 +147,13 @@ class Checker:
         for arrival in arrivals:
             if not any(run.made <= arrival.at for run in self.runs):
                 yield f"promise 2: an end of {self.name} was reported before it had a job"
+
+    def _half_made(self) -> int:
+        """How many ends as deleted a submit may have that never became a job: one after the last job was gone."""
+        unanswered = [each for each in self._commands if each.kind == "submit" and not each.state]
+        ends = [arrival for arrival in _firsts(self._about(self.end_id)) if arrival.code in CODES["deleted"]]
+        gone = max((run.gone for run in self.runs), default=float("inf"))
+        return any(each.ended >= gone and any(end.at >= each.began for end in ends) for each in unanswered)
 
     def _erased(self) -> int:
         """How many jobs of two engines somebody deleted. What the other one has of the request may be reported then."""
