@@ -45,7 +45,8 @@ class _Cooperative:
     """Runs the requests of many greenlets concurrently on one event loop. They share the connections.
 
     libcurl calls `_watch` and `_set_timeout` to say which sockets and times to wait for. `_advance` calls libcurl when
-    a socket is ready or the time has passed: libcurl-multi(3).
+    a socket is ready or the time has passed: libcurl-multi(3). It does so without a request as well: libcurl waits for
+    the server before it closes a connection that it no longer needs.
     """
 
     def __init__(self, hub: Any, clock: Clock) -> None:
@@ -58,7 +59,7 @@ class _Cooperative:
         self._watchers: dict[int, Any] = {}
         self._timeout_at = self._timer_at = math.inf
         self._timer: Any = None
-        self._retired = False
+        self._retired = self._closed = False
         self._multi = pycurl.CurlMulti()
         self._multi.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._multi.setopt(pycurl.M_TIMERFUNCTION, self._set_timeout)
@@ -79,12 +80,13 @@ class _Cooperative:
 
     def retire(self) -> None:
         self._retired = True
-        if not self._waiting:
+        if not self._waiting and not self._closed:
+            self._closed = True
             self._multi.close()
 
     def _advance(self, number: int, events: int) -> None:
         """Pass an event (socket ready or timeout) to libcurl, then schedule the greenlets whose requests have ended."""
-        if not self._waiting:
+        if self._closed:
             return
         self._multi.socket_action(number, events)
         left = True

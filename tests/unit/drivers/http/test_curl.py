@@ -452,6 +452,36 @@ class TestGreenlets:
             assert slow.get().status == 200
             assert ended.wait(5), "the old connection was closed"
 
+    def test_that_have_ended_leave_the_loop_nothing_to_do(self, authority: Authority) -> None:
+        """libcurl closes connections that it has too many of, and waits for the server's part of that."""
+
+        def script(conversation: Conversation) -> None:
+            try:
+                while True:
+                    asked = conversation.receive()
+                    conversation.wait(0.2 if asked.path == "/together" else 0)
+                    conversation.answer()
+            except EOFError:
+                closing.append(conversation.number)
+                conversation.wait(0.5)
+
+        closing: list[int] = []
+        turns = [0]
+        ca, context = str(authority.pair.certificate), tls_context(authority.issue("here", hosts=("127.0.0.1",)))
+        client = CurlHttpClient(SystemClock())
+        with scripted_server(script, context) as server:
+            gevent.joinall([gevent.spawn(_path, client, server.url, "/together", ca) for _ in range(16)])
+            gevent.sleep(1)
+            for _ in range(20):
+                gevent.spawn(_path, client, server.url, "/alone", ca).get()
+            watcher = gevent.get_hub().loop.prepare()
+            watcher.start(lambda: turns.append(turns.pop() + 1))
+            gevent.sleep(1)
+            watcher.stop()
+            watcher.close()
+        assert closing
+        assert turns[0] < 1000
+
     def test_run_while_others_sleep_or_wait_for_a_thread(self) -> None:
         done: list[str] = []
 
@@ -471,8 +501,8 @@ class TestGreenlets:
             gevent.spawn(concurrency.run_in_thread, {}.__getitem__, "why").get()
 
 
-def _path(client: CurlHttpClient, url: str, path: str) -> bytes:
-    return client.request(Route(url=url), "GET", path, within(5)).body
+def _path(client: CurlHttpClient, url: str, path: str, ca_file: str = "") -> bytes:
+    return client.request(Route(url=url, ca_file=ca_file), "GET", path, within(5)).body
 
 
 def _waited(client: CurlHttpClient, url: str, seconds: float) -> float:
