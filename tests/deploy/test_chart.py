@@ -72,7 +72,7 @@ def test_the_api_server_accepts_it(
 
 @by_shape
 def test_its_configuration_is_good(shape: Path, document: dict[str, Any]) -> None:
-    written = yaml.safe_load(objects(render(shape))["ConfigMap", NAME]["data"]["orchestrator.yaml"])
+    written = configuration(render(shape))
     written["grpc"].pop("tls", None)  # its files are in the pod only
     written["runner"]["privateKey"] = document["runner"]["privateKey"]
     written["deepsource"]["publicKey"] = document["deepsource"]["publicKey"]
@@ -147,6 +147,31 @@ def test_a_changed_configuration_starts_new_pods() -> None:
     assert checksum() != checksum(log={"level": "debug"})
 
 
+@by_shape
+def test_a_pod_keeps_the_configuration_that_it_was_made_with(shape: Path) -> None:
+    """What an upgrade changes must not reach pods that still run: they may be all that serves."""
+    templates = [each["spec"]["template"] for (kind, _), each in objects(render(shape)).items() if kind == "Deployment"]
+    for pod in templates:
+        (volume,) = (each for each in pod["spec"]["volumes"] if each["name"] == "config")
+        (item,) = volume["downwardAPI"]["items"]
+        assert item["path"] == "orchestrator.yaml"
+        assert item["fieldRef"]["fieldPath"] == "metadata.annotations['orchestrator/config']"
+    assert len({pod["metadata"]["annotations"]["orchestrator/config"] for pod in templates}) == 1
+
+
+def test_the_pod_of_helm_test_is_scheduled_as_the_others_are() -> None:
+    scheduling = {
+        "imagePullSecrets": [{"name": "registry"}],
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "high",
+        "hostAliases": [{"ip": "192.0.2.1", "hostnames": ["x"]}],
+    }
+    for pod in pods(smallest(**scheduling)):
+        assert {name: pod.get(name) for name in scheduling} == scheduling
+
+
 def test_separate_functions_have_a_deployment_a_service_and_routes_each() -> None:
     rendered = objects(render(CHART / "ci" / "separate.yaml"))
     deployments = {name for kind, name in rendered if kind == "Deployment"}
@@ -189,7 +214,7 @@ def test_monitoring_comes_with_the_kinds_that_the_cluster_knows(tmp_path: Path) 
     assert known["PrometheusRule", NAME]["spec"]["groups"][0]["name"] == "orchestrator"
     assert {kind for kind, _ in known} - {kind for kind, _ in unknown} == PROMETHEUS_KINDS
     assert json.loads(unknown["ConfigMap", f"{NAME}-dashboard"]["data"]["orchestrator.json"])["expr"] == "{{ pod }}"
-    assert "metrics" in yaml.safe_load(unknown["ConfigMap", NAME]["data"]["orchestrator.yaml"])
+    assert "metrics" in configuration(render(values, chart=chart))
 
 
 @pytest.mark.parametrize(
@@ -211,6 +236,13 @@ def test_monitoring_comes_with_the_kinds_that_the_cluster_knows(tmp_path: Path) 
 def test_what_cannot_work_is_refused_before_anything_is_changed(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ClusterError, match=said):
         render(values)
+
+
+def configuration(manifests: str) -> dict[str, Any]:
+    """What the pods get as /etc/orchestrator/orchestrator.yaml."""
+    pod = objects(manifests)["Deployment", NAME]["spec"]["template"]
+    document: dict[str, Any] = yaml.safe_load(pod["metadata"]["annotations"]["orchestrator/config"])
+    return document
 
 
 def pods(values: Path | dict[str, Any]) -> list[dict[str, Any]]:

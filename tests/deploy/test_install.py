@@ -167,3 +167,7 @@ def test_a_wrong_configuration_starts_nothing_and_says_why(installed: Installed)
     logs = ("--namespace", installed.namespace, "logs", new, "--container", "check-config")
     until(lambda: "limits.x" in kubectl(installed.access, *logs, check=False), what="the check's complaint")
     assert before <= set(installed.pods())
+    for pod in before:  # they would read it if their runner restarted
+        assert "The configuration is good" in installed.kubectl(
+            "exec", pod, "--", "python", "-m", "runner", "check-config"
+        )

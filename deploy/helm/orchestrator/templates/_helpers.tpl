@@ -128,7 +128,7 @@ Separate ones come with one for all functions: it serves what no path distinguis
 {{- range $key := list "runner.privateKey" "sentry.dsn" -}}
 {{- $at := splitList "." $key -}}
 {{- if get (default dict (get $.Values.config (first $at))) (last $at) -}}
-{{- fail (printf "config.%s is a secret, and config becomes a ConfigMap: put it into the Secret that existingSecret names" $key) -}}
+{{- fail (printf "config.%s is a secret, and config becomes an annotation of the pods: put it into the Secret that existingSecret names" $key) -}}
 {{- end -}}
 {{- end -}}
 {{- $config := include "orchestrator.config" . | fromYaml -}}

@@ -49,7 +49,8 @@ left to check-config, which names all problems at once.
 {{- define "orchestrator.volumes" -}}
 - {name: run, emptyDir: {medium: Memory, sizeLimit: 16Mi}}
 - {name: tmp, emptyDir: {sizeLimit: 256Mi}}
-- {name: config, configMap: {name: {{ include "orchestrator.fullname" . }}}}
+- name: config
+  downwardAPI: {items: [{path: orchestrator.yaml, fieldRef: {fieldPath: "metadata.annotations['orchestrator/config']"}}]}
 - name: account
   projected:
     sources:
@@ -61,7 +62,11 @@ left to check-config, which names all problems at once.
 {{- end }}
 {{- end -}}
 
-{{- /* Labels and annotations of a pod template. Takes root and component. */ -}}
+{{- /*
+Labels and annotations of a pod template. Takes root and component. The configuration is one of them, not a ConfigMap: a
+pod keeps the one that it was made with. An upgrade would change a ConfigMap in the pods that still run, and a restart of
+theirs would then read what check-config has refused.
+*/ -}}
 {{- define "orchestrator.podMetadata" -}}
 labels:
   {{- include "orchestrator.labels" .root | nindent 2 }}
@@ -71,7 +76,31 @@ annotations:
   # The container that `kubectl exec` and `kubectl logs` choose: it has the configuration and the keys.
   kubectl.kubernetes.io/default-container: {{ eq .component "tracker" | ternary "tracker" "runner" }}
   checksum/config: {{ include "orchestrator.config" .root | sha256sum }}
+  orchestrator/config: |
+    {{- include "orchestrator.config" .root | nindent 4 }}
   {{- with .root.Values.podAnnotations }}{{ toYaml . | nindent 2 }}{{- end }}
+{{- end -}}
+
+{{- /* What decides whether a pod can be scheduled and started, that of `helm test` as well. Begins with a line feed. */ -}}
+{{- define "orchestrator.scheduling" }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.hostAliases }}
+hostAliases: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- /* What every pod's spec has, without containers. Takes root and component. */ -}}
@@ -81,24 +110,7 @@ automountServiceAccountToken: false
 enableServiceLinks: false
 terminationGracePeriodSeconds: {{ .root.Values.terminationGracePeriodSeconds }}
 securityContext: {{- toYaml .root.Values.podSecurityContext | nindent 2 }}
-{{- with .root.Values.imagePullSecrets }}
-imagePullSecrets: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.priorityClassName }}
-priorityClassName: {{ . }}
-{{- end }}
-{{- with .root.Values.hostAliases }}
-hostAliases: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.nodeSelector }}
-nodeSelector: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.tolerations }}
-tolerations: {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.affinity }}
-affinity: {{- toYaml . | nindent 2 }}
-{{- end }}
+{{- include "orchestrator.scheduling" .root }}
 {{- with .root.Values.topologySpreadConstraints }}
 topologySpreadConstraints:
 {{- range . }}
