@@ -130,8 +130,9 @@ def _is_sent(seen: Observation, outcome: Outcome) -> bool:
 
 
 def _advice_on(answer: str, advice: str, seen: Observation) -> str:
-    """The advice, with what to do about a result that atlas has refused so far."""
+    """The advice, with what to do about a result that atlas has not accepted so far."""
     if seen.set_aside or not answer.startswith(REFUSED):
         return advice
     before = "" if advice == NOTHING else f"{advice} "
-    return f"{before}Find out why atlas refuses the result: see docs/operate.md, `atlas accepts no results, or few`."
+    where = "see docs/operate.md, `atlas accepts no results, or few`"
+    return f"{before}Find out why atlas does not accept the result: {where}."

@@ -205,7 +205,7 @@ def _nomad(opened: Stage, client: Client) -> Sequence[Situation]:
             "ended: the analyzer failed, and atlas does not accept the result",
             refused,
             ("analyzer_failed, code 5107", "exit code 3", "the analyzer has failed", "The result is pending",
-             "Its last answer: ", "503", "time(s) so far", "Find out why atlas refuses the result"),
+             "Its last answer: ", "503", "time(s) so far", "Find out why atlas does not accept the result"),
         ),
     )  # fmt: skip
 
