@@ -52,6 +52,7 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
         ("kubernetes", 100596, "a confirmation that is sent again says the same, whatever was seen between"),
         ("nomad", 308, "a job whose Variable a repeat took over is one job"),
         ("nomad", 160, "a confirmation that is sent again says the same, also of an end that the cancel had missed"),
+        ("nomad", 2538, "a job and its Variable have one nonce once its end is stored"),
         ("both", 0, "a half-made submit is completed by a request that leads to the other engine"),
         ("both", 19, "a claim whose request died before it made a job does not end the job that runs"),
         ("both", 37, "a name that a repeat took elsewhere is not reported as deleted"),

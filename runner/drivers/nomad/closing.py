@@ -52,6 +52,8 @@ def cancel(
         _stop(namespace, job, deadline)
         return ("exists" if variable.ended else "cancelled",)
     ended = _end_before(namespace, variable, job, deadline)
+    if variable is not None and job is not None:
+        variable = _with_nonce_of(job, variable)
     closed = with_cancellation(variable, cancellation, ended, nonce)
     if not namespace.write(name, closed_items(closed), index, deadline):
         return None
@@ -135,7 +137,8 @@ def _variable_of(namespace: Namespace, seen: Observation, deadline: Deadline) ->
 
     A Variable without a nonce was closed by release 0.1, which dropped it. Then the fingerprint decides: a later submit
     would have written a nonce. Where the job itself has another nonce than its Variable, the job's counts: a repeat has
-    taken over the Variable of a submit that seemed to be dead, and then that one's job was registered.
+    taken over the Variable of a submit that seemed to be dead, and then that one's job was registered. The next write
+    of the Variable stores it, since results have it in their ids, and the job itself may be removed.
     """
     variable = namespace.variable(seen.name, deadline)
     if variable is not None and not variable.nonce:
@@ -145,7 +148,11 @@ def _variable_of(namespace: Namespace, seen: Observation, deadline: Deadline) ->
     job = namespace.job(seen.name, deadline)
     if job is None or job.nonce != seen.identity:
         return None
-    return variable or restored(namespace, job, deadline)
+    return _with_nonce_of(job, variable) if variable else restored(namespace, job, deadline)
+
+
+def _with_nonce_of(job: JobStub, variable: JobVariable) -> JobVariable:
+    return msgspec.structs.replace(variable, nonce=job.nonce or variable.nonce)
 
 
 def _end_before(

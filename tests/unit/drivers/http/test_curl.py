@@ -466,7 +466,7 @@ class TestGreenlets:
                 conversation.wait(0.5)
 
         closing: list[int] = []
-        turns = [0]
+        rounds = [0]
         ca, context = str(authority.pair.certificate), tls_context(authority.issue("here", hosts=("127.0.0.1",)))
         client = CurlHttpClient(SystemClock())
         with scripted_server(script, context) as server:
@@ -475,12 +475,12 @@ class TestGreenlets:
             for _ in range(20):
                 gevent.spawn(_path, client, server.url, "/alone", ca).get()
             watcher = gevent.get_hub().loop.prepare()
-            watcher.start(lambda: turns.append(turns.pop() + 1))
+            watcher.start(lambda: rounds.append(rounds.pop() + 1))
             gevent.sleep(1)
             watcher.stop()
             watcher.close()
         assert closing
-        assert turns[0] < 1000
+        assert rounds[0] < 1000
 
     def test_run_while_others_sleep_or_wait_for_a_thread(self) -> None:
         done: list[str] = []

@@ -61,9 +61,15 @@ def test_an_observation_names_its_place_and_the_nonce_of_its_submit(driver: Noma
     assert len(seen.identity) == 16
 
 
+@pytest.mark.parametrize("repeated", [False, True])
 @pytest.mark.parametrize("close", ["mark", "end", "cancel"])
-def test_a_closed_variable_keeps_the_nonce(driver: NomadDriver, agent: FakeAgent, close: str) -> None:
+def test_a_closed_variable_keeps_the_nonce_of_the_job(
+    driver: NomadDriver, agent: FakeAgent, close: str, repeated: bool
+) -> None:
+    """Also where a repeat had taken over the Variable before the job arrived, and died before it corrected that."""
     wanted = submitted(driver)
+    if repeated:
+        agent.items(wanted.name)["orchestrator_nonce"] = "0123456789abcdef"
     before = find(driver, wanted)
     if close == "mark":
         assert driver.mark_reported(before, FAILED)
