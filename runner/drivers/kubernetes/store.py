@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable
 from runner.drivers.driver import View
 from runner.drivers.kubernetes.objects import JobObject, PodObject
 from runner.drivers.kubernetes.observation import identified, observation
-from runner.drivers.kubernetes.pods.versions import deleted, later
+from runner.drivers.kubernetes.pods.versions import deleted, later, order_made
 from runner.observation import Observation
 from runner.runtime.clock import Clock
 
@@ -95,7 +95,7 @@ class NamespaceStore:
             self._replace()
 
     def replace_pods(self, pods: Iterable[PodObject], version: str) -> None:
-        """A complete list of the pods as of that version, of which only those that `relevant` returned are needed."""
+        """A complete list of the pods as of that version, of which those that `relevant_pods` returned are needed."""
         with self._lock:
             before, self._pods = self._pods, {}
             self._early.clear()
@@ -113,10 +113,16 @@ class NamespaceStore:
             self._pods_version = _number(version)
             self._replace()
 
-    def relevant(self, pods: Iterable[PodObject]) -> list[PodObject]:
-        """The pods whose Job is in this view, or may be in it as soon as the watch of jobs has reached it."""
+    def relevant_jobs(self, jobs: Iterable[JobObject]) -> list[JobObject]:
+        """All jobs of a list's page. One that has not changed is the stored one: a resync needs no second copy."""
         with self._lock:
-            return [pod for pod in pods if self._is_known(pod) or self._is_early(pod)]
+            return [known if (known := self._jobs.get(job.metadata.name, job)) == job else job for job in jobs]
+
+    def relevant_pods(self, pods: Iterable[PodObject]) -> list[PodObject]:
+        """The pods whose Job is in this view, or may be in it once the watch of jobs has reached it. See above."""
+        with self._lock:
+            kept = [later(self._pods.get(pod.job), pod) for pod in pods if self._is_known(pod) or self._is_early(pod)]
+            return [known if (known := self._pods.get(pod.job, pod)) == pod else pod for pod in kept]
 
     def update_job(self, job: JobObject) -> None:
         """A job was added or has changed."""
@@ -200,8 +206,8 @@ class NamespaceStore:
 
     def _put(self, pod: PodObject) -> bool:
         known = self._pods.get(pod.job)
-        replaced = known and known.metadata.uid != pod.metadata.uid and _rank(known) > _rank(pod)  # it was disrupted
-        if replaced or _is_older(pod, known):
+        other = known if known and known.metadata.uid != pod.metadata.uid else None  # which was disrupted
+        if (other and order_made(other) > order_made(pod)) or _is_older(pod, known):
             return False
         self._pods[pod.job] = later(known, pod)
         return True
@@ -279,12 +285,6 @@ class NamespaceStore:
 def _is_older(one: JobObject | PodObject, known: JobObject | PodObject | None) -> bool:
     """Whether it is an earlier version of the same object. Only a list may go back: etcd was restored."""
     return known is not None and one.metadata.uid == known.metadata.uid and _version(one) < _version(known)
-
-
-def _rank(pod: PodObject) -> tuple[float, bool]:
-    """Orders the pods of one Job. Times are in whole seconds; of two in one second, the one that exists is later."""
-    created = pod.metadata.creation_timestamp
-    return created.timestamp() if created else 0.0, pod.metadata.deletion_timestamp is None
 
 
 def _version(seen: JobObject | PodObject) -> int:

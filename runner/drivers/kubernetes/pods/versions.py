@@ -43,10 +43,10 @@ def latest_pod(known: PodObject | None, other: PodObject) -> PodObject:
     """The later of two pods of one Job. The earlier one was disrupted and replaced."""
     if known is None:
         return other
-    return max(known, other, key=_order_made)
+    return max(known, other, key=order_made)
 
 
-def _order_made(pod: PodObject) -> tuple[float, bool]:
+def order_made(pod: PodObject) -> tuple[float, bool]:
     """Times are in whole seconds; of two pods in one second, the one that is not deleted is later."""
     made = pod.metadata.creation_timestamp
     return made.timestamp() if made else 0.0, pod.metadata.deletion_timestamp is None

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from runner.drivers.driver import Source
 from runner.drivers.http.client import Unsettled
 from runner.drivers.kubernetes import source, store
 from runner.drivers.kubernetes.api import ApiServerClient
+from runner.drivers.kubernetes.objects import JobObject, PodObject
 from runner.drivers.kubernetes.source import namespace_sources
 from runner.errors import Busy, OrchestratorError, Rejected, Unavailable
 from tests.harness.clock import ManualClock
@@ -238,6 +240,17 @@ class TestLaterSessions:
         namespace.server.lists(jobs=[job("missed", 105)], version=120)
         assert namespace.watch_jobs() == [("replace", "ci", "missed")]
         assert namespace.server.versions("jobs") == ["100", "120"]
+
+    def test_that_list_what_has_not_changed_keep_what_is_stored(self, namespace: Namespace) -> None:
+        """Two copies of all jobs and pods would be in memory until the list is complete."""
+        listed, made = job("a", 90), pod("a", 91, exited=3)
+        namespace.server.lists(jobs=[listed], pods=[made])
+        namespace.start()
+        jobs = [namespace.held.relevant_jobs([msgspec.convert(listed, JobObject)])[0] for _ in range(2)]
+        pods = [namespace.held.relevant_pods([msgspec.convert(made, PodObject)])[0] for _ in range(2)]
+        assert (jobs[0] is jobs[1], pods[0] is pods[1]) == (True, True)
+        changed = msgspec.convert(job("a", 95), JobObject)
+        assert namespace.held.relevant_jobs([changed]) == [changed] != jobs[:1]
 
     def test_still_watch_if_that_list_fails(self, namespace: Namespace) -> None:
         namespace.start()
