@@ -50,6 +50,7 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
         ("kubernetes", 113371, "a request that was long on its way ends no job that has run by then"),
         ("kubernetes", 115725, "an error of a registry that was seen while events were read may still pass"),
         ("kubernetes", 100596, "a confirmation that is sent again says the same, whatever was seen between"),
+        ("kubernetes", 211228, "a job whose end its driver refused waits anew, perhaps after a run that nobody saw"),
         ("nomad", 308, "a job whose Variable a repeat took over is one job"),
         ("nomad", 160, "a confirmation that is sent again says the same, also of an end that the cancel had missed"),
         ("nomad", 2538, "a job and its Variable have one nonce once its end is stored"),

@@ -169,8 +169,8 @@ class Ledger:
         """The job is no longer what the record says. It is looked up by name, and judged again if `undecided`."""
         with self._lock:
             record.busy = False
-            if undecided:
-                record.outcome = None
+            if undecided:  # what it was to be ended for is over, and may have been followed by a run that nobody saw
+                record.outcome, record.waits_from = None, self._clock.monotonic()
             pause = record.backoff.next() if record.tries else 0.0  # a guard that fails for good must not spin
             record.tries += 1
             self._plan(record, ["find"], pause)

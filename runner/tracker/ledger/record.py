@@ -54,7 +54,7 @@ class Record(msgspec.Struct, eq=False):
     started_at: float | None = None
     """When its first container was seen running; None if it was not seen waiting before."""
     waits_from: float | None = None
-    """Before this moment it did not wait for a node: it was seen running, or a queue held it."""
+    """Before this moment it did not wait for a node: it ran, a queue held it, or its driver refused to end it."""
     tries: int = 0
     refusals: int = 0
     """How often atlas has refused its result for good."""

@@ -83,3 +83,24 @@ def test_an_end_that_was_stored_stays_whatever_its_job_does_until_it_is_stopped(
     ledger.did(taken.record, "end")
     assert taken.record.outcome is taken.outcome
     assert taken.record.step == "publish"
+
+
+def test_a_job_whose_end_was_refused_waits_from_then_on() -> None:
+    """It has gone on meanwhile. What is seen next may be the wait of another pod, after a run that nobody saw."""
+    clock = ManualClock()
+    ledger = ledger_at(clock)
+    waits = msgspec.structs.replace(RUNS, phase="waiting", unschedulable="0/3 nodes", queued_since=clock.wall())
+    ledger.update(waits)
+    clock.advance(LimitsSection().queue_seconds + 1)
+    ledger.judge_due()
+    refused = ledger.take("end")
+    assert refused is not None
+    ledger.find_again(refused.record, undecided=True)
+    found = ledger.take("find")
+    assert found is not None
+    ledger.found(found.record, waits)
+    ledger.judge_due()
+    assert ledger.take("end") is None
+    clock.advance(LimitsSection().queue_seconds + 1)
+    ledger.judge_due()
+    assert ledger.take("end") is not None
