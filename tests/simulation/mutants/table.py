@@ -70,8 +70,8 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a cancel after the outcome is ignored",
             f"{LEDGER}/record.py",
-            "if seen.cancelled and not last.cancelled:",
-            "if False and seen.cancelled:",
+            "is_cancelled, is_resent = seen.cancelled and not last.cancelled,",
+            "is_cancelled, is_resent = False,",
         ),
         Mutant(
             "a failed step is never tried again",
