@@ -108,7 +108,7 @@ class TestFirstSession:
         jobs = {"labelSelector": "manager=runner,!orchestrator/reported,!orchestrator/set-aside"}
         watch = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": "100", "timeoutSeconds": "25"}
         listed, watched, pods_listed, pods_watched = namespace.server.asked
-        assert listed == ("list", "jobs", {**jobs, "limit": "500"})
+        assert listed == ("list", "jobs", {**jobs, "limit": "100"})
         assert watched == ("watch", "jobs", {**jobs, **watch})
         assert pods_listed[2]["labelSelector"].startswith("role in (")
         assert pods_watched == ("watch", "pods", {"labelSelector": pods_listed[2]["labelSelector"], **watch})
