@@ -11,6 +11,8 @@ PIP := $(BIN)/python -m pip install -q --disable-pip-version-check
 PROTOCOL ?= http
 SEEDS ?= 20000
 SECONDS ?= 60
+# Root may run the real servers, whose tests would disturb each other.
+PROCESSES ?= $(if $(filter 0,$(shell id -u)),,-n auto --maxprocesses 4 --dist loadfile)
 COMPILE := $(BIN)/uv pip compile -q --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-annotate
 CYCLONEDX := cyclonedx-bom==7.5.0
@@ -26,7 +28,7 @@ demo: $(DEMO_READY) ## run a real analysis and autofix on this host (PROTOCOL=gr
 	$(BIN)/python -m examples.demo --protocol $(PROTOCOL) $(ARGS)
 
 test: $(READY) ## run all tests (ARGS="-k local" for some)
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest $(PROCESSES) $(ARGS)
 
 lint: $(READY) ## style, types, import contracts, the shape of the code and its words (tox -e lint)
 	$(BIN)/tox -q -e lint

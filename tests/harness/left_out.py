@@ -72,12 +72,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("real_servers")
         if config.stash[skipping] and item.nodeid.startswith(LONG):
             item.add_marker(pytest.mark.skip(reason=LONG_REASON))
-        item.add_marker(pytest.mark.xdist_group(process(item)))
-
-
-def process(item: pytest.Item) -> str:
-    """The tests with the same value run in the same process: those of one file, and all that use the real servers."""
-    return "real servers" if item.get_closest_marker("real_servers") else item.nodeid.partition("::")[0]
 
 
 def leaves_out_long(*, bare: bool, wanted: bool, ci: bool, missing: str | None) -> bool:
