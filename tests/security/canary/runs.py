@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ _LOCK = threading.Lock()
 RUNNING_SECONDS = 5.0
 """For jobs to print something before they are ended."""
 END_SECONDS = 240.0
+"""Within which the jobs of `AT_ONCE` runs end, on two cores."""
+AT_ONCE = 30
 
 UNAVOIDABLE = ("ORCHESTRATOR_AMQP_URL",)
 """The broker's URL is in the environment of `up` and of the consumer, and of no other process."""
@@ -68,27 +71,43 @@ class Findings(msgspec.Struct):
 
 
 def findings(servers: Cluster, work: Path, combinations: Sequence[Combination]) -> Findings:
-    """Carry out these runs, at once, and search."""
+    """Carry out these runs, so many at once as two cores end in time, and search."""
     markers = Markers()
+    runs: list[CanaryRun] = []
     with ExitStack() as stack:
         stand = CanaryStand(servers, work, markers, stack)
         watch = ProcessWatch()
         stack.callback(watch.close)
-        with ThreadPoolExecutor(4) as threads:
-            runs = list(threads.map(lambda each: _begin(stand, each), combinations))
-            _refused(stand)
-            time.sleep(RUNNING_SECONDS)
-            list(threads.map(lambda each: _end(stand, each), runs))
-        real = {job for run in runs if run.combination.driver != "printer" for job in run.jobs}
-        eventually(lambda: real <= stand.ended(), f"all have ended; see {stand.up.log}", END_SECONDS)
-        watch.close()
         finder = Finder(markers.places)
-        _search(stand, finder, watch, runs)
+        for first in range(0, len(combinations), AT_ONCE):
+            runs += _carried_out(stand, combinations[first : first + AT_ONCE], first)
+            _search_clusters(stand, finder)  # which forget a job some minutes after its end
+            _search_command_line(stand, finder, runs[first:])
+            print(f"{len(runs)} of {len(combinations)} runs", file=sys.stderr, flush=True)
+        watch.close()
+        _search(stand, finder, watch)
         own = {field for each in watch.own for field in finder.contained(each.decode(errors="replace"))}
         lines = len(stand.log())
         without_id = _without_request_id(stand, runs)
     found = {kind: sorted(each) for kind, each in finder.found.items()}
-    return Findings(list(combinations), len(real), dict(finder.read), found, own, lines, without_id)
+    return Findings(list(combinations), len(_ending(runs)), dict(finder.read), found, own, lines, without_id)
+
+
+def _carried_out(stand: CanaryStand, combinations: Sequence[Combination], first: int) -> list[CanaryRun]:
+    """Begin these runs, end them, and wait until all have ended."""
+    with ThreadPoolExecutor(4) as threads:
+        runs = list(threads.map(lambda each: _begin(stand, each), combinations))
+        if not first:
+            _refused(stand)
+        time.sleep(RUNNING_SECONDS)
+        list(threads.map(lambda each: _end(stand, each), runs))
+    eventually(lambda: _ending(runs) <= stand.ended(), f"all have ended; see {stand.up.log}", END_SECONDS)
+    return runs
+
+
+def _ending(runs: Sequence[CanaryRun]) -> set[str]:
+    """The jobs that have an end: the printer's have none."""
+    return {job for run in runs if run.combination.driver != "printer" for job in run.jobs}
 
 
 def _without_request_id(stand: CanaryStand, runs: Sequence[CanaryRun]) -> list[str]:
@@ -143,7 +162,7 @@ def _refused(stand: CanaryStand) -> None:
         stand.send(protocol, "analysis_run", document(stand.markers, "analysis_run", "r", "x", "local"), "t", token)
 
 
-def _search(stand: CanaryStand, finder: Finder, watch: ProcessWatch, runs: Sequence[CanaryRun]) -> None:
+def _search(stand: CanaryStand, finder: Finder, watch: ProcessWatch) -> None:
     finder.search("logs and the printer's output", stand.up.said())
     for answer in stand.answers:
         finder.search("answers and errors, HTTP and gRPC", answer)
@@ -161,18 +180,12 @@ def _search(stand: CanaryStand, finder: Finder, watch: ProcessWatch, runs: Seque
         if fields <= set(UNAVOIDABLE) and ("runner up" in what or "functions.amqp" in what):
             continue
         finder.search("environments of other processes", text, what)
-    _search_kubernetes(stand, finder)
-    _search_nomad(stand, finder)
-    _search_command_line(stand, finder, runs)
 
 
-def _search_kubernetes(stand: CanaryStand, finder: Finder) -> None:
+def _search_clusters(stand: CanaryStand, finder: Finder) -> None:
     place = stand.kubernetes
     for kind in ("jobs", "pods", "events", "configmaps", "serviceaccounts"):
         finder.search(f"Kubernetes, {kind} as stored", json.dumps(place.api.call("GET", place.path(kind))))
-
-
-def _search_nomad(stand: CanaryStand, finder: Finder) -> None:
     api, namespace = stand.nomad.api, stand.nomad.name
     for job in api.call("GET", "/v1/jobs", namespace=namespace):
         whole = api.call("GET", f"/v1/job/{job['ID']}", namespace=namespace)

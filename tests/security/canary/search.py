@@ -6,7 +6,7 @@ import base64
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,8 +21,8 @@ class Finder:
 
     def __init__(self, places: Mapping[str, str]) -> None:
         self._places = places
-        self._markers = {form: marker for marker in places for form in _forms(marker)}
-        self._pattern = re.compile("|".join(map(re.escape, sorted(self._markers, key=len, reverse=True))))
+        self._markers: dict[str, str] = {}
+        self._known = 0
         self.read: Counter[str] = Counter()
         """Characters, by kind of place."""
         self.found: dict[str, set[str]] = {}
@@ -32,14 +32,21 @@ class Finder:
         """Search one text."""
         self.read[kind] += len(text)
         self.found.setdefault(kind, set())
-        for match in self._pattern.finditer(text):
+        for match in self._matches(text):
             field = self._places[self._markers[match[0]]]
             near = text[max(0, match.start() - 60) : match.start()].replace("\n", " ")
             self.found[kind].add(f"{field} in {where or kind} after {near!r}")
 
     def contained(self, text: str) -> set[str]:
         """The fields whose markers are in the text, without counting it."""
-        return {self._places[self._markers[match[0]]] for match in self._pattern.finditer(text)}
+        return {self._places[self._markers[match[0]]] for match in self._matches(text)}
+
+    def _matches(self, text: str) -> Iterator[re.Match[str]]:
+        if self._known != len(self._places):  # a run has markers of its own
+            self._known = len(self._places)
+            self._markers = {form: marker for marker in self._places for form in _forms(marker)}
+            self._pattern = re.compile("|".join(map(re.escape, sorted(self._markers, key=len, reverse=True))))
+        return self._pattern.finditer(text)
 
 
 def _forms(marker: str) -> Iterable[str]:

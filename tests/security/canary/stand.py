@@ -67,6 +67,25 @@ class _Recorded(BaseHTTPRequestHandler):
         self.end_headers()
 
 
+class Log:
+    """The log of all processes. Only what is new in it is read, since it is asked for a hundred times a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open()
+        self._rest = ""
+        self._lines: list[dict[str, Any]] = []
+        self._lock = threading.Lock()
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Its lines so far, without the jobs that the printer printed."""
+        with self._lock:
+            *whole, self._rest = (self._rest + self._file.read()).split("\n")
+            self._lines += [
+                json.loads(line) for line in whole if line not in ("", "---") and not line.startswith('{"apiVersion"')
+            ]
+            return self._lines[:]
+
+
 class CanaryStand:
     """The running installation, and its clients. `answers` has all that they were answered."""
 
@@ -93,6 +112,7 @@ class CanaryStand:
         self.up: Process = self._processes.python(
             *("-m", "runner", "up", "--config", str(self.config)), ORCHESTRATOR_AMQP_URL=self._broker_url
         )
+        self._log = Log(self.up.log)
         self._token = jwt.encode(
             {"exp": int(time.time()) + 3600, "runner_id": "canary"}, self._atlas_keys.private, "RS256"
         )
@@ -114,8 +134,7 @@ class CanaryStand:
 
     def log(self) -> list[dict[str, Any]]:
         """The lines of all processes, but what the printer printed."""
-        lines = [line for line in self.up.said().splitlines() if line]
-        return [json.loads(line) for line in lines if line != "---" and not line.startswith('{"apiVersion"')]
+        return self._log.lines()
 
     def ended(self) -> set[str]:
         """The jobs whose end is in the log."""
