@@ -70,8 +70,8 @@ class _Recorded(BaseHTTPRequestHandler):
 class Log:
     """The log of all processes. Only what is new in it is read, since it is asked for a hundred times a second."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open()
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self._file = stack.enter_context(path.open())
         self._rest = ""
         self._lines: list[dict[str, Any]] = []
         self._lock = threading.Lock()
@@ -112,7 +112,7 @@ class CanaryStand:
         self.up: Process = self._processes.python(
             *("-m", "runner", "up", "--config", str(self.config)), ORCHESTRATOR_AMQP_URL=self._broker_url
         )
-        self._log = Log(self.up.log)
+        self._log = Log(self.up.log, stack)
         self._token = jwt.encode(
             {"exp": int(time.time()) + 3600, "runner_id": "canary"}, self._atlas_keys.private, "RS256"
         )
