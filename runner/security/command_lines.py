@@ -45,6 +45,8 @@ _LOGINS = tuple(
             r"\bbundle config[ \t]+(?:(?:set|--\w+)[ \t]+){0,3}\S{1,128}[ \t]+(?P<login>[\w.@%+-]{1,128}:[^\s\"']+)",
         ),
         ("BUNDLE_", r"\bBUNDLE_\w{1,64}__\w{1,64}[:=][ \t]?[\"']?(?P<login>[\w.@%+-]{1,128}:[^\s\"']+)"),
+        ("--from-literal", r"--from-literal[= ][\"']?[^\s=]{1,256}=(?P<login>[^\s\"']+)"),
+        ("::add-mask::", r"::add-mask::(?P<login>[^\s\"]+)"),
         (" login ", rf"\b(?:vault|npm|cargo|pulumi) login[ \t]+(?P<login>(?!-){LIKE_A_SECRET})"),
         (" auth ", rf"\b(?:snyk|doppler|fly|flyctl) auth[ \t]+(?P<login>(?!-){LIKE_A_SECRET})"),
         (

@@ -15,6 +15,9 @@ from runner.security.shapes import Span
 _SLASHES = r"(?:%(?:25){0,3}3A|:|\\{1,8}u003a)(?:(?:%(?:25){0,3}2F){2}|(?:\\{1,8}u002f){2})"
 _AT = r"(?:%(?:25){0,3}40|@|\\{1,8}u0040)"
 _VALUE = r"[\"']?(?P<login>[^\s\"'-][^\s\"']*)"
+_LINE_BEGIN = r"(?:^|(?<=\")|(?<=\\n))"
+_LINE_END = r"(?=[ \t]*(?:\\|\"|\r?$))"
+_TAB = r"(?:\t|\\{1,8}t)"
 _LOGINS = tuple(
     re.compile(pattern)
     for pattern in (
@@ -26,7 +29,7 @@ _LOGINS = tuple(
         r"\b(?:machine|login|account)[ \t]+[^\s\"]+[ \t]+password[ \t]+(?P<login>[^\s\"]+)",
         r"(?m)^[ \t]*password[ \t]+(?P<login>(?=\S*[^a-z\s])[^\s\"]+)[ \t]*$",
         # Of tables; of SQL; of Redis' configuration; of Python's requests; of Composer's auth.json.
-        rf"(?m)(?:^|(?<=\")|(?<=\\n))[ \t|]*[\w.-]{{0,64}}{SECRET}(?:[ \t]*\|[ \t]*|\t+|[ ]{{2,}})"
+        rf"(?m){_LINE_BEGIN}[ \t|]*[\w.-]{{0,64}}{SECRET}(?:[ \t]*\|[ \t]*|\t+|[ ]{{2,}})"
         rf"(?P<login>{LIKE_A_SECRET})",
         r"[PpIi](?i:(?<=p)assword|(?<=i)dentified[ \t]by)(?:[ \t](?i:for)[ \t]\S{1,128}[ \t]?=)?[ \t]\\*[\"']"
         r"(?P<login>(?![,:}\]])[^'\"\n\\]{1,256})\\*[\"']",
@@ -38,8 +41,17 @@ _LOGINS = tuple(
         r"[ \t]?(?:\w{1,16}=)?\\*[\"'](?P<login>[^\"'\n\\]{1,256})",
         r"(?:git(?:hub|lab)-(?:oauth|token)|bearer)\\*\"[ \t]?:[ \t]?\{\s{0,16}\\*\"[\w.:-]{1,128}\\*\"[ \t]?:[ \t]?"
         r"\\*\"(?P<login>[^\"\\\n]{1,256})",
-        # Of SMTP and IMAP.
+        # Of SMTP and IMAP; of Redis, with or without a user.
         r"AUTH(?<!\wAUTH)(?:ENTICATE)?[ \t](?:PLAIN|LOGIN|XOAUTH2|CRAM-MD5)[ \t](?P<login>[^\s\"]+)",
+        rf"(?m)AUTH(?<!\wAUTH)\\*\"?[ \t]+(?:[a-z][\w-]{{0,31}}[ \t]+)?\\*[\"']?(?P<login>{LIKE_A_SECRET})"
+        rf"\\*[\"']?{_LINE_END}",
+        # Of a file of cookies, as curl keeps them.
+        rf"(?:TRUE|FALSE){_TAB}/[^\t\n\\]{{0,256}}{_TAB}(?:TRUE|FALSE){_TAB}[0-9]{{1,16}}{_TAB}[^\t\n\\]{{1,256}}{_TAB}"
+        r"(?P<login>[^\s\"]+)",
+        # Of an environment: keys of services that no list has. A cache's key and a public one are read by people.
+        r"_(?:KEY(?<=[A-Z0-9]_KEY)(?<!PUBLIC_KEY)(?<!CACHE_KEY)|SALT(?<=[A-Z0-9]_SALT))"
+        r"\\*[\"']?[ \t]?[=:][ \t]?\\*[\"']?"
+        r"(?P<login>(?![/.~])(?=\S{0,64}[a-z])(?=\S{0,64}[A-Z])(?=\S{0,64}[0-9])[A-Za-z0-9+/_=-]{16,})",
         # Of XML, and of Oracle's JDBC driver.
         rf"(?:<|&lt;)[\w.:-]{{0,64}}{SECRET}(?:[ \t][^<>]{{0,256}})?(?:>|&gt;)(?:<!\[CDATA\[)?"
         r"(?P<login>[^<&\s\"\]]+)(?:<|&lt;|\]\])",

@@ -50,18 +50,18 @@ def _abbreviated(name: str) -> str:
 
 SECRET = r"(?i:password|passwd|passphrase|token|secret|api[_-]?key|access[_-]?key|private[_-]?key)"  # noqa: S105
 """A pattern of the names that need no separator."""
-LIKE_A_SECRET = r"(?=[^\s|]*[0-9])(?=[^\s|]*[A-Za-z])(?![./~])[^\s\"'|]{6,}"  # noqa: S105
+LIKE_A_SECRET = r"(?=[^\s\"'|]{0,256}[0-9])(?=[^\s\"'|]{0,256}[A-Za-z])(?![./~])[^\s\"'|]{6,}"  # noqa: S105
 """A pattern of a value with letters and digits, where a word would be none."""
 
 NAME = re.compile(
     # The first two letters of all that follow: most of a text is passed over at once.
-    r"(?=[-abcdehjlmprst][abcdeilmnoprstuw])(?=-a[prsuc]|-[st]|a[cpu]|be|c[lor]|en|hm|jw|li|ma|p[arsw]|s[eis]|to)"
+    r"(?=[-abcdehjlmprst][abcdeilmnoprstuw])(?=-a[prsuc]|-[st]|a[cpu]|be|c[lor]|de|en|hm|jw|li|ma|p[arsw]|s[eis]|to)"
     r"(?:(?P<header>(?:proxy-)?authorization(?!_code)|cookies?"
     r"|-(?:api|auth|access|subscription|application)-?key|-(?:auth|token|secret|art-api))"
     r"|(?P<plain>token|pass[_-]?w(?:or)?d|pass[ _-]?phrase|passcode|passwort|pswd|secret|credentials?|signature"
     r"|session[_-]?id"
     r"|(?:api|access|private|account|signing|encryption|master|license|session|hmac|client)[ _-]?key|client_assertion"
-    r"|(?:ssh|app)[_-]?key(?![=:][ \t]?[/~.])|bearer(?=[ \t]?[=:])|(?-i:PAT)(?<![a-z0-9]pat)(?=[ \t]?=)"
+    r"|(?:ssh|app|deploy)[_-]?key(?![=:][ \t]?[/~.])|bearer(?=[ \t]?[=:])|(?-i:PAT)(?<![a-z0-9]pat)(?=[ \t]?=)"
     r"|authorization_code|auth[_-]?ident|sessid|pw(?<![a-z]pw)(?!d)|creds(?<![a-z]creds)"
     rf"|{_abbreviated('pwd')}(?!(?<!\wpwd)[=:][ \t]?[/~])|{_abbreviated('pass')}(?!(?<!\wpass)(?-i:(?<=PASS):[ ]))"
     r"|sig(?<![a-z0-9]sig)|jwt(?<![a-z]jwt)|auth(?<![a-z]auth)"

@@ -1,4 +1,5 @@
-"""Finds values that stand on the lines after their names: YAML blocks, indented JSON, XML, continued shell lines.
+"""Finds values that stand on the lines after their names: YAML blocks, indented JSON, XML, continued shell lines; and
+pairs, such as `- name: TOKEN` before `value: x1y2z3`.
 
 A log may come line by line, so what a line opens is a value of its own: `Opening`. Offsets are (start, end).
 """
@@ -32,6 +33,14 @@ _VALUE = re.compile(
 _FIRST_WORD = re.compile(r"[ \t]*[\"']?(?P<word>[^\s\"'\\;|&]+)")
 _RANDOM = re.compile(r"(?=[^\s]*[0-9])(?=[^\s]*[A-Za-z])(?![./~])[^\s():/]{6,}\Z")
 _PUTTY_LINE = re.compile(r"[A-Za-z0-9+/=]{8,}\s*\Z")
+_PAIR_NAME = re.compile(
+    r"(?:[ \t]|-[ ]|\{){0,64}\\*[\"']?(?i:name|key)\\*[\"']?[ \t]{0,8}[:=][ \t]{0,8}\\*[\"']?(?P<name>[\w.-]{1,128})"
+    r"\\*[\"']?,?[ \t]{0,8}\r?\Z"
+)
+_PAIR_VALUE = re.compile(
+    rf"{_FEED}[ \t]{{0,64}}\\*[\"']?[Vv]alue\\*[\"']?[ \t]{{0,8}}[:=][ \t]{{0,8}}"
+    r"(?:\\*[\"'](?P<quoted>[^\"'\n\\]{1,4096})|(?P<word>[^\s\"'\\,]{1,4096}))"
+)
 _BEFORE = 160
 """Characters at the end of a line in which the name is looked for."""
 
@@ -91,6 +100,20 @@ def spans(text: str) -> Iterator[tuple[int, int]]:
             if found:
                 read = feed
                 yield begin + found[0], begin + found[1]
+    yield from _pairs(text)
+
+
+def _pairs(text: str) -> Iterator[tuple[int, int]]:
+    for found in _PAIR_VALUE.finditer(text) if "alue" in text else ():
+        group = "word" if found["word"] else "quoted"
+        if names_a_pair(text[_line_start(text, found.start()) : found.start()]) and not is_placeholder(found[group]):
+            yield found.span(group)
+
+
+def names_a_pair(line: str) -> bool:
+    """Whether the line gives a secret's name, and the next one may give its value."""
+    pair = _PAIR_NAME.match(line)
+    return pair is not None and any(name.end() == pair.end("name") for name in NAME.finditer(line, pair.start("name")))
 
 
 def _block_line(opened: Opening, line: str) -> tuple[tuple[int, int] | None, Opening | None]:
@@ -147,7 +170,7 @@ def kept(before: str, line: str) -> str:
     """What must precede the line after `line`, so that a value in it is found. `before` is that of `line` itself."""
     if line.rstrip("\r").endswith("\\"):
         return f"{before}{line}\n"[-MAX_KEPT:]
-    if opening(line):
+    if opening(line) or names_a_pair(line):
         return f"{line[-MAX_KEPT:]}\n"
     opened = opening(before.rstrip("\n").rpartition("\n")[2]) if before else None
     return before if opened and value(opened, line)[1] else ""

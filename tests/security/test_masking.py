@@ -300,6 +300,14 @@ NAMED = [
     "htpasswd -b file ada hunter2",
     "7z x -phunter2 a.7z; unzip -P hunter2 a.zip",
     "openssl enc -aes-256-cbc -k hunter2",
+    "kubectl create secret generic a --from-literal=a=hunter2 --from-literal 'b=hunter2'",
+    "::add-mask::hunter2",
+    # Lines of files and of conversations whose form alone says where the password is.
+    "export ACME_KEY=hunter2Xhunter2X",
+    '"NONCE_SALT": "hunter2+hunter2X/hunter2"',
+    "AUTH hunter2",
+    'AUTH default "hunter2"',
+    "#HttpOnly_.a.example\tFALSE\t/\tTRUE\t0\tsid\thunter2",
     # Quoted parameters of a scheme.
     'Authorization: Digest username="ada", nonce="b", response="hunter2", qop=auth',
     '{"a": "Authorization: Snowflake Token=\\"hunter2\\"", "n": 1}',
@@ -511,6 +519,12 @@ STAYS = [
     "docker run -p 8080:80 alpine; mysql -p 3306; mkdir -p /a/b; ls -a x",
     "PWD=/home/ada/x1 OLDPWD=/",
     "compile pass=2 of 3, token=0 of 12",
+    "AUTH failed for user1234\nC: AUTH user1 was refused",
+    "src/a.py:12:5:E501\na.py:120:5: E501 line too long",
+    "CACHE_KEY=v1-Linux-Abc123456789012, PRIMARY_KEY: users.id, DEPLOY_KEY=/home/User1/deploy-key",
+    "HASH_KEY=" + "9f86d081884c7d65" * 4,
+    "name: password\ntype: string\nkey: token\nvalueFrom: a",
+    "name: token_count\nvalue: 12",
     '{"jobs": [{"name": "analysis-s0-r-1-1", "driver": "kubernetes", "state": "created"}]}',
 ]
 

@@ -23,6 +23,9 @@ OPENED = {
     "a shell": "export TOKEN=\\\nhunter2x9Q; next\n",
     "a command": "docker login \\\n  -u ada \\\n  -p hunter2x9Q next\n",
     "a key of PuTTY": "Private-Lines: 1\nhunter2x9Qhunter2x9Qhunter2x9Qhunter2x9Q\nnext\n",
+    "a pair": "env:\n  - name: DB_TOKEN\n    value: hunter2x9Q\n  - name: HOME\n    value: /root\n",
+    "a pair in JSON": '{\n  "name": "db.password",\n  "value": "hunter2x9Q and more",\n  "next": 1\n}\n',
+    "a pair in HCL": 'name  = "API_KEY"\nvalue = "hunter2x9Q"\nnext\n',
     "colours": "\x1b[31mpassword\x1b[0m:\n  \x1b[32mhunter2x9Q\x1b[0m\nnext: 1\n",
 }
 
