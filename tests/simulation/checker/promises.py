@@ -73,9 +73,9 @@ class Checker:
         needed = [run for run in self.runs if self._needs_report(run)]
         if len({(run.engine, run.place) for run in self.runs}) > 1:  # those that have yielded need none
             needed = needed[:1] if not any(run.published for run in self.runs) else []
-        if self._engines > 1:  # a claim that has yielded is removed after a while
-            begun = [run for run in needed if run.first("started") or not run.first("expired")]
-            needed = begun or needed[:1]
+        if self._engines > 1:  # what a claim has yielded to has the end
+            begun = [run for run in needed if not run.yielded]
+            needed = begun or ([] if any(run.published for run in self.runs) else needed[:1])
         if len(reported) < len(needed):
             yield f"promise 2: {len(needed)} runs of {self.name} need a report, atlas has {len(reported)}"
         if self._cancel_answers() and not self._about(self.cancel_id) and not self._removed():
@@ -130,7 +130,8 @@ class Checker:
         arrivals = self._about(self.end_id)
         ids = {arrival.id for arrival in arrivals}
         possible = [run for run in self.runs if not run.published or self._forgotten(run)]
-        if not self._runs and {arrival.code for arrival in arrivals} <= CODES["deleted"] and len(ids) <= 1:
+        never_begun = all(run.yielded for run in self._runs) if self._engines > 1 else not self._runs
+        if never_begun and {arrival.code for arrival in arrivals} <= CODES["deleted"] and len(ids) <= 1:
             return  # a submit that nobody repeated in time: it never became a job, and never will
         if len(ids) > len(possible) + self._erased() + self._half_made():
             what = "published its own result" if self.runs and not possible else f"has {len(possible)} such runs"

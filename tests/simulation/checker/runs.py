@@ -37,6 +37,11 @@ class Run:
         return self.facts[0].detail == "tombstone"
 
     @property
+    def yielded(self) -> bool:
+        """Whether it was a claim that has yielded to one in another place: removed soon, and never started."""
+        return self.first("started") is None and self.first("expired") is not None
+
+    @property
     def published(self) -> bool:
         return self.first("published") is not None
 
