@@ -172,7 +172,9 @@ def kept(now: Observation, reported: str) -> Outcome | None:
     left. None if nothing has to be stored: the job has a stored outcome, or is only just ending.
     """
     if now.ended_as is not None:
-        return None
+        if reported != "succeeded" or now.cancelled:
+            return None
+        return _supported(msgspec.structs.replace(now, ended_as=None, phase="succeeded"))  # it was quicker than its end
     if now.cancelled and (reported != "cancelled" or not _ended_before_its_cancel(now)):
         return None
     if now.cancelled:  # it was reported before its end was seen, or that end would be stored

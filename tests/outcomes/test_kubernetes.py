@@ -532,6 +532,12 @@ class TestWhatHoldsUpAJob:
         seen = observed(job(), pod(init={"coat": refused}, phase="Pending"))
         assert facts(seen) == {"phase": "waiting", "incomplete": True}
 
+    def test_its_own_secret_may_have_come_before_its_pod_was_deleted(self) -> None:
+        refused = waits("CreateContainerConfigError", 'secret "analysis-1-0a1b" not found')
+        last_seen = deleted(pod(init={"coat": refused}, phase="Pending"))
+        seen = observed(job(condition("Failed", "BackoffLimitExceeded", at=clock(10))), last_seen)
+        assert (seen.incomplete, seen.disrupted, classify(seen).code) == (False, True, 5106)  # type: ignore[union-attr]
+
     def test_any_other_secret_is_a_wrong_configuration(self) -> None:
         refused = waits("CreateContainerConfigError", 'secret "other" not found')
         seen = observed(job(), pod(init={"coat": refused}, phase="Pending"))

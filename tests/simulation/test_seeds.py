@@ -51,15 +51,22 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
         ("kubernetes", 115725, "an error of a registry that was seen while events were read may still pass"),
         ("kubernetes", 100596, "a confirmation that is sent again says the same, whatever was seen between"),
         ("kubernetes", 211228, "a job whose end its driver refused waits anew, perhaps after a run that nobody saw"),
+        ("kubernetes", 5665, "a pod that was deleted while nobody saw it may have got its Secret before"),
         ("nomad", 308, "a job whose Variable a repeat took over is one job"),
         ("nomad", 160, "a confirmation that is sent again says the same, also of an end that the cancel had missed"),
         ("nomad", 2538, "a job and its Variable have one nonce once its end is stored"),
+        (
+            "nomad",
+            11248,
+            "a repeat corrects the nonce that another one could not correct, before Nomad removes the job",
+        ),
         ("both", 0, "a half-made submit is completed by a request that leads to the other engine"),
         ("both", 19, "a claim whose request died before it made a job does not end the job that runs"),
         ("both", 37, "a name that a repeat took elsewhere is not reported as deleted"),
         ("both", 93, "a job that Nomad removed while it was silent is reported"),
         ("both", 115, "a new claim without a job looks elsewhere before it is reported"),
         ("both", 32, "a claim whose request may be about to make its job is not settled yet"),
+        ("both", 5595, "a run that was quicker than the end of its wait is not reported as ended when it is asked for"),
     ],
 )
 def test_a_fault_that_a_seed_has_found_stays_repaired(engine: str, seed: int, what: str) -> None:

@@ -202,7 +202,7 @@ def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:
     if waiting.reason in IMAGE_REASONS:
         return {"image_error": said, "registry_error": may_pass(waiting.reason, waiting.message)}
     if waiting.message in [f'{kind} "{job.metadata.annotations.get(SECRET)}" not found' for kind in _SECRET_KINDS]:
-        return {"incomplete": True}
+        return {"incomplete": not _disruption(job, own)}  # it may have been completed after that, and have run
     if is_out_of_memory(waiting.reason, waiting.message):
         return {"configuration_error": said, "out_of_memory": True, "container": status.name}
     return {"configuration_error": said, "registry_error": node_may_recover(waiting.message)}

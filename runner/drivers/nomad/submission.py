@@ -256,6 +256,8 @@ class Submission:
         """The state of an existing job: `created` by this submit, or `exists`. Raises Conflict for another request."""
         if not self._job.same_task(known.fingerprint or (variable.fingerprint if variable else "")):
             raise _conflict(self._job.name)
+        if variable and variable.open and known.nonce and variable.nonce != known.nonce:  # its submit died before that
+            self._correct(known, variable)
         return "created" if known.nonce == self._nonce else "exists"
 
     def _opened(self) -> dict[str, str]:

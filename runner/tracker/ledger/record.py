@@ -114,6 +114,8 @@ class Record(msgspec.Struct, eq=False):
             found = {name: getattr(events, name) or getattr(self.seen, name) for name in _EXPLANATIONS}
             if self.by_event:
                 found["configuration_error"] = events.configuration_error
+            if self.seen.instance not in ("", events.instance):  # a pod was made while the events were read
+                found["not_admitted"] = self.seen.not_admitted
             named = events.image_error or events.configuration_error
             wrong = found["image_error"] or found["configuration_error"]
             passes = bool(wrong) and (events if named else self.seen).registry_error

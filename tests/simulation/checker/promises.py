@@ -119,8 +119,12 @@ class Checker:
 
     @property
     def _only_one_place(self) -> bool:
-        """Whether one job of this name can have what is sent again. Each of two jobs sends, and knows, its own."""
-        return len({(run.engine, run.place) for run in self._runs}) == 1
+        """Whether one job of this name can have what is sent again. Each of two jobs sends, and knows, its own.
+
+        A cancel may leave a tombstone in the other engine, which counts as one.
+        """
+        cancelled = self._engines > 1 and any(command.kind == "cancel" for command in self._commands)
+        return not cancelled and len({(run.engine, run.place) for run in self._runs}) == 1
 
     @property
     def _several_engines(self) -> bool:
@@ -130,8 +134,7 @@ class Checker:
         arrivals = self._about(self.end_id)
         ids = {arrival.id for arrival in arrivals}
         possible = [run for run in self.runs if not run.published or self._forgotten(run)]
-        never_begun = all(run.yielded for run in self._runs) if self._engines > 1 else not self._runs
-        if never_begun and {arrival.code for arrival in arrivals} <= CODES["deleted"] and len(ids) <= 1:
+        if not self._runs and {arrival.code for arrival in arrivals} <= CODES["deleted"] and len(ids) <= 1:
             return  # a submit that nobody repeated in time: it never became a job, and never will
         if len(ids) > len(possible) + self._erased() + self._half_made():
             what = "published its own result" if self.runs and not possible else f"has {len(possible)} such runs"
@@ -139,7 +142,9 @@ class Checker:
         allowed = set().union(*(CODES.get(cause, frozenset()) for run in self.runs for cause in run.causes))
         # Atlas keeps the first result of an id. A stale list may make a new leader send another, which atlas drops.
         for arrival in _firsts(arrivals):
-            true = allowed | (self._waited_too_long(arrival.at) | (CODES["deleted"] if self._erased() else set()))
+            true = allowed | self._waited_too_long(arrival.at)
+            if self._erased() or self._never_begun(arrival.at):
+                true |= CODES["deleted"]
             if possible and arrival.code not in true:
                 yield (
                     f"promise 2: the end of {self.name} was reported as {arrival.code} at {arrival.at:.2f} s,"
@@ -148,6 +153,10 @@ class Checker:
         for arrival in arrivals:
             if not any(run.made <= arrival.at for run in self.runs):
                 yield f"promise 2: an end of {self.name} was reported before it had a job"
+
+    def _never_begun(self, at: float) -> bool:
+        """Whether the name had only claims that have yielded, and so a submit that nobody repeated in time."""
+        return self._engines > 1 and all(run.yielded for run in self.runs if run.made <= at)
 
     def _half_made(self) -> int:
         """How many ends as deleted a submit may have that never became a job: one after the last job was gone."""
@@ -228,7 +237,9 @@ class Checker:
         for arrival in self._about(self.cancel_id):
             over = min((run.over for run in self.runs), default=float("inf"))
             ends = self._about(self.end_id)
-            given_up = (ends and not self._runs) or any(end.code in self._waited_too_long(end.at) for end in ends)
+            given_up = (ends and (not self._runs or self._never_begun(arrival.at))) or any(
+                end.code in self._waited_too_long(end.at) for end in ends
+            )
             ended = over != float("inf") or given_up or any(run.causes for run in self.runs)
             if arrival.code not in (5000, 5001):
                 yield f"promise 3: the cancellation of {self.name} was confirmed with {arrival.code}"

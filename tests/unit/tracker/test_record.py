@@ -225,3 +225,12 @@ def test_an_error_that_was_seen_while_the_events_were_read_may_still_pass() -> N
     assert (record.seen.image_error, record.seen.registry_error) == ("503 Service Unavailable", True)
     record.explain(seen(queued_since=0.0, image_error="not found"))
     assert (record.seen.image_error, record.seen.registry_error) == ("not found", False)
+
+
+def test_a_refusal_to_make_a_pod_is_history_if_one_was_made_while_the_events_were_read() -> None:
+    record = first_record(seen(queued_since=0.0), 0.0, BACKOFF)
+    record.observe(seen(queued_since=0.0, instance="a-1"), 5.0)
+    record.explain(seen(queued_since=0.0, not_admitted="exceeded quota"))
+    assert (record.seen.not_admitted, record.cause) == ("", "")
+    record.explain(seen(queued_since=0.0, instance="a-1", not_admitted="exceeded quota"))
+    assert record.seen.not_admitted == "exceeded quota"

@@ -171,6 +171,15 @@ def test_what_is_stored_or_may_yet_be_seen_is_not_replaced(seen: Observation) ->
     assert kept(seen, "analyzer_failed") is None
 
 
+def test_a_run_that_published_its_result_before_its_end_came_into_force_is_not_reported_as_ended() -> None:
+    ended = changed(FAILED, main_exit=None, ended_as=Outcome(reason="unschedulable", code=5102, hmessage=""))
+    again = kept(ended, "succeeded")
+    assert again is not None
+    assert (again.reason, again.code) == ("succeeded", 0)
+    assert kept(ended, "unschedulable") is None
+    assert kept(changed(ended, cancelled=True), "succeeded") is None
+
+
 def test_a_cancellation_that_was_confirmed_before_its_end_was_seen_keeps_its_code() -> None:
     ended = changed(FAILED, phase="succeeded", main_exit=0, cancelled=True)
     assert classify(ended).code == 5001  # type: ignore[union-attr]

@@ -321,6 +321,18 @@ def test_a_variable_that_was_missing_gets_the_nonce_of_its_job(driver: NomadDriv
     assert driver.mark_reported(seen, FAILED)
 
 
+def test_a_variable_that_a_repeat_took_over_gets_the_nonce_of_its_job_from_the_next_one(
+    driver: NomadDriver, agent: FakeAgent
+) -> None:
+    """The job arrived late, and the repeat died before it corrected the Variable. Nomad may remove the job unseen."""
+    wanted = submitted(driver)
+    nonce = agent.items(wanted.name)["orchestrator_nonce"]
+    agent.items(wanted.name)["orchestrator_nonce"] = "0123456789abcdef"
+    assert driver.submit(wanted, within(10, agent.clock)) == "exists"
+    assert agent.items(wanted.name)["orchestrator_nonce"] == nonce
+    assert agent.items(wanted.name)["orchestrator_open"] == "yes"
+
+
 class TestElection:
     def test_one_writer_wins_and_the_version_is_the_index(self, driver: NomadDriver) -> None:
         store, deadline = driver.election(), within(5, driver._clock)
