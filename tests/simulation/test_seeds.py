@@ -60,6 +60,7 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
             11248,
             "a repeat corrects the nonce that another one could not correct, before Nomad removes the job",
         ),
+        ("nomad", 16151, "a job that Nomad removed while its allocations were read did not fail"),
         ("both", 0, "a half-made submit is completed by a request that leads to the other engine"),
         ("both", 19, "a claim whose request died before it made a job does not end the job that runs"),
         ("both", 37, "a name that a repeat took elsewhere is not reported as deleted"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from runner.observation import Observation
+from runner.outcomes import is_unexplained
 from runner.tracker.ledger.judge import AGAIN_SECONDS, UNEXPLAINED_SECONDS
 from runner.tracker.ledger.record import Record, Step, key_of
 from runner.tracker.results import result_ids
@@ -48,11 +49,12 @@ def explain_in(record: Record, now: float) -> float | None:
 def as_it_ended(record: Record) -> Observation:
     """What is known of the job: one that is gone, and whose end was not seen, has the phase `gone`.
 
-    A failed job without its pod shows no end: its pod was deleted, and mostly because the job was.
+    A failed job without its pod or its allocation shows no end: these were deleted, and mostly because the job was.
     """
     seen = record.seen
-    unseen = seen.phase in ("waiting", "running") or (seen.disrupted and not seen.instance)
-    vanished = record.gone and unseen and seen.ended_as is None
+    nothing_known = is_unexplained(seen) and not seen.message
+    bare = seen.phase == "failed" and not seen.instance and (seen.disrupted or nothing_known)
+    vanished = record.gone and (bare or seen.phase in ("waiting", "running")) and seen.ended_as is None
     return msgspec.structs.replace(seen, phase="gone") if vanished else seen
 
 

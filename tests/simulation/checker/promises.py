@@ -155,8 +155,9 @@ class Checker:
                 yield f"promise 2: an end of {self.name} was reported before it had a job"
 
     def _never_begun(self, at: float) -> bool:
-        """Whether the name had only claims that have yielded, and so a submit that nobody repeated in time."""
-        return self._engines > 1 and all(run.yielded for run in self.runs if run.made <= at)
+        """Whether the name had only claims in two engines until then, and so a submit that nobody repeated in time."""
+        begun = (run for run in self.runs if run.made <= at and (run.first("started") or run.causes))
+        return self._engines > 1 and not any(begun)
 
     def _half_made(self) -> int:
         """How many ends as deleted a submit may have that never became a job: one after the last job was gone."""

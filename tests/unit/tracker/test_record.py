@@ -168,6 +168,8 @@ def test_a_job_that_a_queue_holds_does_not_wait_for_a_node() -> None:
         ({"phase": "failed", "disrupted": True}, "gone"),
         ({"phase": "failed", "disrupted": True, "instance": "pod-1"}, "failed"),
         ({"phase": "failed", "main_exit": 3}, "failed"),
+        ({"phase": "failed"}, "gone"),
+        ({"phase": "failed", "message": "its node says so"}, "failed"),
         ({"phase": "failed", "disrupted": True, "ended_as": FAILED}, "failed"),
     ],
 )
