@@ -119,12 +119,8 @@ class Checker:
 
     @property
     def _only_one_place(self) -> bool:
-        """Whether one job of this name can have what is sent again. Each of two jobs sends, and knows, its own.
-
-        A cancel may leave a tombstone in the other engine, which counts as one.
-        """
-        cancelled = self._engines > 1 and any(command.kind == "cancel" for command in self._commands)
-        return not cancelled and len({(run.engine, run.place) for run in self._runs}) == 1
+        """Whether one job of this name can have what is sent again. Each of two jobs sends, and knows, its own."""
+        return len({(run.engine, run.place) for run in self._runs}) == 1
 
     @property
     def _several_engines(self) -> bool:
@@ -142,9 +138,7 @@ class Checker:
         allowed = set().union(*(CODES.get(cause, frozenset()) for run in self.runs for cause in run.causes))
         # Atlas keeps the first result of an id. A stale list may make a new leader send another, which atlas drops.
         for arrival in _firsts(arrivals):
-            true = allowed | self._waited_too_long(arrival.at)
-            if self._erased() or self._never_begun(arrival.at):
-                true |= CODES["deleted"]
+            true = allowed | (self._waited_too_long(arrival.at) | (CODES["deleted"] if self._erased() else set()))
             if possible and arrival.code not in true:
                 yield (
                     f"promise 2: the end of {self.name} was reported as {arrival.code} at {arrival.at:.2f} s,"
@@ -155,9 +149,8 @@ class Checker:
                 yield f"promise 2: an end of {self.name} was reported before it had a job"
 
     def _never_begun(self, at: float) -> bool:
-        """Whether the name had only claims in two engines until then, and so a submit that nobody repeated in time."""
-        begun = (run for run in self.runs if run.made <= at and (run.first("started") or run.causes))
-        return self._engines > 1 and not any(begun)
+        """Whether the name had only claims that have yielded, and so a submit that nobody repeated in time."""
+        return self._engines > 1 and all(run.yielded for run in self.runs if run.made <= at)
 
     def _half_made(self) -> int:
         """How many ends as deleted a submit may have that never became a job: one after the last job was gone."""
