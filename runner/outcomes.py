@@ -169,7 +169,7 @@ def kept(now: Observation, reported: str) -> Outcome | None:
     """What is to be stored with a job whose result is sent again, so that the second sending says the same.
 
     `reported` is the reason of the first. The cluster may have lost the evidence for it since; then only the reason is
-    left. None if nothing has to be stored: the job has a stored outcome, or is only just ending.
+    left. None if nothing has to be stored: the job has a stored outcome that was reported, or is only just ending.
     """
     if now.ended_as is not None:
         if reported != "succeeded" or now.cancelled:
