@@ -18,7 +18,7 @@ class Fact:
     identity: str
     what: str
     """created, held and admitted (by a queue), refused (its pod, by a quota), pod, started, ended, happened, published,
-    deleted (by somebody), expired (by its time-to-live)"""
+    deleted (by somebody), expired (by its time-to-live), tombstone (a cancel of a name without a job, in a Variable)"""
     detail: str = ""
 
 

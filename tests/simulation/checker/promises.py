@@ -49,6 +49,7 @@ class Checker:
         self._resends = [each for each in history.resends if each.name == name]
         self._arrivals = history.arrivals
         self._runs = tuple(_runs(history, name))
+        self._tombstones = {(fact.engine, fact.place) for fact in history.of(name, "tombstone")}
 
     @property
     def runs(self) -> list[Run]:
@@ -119,8 +120,8 @@ class Checker:
 
     @property
     def _only_one_place(self) -> bool:
-        """Whether one job of this name can have what is sent again. Each of two jobs sends, and knows, its own."""
-        return len({(run.engine, run.place) for run in self._runs}) == 1
+        """Whether one place can have what is sent again. Each of two sends, and knows, its own."""
+        return len({(run.engine, run.place) for run in self._runs} | self._tombstones) == 1
 
     @property
     def _several_engines(self) -> bool:
@@ -129,7 +130,7 @@ class Checker:
     def _ends(self) -> Iterator[str]:
         arrivals = self._about(self.end_id)
         ids = {arrival.id for arrival in arrivals}
-        possible = [run for run in self.runs if not run.published or self._forgotten(run)]
+        possible = [run for run in self.runs if not run.published or self._forgotten(run) or waits.overtaken(run)]
         if not self._runs and {arrival.code for arrival in arrivals} <= CODES["deleted"] and len(ids) <= 1:
             return  # a submit that nobody repeated in time: it never became a job, and never will
         if len(ids) > len(possible) + self._erased() + self._half_made():
@@ -138,7 +139,9 @@ class Checker:
         allowed = set().union(*(CODES.get(cause, frozenset()) for run in self.runs for cause in run.causes))
         # Atlas keeps the first result of an id. A stale list may make a new leader send another, which atlas drops.
         for arrival in _firsts(arrivals):
-            true = allowed | (self._waited_too_long(arrival.at) | (CODES["deleted"] if self._erased() else set()))
+            true = allowed | self._waited_too_long(arrival.at)
+            if self._erased() or self._never_accepted(arrival.at):
+                true |= CODES["deleted"]
             if possible and arrival.code not in true:
                 yield (
                     f"promise 2: the end of {self.name} was reported as {arrival.code} at {arrival.at:.2f} s,"
@@ -147,6 +150,11 @@ class Checker:
         for arrival in arrivals:
             if not any(run.made <= arrival.at for run in self.runs):
                 yield f"promise 2: an end of {self.name} was reported before it had a job"
+
+    def _never_accepted(self, at: float) -> bool:
+        """Whether, in one of two engines, only claims were left of a submit that nobody repeated in time."""
+        accepted = any(each.state and each.ended <= at for each in self._commands if each.kind == "submit")
+        return self._engines > 1 and not accepted and all(waits.started(run) > at for run in self.runs)
 
     def _never_begun(self, at: float) -> bool:
         """Whether the name had only claims that have yielded, and so a submit that nobody repeated in time."""
@@ -285,7 +293,7 @@ def _firsts(arrivals: list[Arrival]) -> list[Arrival]:
 
 
 def _runs(history: History, name: str) -> Iterator[Run]:
-    facts = list(history.of(name))
+    facts = [fact for fact in history.of(name) if fact.what != "tombstone"]
     for identity in dict.fromkeys(fact.identity for fact in facts):
         its = tuple(fact for fact in facts if fact.identity == identity)
         yield Run(its[0].place, identity, its)

@@ -16,6 +16,9 @@ from tests.simulation.history import Arrival
 PROMPT_SECONDS = 12.0
 """When nothing fails: how long after a limit has passed its report may arrive."""
 
+LAG_SECONDS = 8.0
+"""How long a job may run that was ended: the controller that removes its pod lags by up to 6 s."""
+
 
 def started(run: Run) -> float:
     """When its first container started."""
@@ -35,6 +38,11 @@ def held_too_long(run: Run) -> bool:
 def refused_too_long(run: Run) -> bool:
     """Whether the cluster may have refused its pod past the limit."""
     return run.first("refused") is not None and _at(run, "pod") >= limit(run) - 1
+
+
+def overtaken(run: Run) -> bool:
+    """Whether it began at its limit, and published its result before a controller stopped it."""
+    return started(run) >= limit(run) - 1 and _at(run, "published") <= limit(run) + LAG_SECONDS
 
 
 def overdue(run: Run, arrivals: list[Arrival]) -> Iterator[str]:

@@ -186,7 +186,7 @@ MUTANTS: dict[str, Mutant] = {
             "if self._engines and self._clock.monotonic() >= self._settle_at:",
             "if False:",
             "both",
-            range(1130, 1140),
+            range(6510, 6520),
         ),
         Mutant(
             "a job is identified by its Variable",

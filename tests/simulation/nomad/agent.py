@@ -22,6 +22,8 @@ from tests.simulation.seams.network import Later, Line, Network, Request
 
 HEARTBEAT_SECONDS = 30.0
 
+_CANCELLED = "orchestrator_cancelled"
+
 _TERM = re.compile(
     r'"(?P<item>[^"]+)" (?P<no>not )?in (?P<map>\w+)|(?P<path>[\w.]+) (?P<sign>==|!=) "(?P<value>[^"]*)"'
 )
@@ -43,6 +45,8 @@ class Agent:
         self.state = state
         self.evaluate: Callable[[Key], None] = lambda _key: None
         self.registered: Callable[[Key, Object], None] = lambda _key, _job: None
+        self.cancelled: Callable[[Key], None] = lambda _key: None
+        """Called when a cancel was written under a name without a job."""
         self._namespaces = namespaces
         self._specifications: dict[Key, Object] = {}
 
@@ -114,6 +118,9 @@ class Agent:
         if method == "DELETE":
             self.state.variables.pop(key, None)
             return HttpResponse(204, b"")
+        job = (key[0], key[1].removeprefix("nomad/jobs/"))
+        if _CANCELLED in body["Items"] and not (job in self.state.jobs or (known and _CANCELLED in known["Items"])):
+            self.cancelled(job)
         return self._json(self.state.put_variable(key, body["Items"]))
 
     def _variables(self, namespace: str, prefix: str) -> list[Object]:

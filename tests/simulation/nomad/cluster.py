@@ -29,6 +29,7 @@ class NomadCluster:
         self._waiting: set[Key] = set()
         agent = Agent(network, self.state, namespaces)
         agent.evaluate, agent.registered = self._evaluate_later, self._registered
+        agent.cancelled = self._cancelled
         network.servers[URL] = agent
 
     def delete(self, name: str) -> None:
@@ -51,6 +52,9 @@ class NomadCluster:
 
     def _registered(self, key: Key, job: Object) -> None:
         self._history.record("nomad", key[0], key[1], _identity(job), "created")
+
+    def _cancelled(self, key: Key) -> None:
+        self._history.record("nomad", key[0], key[1], f"variable {self.state.index}", "tombstone")
 
     def _evaluate_later(self, key: Key) -> None:
         random = self._scheduler.random.random
