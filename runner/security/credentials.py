@@ -13,6 +13,7 @@ from runner.security import command_lines, hexadecimal, logins, next_lines, shap
 from runner.security.names import LIKE_A_SECRET, NAME, following_names
 from runner.security.placeholders import is_placeholder, is_word
 from runner.security.shapes import Span, run_end
+from runner.security.words import has, has_in_any_case
 
 _TRAILING = "\\'),.;:]}|"
 """At the end of a value, these are not part of it. The backslash escapes the quote of a JSON string inside JSON."""
@@ -42,7 +43,7 @@ _URL_END = re.compile(r'[^\s"<>`]*')
 def _in_urls(text: str) -> Iterator[Span]:
     """User and password, with any characters in either, and the whole query: its names say little, its values sign."""
     end = login = 0
-    for begin in _URL.finditer(text):
+    for begin in _URL.finditer(text) if has(text, ("//", "/\\")) else ():
         start = begin.end()
         if start > end:  # a URL may contain others, which end where it ends
             end = run_end(_URL_END, text, start)
@@ -231,6 +232,8 @@ def _in_headers(text: str) -> Iterator[Span]:
 
     A word in prose has no digit, or is short.
     """
+    if not has_in_any_case(text, ("bearer", "basic", "authorization")):
+        return
     for found in _SCHEME.finditer(text):
         if len(found[1]) >= 16 and any(map(str.isdigit, found[1])):
             yield found.span(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from runner.security.words import has, has_in_any_case
+
 _USERS_OF_PASS = (
     *(
         "db",
@@ -72,9 +74,21 @@ NAME = re.compile(
 )
 
 
+_PARTS = (
+    *("auth", "cookie", "key", "-art-api", "token", "pass", "pswd", "secret", "cred", "sig", "session", "sessid"),
+    *("assertion", "bearer", "pw", "jwt"),
+)
+"""Each name has one of them, in any case; or it is PAT."""
+
+
+def may_have_names(text: str) -> bool:
+    """Whether NAME may find something."""
+    return has(text, ("PAT",)) or has_in_any_case(text, _PARTS)
+
+
 def following_names(text: str, following: re.Pattern[str]) -> Iterator[tuple[re.Match[str], re.Match[str]]]:
     """Each name that `following` follows, and its match. A name may begin within one: `cookieSecret`."""
-    at = 0
+    at = 0 if may_have_names(text) else len(text)
     while name := NAME.search(text, at):
         if found := following.match(text, name.end()):
             yield name, found

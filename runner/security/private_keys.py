@@ -50,7 +50,7 @@ def spans(text: str) -> list[tuple[int, int]]:
     Where the text is one line of JSON, no span contains a double quote or half an escape.
     """
     marked = _marked(text) if "PRIVATE" in text else ()
-    unmarked = _unmarked(text) if len(text) >= KEY_LINE else ()
+    unmarked = _unmarked(text) if _LONG.search(text) or _COLOUR.search(text) else ()  # a colour may divide a line
     return _merged(text, sorted([*marked, *unmarked]))
 
 

@@ -92,10 +92,23 @@ SHORTEST_REST = 16
 """Characters of a token after its prefix. Documentation has shorter ones."""
 
 
+_LONG_WORD = re.compile(r"[\w./+=$~,:-]{18,}")
+"""What a token is in, with its prefix. Most words are shorter, and are passed over at once."""
+
+
 def tokens(text: str) -> Iterator[Span]:
     """Tokens of well-known services, and JWTs."""
+    for word in _LONG_WORD.finditer(text):
+        yield from _prefixed(text, *word.span())
+        yield from (found.span() for found in _WHOLE.finditer(text, *word.span()))
+        yield from _jwts(text, *word.span())
+        yield from _labelled(text, *word.span())
+    yield from (found.span("value") for found in _JWK.finditer(text) if scrambled(found["value"]))
+
+
+def _prefixed(text: str, first: int, last: int) -> Iterator[Span]:
     read = 0
-    for prefix in _PREFIX.finditer(text):
+    for prefix in _PREFIX.finditer(text, first, last):
         if prefix.start() < read:
             continue
         read = run_end(_REST, text, prefix.end())
@@ -103,10 +116,6 @@ def tokens(text: str) -> Iterator[Span]:
         rest = text[prefix.end() : read]
         if len(rest) >= SHORTEST_REST and not _is_name(prefix[0], rest):
             yield prefix.start(), read
-    yield from (found.span() for found in _WHOLE.finditer(text))
-    yield from (found.span("value") for found in _JWK.finditer(text) if scrambled(found["value"]))
-    yield from _jwts(text)
-    yield from _labelled(text)
 
 
 LABELLED_RUN = 24
@@ -121,12 +130,12 @@ _LONGEST_LABEL = 80
 _WORD = re.compile("[a-z]{3,}")
 
 
-def _labelled(text: str) -> Iterator[Span]:
+def _labelled(text: str, first: int, last: int) -> Iterator[Span]:
     """Runs of letters and digits that look random and follow a label in small letters. Digests have one case.
 
     A name in camelCase is of words: most of its characters are small letters beside each other.
     """
-    for run in _RUN.finditer(text):
+    for run in _RUN.finditer(text, first, last):
         of_words = sum(map(len, _WORD.findall(run[1]))) * 2 >= len(run[1])
         if not of_words and scrambled(run[1]) and any(map(str.isdigit, run[1])):
             label = _LABEL.search(text, max(0, run.start() - _LONGEST_LABEL), run.start())
@@ -150,9 +159,9 @@ LONG_JSON = 20
 """Characters of base64 that begin with `{"` and are masked without a second part: a registry's login, say."""
 
 
-def _jwts(text: str) -> Iterator[Span]:
+def _jwts(text: str, first: int, last: int) -> Iterator[Span]:
     read = 0
-    for begin in _JWT_BEGIN.finditer(text):
+    for begin in _JWT_BEGIN.finditer(text, first, last):
         at = begin.start()
         if at < read:
             continue

@@ -196,6 +196,8 @@ class Term:
 
     def _changed(self) -> None:
         """Wake the loop if it could start something before it comes round."""
+        if self._work.is_set():  # it wakes anyway, and looks at everything then
+            return
         if self._stop.is_set():
             self._work.set()
             return

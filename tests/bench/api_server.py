@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -71,7 +72,8 @@ class Cluster:
                 self.show("jobs", "MODIFIED", job)
             if number % BATCH == 0:
                 for writer in (*self.watches["jobs"], *self.watches["pods"]):
-                    await writer.drain()
+                    with suppress(ConnectionError):  # the watch has had its time, and there is another one
+                        await writer.drain()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """The requests of one connection."""

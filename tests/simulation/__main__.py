@@ -1,8 +1,8 @@
 """`python -m tests.simulation --seeds N`: run many seeds and print each that breaks a promise; exit code 1 if any does.
 
 `--replay SEED -v` prints every step of one seed, `--shrink SEED` a small scenario that breaks the same promise.
-A run depends on its seed and on nothing else, so the interpreter's
-own randomness (of hashes) is switched off: the process starts itself again without it.
+A run depends on its seed and on nothing else, so the interpreter's own randomness (of hashes) is switched off: the
+process starts itself again without it.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ def main() -> int:
     logging.getLogger("orchestrator").propagate = False
     if asked.replay is not None:
         return _replay(asked.replay, asked.engine or "kubernetes", asked.verbose)
-    began, failed, steps, seconds = time.monotonic(), 0, 0, 0.0
+    began, done, failed, steps, seconds = time.monotonic(), 0, 0, 0, 0.0
     work = [
         (seed, engine)
         for seed in range(asked.first, asked.first + asked.seeds)
         for engine in ([asked.engine] if asked.engine else ENGINES)
     ]
     with Pool(asked.processes, maxtasksperchild=500) as pool:
-        for number, (engine, run) in enumerate(pool.imap(attempt, work, chunksize=4), 1):
+        for done, (engine, run) in enumerate(pool.imap(attempt, work, chunksize=4), 1):
             steps, seconds, failed = steps + run.steps, seconds + run.seconds, failed + bool(run.violations)
             if run.violations:
                 _print_broken(engine, run)
-            if number % _PROGRESS_EVERY == 0:
-                print(f"{number} of {len(work)} runs, {time.monotonic() - began:.0f} s", file=sys.stderr)
+            if done % _PROGRESS_EVERY == 0:
+                print(f"{done} of {len(work)} runs, {time.monotonic() - began:.0f} s", file=sys.stderr)
             if failed >= asked.most:
                 break
         pool.terminate()
     took = time.monotonic() - began
     print(
-        f"{len(work)} runs, {failed} broke a promise; {steps:,} steps, {seconds / 3600:,.1f} simulated hours,"
+        f"{done} of {len(work)} runs, {failed} broke a promise; {steps:,} steps, {seconds / 3600:,.1f} simulated hours,"
         f" {took:.1f} s"
     )
     return bool(failed)
