@@ -86,6 +86,9 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
     )
 
 
+_NEVER_SEEN = "Nomad has no such job: its request was never completed, or the job was removed before it was seen"
+
+
 def without_job(
     name: str, variable: JobVariable, driver: str, place: str = "", *, never_seen: bool = False
 ) -> Observation:
@@ -107,6 +110,7 @@ def without_job(
         fingerprint=variable.fingerprint,
         **{**_reports(variable), "unsettled": variable.claim == ASSUMED or (variable.awaits_submit and never_seen)},
         timed_out=bool(variable.ended and variable.ended.timed_out),
+        message=_NEVER_SEEN if variable.awaits_submit and never_seen else "",
         **refusal(variable.ended.unschedulable if variable.ended else ""),
     )
 
