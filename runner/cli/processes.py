@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import click
 
+from runner.cli import host
 from runner.cli.configuration import bad_keys, bad_variables, config_option, load_or_exit
 from runner.config import exposure
 from runner.config import loading as configuration
@@ -151,7 +152,7 @@ def _supervise(
         changed = configuration.load(located, os.environ)
         if changed.sidecar.socket != config.sidecar.socket:
             raise Malformed("another sidecar.socket needs a restart of runner and functions")
-        if wrong := "; ".join(complaints(changed)):
+        if wrong := "; ".join([*complaints(changed), *host.missing(changed, os.environ)]):
             raise Malformed(wrong)
         if not trial.succeeds(lambda: _try(changed), TRIAL_SECONDS):
             raise Malformed("no process could be built with it; the error is logged above")

@@ -16,6 +16,7 @@ from runner.observation import Observation, Outcome
 from runner.runtime import logs
 from runner.runtime.traces import traceparent
 from runner.security.masking import evidence_tail
+from runner.tracker.circuit_breaker import LONGEST_RETRY_AFTER
 from runner.tracker.leadership.accepted import AcceptedResults
 from runner.tracker.ledger.ledger import Ledger
 from runner.tracker.ledger.record import Record, Step, Taken
@@ -33,6 +34,8 @@ READ_LINES = 200
 
 EVIDENCE_SECONDS = 1.0
 """How long a result waits for that log. A node that does not answer delays its own jobs' results by no more."""
+
+_UNAUTHORIZED = frozenset({401, 403})
 
 REFUSALS = 20
 """How often atlas may refuse a result for good until its job is set aside."""
@@ -124,7 +127,7 @@ class Steps:
         if self._driver.end(seen, outcome) and self._is_stored(seen, outcome):
             self._ledger.did(record, "end")
         else:  # it has ended otherwise meanwhile, was cancelled, or is gone
-            self._ledger.find_again(record, undecided=True)
+            self._ledger.find_again(record, undecided=True, refused=True)
 
     def _is_stored(self, seen: Observation, outcome: Outcome) -> bool:
         """Whether it was ended for this outcome. A driver keeps the first one, which a stale list does not show."""
@@ -202,22 +205,27 @@ class Steps:
         span.end(failure, {"code": outcome.code}, ended=max(ended, seen.created))
 
     def _inform_breaker(self, record: Record, error: NotAccepted) -> None:
-        """A refusal for good says that atlas is there. 401 and 403 concern all results once a key was rotated."""
+        """A refusal for good says that atlas is there. 401 and 403 concern all results once a key was rotated.
+
+        A result that is refused so again says nothing new of the others, of which a few would hold up all.
+        """
         if error.permanent:
             if self._breaker.succeeded():
                 self._ledger.release("publish")
-        else:
+        elif not (error.status in _UNAUTHORIZED and record.tries and self._breaker.open_since is None):
             self._breaker.failed(record.seen.name, error.retry_after)
 
     def _failed(self, step: Step, record: Record, error: OrchestratorError) -> None:
         at_least = 0.0
         if isinstance(error, NotAccepted):
             self._metrics.published(error.status)
-            at_least = error.retry_after or 0.0
+            at_least = min(error.retry_after or 0.0, LONGEST_RETRY_AFTER)
             record.refusals += error.permanent
             record.answer = error.answer
             self._inform_breaker(record, error)
             if record.refusals >= REFUSALS:
+                if record.gone:
+                    log.error("%s: atlas refuses its result for good, and the job is gone: %s", record.seen.name, error)
                 self._ledger.give_up(record)
                 return
         if step == "end":  # it may have been completed meanwhile, so it is judged anew before it is ended

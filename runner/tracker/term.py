@@ -1,6 +1,6 @@
 """One driver's jobs for as long as this process leads: its sources, its ledger, and the workers that carry out steps.
 
-    sources ─▶ ledger ─▶ due steps ─▶ workers: a pool for the cluster, one each for marks, logs and atlas
+    sources ─▶ ledger ─▶ due steps ─▶ workers: a pool for the cluster, one each for events, marks, logs and atlas
 
 The loop starts what is due while a pool has capacity. A worker that has finished takes the next step of its pool by
 itself, so that in a burst no step waits for the loop.
@@ -36,10 +36,10 @@ LOOP_SECONDS = 1.0
 CLEANUP_SECONDS = 60.0
 """Seconds between two removals of old jobs."""
 
-CLUSTER_REQUESTS, MARKS, LOGS = 4, 4, 64
-"""The most requests to the cluster, marks, and logs that are in flight at once, for each driver. Each keeps its
-connection, and Nomad accepts 100 from one host (`http_max_conns_per_client`), the sidecar's included. So many logs are
-in flight only while nodes do not answer."""
+CLUSTER_REQUESTS, EVENTS, MARKS, LOGS = 4, 4, 4, 64
+"""The most requests to the cluster, lists of events, marks, and logs that are in flight at once, for each driver. Each
+keeps its connection, and Nomad accepts 100 from one host (`http_max_conns_per_client`), the sidecar's included. So many
+logs are in flight only while nodes do not answer."""
 
 MARKS_MEANWHILE = 1
 """The most marks in flight while every publisher is busy: results come first. A mark that is late does no harm: after a
@@ -51,16 +51,17 @@ UNSTORED = 32
 UNMARKED = MOST_STORED - 100
 """With so many accepted results without a mark, marks come no later than results, since a crash is to repeat few."""
 
-FINISH_SECONDS, LAST_MARKS = 3.0, 16
+FINISH_SECONDS, LAST_MARKS = 0.7, 16
 """How long, at most, a tracker that is to stop still marks what atlas has accepted, and how many at once. Another one
-leads after it. Mostly nothing is left to be marked."""
+leads within two seconds of the signal, and looks each second. Mostly nothing is left to be marked."""
 
 QUICK_LOGS, QUICK_SECONDS = 8, 0.1
 """The most logs that are read at once if all nodes answer within so many seconds: more would only delay each other. For
 each one that takes longer, another one may begin."""
 
 _POOLS: dict[str, tuple[Step, ...]] = {
-    "cluster": ("find", "explain", "end", "set_aside"),
+    "cluster": ("find", "end", "set_aside"),
+    "events": ("explain",),
     "marks": ("mark",),
     "logs": ("evidence",),
     "atlas": ("publish",),
@@ -95,12 +96,12 @@ class Term:
         self.followed: list[FollowedSource] = []
         self.steps = Steps(driver, self.ledger, leads, accepted, shared)
         self._comes_round = math.inf
-        sizes = {"cluster": CLUSTER_REQUESTS, "marks": LAST_MARKS, "logs": LOGS, "atlas": settings.publishers}
+        sizes = {"cluster": CLUSTER_REQUESTS, "events": EVENTS, "marks": LAST_MARKS, "logs": LOGS}
         self._pools = {
             name: Workers(
                 f"{driver.name} {name}", size, shared.tasks, partial(self._next, name, one_more=1), self._changed
             )
-            for name, size in sizes.items()
+            for name, size in {**sizes, "atlas": settings.publishers}.items()
         }
 
     def begin(self) -> None:
@@ -110,6 +111,11 @@ class Term:
             self.followed.append(followed)
             self._shared.tasks.start(source.name, partial(followed.run, self._closed))
         self._shared.tasks.start(f"{self._driver.name} reconcile", self._reconcile)
+
+    @property
+    def heard(self) -> float:
+        """When it last heard from the cluster, by its source that has been stale for the longest, if one is."""
+        return min([self.ledger.heard, *(source.worked for source in self.followed if source.stale)])
 
     def wait(self, seconds: float) -> None:
         """Wait until a step is due that could not be started so far."""

@@ -29,8 +29,9 @@ from runner.tracker.term import FINISH_SECONDS, LOOP_SECONDS, Term
 
 log = logging.getLogger("orchestrator.tracker")
 
-STUCK_SECONDS = 20.0
-"""A loop that has not come round for so long is stuck, and the process must be replaced."""
+STUCK_SECONDS = 3.0
+"""A loop that has not come round for so long is stuck: nobody hears of this process until it does. One that is not
+heard of for 30 s is replaced (runner.supervisor.layout)."""
 
 
 class Tracker:
@@ -129,7 +130,7 @@ class DriverTracker:
         term = self._term
         if term is None:
             return {"leads": False}
-        age = self._clock.monotonic() - term.ledger.heard
+        age = self._clock.monotonic() - term.heard
         pending = self.pending()
         stale = [source.name for source in term.followed if source.stale]
         return {
@@ -159,7 +160,7 @@ class DriverTracker:
             while not stop.is_set() and self._leader.held():
                 self._came_round = self._clock.monotonic()
                 term.wait(min(term.dispatch(), LOOP_SECONDS))
-                age = self._clock.monotonic() - term.ledger.heard
+                age = self._clock.monotonic() - term.heard
                 self._shared.metrics.source_alive(self.name, self._clock.wall() - age)
             term.finish()
         finally:

@@ -71,6 +71,12 @@ INVALID: dict[str, Callable[[Up], None]] = {
     "another socket": lambda up: change(up, sidecar={"socket": f"{up.socket}.other", "workers": 1}),
     "a key that is none": lambda up: change(up, runner={"id": "runner-1", "privateKey": "-----BEGIN NOTHING-----"}),
     "a missing variable": lambda up: change(up, protocols=["http", "amqp"]),
+    "a kubeconfig that is missing": lambda up: change(up, driver="kubernetes", kubernetes={"kubeconfig": "/nowhere"}),
+    "a CA that is missing": lambda up: change(up, results={"caFile": "/nowhere"}),
+    "a token file that is missing": lambda up: change(up, driver="nomad", nomad={"tokenFile": "/nowhere"}),
+    "a certificate that is none": lambda up: change(
+        up, protocols=["http", "grpc"], grpc={"tls": {"certificate": str(up.config), "key": str(up.config)}}
+    ),
     "no file": lambda up: up.config.unlink(),
 }
 

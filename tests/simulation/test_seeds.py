@@ -54,6 +54,7 @@ def test_every_promise_holds_whatever_the_seed_does(engine: str) -> None:
         ("kubernetes", 5665, "a pod that was deleted while nobody saw it may have got its Secret before"),
         ("nomad", 308, "a job whose Variable a repeat took over is one job"),
         ("nomad", 160, "a confirmation that is sent again says the same, also of an end that the cancel had missed"),
+        ("nomad", 245, "a resend is seen of a name that never had a job"),
         ("nomad", 2538, "a job and its Variable have one nonce once its end is stored"),
         (
             "nomad",

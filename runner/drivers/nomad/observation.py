@@ -143,16 +143,26 @@ def _phase_without_job(variable: JobVariable) -> Phase:
 
 
 def overdue(job: JobStub, now: float) -> Ended | None:
-    """Why the driver must end the job now; None if it must not. Nomad itself limits no batch job's duration."""
+    """Why the driver must end the job now, as far as its stub says; None if it must not. Nomad has no such limits."""
     allowed = job.deadlines
     if allowed is None or job.ended:
         return None
     age = now - job.created
     if age > allowed.total:
         return Ended(timed_out=True)
-    if age > allowed.queue and _waits_in_queue(job):
+    if age > allowed.queue and _waits(job):
         return Ended(unschedulable="no node has taken the job")
     return None
+
+
+def overstayed(job: JobStub, allocations: Sequence[Allocation]) -> Ended | None:
+    """Why a job that nodes took, and that has waited for too long, must be ended; None if a task of it has started."""
+    if any(each.client_status not in ("", "pending") for each in allocations):
+        return None
+    allowed = job.deadlines
+    why = _delay(_run_in(allocations[-1], job.meta or {}))
+    said = f"no container of it started within {allowed.queue if allowed else 0} s"
+    return Ended(unschedulable=f"{said}: {why}" if why else said)
 
 
 def shortage(evaluations: Sequence[Evaluation]) -> str:
@@ -225,10 +235,10 @@ def _phase(evidence: Evidence, run: Run) -> Phase:
     return "gone" if job.stop else "failed"
 
 
-def _waits_in_queue(job: JobStub) -> bool:
-    """Whether no node has accepted the job yet. After the loss of its node, a job waits within its total deadline."""
+def _waits(job: JobStub) -> bool:
+    """Whether no task has started yet. After the loss of its node, a job waits within its total deadline."""
     counts = job.job_summary.summary.values() if job.job_summary else ()
-    return not any(each.running or each.starting or each.lost or each.unknown for each in counts)
+    return not any(each.running or each.lost or each.unknown for each in counts)
 
 
 def _delay(run: Run) -> str:

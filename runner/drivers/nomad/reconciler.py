@@ -18,7 +18,7 @@ from runner.drivers.nomad.closing import restored
 from runner.drivers.nomad.listing import LIST_SECONDS, Cache, stubs_by_name
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
-from runner.drivers.nomad.observation import overdue, shortage
+from runner.drivers.nomad.observation import overdue, overstayed, shortage
 from runner.drivers.nomad.submission import ABANDONED_SECONDS, VariablePlace, standing_of
 from runner.drivers.nomad.variable import Ended, JobVariable, VariableStub, closed_items
 from runner.runtime.clock import Clock, Deadline
@@ -65,10 +65,10 @@ class NamespaceReconciler:
                 yield Due.settling(stub.name, self._namespace.name)
 
     def _due_live(self, job: JobStub, stub: VariableStub | None, now: float) -> Iterator[Due]:
-        variable, ended = self._changed(stub), overdue(job, now)
+        variable = self._changed(stub)
         if job.ended:
             return
-        if (variable is None or variable.open) and ended:
+        if (variable is None or variable.open) and (ended := self._overdue(job, now)):
             why = "it has run longer than it may" if ended.timed_out else f"it waits too long: {ended.unschedulable}"
             yield Due(job.id, self._namespace.name, "end", why)
         elif variable and not variable.open and not job.stop:
@@ -141,14 +141,22 @@ class NamespaceReconciler:
             variable = restored(self._namespace, job, self._deadline)
         elif not variable.open:
             return variable
-        if variable is None:
+        ended = self._overdue(job, now)
+        if variable is None or ended is None:
             return None
-        if ended.unschedulable:
-            reason = shortage(self._namespace.evaluations(job.id, self._deadline))
-            ended = Ended(unschedulable=reason or ended.unschedulable)
         closed = msgspec.structs.replace(variable, ended=ended, open=False)
         written = self._namespace.write(job.id, closed_items(closed), variable.index, self._deadline)
         return closed if written else None
+
+    def _overdue(self, job: JobStub, now: float) -> Ended | None:
+        """As `overdue`. Of a job that waits, what keeps it waiting is read; its stub may lag behind its start."""
+        ended = overdue(job, now)
+        if ended is None or not ended.unschedulable:
+            return ended
+        if allocations := self._namespace.allocations(job.id, self._deadline):
+            return overstayed(job, allocations)
+        reason = shortage(self._namespace.evaluations(job.id, self._deadline))
+        return Ended(unschedulable=reason or ended.unschedulable)
 
     def _remove(self, stub: VariableStub, now: float, expired: Retention) -> bool:
         """Remove a Variable without a job once it is old enough. Nomad removes the jobs (`job_gc_threshold`)."""

@@ -9,7 +9,7 @@ from itertools import count
 from runner.tracker.ledger.record import Record, Step
 
 _Entry = tuple[bool, float, int, Record]
-"""Whether it was tried before, when it is due, a number that keeps the order, and the record."""
+"""Whether the step was tried before, when it is due, a number that keeps the order, and the record."""
 
 
 class Agenda:
@@ -25,7 +25,8 @@ class Agenda:
     def put(self, record: Record) -> None:
         """Enter the record for its step (None: to be judged again) at its time."""
         if record.due is not None:
-            entry = (record.tries > 0, record.due, next(self._numbers), record)
+            tried = record.step is not None and record.tries > 0  # a judgement is due at its time, whatever was tried
+            entry = (tried, record.due, next(self._numbers), record)
             heapq.heappush(self._heaps.setdefault(record.step, []), entry)
 
     def pop(self, step: Step | None, now: float) -> Record | None:

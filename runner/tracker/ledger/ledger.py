@@ -165,14 +165,15 @@ class Ledger:
             record.busy = False
             self._plan(record, [] if record.gone else ["set_aside"])
 
-    def find_again(self, record: Record, *, undecided: bool = False) -> None:
+    def find_again(self, record: Record, *, undecided: bool = False, refused: bool = False) -> None:
         """The job is no longer what the record says. It is looked up by name, and judged again if `undecided`."""
         with self._lock:
             record.busy = False
-            if undecided:  # what it was to be ended for is over, and may have been followed by a run that nobody saw
-                record.outcome, record.waits_from = None, self._clock.monotonic()
-            pause = record.backoff.next() if record.tries else 0.0  # a guard that fails for good must not spin
-            record.tries += 1
+            record.outcome = None if undecided else record.outcome
+            if refused:  # what it was to be ended for is over, and a run that nobody saw may have followed
+                record.waits_from = self._clock.monotonic()
+            pause = record.backoff.next() if record.tries or record.rereads else 0.0  # nothing may spin
+            record.tries, record.rereads = record.tries + 1, record.rereads + 1
             self._plan(record, ["find"], pause)
 
     def release(self, step: Step) -> None:

@@ -18,6 +18,12 @@ Key = tuple[str, str, str]
 
 _EXPLANATIONS = ("image_error", "configuration_error", "not_admitted", "unschedulable")
 
+_STORED = (
+    *("cancelled", "cancellation", "ended_as", "lingers", "reported"),
+    *("resent", "published", "set_aside", "answer", "unsettled"),
+)
+"""What is stored with the job itself: it is shown even where the evidence of the end is not any more."""
+
 _ALTERNATING = frozenset({"image", "registry"})
 """A pause between two tries may not say why the last one failed, and a registry may answer now so, now otherwise."""
 
@@ -56,6 +62,8 @@ class Record(msgspec.Struct, eq=False):
     waits_from: float | None = None
     """Before this moment it did not wait for a node: it ran, a queue held it, or its driver refused to end it."""
     tries: int = 0
+    rereads: int = 0
+    """How often a step found that the job is no longer as it was seen."""
     refusals: int = 0
     """How often atlas has refused its result for good."""
     answer: str = ""
@@ -173,7 +181,7 @@ def merged(last: Observation, seen: Observation) -> Observation:
     without any container having run, the last reason stays.
     """
     if last.phase in ("succeeded", "failed") and seen.ended_as is None and _shows_less(seen):
-        kept = {name: getattr(seen, name) for name in ("cancelled", "cancellation", "ended_as", "lingers", "reported")}
+        kept = {name: getattr(seen, name) for name in _STORED}
         seen = msgspec.structs.replace(last, **kept)
     if last.cancelled and not seen.cancelled:  # seen before the cancel, and shown after it
         seen = msgspec.structs.replace(seen, cancelled=True, cancellation=last.cancellation)

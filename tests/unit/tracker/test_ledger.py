@@ -95,7 +95,7 @@ def test_a_job_whose_end_was_refused_waits_from_then_on() -> None:
     ledger.judge_due()
     refused = ledger.take("end")
     assert refused is not None
-    ledger.find_again(refused.record, undecided=True)
+    ledger.find_again(refused.record, undecided=True, refused=True)
     found = ledger.take("find")
     assert found is not None
     ledger.found(found.record, waits)
@@ -104,3 +104,67 @@ def test_a_job_whose_end_was_refused_waits_from_then_on() -> None:
     clock.advance(LimitsSection().queue_seconds + 1)
     ledger.judge_due()
     assert ledger.take("end") is not None
+
+
+def test_a_job_whose_end_failed_is_ended_as_soon_as_it_was_read_again() -> None:
+    """A request that failed once (429, say) gives nobody more time."""
+    clock = ManualClock()
+    ledger = ledger_at(clock)
+    waits = msgspec.structs.replace(RUNS, phase="waiting", unschedulable="0/3 nodes", queued_since=clock.wall())
+    ledger.update(waits)
+    clock.advance(LimitsSection().queue_seconds + 1)
+    ledger.judge_due()
+    failed = ledger.take("end")
+    assert failed is not None
+    ledger.find_again(failed.record, undecided=True)
+    found = ledger.take("find")
+    assert found is not None
+    ledger.found(found.record, waits)
+    ledger.judge_due()
+    assert ledger.take("end") is not None
+
+
+def test_a_job_is_judged_at_its_time_whatever_was_tried_before() -> None:
+    """Those that were tried wait behind the others where steps are taken. A judgement is due at a time."""
+    clock = ManualClock()
+    ledger = ledger_at(clock)
+    limit = LimitsSection().queue_seconds
+    waits = msgspec.structs.replace(RUNS, phase="waiting", unschedulable="0/3 nodes", queued_since=clock.wall())
+    ledger.update(waits)
+    record = ledger.records()[0]
+    ledger.find_again(record, undecided=True)
+    assert ledger.take("find") is not None
+    ledger.found(record, msgspec.structs.replace(waits, queued_since=clock.wall() + 1))
+    for number in range(1, limit // 100 + 1):
+        clock.advance(100)
+        ledger.update(msgspec.structs.replace(waits, name=f"later-{number}", queued_since=clock.wall()))
+        ledger.judge_due()
+    clock.advance(2)
+    ledger.judge_due()
+    taken = ledger.take("end")
+    assert taken is not None
+    assert taken.record is record
+
+
+def test_a_mark_that_is_refused_again_and_again_does_not_spin() -> None:
+    """Whatever the reason: between two tries, the job is read, and its result, which atlas has, counts as published."""
+    clock = ManualClock()
+    ledger = ledger_at(clock)
+    report = Report(request_type="analysis_run", run_id="r", path="/results", task="t", scope="s")
+    ended = msgspec.structs.replace(RUNS, phase="failed", main_exit=3, log_tail="the log", report=report)
+    ledger.update(ended)
+    pauses = []
+    for number in range(1, 4):
+        published = ledger.take("publish")
+        assert published is not None
+        ledger.did(published.record, "publish")
+        marked = ledger.take("mark")
+        assert marked is not None
+        ledger.find_again(marked.record)
+        pauses.append(ledger.next_due(["find"]))
+        clock.advance(5)
+        found = ledger.take("find")
+        assert found is not None
+        ledger.found(found.record, msgspec.structs.replace(ended, resent=number))
+    assert pauses[0] == 0
+    assert all(pause is not None and pause > 0.4 for pause in pauses[1:])

@@ -218,3 +218,15 @@ def test_only_an_end_that_was_reported_is_stored_with_the_mark() -> None:
 def test_a_job_is_ended_only_while_it_waits_as_it_was_seen_to(now: dict[str, Any], otherwise: bool) -> None:
     seen = changed(FAILED, phase="waiting", main_exit=None, instance="pod-1", incomplete=True, held="queue batch")
     assert waits_otherwise(seen, changed(seen, **now)) == otherwise
+
+
+def test_it_is_seen_where_the_evidence_of_the_end_is_gone() -> None:
+    """A cancelled name that never had a job, say: what was stored with it is all that there is."""
+    bare = changed(FAILED, main_exit=None, container="", cancelled=True)
+    reported = record(bare)
+    reported.outcome = classify(bare)
+    reported.sent = {"id"}
+    reported.observe(changed(bare, resent=1, published="cancelled"), 1.0)
+    assert (reported.seen.resent, reported.seen.published) == (1, "cancelled")
+    assert reported.outcome is None
+    assert not reported.sent

@@ -73,6 +73,8 @@ class World:
         self.registry = CollectorRegistry()
         self._stop: Signal | None = None
         self.statuses: list[Mapping[str, Any]] = []
+        self.stopped = 0.0
+        """When the last tracker that was to stop had stopped."""
 
     def track(self, *drivers: Driver, inbox: Inbox | None = None, **limits: int) -> None:
         """Start a tracker. It takes the place of the one before, which ends with all that it knew."""
@@ -90,13 +92,18 @@ class World:
         )
         named = {str(number): driver for number, driver in enumerate(drivers or (self.driver,))}
         tracker = Tracker(named, settings, shared, "test")
-        self.clock.start("tracker", lambda: tracker.run(stop, self.statuses.append))
 
-    def kill(self) -> None:
+        def run() -> None:
+            tracker.run(stop, self.statuses.append)
+            self.stopped = self.clock.monotonic()
+
+        self.clock.start("tracker", run)
+
+    def kill(self, within_seconds: float = 2) -> None:
         """End the tracker."""
         if self._stop is not None:
             self._stop.set()
-            self.clock.advance(2)
+            self.clock.advance(within_seconds)
         self._stop = None
 
     def run(self, seconds: float = 3) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -40,6 +41,38 @@ def test_an_overdue_job_is_ended(driver: NomadDriver, agent: FakeAgent) -> None:
     agent.clock.advance(10_000)
     assert due(driver, agent) == [("end", wanted.name, "it has run longer than it may")]
     driver.reconcile()
+    assert due(driver, agent) == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "why"),
+    [
+        ({}, "no container of it started within {} s"),
+        (
+            {"coat": ("pending", False, [{"Type": "Driver", "DisplayMessage": "Downloading image"}])},
+            "no container of it started within {} s: coat: Downloading image",
+        ),
+    ],
+)
+def test_a_job_that_a_node_took_and_does_not_start_is_ended(
+    driver: NomadDriver, agent: FakeAgent, tasks: dict[str, Any], why: str
+) -> None:
+    wanted = submitted(driver)
+    agent.allocate(wanted.name, "pending", **tasks)
+    why = why.format(wanted.deadlines.queue)
+    agent.clock.advance(wanted.deadlines.queue - 2)
+    assert due(driver, agent) == []
+    agent.clock.advance(4)
+    assert due(driver, agent) == [("end", wanted.name, f"it waits too long: {why}")]
+    driver.reconcile()
+    seen = find(driver, wanted)
+    assert seen.unschedulable == why
+
+
+def test_a_job_whose_stub_lags_behind_its_start_is_not_ended(driver: NomadDriver, agent: FakeAgent) -> None:
+    wanted = submitted(driver)
+    agent.allocate(wanted.name, "running")
+    agent.clock.advance(wanted.deadlines.queue + 2)
     assert due(driver, agent) == []
 
 
