@@ -12,6 +12,7 @@ from runner.jobs import Report
 from runner.observation import Observation
 from runner.runtime.backoff import Backoff
 from runner.tracker.ledger.ledger import Ledger
+from runner.tracker.ledger.record import Taken
 from tests.harness.clock import ManualClock
 
 RUNS = Observation(name="job-1", driver="d", place="ci", identity="1", pool="p", phase="running", created=0.0)
@@ -85,43 +86,37 @@ def test_an_end_that_was_stored_stays_whatever_its_job_does_until_it_is_stopped(
     assert taken.record.step == "publish"
 
 
-def test_a_job_whose_end_was_refused_waits_from_then_on() -> None:
-    """It has gone on meanwhile. What is seen next may be the wait of another pod, after a run that nobody saw."""
-    clock = ManualClock()
+def overdue(clock: ManualClock) -> tuple[Ledger, Taken, Observation]:
+    """A ledger, the end of its only job, which has waited for too long, and that job."""
     ledger = ledger_at(clock)
     waits = msgspec.structs.replace(RUNS, phase="waiting", unschedulable="0/3 nodes", queued_since=clock.wall())
     ledger.update(waits)
     clock.advance(LimitsSection().queue_seconds + 1)
     ledger.judge_due()
-    refused = ledger.take("end")
-    assert refused is not None
-    ledger.find_again(refused.record, undecided=True, refused=True)
-    found = ledger.take("find")
-    assert found is not None
-    ledger.found(found.record, waits)
-    ledger.judge_due()
-    assert ledger.take("end") is None
-    clock.advance(LimitsSection().queue_seconds + 1)
-    ledger.judge_due()
-    assert ledger.take("end") is not None
+    taken = ledger.take("end")
+    assert taken is not None
+    return ledger, taken, waits
 
 
-def test_a_job_whose_end_failed_is_ended_as_soon_as_it_was_read_again() -> None:
-    """A request that failed once (429, say) gives nobody more time."""
+def is_ended(ledger: Ledger) -> bool:
+    """Whether the job is to be ended, as far as its limits say."""
+    ledger.judge_due()
+    return ledger.take("end") is not None
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_job_that_could_not_be_ended_gets_more_time_only_if_its_driver_refused(refused: bool) -> None:
+    """Then it has gone on, and may wait for another pod after a run that nobody saw. A request that failed (429, say)
+    gives nobody more time."""
     clock = ManualClock()
-    ledger = ledger_at(clock)
-    waits = msgspec.structs.replace(RUNS, phase="waiting", unschedulable="0/3 nodes", queued_since=clock.wall())
-    ledger.update(waits)
-    clock.advance(LimitsSection().queue_seconds + 1)
-    ledger.judge_due()
-    failed = ledger.take("end")
-    assert failed is not None
-    ledger.find_again(failed.record, undecided=True)
+    ledger, end, waits = overdue(clock)
+    ledger.find_again(end.record, undecided=True, refused=refused)
     found = ledger.take("find")
     assert found is not None
     ledger.found(found.record, waits)
-    ledger.judge_due()
-    assert ledger.take("end") is not None
+    assert is_ended(ledger) is not refused
+    clock.advance(LimitsSection().queue_seconds + 1)
+    assert is_ended(ledger) is refused
 
 
 def test_a_job_is_judged_at_its_time_whatever_was_tried_before() -> None:
