@@ -33,6 +33,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 LOOP_SECONDS = 1.0
 """The longest wait of a loop, so that it notices a lost leadership and a signal to stop."""
 
+RECONCILING = 0.1
+"""The largest share of the time for which a driver reconciles. On Nomad, each round lists the retained jobs as well."""
+
 CLEANUP_SECONDS = 60.0
 """Seconds between two removals of old jobs."""
 
@@ -222,16 +225,20 @@ class Term:
         cleaned = self._clock.monotonic()
         expired = Retention(self._settings.limits.retention_seconds, self._settings.orphaned)
         while not self._closed.is_set():
-            clean = self._clock.monotonic() - cleaned >= CLEANUP_SECONDS
+            began = self._clock.monotonic()
+            clean = began - cleaned >= CLEANUP_SECONDS
+            pause = self._settings.interval
             try:
                 self._driver.reconcile(expired if clean else None)
+                took = self._clock.monotonic() - began
+                pause = max(pause, min(took / RECONCILING, LONGEST_PAUSE))
             except OrchestratorError as error:
                 log.warning("not all jobs of %s can be reconciled at the moment: %s", self._driver.name, error.detail)
             except Exception:
                 log.exception("not all jobs of %s can be reconciled: internal error", self._driver.name)
             if clean:
                 cleaned = self._clock.monotonic()
-            self._closed.wait(self._settings.interval)
+            self._closed.wait(pause)
 
     def _backoff(self) -> Backoff:
         return Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._shared.random.random)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from runner.config.types import Config, LimitsSection
-from runner.drivers.driver import Source, View
+from runner.drivers.driver import Retention, Source, View
 from runner.errors import Unavailable
 from runner.observation import Observation
 from runner.runtime.metrics import definitions
@@ -140,3 +140,22 @@ def test_a_tracker_that_is_stuck_is_not_heard_of(world: World, monkeypatch: pyte
     assert silent - heard < STUCK_SECONDS + 3
     world.run(30)
     assert len(world.statuses) == silent
+
+
+@pytest.mark.parametrize(("fails", "least", "most"), [(False, 4, 7), (True, 15, 25)], ids=["it works", "it fails"])
+def test_reconciling_takes_a_tenth_of_the_time_at_the_most(world: World, fails: bool, least: int, most: int) -> None:
+    """Nomad lists ten thousand retained jobs for each round. One that fails is repeated at the usual interval."""
+    rounds = []
+
+    def reconcile(_: Retention | None) -> int:
+        rounds.append(world.clock.monotonic())
+        world.clock.sleep(1)
+        if fails:
+            raise Unavailable("Nomad does not answer")
+        return 0
+
+    driver = Scripted(world, [])
+    driver.reconcile = reconcile  # type: ignore[method-assign, assignment]
+    world.track(driver)
+    world.run(60)
+    assert least <= len(rounds) <= most
