@@ -133,16 +133,14 @@ class NamespaceReconciler:
 
     def _close_overdue(self, job: JobStub, now: float) -> JobVariable | None:
         """Close the Variable of an overdue job and return it. None if the job is not overdue, or another write won."""
-        ended = overdue(job, now)
-        if ended is None:
+        if overdue(job, now) is None:
             return None
         variable = self._namespace.variable(job.id, self._deadline)
-        if variable is None:
-            variable = restored(self._namespace, job, self._deadline)
-        elif not variable.open:
+        if variable is not None and not variable.open:
             return variable
-        ended = self._overdue(job, now)
-        if variable is None or ended is None:
+        if (ended := self._overdue(job, now)) is None:
+            return None
+        if (variable := variable or restored(self._namespace, job, self._deadline)) is None:
             return None
         closed = msgspec.structs.replace(variable, ended=ended, open=False)
         written = self._namespace.write(job.id, closed_items(closed), variable.index, self._deadline)
