@@ -99,12 +99,18 @@ class Term:
         self.followed: list[FollowedSource] = []
         self.steps = Steps(driver, self.ledger, leads, accepted, shared)
         self._comes_round = math.inf
-        sizes = {"cluster": CLUSTER_REQUESTS, "events": EVENTS, "marks": LAST_MARKS, "logs": LOGS}
+        sizes = {
+            "cluster": CLUSTER_REQUESTS,
+            "events": EVENTS,
+            "marks": LAST_MARKS,
+            "logs": LOGS,
+            "atlas": settings.publishers,
+        }
         self._pools = {
             name: Workers(
                 f"{driver.name} {name}", size, shared.tasks, partial(self._next, name, one_more=1), self._changed
             )
-            for name, size in {**sizes, "atlas": settings.publishers}.items()
+            for name, size in sizes.items()
         }
 
     def begin(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runner.security import credentials, logins, names
+from runner.security import credentials, logins, names, next_lines
 from runner.security.masking import mask
 from runner.security.words import has, has_in_any_case
 from tests.security.test_masking import NAMED, SECRET, STAYS, TOKENS, URLS
@@ -25,7 +25,7 @@ def test_a_search_that_is_left_out_would_find_nothing(
 ) -> None:
     texts = [case(place.replace("{}", text)) for place in ("{}", f"see {SECRET} or ſ: {{}}", "one\n{}\ntwo", '"{}"')]
     masked = [mask(each) for each in texts]
-    for module in (credentials, logins, names):
+    for module in (credentials, logins, next_lines):
         monkeypatch.setattr(module, "has", lambda *_: True)
     for module in (credentials, names):
         monkeypatch.setattr(module, "has_in_any_case", lambda *_: True)
