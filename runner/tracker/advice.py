@@ -40,7 +40,10 @@ ADVICE: dict[str, str] = {
         "`err` has the end of its log. 137 without a reason is a SIGKILL from inside the pod or from the node."
     ),
     "misconfigured": "Correct what `err` names.",
-    "deleted": "Ask who deletes jobs with `manager=runner`.",
+    "deleted": (
+        "Ask who deletes jobs with `manager=runner`. Repeat a request that was never completed: its answer says what "
+        "became of it."
+    ),
     "disk_exhausted": "Raise the limit, or find what fills the disk.",
     "not_admitted": "Correct what `err` names.",
     "unknown": "`err` has all that is known. Report it to us: a reason is missing here.",

@@ -10,7 +10,11 @@ TRACKER, LEDGER = "runner/tracker", "runner/tracker/ledger"
 
 @dataclass(frozen=True)
 class Mutant:
-    """One line of one file, and what to put there instead."""
+    """One line of one file, and what to put there instead.
+
+    `seeds` are tried in turn until one breaks a promise. A range begins shortly before a seed that does, and goes on
+    for hundreds: a change of the product moves the steps that a seed draws, and another seed finds the mutant then.
+    """
 
     name: str
     file: str
@@ -65,7 +69,7 @@ MUTANTS: dict[str, Mutant] = {
             f"{LEDGER}/planning.py",
             '("end", (end or seen.lingers or unsettled) and seen.ended_as is None and not gone),',
             '("end", False),',
-            seeds=range(195, 200),
+            seeds=range(195, 495),
         ),
         Mutant(
             "a cancel after the outcome is ignored",
@@ -170,7 +174,7 @@ MUTANTS: dict[str, Mutant] = {
             "return engine.complete(rerouted(job, standing), deadline) or state",
             "return state",
             "both",
-            range(45, 55),
+            range(45, 345),
         ),
         Mutant(
             "a claim whose request may still run is settled",
@@ -178,7 +182,7 @@ MUTANTS: dict[str, Mutant] = {
             "mine.unfinished or (not mine.published and any(each.unfinished for each in found))",
             "False",
             "both",
-            seeds=range(5),
+            range(300),
         ),
         Mutant(
             "an assumed claim is never settled",
@@ -186,7 +190,7 @@ MUTANTS: dict[str, Mutant] = {
             "if self._engines and self._clock.monotonic() >= self._settle_at:",
             "if False:",
             "both",
-            range(6510, 6520),
+            range(6500, 6800),
         ),
         Mutant(
             "a job is identified by its Variable",
@@ -194,7 +198,7 @@ MUTANTS: dict[str, Mutant] = {
             "identity=job.nonce or variable.nonce,",
             "identity=variable.nonce or job.nonce,",
             "nomad",
-            range(155, 165),
+            range(155, 455),
         ),
         Mutant(
             "a repeat that takes over a Variable drops its claim",
@@ -202,7 +206,7 @@ MUTANTS: dict[str, Mutant] = {
             'variable.claim if variable.open else "")',
             '"")',
             "both",
-            range(220, 230),
+            range(300),
         ),
         Mutant(
             "a name without a job is reported before the other places are read",
@@ -210,7 +214,7 @@ MUTANTS: dict[str, Mutant] = {
             "if mine is None or mine.identity != seen.identity or mine.over or not mine.claim:",
             "if True:",
             "both",
-            range(60, 70),
+            range(60, 360),
         ),
         Mutant(
             "a resend forgets how the job ended",
@@ -241,7 +245,7 @@ MUTANTS: dict[str, Mutant] = {
             "changed = suspension.last_transition_time if suspension else None",
             "changed = None",
             "kubernetes",
-            range(430, 440),
+            range(430, 730),
         ),
         Mutant(
             "a refused pod is not explained",
