@@ -5,6 +5,7 @@ Nor is a result published twice: a tracker that is asked to stop marks what atla
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,7 +34,10 @@ KINDS: dict[str, Callable[[Installation], Sequence[Child]]] = {
 
 
 class Rollout:
-    """Restarts one replica after the other in a thread until `stop`, each kind of restart in turn."""
+    """Restarts one replica after the other in a thread until `stop`, each time by the next kind.
+
+    So each kind happens within three restarts, also where a restart takes ten seconds, and to each of two replicas.
+    """
 
     def __init__(self, replicas: Sequence[Installation]) -> None:
         self._replicas = replicas
@@ -49,13 +53,11 @@ class Rollout:
         self._thread.join(120)
 
     def _run(self) -> None:
-        while True:
-            for kind, parts in KINDS.items():
-                for replica in self._replicas:
-                    if self._ended.wait(PAUSE_SECONDS):
-                        return
-                    self._restart(replica, parts(replica))
-                    self.restarts[kind] += 1
+        for kind, replica in zip(itertools.cycle(KINDS), itertools.cycle(self._replicas), strict=False):
+            if self._ended.wait(PAUSE_SECONDS):
+                return
+            self._restart(replica, KINDS[kind](replica))
+            self.restarts[kind] += 1
 
     def _restart(self, replica: Installation, children: Sequence[Child]) -> None:
         for child in children:
