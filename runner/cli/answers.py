@@ -11,7 +11,7 @@ from runner.cli.known import moment
 from runner.config.types import Config
 from runner.observation import Observation
 from runner.outcomes import classify
-from runner.tracker.health import HEALTH_VARIABLE, RefusedResult, health_file
+from runner.tracker.health import HEALTH_VARIABLE, UnacceptedResult, health_file
 from runner.tracker.results import result_ids
 
 REFUSED = "Its last answer"
@@ -22,7 +22,7 @@ class _DriverStatus(msgspec.Struct, frozen=True):
     """What the file says about one driver, as far as it is needed here."""
 
     leads: bool = False
-    refused: tuple[RefusedResult, ...] = ()
+    refused: tuple[UnacceptedResult, ...] = ()
 
 
 def last_answer(config: Config, seen: Observation) -> str:

@@ -14,7 +14,17 @@ from runner.config.types import LimitsSection
 from runner.observation import Observation, Outcome
 from runner.outcomes import classify
 from runner.security.masking import shown
-from runner.tracker.advice import ADVICE, ENDING, HELD, NOTHING, STARTING, limit_of, state_of, threatens, wait_of
+from runner.tracker.advice import (
+    ADVICE,
+    ENDING,
+    HELD,
+    NOTHING,
+    STARTING,
+    limit_of,
+    outcome_if_unchanged,
+    state_of,
+    wait_of,
+)
 from runner.tracker.results import result_ids
 
 _INDENT = " " * 11
@@ -77,7 +87,7 @@ def _until(seen: Observation, limits: LimitsSection) -> str:
     """When its wait will be ended, and with which reason."""
     if (wait := wait_of(seen)) is None or seen.cancelled:
         return ""
-    limit, outcome = limit_of(seen, limits), threatens(seen)
+    limit, outcome = limit_of(seen, limits), outcome_if_unchanged(seen)
     if limit is None:
         return "Nothing bounds this wait; set limits.admissionSeconds to bound it."
     end = f"ended as {outcome.reason} ({outcome.code})" if outcome else "ended as not_admitted (5111)"
@@ -108,7 +118,7 @@ def _reported(seen: Observation) -> str:
 
 def _advice(seen: Observation, limits: LimitsSection) -> str:
     wait, limit = wait_of(seen), limit_of(seen, limits)
-    outcome = threatens(seen) if wait else classify(seen)
+    outcome = outcome_if_unchanged(seen) if wait else classify(seen)
     if limit and limit.at is not None and limit.at <= now():
         return "Check that a tracker runs and leads."
     if wait and wait.reason in (HELD, STARTING):

@@ -65,11 +65,11 @@ class TrackerSection(Section, frozen=True):
     """The tracker, which reports to atlas the ends that jobs cannot report themselves."""
 
     interval_seconds: Seconds = 2
-    """Between two lists of all jobs, where the driver has no events."""
+    """Between two rounds of Driver.reconcile; and between two lists of all jobs where Nomad refuses its stream."""
     publishers: Annotated[int, Meta(ge=1, le=256, description="a number from 1 to 256")] = 16
     """Results in flight to atlas."""
     orphan_seconds: Annotated[int, Meta(ge=60, le=365 * 86400, description="seconds, from 60 to a year")] = 7 * 86400
-    """How long the local driver keeps an ended job whose end could not be reported."""
+    """How long the local and Nomad drivers keep an ended job whose end could not be reported."""
 
 
 class ResultsSection(Section, frozen=True):

@@ -1,9 +1,9 @@
 """Carries a request through the claim protocol (see `claims`), with any driver's places.
 
-other places: settled? ─▶ that one answers
+does a job in another place hold the name? ─▶ it answers
        │ no
        ▼
-take ─▶ look ─▶ decide ─▶ admit | yield | mark the other one first, then look again
+take ─▶ read the other places ─▶ decide ─▶ admit | yield | make the other one yield, then read again
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from runner.drivers.claims import (
     YIELDED,
     Admit,
     Claim,
-    MarkFirst,
+    OtherYieldsFirst,
     Standing,
     YieldTo,
     answer,
@@ -53,7 +53,7 @@ class Place(Protocol):
     name: str
 
     def standing(self, name: str, deadline: Deadline) -> Standing | None:
-        """The name as it stands here; None if it is free. The read must show every write that came before it."""
+        """How the name stands here; None if it is free. The read must show every write that came before it."""
 
     def move(self, standing: Standing, claim: Claim, deadline: Deadline) -> bool:
         """Change its claim. False if it is not as it was read: another claim, cancelled, ended, another job or none.
@@ -76,7 +76,7 @@ class Taking(Protocol):
     def admit(self, mine: Standing, claim: Claim, deadline: Deadline) -> bool:
         """Like Place.move, with what the job needs to start."""
 
-    def elsewhere(self, standing: Standing) -> Taking | None:
+    def in_place_of(self, standing: Standing) -> Taking | None:
         """The same request's hold on the name in that place; None if it must be left to the request that took it."""
 
 
@@ -109,7 +109,7 @@ class MadeAtOnce:
         return None
 
 
-class Elsewhere:
+class OtherPlaces:
     """The other places, as one request sees them: those of its own engine, and those of other engines."""
 
     def __init__(self, own: Sequence[Place], others: Sequence[Sequence[Place]], engines: Sequence[Engine] = ()) -> None:
@@ -120,19 +120,19 @@ class Elsewhere:
         """The engines that did not answer. They are not asked again by this request."""
 
     def standings(self, name: str, here: Place, deadline: Deadline) -> list[Standing]:
-        """The name in every place but `here`. Raises if a place of the own engine does not answer."""
+        """How the name stands in every place but `here`. Raises if a place of the own engine does not answer."""
         own = (place.standing(name, deadline) for place in self._own if not _same(place, here))
         return [found for found in own if found is not None] + list(self._other_engines(name, deadline))
 
     @classmethod
-    def of(cls, own: Sequence[Place], engines: Sequence[Engine]) -> Elsewhere:
+    def of(cls, own: Sequence[Place], engines: Sequence[Engine]) -> OtherPlaces:
         """The places of the own engine, and all those of the others."""
         return cls(own, [engine.places() for engine in engines], engines)
 
     def answer(self, standing: Standing, job: JobSpec, deadline: Deadline) -> State:
-        """The answer of the place where the name is settled. Raises Conflict for another task.
+        """The answer of the job that holds the name. Raises Conflict for another task.
 
-        The request that settled it may have died before its last step. The driver of that engine takes it.
+        The request that admitted it may have died before its last step. The driver of that engine takes that step.
         """
         state = answer(standing, job)
         engine = next((each for each in self._engines if each.name == standing.driver), None)
@@ -141,7 +141,7 @@ class Elsewhere:
         return engine.complete(rerouted(job, standing), deadline) or state
 
     def make_yield(self, standing: Standing, deadline: Deadline) -> None:
-        """Mark it as yielded, if it is still as it was read."""
+        """Write that it has yielded, if it is still as it was read."""
         for place in self._own:
             if is_in(standing, place):
                 place.move(standing, YIELDED, deadline)
@@ -151,7 +151,7 @@ class Elsewhere:
                     try:
                         place.move(standing, YIELDED, self._briefly(deadline))
                     except OrchestratorError as error:
-                        self._give_up(place, error)
+                        self._note_silent(place, error)
 
     def _other_engines(self, name: str, deadline: Deadline) -> Iterator[Standing]:
         for places in self._others:
@@ -162,7 +162,7 @@ class Elsewhere:
                 try:
                     found = place.standing(name, within)
                 except OrchestratorError as error:
-                    self._give_up(place, error)
+                    self._note_silent(place, error)
                     continue
                 if found is not None:
                     yield found
@@ -171,37 +171,37 @@ class Elsewhere:
         seconds = min(OTHER_ENGINE_SECONDS / len(self._others), deadline.left)
         return Deadline.after(seconds, deadline.clock)
 
-    def _give_up(self, place: Place, error: OrchestratorError) -> None:
+    def _note_silent(self, place: Place, error: OrchestratorError) -> None:
         self.silent.add(place.driver)
         log.warning("%s: %s; it was not read, so a job of the same name may run there as well", place, error.detail)
 
 
-def claimed(job: JobSpec, taking: Taking, elsewhere: Elsewhere, deadline: Deadline) -> tuple[Standing, Taking]:
-    """The settled name that answers the request, and the hold on the place where it stands.
+def claimed(job: JobSpec, taking: Taking, others: OtherPlaces, deadline: Deadline) -> tuple[Standing, Taking]:
+    """The standing that answers the request, and the hold on its place.
 
     Raises Unavailable if the name is being taken by a request that cannot be helped from here.
     """
-    found = elsewhere.standings(job.name, taking.place, deadline)
+    found = others.standings(job.name, taking.place, deadline)
     if there := _answering(job, found, taking):
         mine, taking = there
     else:
         mine = _present(taking.take(deadline), job)
     for _ in range(ROUNDS):
         deadline.check(f"taking the name {job.name}")
-        if mine.settled:
+        if mine.holds_name:
             return mine, taking
-        found = elsewhere.standings(job.name, taking.place, deadline)
+        found = others.standings(job.name, taking.place, deadline)
         if mine.yielded:
             if (there := _answering(job, found, taking)) is None:
                 break
             mine, taking = there
             continue
-        mine = _present(_step(mine, found, taking, elsewhere, deadline), job)
+        mine = _present(_step(mine, found, taking, others, deadline), job)
     raise Unavailable(f"{job.name} is being created in another place; repeat the request", retry_after=1)
 
 
-def settled_elsewhere(place: Place, name: str, elsewhere: Elsewhere, deadline: Deadline) -> Standing | None:
-    """The name where it is settled; None once every other place has yielded to it.
+def held_elsewhere(place: Place, name: str, others: OtherPlaces, deadline: Deadline) -> Standing | None:
+    """The job in another place that holds the name; None once every other place has yielded it.
 
     For a place that creates a job at once, without a claim that others could see as new for long. While it does, it
     shows a claim with an empty identity, which is the least of all.
@@ -209,27 +209,27 @@ def settled_elsewhere(place: Place, name: str, elsewhere: Elsewhere, deadline: D
     mine = Standing(name=name, driver=place.driver, place=place.name, identity="", claim=NEW)
     for _ in range(ROUNDS):
         deadline.check(f"taking the name {name}")
-        decision = decide(mine, elsewhere.standings(name, place, deadline))
+        decision = decide(mine, others.standings(name, place, deadline))
         if isinstance(decision, Admit):
             return None
         if isinstance(decision, YieldTo):
-            if decision.other.settled:
+            if decision.other.holds_name:
                 return decision.other
             break
-        elsewhere.make_yield(decision.other, deadline)
+        others.make_yield(decision.other, deadline)
     raise Unavailable(f"{name} is being created in another place; repeat the request", retry_after=1)
 
 
-def settle(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadline) -> Claim:
+def settle(mine: Standing, place: Place, others: OtherPlaces, deadline: Deadline) -> Claim:
     """What has become of an assumed claim; still `assumed` if another engine does not answer, or changes meanwhile."""
     for _ in range(SETTLE_ROUNDS):
-        found = [] if elsewhere.silent else elsewhere.standings(mine.name, place, deadline)
-        if elsewhere.silent or mine.unfinished or (not mine.published and any(each.unfinished for each in found)):
+        found = [] if others.silent else others.standings(mine.name, place, deadline)
+        if others.silent or mine.unfinished or (not mine.published and any(each.unfinished for each in found)):
             break
         decision = settlement(mine, found)
-        if isinstance(decision, MarkFirst):
+        if isinstance(decision, OtherYieldsFirst):
             log.warning("%s runs in %s as well; it is ended there", mine.name, decision.other.driver)
-            elsewhere.make_yield(decision.other, deadline)
+            others.make_yield(decision.other, deadline)
             continue
         claim: Claim = YIELDED if isinstance(decision, YieldTo) else ADMITTED
         if place.move(mine, claim, deadline):
@@ -242,30 +242,30 @@ def settle(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadlin
     return ASSUMED
 
 
-def resolve(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadline) -> Claim:
-    """What has become of a claim, new or not, before its name is ended; `assumed` if that cannot be known yet."""
+def settle_before_end(mine: Standing, place: Place, others: OtherPlaces, deadline: Deadline) -> Claim:
+    """Decide on a claim before its job is ended. Returns what it is then; `assumed` if that cannot be known yet."""
     if mine.claim != NEW:
-        return settle(mine, place, elsewhere, deadline)
-    yielded = give_up(mine, place, elsewhere, deadline)
-    return YIELDED if yielded else ASSUMED if elsewhere.silent else NEW
+        return settle(mine, place, others, deadline)
+    yielded = yield_if_taken(mine, place, others, deadline)
+    return YIELDED if yielded else ASSUMED if others.silent else NEW
 
 
-def give_up(mine: Standing, place: Place, elsewhere: Elsewhere, deadline: Deadline) -> bool:
-    """Whether a new claim that nobody has completed has yielded to another one. Else it is about to be ended."""
-    decision = decide(mine, elsewhere.standings(mine.name, place, deadline))
+def yield_if_taken(mine: Standing, place: Place, others: OtherPlaces, deadline: Deadline) -> bool:
+    """Make a new claim that nobody has completed yield, if another place has the name. Returns whether it did."""
+    decision = decide(mine, others.standings(mine.name, place, deadline))
     return isinstance(decision, YieldTo) and place.move(mine, YIELDED, deadline)
 
 
 def _step(
-    mine: Standing, found: Sequence[Standing], taking: Taking, elsewhere: Elsewhere, deadline: Deadline
+    mine: Standing, found: Sequence[Standing], taking: Taking, others: OtherPlaces, deadline: Deadline
 ) -> Standing | None:
     """Carry out one decision. My claim as it is then; None if it is gone."""
     decision = decide(mine, found)
-    if isinstance(decision, MarkFirst):
-        elsewhere.make_yield(decision.other, deadline)
+    if isinstance(decision, OtherYieldsFirst):
+        others.make_yield(decision.other, deadline)
         return mine
     if isinstance(decision, Admit):
-        claim: Claim = ASSUMED if elsewhere.silent else ADMITTED
+        claim: Claim = ASSUMED if others.silent else ADMITTED
         moved = taking.admit(mine, claim, deadline)
     else:
         claim = YIELDED
@@ -274,13 +274,13 @@ def _step(
 
 
 def _answering(job: JobSpec, found: Sequence[Standing], taking: Taking) -> tuple[Standing, Taking] | None:
-    """The name in another place, which answers this request or which this request may complete."""
+    """The standing in another place that answers this request, or that this request may complete."""
     for standing in found:
-        if standing.settled:
-            return standing, taking.elsewhere(standing) or taking
+        if standing.holds_name:
+            return standing, taking.in_place_of(standing) or taking
     for standing in found:
         adoptable = standing.claim == NEW and job.same_task(standing.fingerprint)
-        if adoptable and (there := taking.elsewhere(standing)):
+        if adoptable and (there := taking.in_place_of(standing)):
             return standing, there
     return None
 

@@ -2,13 +2,14 @@
 
 A name is unique in one place only: a namespace, or this host. So a request takes it in three steps.
 
-    take: new ──▶ look at the other places ──▶ admit: admitted (or assumed, if another engine did not answer)
-                                          └──▶ yield: yielded
+    take: new ──▶ read the other places ──▶ admit: admitted (or assumed, if another engine did not answer)
+                                       └──▶ yield: yielded
 
 Every step is a guarded write: it fails if the claim has changed since it was read, or if another job has the name. No
-container starts before `admitted` or `assumed`. Why one at the most is admitted: of two, each is taken before its
-request looks. So the later look finds the other claim. If that one is new and the greater, it must be marked as yielded
-before the lesser one is admitted; if it is anything else, the looking one yields.
+container starts before `admitted` or `assumed`. At most one claim is admitted, because each request first takes the
+name in its own place and then reads the others. Of two requests, the one that reads later finds the other's claim. If
+that claim is new and has the greater rank, it is written as yielded before the request's own claim is admitted. In
+every other case, the request's own claim yields.
 
 A claim whose request died is completed by a repeat of the request; any request of the same task may do so.
 
@@ -47,7 +48,10 @@ YIELDED: Claim = "yielded"
 
 
 class Standing(Value, frozen=True, kw_only=True):
-    """A name in one place. `identity` distinguishes the jobs that have it there, one after the other."""
+    """How a name stands in one place: which job or tombstone has it there, and what became of its claim.
+
+    `identity` distinguishes the jobs that have had it, one after the other.
+    """
 
     name: str
     driver: str
@@ -75,8 +79,8 @@ class Standing(Value, frozen=True, kw_only=True):
         return self.claim == YIELDED and not self.over
 
     @property
-    def settled(self) -> bool:
-        """Whether it holds the name. A new claim may still yield."""
+    def holds_name(self) -> bool:
+        """Whether it has the name: a request for it gets its answer from here. A new claim may still yield."""
         return self.over or self.claim in ("", ASSUMED, ADMITTED)
 
     @property
@@ -95,13 +99,13 @@ class YieldTo(Value, frozen=True):
     other: Standing
 
 
-class MarkFirst(Value, frozen=True):
-    """The other one must have yielded first; then look again."""
+class OtherYieldsFirst(Value, frozen=True):
+    """The other one must have yielded first; then the other places are read again."""
 
     other: Standing
 
 
-Decision = Admit | YieldTo | MarkFirst
+Decision = Admit | YieldTo | OtherYieldsFirst
 
 
 def decide(mine: Standing, others: Iterable[Standing]) -> Decision:
@@ -110,12 +114,12 @@ def decide(mine: Standing, others: Iterable[Standing]) -> Decision:
     for other in others:
         if other.claim == NEW and not other.over:
             rivals.append(other)
-        elif other.settled:
+        elif other.holds_name:
             return YieldTo(other)
     least = min(rivals, key=_rank, default=None)
     if least is None:
         return Admit()
-    return YieldTo(least) if least.rank < mine.rank else MarkFirst(least)
+    return YieldTo(least) if least.rank < mine.rank else OtherYieldsFirst(least)
 
 
 def settlement(mine: Standing, others: Iterable[Standing]) -> Decision:
@@ -128,18 +132,18 @@ def settlement(mine: Standing, others: Iterable[Standing]) -> Decision:
     rivals = [other for other in others if other.claim not in (NEW, YIELDED) or other.over]
     if mine.published:
         unpublished = next((other for other in rivals if not other.published), None)
-        return MarkFirst(unpublished) if unpublished else Admit()
+        return OtherYieldsFirst(unpublished) if unpublished else Admit()
     for other in rivals:
         if other.published or (other.claim != ASSUMED and not other.abandoned):
             return YieldTo(other)
     least = min(rivals, key=_furthest_first, default=None)
     if least is None:
         return Admit()
-    return YieldTo(least) if _furthest_first(least) < _furthest_first(mine) else MarkFirst(least)
+    return YieldTo(least) if _furthest_first(least) < _furthest_first(mine) else OtherYieldsFirst(least)
 
 
 def answer(standing: Standing, job: JobSpec) -> State:
-    """The state of a settled name, for a request that has not made the job. Raises Conflict for another task."""
+    """What the holder of the name answers a request that has not made it. Raises Conflict for another task."""
     if standing.cancelled:
         return "cancelled"
     if not job.same_task(standing.fingerprint):
@@ -149,7 +153,7 @@ def answer(standing: Standing, job: JobSpec) -> State:
 
 
 def standing_of(seen: Observation) -> Standing:
-    """The name of a job that was made without a claim."""
+    """The standing of a job that was made without a claim."""
     return Standing(
         name=seen.name,
         driver=seen.driver,

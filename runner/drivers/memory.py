@@ -11,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 
-from runner.drivers.claiming import Elsewhere, MadeAtOnce, Place, settled_elsewhere
+from runner.drivers.claiming import MadeAtOnce, OtherPlaces, Place, held_elsewhere
 from runner.drivers.claims import NEW, Standing, answer, standing_of
 from runner.drivers.driver import Driver, Due, Retention, Source
 from runner.drivers.list_source import ListSource
@@ -55,8 +55,8 @@ class MemoryDriver(MadeAtOnce):
             return self._submit(job)
         self._being_made[job.name] += 1
         try:
-            found = settled_elsewhere(
-                MemoryPlace(self.name, self.standing), job.name, Elsewhere.of([], self._engines), deadline
+            found = held_elsewhere(
+                MemoryPlace(self.name, self.standing), job.name, OtherPlaces.of([], self._engines), deadline
             )
             return answer(found, job) if found else self._submit(job)
         finally:

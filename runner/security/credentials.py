@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from runner.security import command_lines, hexadecimal, logins, next_lines, shapes
 from runner.security.names import LIKE_A_SECRET, NAME, following_names
-from runner.security.placeholders import is_placeholder, is_word
+from runner.security.placeholders import is_placeholder, is_state_or_type
 from runner.security.shapes import Span, run_end
-from runner.security.words import has, has_in_any_case
+from runner.security.words import has_any, has_in_any_case
 
 _TRAILING = "\\'),.;:]}|"
 """At the end of a value, these are not part of it. The backslash escapes the quote of a JSON string inside JSON."""
@@ -43,7 +43,7 @@ _URL_END = re.compile(r'[^\s"<>`]*')
 def _in_urls(text: str) -> Iterator[Span]:
     """User and password, with any characters in either, and the whole query: its names say little, its values sign."""
     end = login = 0
-    for begin in _URL.finditer(text) if has(text, ("//", "/\\")) else ():
+    for begin in _URL.finditer(text) if has_any(text, ("//", "/\\")) else ():
         start = begin.end()
         if start > end:  # a URL may contain others, which end where it ends
             end = run_end(_URL_END, text, start)
@@ -99,7 +99,7 @@ def _named(text: str) -> Iterator[Span]:
         quote = _opening_quote(text, name, separator)
         if quote is not None:
             for start, read in _strings(text, quote):
-                yield from (each for each in _value(text, start, read) if not is_word(text[slice(*each)]))
+                yield from (each for each in _value(text, start, read) if not is_state_or_type(text[slice(*each)]))
             continue
         found = _unquoted(text, name, separator)
         if found is not None:

@@ -10,12 +10,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-LONG_RUN = 192
+LONG_HEX_RUN = 192
 """Digits within a line that are masked (`shapes.long_base64`). A SHA-512 has 128, a public key of P-256 130."""
 
 RUN = re.compile(
     # What precedes may be an escape of JSON, of which no half may be masked.
-    rf"(?:(?<![0-9A-Fa-f\\])(?<!\\u)|(?<=\\[bf])|(?<=\\u[0-9A-Fa-f]{{4}}))[0-9A-Fa-f]{{{LONG_RUN},}}"
+    rf"(?:(?<![0-9A-Fa-f\\])(?<!\\u)|(?<=\\[bf])|(?<=\\u[0-9A-Fa-f]{{4}}))[0-9A-Fa-f]{{{LONG_HEX_RUN},}}"
 )
 _LINE = re.compile(r"[0-9A-Fa-f]{40,}")
 _KEY = re.compile(
@@ -41,7 +41,7 @@ _NUMBER = re.compile(r"^[ \t]*(?:[0-9a-f]{2}:){15}$", re.MULTILINE)
 def spans(text: str) -> Iterator[tuple[int, int]]:
     """Keys within a line, in no order."""
     for dump in _DUMP.finditer(text):
-        if _is_base64(dump["bytes"]):
+        if _is_pem(dump["bytes"]):
             yield dump.start("bytes"), dump.end()
     yield from (number.span() for number in _NUMBER.finditer(text))
 
@@ -53,7 +53,7 @@ def are_key(lines: Sequence[str]) -> bool:
     return any(map(_KEY.search, lines)) or (len(lines) >= XXD_LINES and {*map(len, lines)} == {XXD_WIDTH})
 
 
-def _is_base64(dumped: str) -> bool:
+def _is_pem(dumped: str) -> bool:
     """Whether these bytes are of a key in PEM: nothing but base64 of both cases, and line feeds."""
     with suppress(ValueError):
         content = bytes.fromhex(dumped)

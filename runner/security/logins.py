@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from runner.security.names import LIKE_A_SECRET, SECRET
 from runner.security.placeholders import is_placeholder
 from runner.security.shapes import Span
-from runner.security.words import has
+from runner.security.words import has_any
 
 _SLASHES = r"(?:%(?:25){0,3}3A|:|\\{1,8}u003a)(?:(?:%(?:25){0,3}2F){2}|(?:\\{1,8}u002f){2})"
 _AT = r"(?:%(?:25){0,3}40|@|\\{1,8}u0040)"
@@ -131,7 +131,7 @@ _BEFORE_AT = re.compile(r"(?<![\w.%+/:@-])(?!mailto:|sips?:)[\w.%+-]{1,128}:(?P<
 def spans(text: str) -> Iterator[Span]:
     """Passwords of logins, in no order."""
     for words, pattern in _LOGINS:
-        for found in pattern.finditer(text) if has(text, words) else ():
+        for found in pattern.finditer(text) if has_any(text, words) else ():
             if not is_placeholder(found["login"]):
                 yield found.span("login")
     for at in _AT_HOST.finditer(text):

@@ -14,7 +14,7 @@ import msgspec
 
 from runner.security.names import NAME
 from runner.security.placeholders import is_placeholder
-from runner.security.words import has
+from runner.security.words import has_any
 
 _FEED = r"(?:\r?\n|(?:\\r)?(?<!\\)\\n)"
 _OPEN_END = re.compile(rf"(?:[:=>\"'\\]|[|>][-+0-9]{{1,2}}|\||Lines: [0-9]{{1,4}})[ \t]{{0,8}}(?={_FEED})")
@@ -105,7 +105,7 @@ def spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _pairs(text: str) -> Iterator[tuple[int, int]]:
-    for found in _PAIR_VALUE.finditer(text) if has(text, ("value", "Value")) else ():
+    for found in _PAIR_VALUE.finditer(text) if has_any(text, ("value", "Value")) else ():
         group = "word" if found["word"] else "quoted"
         if names_a_pair(text[_line_start(text, found.start()) : found.start()]) and not is_placeholder(found[group]):
             yield found.span(group)

@@ -12,19 +12,22 @@ from runner.security import pem
 
 
 def unreadable(path: str) -> str:
-    """What is no regular file is not opened: a pipe could hang, and is empty at the second reading."""
+    """Why the file cannot be read. Only a regular one is tried: a pipe could hang, and is empty when read again."""
     if os.path.isfile(path) and os.access(path, os.R_OK):
         return ""
     return f"names a file that cannot be read: {path}"
 
 
 def certificates_problem(path: str) -> str:
-    """The path of a file with at least one certificate in PEM."""
+    """Why the file at `path` gives no certificate in PEM."""
     return unreadable(path) or ("" if _certificates(cafile=path) else f"must name a file of PEM certificates: {path}")
 
 
 def pair_problem(certificate: str, key: str) -> str:
-    """The paths of a certificate with its chain, and of its private key; `key` is empty if one file has both."""
+    """Why a certificate with its chain, and a private key, cannot be loaded together from these files.
+
+    `key` is empty if one file has both.
+    """
     if problem := certificates_problem(certificate) or (unreadable(key) if key else ""):
         return problem
     try:

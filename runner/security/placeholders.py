@@ -38,10 +38,10 @@ or the mark of a YAML block."""
 
 def is_placeholder(value: str) -> bool:
     """Whether it is no secret, whatever its name. The end of the value may be cut off at a bracket."""
-    return len(value) <= _LONGEST and (is_word(value) or _REFERENCES.fullmatch(value.rstrip(",;")) is not None)
+    return len(value) <= _LONGEST and (is_state_or_type(value) or _REFERENCES.fullmatch(value.rstrip(",;")) is not None)
 
 
-def is_word(value: str) -> bool:
+def is_state_or_type(value: str) -> bool:
     """Whether it is a state or a type, also where it stands in quotes: `"token": "string"`."""
     if len(value) > _LONGEST:
         return False

@@ -128,7 +128,7 @@ def limit_of(seen: Observation, limits: LimitsSection) -> Limit | None:
     return Limit("limits.queueSeconds", limits.queue_seconds, since + limits.queue_seconds)
 
 
-def threatens(seen: Observation) -> Outcome | None:
+def outcome_if_unchanged(seen: Observation) -> Outcome | None:
     """The outcome that a waiting job gets if nothing changes; None if nothing bounds its wait or it does not wait."""
     wait = wait_of(seen)
     if wait is None or wait.reason == HELD:

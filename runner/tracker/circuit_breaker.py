@@ -4,7 +4,8 @@ While atlas is down, only one result at a time is sent, as a probe. Without that
 vain with growing pauses of its own, and the last would arrive minutes after atlas is back. This module does no I/O.
 Unlike the RabbitMQ consumer's circuit breaker, it does not wait, and a probe is a result.
 
-closed ── failures of enough different results, no success between ──▶ open: one probe at a time ── a success ──▶ closed
+closed ── failures of enough different jobs' results, none accepted between ──▶ open: one probe at a time
+open ── a success ──▶ closed
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ResultBreaker:
     """
 
     def __init__(self, opens_after: int, clock: Clock, random: Random) -> None:
-        """It opens when so many different results have failed without a success between."""
+        """It opens when results of so many different jobs have failed without a success between."""
         self._opens_after = opens_after
         self._clock = clock
         self._backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE, random.random)
@@ -62,14 +63,14 @@ class ResultBreaker:
         with self._lock:
             return self._due
 
-    def allow(self, result_id: str) -> bool:
-        """Whether this result may be sent now. While open, True makes it the probe."""
+    def allow(self, job: str) -> bool:
+        """Whether a result of the job of this name may be sent now. While open, True makes it the probe."""
         with self._lock:
             if self._open_since is None:
                 return True
             if self._clock.monotonic() < self._due:
                 return False
-            self._probe = result_id
+            self._probe = job
             self._due = self._clock.monotonic() + PROBE_SECONDS
             return True
 
@@ -82,17 +83,17 @@ class ResultBreaker:
             self._open_since, self._probe, self._due = None, "", 0.0
             return was_open
 
-    def failed(self, result_id: str, retry_after: float | None = None) -> bool:
-        """The destination did not answer this result, or asked for a pause. Returns whether this opened it.
+    def failed(self, job: str, retry_after: float | None = None) -> bool:
+        """The destination did not answer a result of this job, or asked for a pause. Returns whether this opened it.
 
         While open, only the probe counts: others were sent before it opened.
         """
         with self._lock:
             if self._open_since is not None:
-                if result_id == self._probe:
+                if job == self._probe:
                     self._pause(retry_after)
                 return False
-            self._failed.add(result_id)
+            self._failed.add(job)
             if len(self._failed) < self._opens_after:
                 return False
             self._open_since = self._clock.monotonic()

@@ -19,14 +19,13 @@ HEALTH_VARIABLE = "ORCHESTRATOR_TRACKER_HEALTH"
 """Names the file. The supervisor sets it; without it, no file is written."""
 
 INTERVAL_SECONDS = 1.0
-"""Between two renewals, however often the tracker beats."""
+"""The file is written at most once in so many seconds."""
 
-
-MOST_REFUSED = 1000
+MOST_SHOWN = 1000
 """How many of the results that atlas has not accepted are in the file, of each driver: the oldest."""
 
 
-class RefusedResult(msgspec.Struct, frozen=True):
+class UnacceptedResult(msgspec.Struct, frozen=True):
     """A result that atlas has not accepted so far, as the file has it."""
 
     name: str
@@ -39,12 +38,12 @@ class RefusedResult(msgspec.Struct, frozen=True):
     """Not before this time, in seconds since the epoch."""
 
 
-def refused(records: Iterable[Record], clock: Clock) -> list[RefusedResult]:
+def unaccepted(records: Iterable[Record], clock: Clock) -> list[UnacceptedResult]:
     """The results among these that were tried and not accepted, the oldest first."""
     ahead = clock.wall() - clock.monotonic()
     tried = [record for record in records if record.answer and record.step == "publish"]
     return [
-        RefusedResult(
+        UnacceptedResult(
             name=record.seen.name,
             place=record.seen.place,
             identity=record.seen.identity,
@@ -52,7 +51,7 @@ def refused(records: Iterable[Record], clock: Clock) -> list[RefusedResult]:
             answer=record.answer,
             next_attempt=round(ahead + (record.due or 0.0), 1),
         )
-        for record in heapq.nsmallest(MOST_REFUSED, tried, key=lambda record: record.decided_at)
+        for record in heapq.nsmallest(MOST_SHOWN, tried, key=lambda record: record.decided_at)
     ]
 
 

@@ -65,8 +65,8 @@ class TrackerMetrics:
 
     def reported(self, seen: Observation, reason: str, seconds: float) -> None:
         """A job's end was reported, so many seconds after it was noticed."""
-        place = self._place(seen)
-        self._meter.count(definitions.OUTCOMES, *place, labels.bounded(reason, REASONS))
+        of_job = self._driver_and_pool(seen)
+        self._meter.count(definitions.OUTCOMES, *of_job, labels.bounded(reason, REASONS))
         self._meter.observe(definitions.END_TO_REPORT, max(0.0, seconds))
 
     def ran(self, queued: float, ran: float) -> None:
@@ -82,9 +82,9 @@ class TrackerMetrics:
         """Whether this tracker is the leader for that driver's jobs."""
         self._meter.set(definitions.LEADER, float(leads), labels.bounded(driver, DRIVERS))
 
-    def _place(self, seen: Observation) -> tuple[str, str]:
+    def _driver_and_pool(self, seen: Observation) -> tuple[str, str]:
         return labels.bounded(seen.driver, DRIVERS), labels.bounded(seen.pool, self._pools)
 
     def _labels(self, seen: Observation) -> tuple[str, ...]:
         reason = reason_of(seen) or labels.NONE
-        return (*self._place(seen), state_of(seen), labels.bounded(reason, REASONS))
+        return (*self._driver_and_pool(seen), state_of(seen), labels.bounded(reason, REASONS))

@@ -89,10 +89,10 @@ def _is_wanted(report: Report, outcome: Outcome) -> bool:
 def _result(seen: Observation, part: _Part) -> Result:
     kind, report, outcome = part.kind, part.report, bounded(part.outcome)
     kwargs = _end(seen, report, outcome) if kind == "end" else {"status": _status(outcome)}
-    identity = _id(kind, seen, report)
-    body = {"id": identity, "task": report.task, "kwargs": {"run_id": report.run_id, **kwargs}, "retries": 0}
+    result_id = _id(kind, seen, report)
+    body = {"id": result_id, "task": report.task, "kwargs": {"run_id": report.run_id, **kwargs}, "retries": 0}
     return Result(
-        id=identity,
+        id=result_id,
         kind=kind,
         path=report.path,
         scope=report.scope,

@@ -1,6 +1,6 @@
-"""How many jobs are set aside: over restarts, and after their results were sent again. Only the cluster knows.
+"""How many jobs are set aside now. Only the cluster knows: the number survives restarts, and falls with each resend.
 
-They are counted in a task of its own: every few minutes, and soon after something has changed.
+A task of its own counts them: every few minutes, and soon after a change.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Publisher(Protocol):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What the configuration says about the tracker. Seconds."""
+    """What the configuration says about the tracker. `interval` and `orphaned` are in seconds."""
 
     limits: LimitsSection
     publishers: int

@@ -57,6 +57,15 @@ class Steps:
         self._metrics = shared.metrics
         self._tracer = shared.tracer
         self._lock = threading.Lock()
+        self._by_step: dict[Step, Callable[..., None]] = {
+            "find": self._find,
+            "explain": self._explain,
+            "evidence": self._evidence,
+            "end": self._end,
+            "publish": self._publish,
+            "mark": self._mark,
+            "set_aside": self._set_aside,
+        }
         self._fetching: dict[Record, float] = {}
         """Records whose log is being read, and until when that may take."""
         self.aside_changes = 0
@@ -68,7 +77,7 @@ class Steps:
     def carry_out(self, step: Step, taken: Taken) -> None:
         """Carry out one step."""
         try:
-            getattr(self, f"_{step}")(*taken)
+            self._by_step[step](*taken)
         except OrchestratorError as error:
             self._failed(step, taken.record, error)
         except Exception:
@@ -127,7 +136,7 @@ class Steps:
         if self._driver.end(seen, outcome) and self._is_stored(seen, outcome):
             self._ledger.did(record, "end")
         else:  # it has ended otherwise meanwhile, was cancelled, or is gone
-            self._ledger.find_again(record, undecided=True, refused=True)
+            self._ledger.find_again(record, undecided=True, not_ended=True)
 
     def _is_stored(self, seen: Observation, outcome: Outcome) -> bool:
         """Whether it was ended for this outcome. A driver keeps the first one, which a stale list does not show."""
@@ -139,21 +148,21 @@ class Steps:
     def _publish(self, record: Record, seen: Observation, outcome: Outcome) -> None:
         for result in results(seen, outcome):
             if result.id in self._accepted and not seen.resent:
-                record.sent.add(result.id)
-            if result.id in record.sent:
+                record.accepted.add(result.id)
+            if result.id in record.accepted:
                 continue
             if not self._leads():
                 self._ledger.postpone(record)
                 return
             self._publisher.publish(seen.name, result)
-            record.sent.add(result.id)
+            record.accepted.add(result.id)
             self._accepted.add(result.id)
             self._metrics.published(200)
             if self._breaker.succeeded():
                 self._ledger.release("publish")
         if record.gone:  # so it is never marked
             self._report(record, seen, outcome)
-            self._accepted.marked(record.sent)
+            self._accepted.marked(record.accepted)
         self._ledger.did(record, "publish")
 
     def _mark(self, record: Record, seen: Observation, outcome: Outcome) -> None:
@@ -162,7 +171,7 @@ class Steps:
             return
         self._report(record, seen, outcome)
         self.aside_changes += bool(seen.resent)
-        self._accepted.marked(record.sent)
+        self._accepted.marked(record.accepted)
         self._ledger.did(record, "mark")
 
     def _set_aside(self, record: Record, seen: Observation, outcome: Outcome) -> None:
@@ -179,7 +188,7 @@ class Steps:
         self._ledger.did(record, "set_aside")
 
     def _report(self, record: Record, seen: Observation, outcome: Outcome) -> None:
-        publisher = "published by the tracker" if record.sent else "published by the job"
+        publisher = "published by the tracker" if record.accepted else "published by the job"
         report = (seen.cancellation if seen.cancelled else None) or seen.report
         logs.log_command(
             "ended",
@@ -205,9 +214,11 @@ class Steps:
         span.end(failure, {"code": outcome.code}, ended=max(ended, seen.created))
 
     def _inform_breaker(self, record: Record, error: NotAccepted) -> None:
-        """A refusal for good says that atlas is there. 401 and 403 concern all results once a key was rotated.
+        """A refusal for good shows that atlas answers, so it closes the breaker.
 
-        A result that is refused so again says nothing new of the others, of which a few would hold up all.
+        401 and 403 may concern all results, after a rotation of keys: each counts as a failure at the first attempt of
+        a result. Later ones do not count while the breaker is closed: a few results that atlas never authorizes would
+        hold up all others.
         """
         if error.permanent:
             if self._breaker.succeeded():
@@ -226,7 +237,7 @@ class Steps:
             if record.refusals >= REFUSALS:
                 if record.gone:
                     log.error("%s: atlas refuses its result for good, and the job is gone: %s", record.seen.name, error)
-                self._ledger.give_up(record)
+                self._ledger.set_aside(record)
                 return
         if step == "end":  # it may have been completed meanwhile, so it is judged anew before it is ended
             log.warning("%s: end failed: %s; it is read again", record.seen.name, error.detail)

@@ -1,8 +1,8 @@
 """One driver's jobs for as long as this process leads: its sources, its ledger, and the workers that carry out steps.
 
-    sources ─▶ ledger ─▶ due steps ─▶ workers: a pool for the cluster, one each for events, marks, logs and atlas
+    sources ─▶ ledger ─▶ due steps ─▶ workers: a group each for the cluster, events, marks, logs and atlas
 
-The loop starts what is due while a pool has capacity. A worker that has finished takes the next step of its pool by
+The loop starts what is due while a group has capacity. A worker that has finished takes the next step of its group by
 itself, so that in a burst no step waits for the loop.
 """
 
@@ -33,8 +33,9 @@ FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0
 LOOP_SECONDS = 1.0
 """The longest wait of a loop, so that it notices a lost leadership and a signal to stop."""
 
-RECONCILING = 0.1
-"""The largest share of the time for which a driver reconciles. On Nomad, each round lists the retained jobs as well."""
+RECONCILE_SHARE, LONGEST_RECONCILE_PAUSE = 0.1, 30.0
+"""The share of the time for which a driver reconciles, and the longest pause that this may cost: a round of more than
+3 s takes a larger share. On Nomad, each round lists the retained jobs as well."""
 
 CLEANUP_SECONDS = 60.0
 """Seconds between two removals of old jobs."""
@@ -52,24 +53,25 @@ UNSTORED = 32
 """While so many accepted results are not in the record of the leadership yet, no other one is published."""
 
 UNMARKED = MOST_STORED - 100
-"""With so many accepted results without a mark, marks come no later than results, since a crash is to repeat few."""
+"""From so many accepted results without a mark on, marks get all their workers even while every publisher is busy: a
+crash is to repeat few results."""
 
 FINISH_SECONDS, LAST_MARKS = 0.7, 16
 """How long, at most, a tracker that is to stop still marks what atlas has accepted, and how many at once. Another one
-leads within two seconds of the signal, and looks each second. Mostly nothing is left to be marked."""
+leads within two seconds of the signal, and reads the record each second. Mostly nothing is left to be marked."""
 
 QUICK_LOGS, QUICK_SECONDS = 8, 0.1
 """The most logs that are read at once if all nodes answer within so many seconds: more would only delay each other. For
 each one that takes longer, another one may begin."""
 
-_POOLS: dict[str, tuple[Step, ...]] = {
+_STEPS_OF: dict[str, tuple[Step, ...]] = {
     "cluster": ("find", "end", "set_aside"),
     "events": ("explain",),
     "marks": ("mark",),
     "logs": ("evidence",),
     "atlas": ("publish",),
 }
-"""Which workers carry out which steps."""
+"""The steps that each group of workers carries out."""
 
 
 class Term:
@@ -98,7 +100,7 @@ class Term:
         self.ledger = Ledger(settings.limits, shared.clock, self._backoff, self._changed)
         self.followed: list[FollowedSource] = []
         self.steps = Steps(driver, self.ledger, leads, accepted, shared)
-        self._comes_round = math.inf
+        self._wakes_at = math.inf
         sizes = {
             "cluster": CLUSTER_REQUESTS,
             "events": EVENTS,
@@ -106,12 +108,7 @@ class Term:
             "logs": LOGS,
             "atlas": settings.publishers,
         }
-        self._pools = {
-            name: Workers(
-                f"{driver.name} {name}", size, shared.tasks, partial(self._next, name, one_more=1), self._changed
-            )
-            for name, size in sizes.items()
-        }
+        self._workers = {name: self._group(name, size) for name, size in sizes.items()}
 
     def begin(self) -> None:
         """Follow the sources, and reconcile, in tasks of their own."""
@@ -128,9 +125,9 @@ class Term:
 
     def wait(self, seconds: float) -> None:
         """Wait until a step is due that could not be started so far."""
-        self._comes_round = self._clock.monotonic() + seconds
+        self._wakes_at = self._clock.monotonic() + seconds
         self._work.wait(seconds)
-        self._comes_round = math.inf
+        self._wakes_at = math.inf
         self._work.clear()
 
     def wake(self) -> None:
@@ -141,9 +138,9 @@ class Term:
         """Start every step that is due and has a free worker. Gives the seconds until the next one is due."""
         self.ledger.judge_due()
         late = self.steps.overdue_evidence()
-        for name, pool in self._pools.items():
+        for name, group in self._workers.items():
             while work := self._next(name):
-                pool.run(work)
+                group.run(work)
         self._skip_evidence()
         slow = None if self._has_capacity("logs") else QUICK_SECONDS
         due = self.ledger.next_due(self._open_steps())
@@ -154,8 +151,8 @@ class Term:
         until = self._clock.monotonic() + FINISH_SECONDS
         while (left := until - self._clock.monotonic()) > 0 and self._leads():
             while work := self._next("marks"):
-                self._pools["marks"].run(work)
-            if not (self._pools["atlas"].busy or self._pools["marks"].busy):
+                self._workers["marks"].run(work)
+            if not (self._workers["atlas"].busy or self._workers["marks"].busy):
                 break
             self._work.wait(left)
             self._work.clear()
@@ -164,14 +161,20 @@ class Term:
         """Leave everything as it is: another tracker follows the jobs."""
         self.ledger.closed = True
         self._closed.set()
-        for pool in self._pools.values():
-            pool.stop()
+        for group in self._workers.values():
+            group.stop()
 
-    def _next(self, name: str, one_more: int = 0) -> Work | None:
-        """The step that a pool carries out next; None if none is due, or there is no capacity. See `_has_capacity`."""
-        if not (self._has_capacity(name, one_more) and self._leads()) or (self._stop.is_set() and name != "marks"):
+    def _group(self, name: str, size: int) -> Workers:
+        more = partial(self._next, name, asked_by_worker=True)
+        return Workers(f"{self._driver.name} {name}", size, self._shared.tasks, more, self._changed)
+
+    def _next(self, name: str, *, asked_by_worker: bool = False) -> Work | None:
+        """The step that a group carries out next; None if none is due, or there is no capacity. See `_has_capacity`."""
+        if self._stop.is_set() and name != "marks":
             return None
-        for step in _POOLS[name]:
+        if not (self._has_capacity(name, asked_by_worker=asked_by_worker) and self._leads()):
+            return None
+        for step in _STEPS_OF[name]:
             if taken := self._take(step):
                 return partial(self.steps.carry_out, step, taken)
         return None
@@ -185,44 +188,47 @@ class Term:
             self.steps.evidence_began(taken.record)
         return taken
 
-    def _has_capacity(self, name: str, one_more: int = 0) -> bool:
-        """Whether a pool may begin a step. `one_more`: 1 for one of its workers, which counts as busy."""
-        pool = self._pools[name]
-        capacity = pool.limit
+    def _has_capacity(self, name: str, *, asked_by_worker: bool = False) -> bool:
+        """Whether a group may begin a step.
+
+        A worker that asks for its next step has finished the last one, so it does not count as busy.
+        """
+        group = self._workers[name]
+        busy, capacity = group.busy - asked_by_worker, group.limit
         if name == "atlas" and self._accepted.unstored >= UNSTORED:
             return False
         if name == "marks" and not self._stop.is_set():
-            publishing = self._pools["atlas"].busy >= self._settings.publishers
+            publishing = self._workers["atlas"].busy >= self._settings.publishers
             capacity = MARKS_MEANWHILE if publishing and len(self._accepted) < UNMARKED else MARKS
         elif name == "logs":
-            slow = pool.busy - one_more - self.steps.began_within(QUICK_SECONDS)
+            slow = busy - self.steps.began_within(QUICK_SECONDS)
             capacity = min(capacity, QUICK_LOGS + 2 * slow)
-        return pool.busy < capacity + one_more
+        return busy < capacity
 
     def _open_steps(self) -> list[Step]:
         """The steps that could be started."""
         probes = self._clock.monotonic() >= self._shared.breaker.due
         return [
             step
-            for name, steps in _POOLS.items()
+            for name, steps in _STEPS_OF.items()
             if self._has_capacity(name) and (name != "atlas" or probes)
             for step in steps
         ]
 
     def _changed(self) -> None:
-        """Wake the loop if it could start something before it comes round."""
+        """Wake the loop if it could start something before it wakes by itself."""
         if self._work.is_set():  # it wakes anyway, and looks at everything then
             return
         if self._stop.is_set():
             self._work.set()
             return
         due = self.ledger.next_due(self._open_steps())
-        if due is not None and self._clock.monotonic() + due < self._comes_round:
+        if due is not None and self._clock.monotonic() + due < self._wakes_at:
             self._work.set()
 
     def _skip_evidence(self) -> None:
         """If all workers wait for logs, results that have waited long enough go without theirs."""
-        if self._pools["logs"].busy < LOGS:
+        if self._workers["logs"].busy < LOGS:
             return
         while taken := self.ledger.take("evidence", self._clock.monotonic() - EVIDENCE_SECONDS):
             self.ledger.did(taken.record, "evidence")
@@ -237,7 +243,7 @@ class Term:
             try:
                 self._driver.reconcile(expired if clean else None)
                 took = self._clock.monotonic() - began
-                pause = max(pause, min(took / RECONCILING, LONGEST_PAUSE))
+                pause = max(pause, min(took / RECONCILE_SHARE, LONGEST_RECONCILE_PAUSE))
             except OrchestratorError as error:
                 log.warning("not all jobs of %s can be reconciled at the moment: %s", self._driver.name, error.detail)
             except Exception:

@@ -19,7 +19,7 @@ from typing import Any
 from runner.drivers.driver import Driver
 from runner.observation import Observation
 from runner.runtime.tasks import Signal
-from runner.tracker.health import refused
+from runner.tracker.health import unaccepted
 from runner.tracker.leadership.accepted import AcceptedResults
 from runner.tracker.leadership.leader import leadership
 from runner.tracker.ledger.record import Record
@@ -30,8 +30,8 @@ from runner.tracker.term import FINISH_SECONDS, LOOP_SECONDS, Term
 log = logging.getLogger("orchestrator.tracker")
 
 STUCK_SECONDS = 3.0
-"""A loop that has not come round for so long is stuck: nobody hears of this process until it does. One that is not
-heard of for 30 s is replaced (runner.supervisor.layout)."""
+"""A driver's loop that has not run for so long is stuck. While one is stuck, the health file is not renewed, and the
+supervisor replaces a tracker whose file is older than 30 s (SILENT_SECONDS in runner.supervisor.layout)."""
 
 
 class Tracker:
@@ -86,7 +86,7 @@ class DriverTracker:
         self._settings = settings
         self._shared = shared
         self._clock = shared.clock
-        self._came_round: float | None = None
+        self._looped_at: float | None = None
         self._ended = shared.tasks.signal()
         self._term: Term | None = None
         self._set_aside = SetAsideCount(driver, shared.clock, shared.tasks)
@@ -96,8 +96,8 @@ class DriverTracker:
 
     @property
     def stuck(self) -> bool:
-        """Whether its loop has not come round for STUCK_SECONDS. A tracker that waits for the leadership is not."""
-        return self._came_round is not None and self._clock.monotonic() - self._came_round > STUCK_SECONDS
+        """Whether its loop has not run for STUCK_SECONDS. A tracker that waits for the leadership is not."""
+        return self._looped_at is not None and self._clock.monotonic() - self._looped_at > STUCK_SECONDS
 
     def run(self, stop: Signal) -> None:
         """Lead whenever no other tracker does, until `stop` is set."""
@@ -107,7 +107,7 @@ class DriverTracker:
                 self._shared.metrics.leading(self.name, True)
                 self._lead(stop)
                 self._shared.metrics.leading(self.name, False)
-                self._came_round = None
+                self._looped_at = None
         self._ended.set()
 
     def set_aside(self) -> int:
@@ -139,7 +139,7 @@ class DriverTracker:
             "stale": stale,
             "jobs": len(term.ledger),
             "pending": len(pending),
-            "refused": refused(pending, self._clock),
+            "refused": unaccepted(pending, self._clock),
         }
 
     def wake(self) -> None:
@@ -158,7 +158,7 @@ class DriverTracker:
         term.begin()
         try:
             while not stop.is_set() and self._leader.held():
-                self._came_round = self._clock.monotonic()
+                self._looped_at = self._clock.monotonic()
                 term.wait(min(term.dispatch(), LOOP_SECONDS))
                 age = self._clock.monotonic() - term.heard
                 self._shared.metrics.source_alive(self.name, self._clock.wall() - age)

@@ -373,7 +373,7 @@ class TestNomad:
         place.put("half-made")
         name, publisher = place.states["half-made"]["job"], Publisher()
         assert name not in listed(cluster.driver)  # its submitter may still be about to register the job
-        monkeypatch.setattr(cluster.driver._cache, "left_seconds", 0.0)
+        monkeypatch.setattr(cluster.driver._cache, "submit_seconds", 0.0)
         eventually(lambda: name in listed(cluster.driver), "the Variable without a job is listed as deleted")
         track_until(cluster.driver, publisher, lambda: bool(publisher.accepted))
         ((published, result),) = publisher.accepted

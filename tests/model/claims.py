@@ -216,7 +216,7 @@ class ClaimsWorld:
             return _next(state, number, request._replace(step="secret", other=None))
         return _next(state, number, request)
 
-    # The end of a claim without a job. See Driver.end and claiming.give_up.
+    # The end of a claim without a job. See Driver.end and claiming.yield_if_taken.
 
     def _end(self, state: State) -> Iterator[Move]:
         if state.ending:

@@ -98,7 +98,7 @@ GUARDS: Mapping[str, Mapping[str, str]] = {
         "claim-is-no-job": f"{_DRIVER}.cancel",
         "claim-tests-claim": f"{_PATCHES}:claim_patch",
         "claim-tests-identity": f"{_PATCHES}:claim_patch",
-        "end-reads-elsewhere": f"{_CLAIMING}:give_up",
+        "end-reads-elsewhere": f"{_CLAIMING}:yield_if_taken",
         "end-tests-claim": f"{_PATCHES}:end_patch",
         "lesser-wins": f"{_CLAIMS}:decide",
         "read-after-take": f"{_CLAIMING}:claimed",

@@ -359,7 +359,7 @@ class NomadWorld:
         return observation(variable, variable.nonce, phase, reason)._replace(unsettled=variable.awaits_submit)
 
     def _may_still_register(self, state: State, variable: Variable) -> bool:
-        """See Cache.left_seconds: it is longer than the request that wrote the Variable."""
+        """See Cache.submit_seconds: it is longer than the request that wrote the Variable."""
         alive = [each for each in state.clients if each]
         at_work = any(each.step in ("check", "register") or each.nonce == variable.nonce for each in alive)
         return at_work and "left-seconds" not in self.without

@@ -154,7 +154,7 @@ def test_a_token_without_read_job_is_refused_the_stream_and_the_listing_names_it
     assert time.monotonic() - began < 5
     assert "the event stream is refused" in caplog.text
     nomad.allow(_policy())
-    assert source._refusal() == ""
+    assert source._stream_refusal() == ""
 
 
 def _policy() -> str:

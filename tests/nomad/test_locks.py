@@ -174,7 +174,7 @@ def test_after_a_kill_between_variable_and_job_without_a_repeat_it_is_ended_and_
     _killed(config, "POST", "jobs", lambda driver: driver.submit(wanted, within(5)))
     assert find(driver, wanted.name) is None  # the submit may still be in progress
 
-    monkeypatch.setattr(driver._cache, "left_seconds", 0.0)
+    monkeypatch.setattr(driver._cache, "submit_seconds", 0.0)
     time.sleep(1.1)  # the agent sends its time in whole seconds
     ended = outcome(driver, wanted.name)
     assert ended.reason == "deleted"

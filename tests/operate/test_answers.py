@@ -16,7 +16,7 @@ from runner.config.types import Config
 from runner.jobs import Report
 from runner.observation import Observation
 from runner.runtime.backoff import Backoff
-from runner.tracker.health import HEALTH_VARIABLE, MOST_REFUSED, Heartbeat, RefusedResult, refused
+from runner.tracker.health import HEALTH_VARIABLE, MOST_SHOWN, Heartbeat, UnacceptedResult, unaccepted
 from runner.tracker.ledger.record import Record
 from tests.harness.clock import ManualClock
 from tests.unit.tracker.world import World
@@ -25,7 +25,7 @@ REPORT = Report(request_type="analysis_run", run_id="r-1", path="/p", task="t", 
 FAILED = Observation(
     name="j", driver="d", place="ci", pool="p", phase="failed", created=0.0, identity="1", main_exit=3, report=REPORT
 )
-ENTRY = RefusedResult(
+ENTRY = UnacceptedResult(
     name="j", place="ci", identity="1", tries=7, answer="503: down for maintenance", next_attempt=1_800_000_000.0
 )
 
@@ -42,7 +42,7 @@ def health(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def write(path: Path, *entries: RefusedResult, leads: bool = True) -> None:
+def write(path: Path, *entries: UnacceptedResult, leads: bool = True) -> None:
     Heartbeat(str(path), ManualClock()).beat({"d": {"leads": leads, "stale": [], "refused": entries}})
 
 
@@ -129,7 +129,7 @@ def test_the_list_is_bounded_to_the_oldest() -> None:
             decided_at=float(number),
             answer="503",
         )
-        for number in range(MOST_REFUSED + 10)
+        for number in range(MOST_SHOWN + 10)
     ]
-    found = refused(reversed(records), ManualClock())
-    assert [each.name for each in found] == [f"j-{number}" for number in range(MOST_REFUSED)]
+    found = unaccepted(reversed(records), ManualClock())
+    assert [each.name for each in found] == [f"j-{number}" for number in range(MOST_SHOWN)]

@@ -1,4 +1,7 @@
-"""A name in a namespace of Kubernetes: the annotation CLAIM of its Job. A new Job has no Secret, so nothing starts."""
+"""The claim to a name in one namespace is the annotation CLAIM of its Job.
+
+The Job of a new claim has no Secret, so nothing starts.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from runner.drivers import claiming
-from runner.drivers.claiming import Elsewhere
+from runner.drivers.claiming import OtherPlaces
 from runner.drivers.claims import ASSUMED, NEW, YIELDED, Claim, Standing
 from runner.drivers.driver import Due
 from runner.drivers.kubernetes import patches
@@ -47,7 +50,7 @@ class NamespacePlace:
             patch = patches.settle_patch(standing.identity)
         else:
             patch = patches.claim_patch(standing.identity, standing.claim, claim)
-        return self.namespace.change_if(standing.name, patch, deadline)
+        return self.namespace.json_patch(standing.name, patch, deadline)
 
     def _succeeded(self, standing: Standing, deadline: Deadline) -> bool:
         """Whether its pod shows that its program has succeeded. The Job itself says so seconds later."""
@@ -58,17 +61,17 @@ class NamespacePlace:
         return observation(job, pod, self.driver).phase == "succeeded"
 
 
-def has_yielded(job: JobObject, place: NamespacePlace, elsewhere: Elsewhere, deadline: Deadline) -> bool:
-    """Whether a claim that nobody completed, or an assumed one, has yielded to a job in another place."""
-    return claiming.resolve(standing_of(job, place.name), place, elsewhere, deadline) == YIELDED
+def yields_before_end(job: JobObject, place: NamespacePlace, others: OtherPlaces, deadline: Deadline) -> bool:
+    """Settle a new or an assumed claim before its job is ended. Returns whether it has yielded."""
+    return claiming.settle_before_end(standing_of(job, place.name), place, others, deadline) == YIELDED
 
 
-def settle_all(namespaces: Iterable[KubernetesNamespace], elsewhere: Elsewhere, deadline: Deadline) -> None:
+def settle_all(namespaces: Iterable[KubernetesNamespace], others: OtherPlaces, deadline: Deadline) -> None:
     """Settle every assumed claim, also of jobs that are reported. What other engines answer is asked once."""
     for namespace in namespaces:
         place = NamespacePlace(namespace)
         for job in namespace.jobs(deadline, claim=ASSUMED):
-            claiming.settle(standing_of(job, namespace.name), place, elsewhere, deadline)
+            claiming.settle(standing_of(job, namespace.name), place, others, deadline)
 
 
 def due_claims(namespaces: Iterable[KubernetesNamespace], deadline: Deadline) -> Iterator[Due]:
@@ -79,7 +82,7 @@ def due_claims(namespaces: Iterable[KubernetesNamespace], deadline: Deadline) ->
 
 
 def standing_of(job: JobObject, place: str) -> Standing:
-    """The name of a Job."""
+    """The standing of a Job's name in its namespace."""
     annotations = job.metadata.annotations
     return Standing(
         name=job.metadata.name,

@@ -19,12 +19,12 @@ from typing import Any
 import msgspec
 
 from runner.config.types import Config
-from runner.drivers.claiming import Elsewhere, Place
+from runner.drivers.claiming import OtherPlaces, Place
 from runner.drivers.claims import ASSUMED, NEW, YIELDED
 from runner.drivers.driver import Driver, Due, LeaderStore, Retention, Source, each_of
 from runner.drivers.kubernetes import events, patches
 from runner.drivers.kubernetes.api import ApiServerClient
-from runner.drivers.kubernetes.claims import NamespacePlace, due_claims, has_yielded, settle_all
+from runner.drivers.kubernetes.claims import NamespacePlace, due_claims, settle_all, yields_before_end
 from runner.drivers.kubernetes.manifest import namespace_of, tombstone_manifest
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
@@ -90,7 +90,7 @@ class KubernetesDriver:
         submission, several = self._submission(job, request), len(self._namespaces) > 1 or self._engines
         if not several and (state := submission.alone(deadline)):
             return state
-        return submission.claim(self._elsewhere(), deadline)
+        return submission.claim(self._other_places(), deadline)
 
     def _submission(self, job: JobSpec, request: RequestJobs) -> JobSubmission:
         return JobSubmission(job, self._config, self._resolve_secrets, self._namespace, self._random, request)
@@ -163,13 +163,13 @@ class KubernetesDriver:
             if known is None or known.metadata.uid != seen.identity or known.cancelled or known.yielded:
                 return False
             place = NamespacePlace(namespace)
-            if known.claim in (NEW, ASSUMED) and has_yielded(known, place, self._elsewhere(), deadline):
+            if known.claim in (NEW, ASSUMED) and yields_before_end(known, place, self._other_places(), deadline):
                 return False
             if known.ended_as or (known.ended and known.claim != ASSUMED):
                 return known.ended_as is not None and known.ended_as.reason == outcome.reason
             if contradicts(self._observed(namespace, known, deadline), seen, outcome):
                 return False
-            if namespace.change_if(seen.name, patches.end_patch(known, outcome), deadline):
+            if namespace.json_patch(seen.name, patches.end_patch(known, outcome), deadline):
                 return True
         raise Unavailable(f"{seen.name} kept changing while it was being ended; end it again")
 
@@ -177,12 +177,12 @@ class KubernetesDriver:
         """See Driver.mark_reported."""
         retention = self._config.limits.retention_seconds
         patch = patches.reported_patch(seen, outcome, retention)
-        return self._namespace(seen.place).change_if(seen.name, patch, self._soon())
+        return self._namespace(seen.place).json_patch(seen.name, patch, self._soon())
 
     def set_aside(self, seen: Observation, outcome: Outcome, answer: str = "") -> bool:
         """See Driver.set_aside."""
         patch = patches.set_aside_patch(seen, outcome, answer)
-        return self._namespace(seen.place).change_if(seen.name, patch, self._soon())
+        return self._namespace(seen.place).json_patch(seen.name, patch, self._soon())
 
     def count_set_aside(self) -> int:
         """See Driver.count_set_aside."""
@@ -198,7 +198,7 @@ class KubernetesDriver:
             if known.metadata.deletion_timestamp is not None or not is_reported(known):
                 return False
             stored = kept(self._observed(namespace, known, deadline), reported_as(known))
-            if namespace.change(seen.name, patches.resend_patch(known, stored), deadline):
+            if namespace.merge_patch(seen.name, patches.resend_patch(known, stored), deadline):
                 return True
         raise Unavailable(f"{seen.name} kept changing while its mark was taken away; repeat the command")
 
@@ -206,7 +206,7 @@ class KubernetesDriver:
         """See Driver.reconcile. Kubernetes itself enforces deadlines, retries and the time-to-live."""
         if self._engines and self._clock.monotonic() >= self._settle_at:
             self._settle_at = self._clock.monotonic() + SETTLE_SECONDS
-            settle_all(self._namespaces, self._elsewhere(), self._soon())
+            settle_all(self._namespaces, self._other_places(), self._soon())
         return 0
 
     def due(self, _expired: Retention) -> Iterator[Due]:
@@ -242,8 +242,8 @@ class KubernetesDriver:
             if not job.yielded:
                 yield observation(job, pods.get(name), self.name, self._api.clock_ahead)
 
-    def _elsewhere(self) -> Elsewhere:
-        return Elsewhere.of(self.places(), self._engines)
+    def _other_places(self) -> OtherPlaces:
+        return OtherPlaces.of(self.places(), self._engines)
 
     def _cancel_in(
         self, namespace: KubernetesNamespace, cancellation: Cancellation, deadline: Deadline, tombstone: bool
@@ -264,7 +264,7 @@ class KubernetesDriver:
                 return _cancelled_as(known.ended_as)
             # How the run had ended by itself. One that has yielded was ended by us.
             ended = None if known.yielded else known.ended_as or classify(self._observed(namespace, known, deadline))
-            if namespace.change(cancellation.name, patches.cancel_patch(cancellation, known, ended), deadline):
+            if namespace.merge_patch(cancellation.name, patches.cancel_patch(cancellation, known, ended), deadline):
                 return _cancelled_as(ended)
             # The Job changed since it was read, or it was deleted. Read it again.
         raise Unavailable(f"{cancellation.name} kept changing while it was being cancelled; repeat the request")

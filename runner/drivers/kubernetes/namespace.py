@@ -80,7 +80,7 @@ class KubernetesNamespace:
                 response = self._api.call("POST", self._path(BATCH, "jobs"), deadline, body=manifest)
                 raise_for_status(response, f"create jobs in namespace {self.name}")
             except Unsettled as error:
-                if (found := self._settle(name, deadline, error)) is not None:
+                if (found := self._read_after_create(name, deadline, error)) is not None:
                     return found if same_attempt(found, manifest) else None
                 continue
             self._must_exist(response)
@@ -102,13 +102,13 @@ class KubernetesNamespace:
         name = manifest["metadata"]["name"]
         raise Unavailable(f"the Secret {name} was not created: {response.message}; repeat the request")
 
-    def change(self, name: str, patch: Mapping[str, Any], deadline: Deadline) -> bool:
+    def merge_patch(self, name: str, patch: Mapping[str, Any], deadline: Deadline) -> bool:
         """Apply a merge patch to the Job. False if its resourceVersion is another, or the Job is gone."""
         response = self._send_until_answered("PATCH", self._path(BATCH, "jobs", name), deadline, patch, MERGE_PATCH)
         raise_for_status(response, f"patch jobs in namespace {self.name}")
         return response.status == 200
 
-    def change_if(self, name: str, operations: list[dict[str, Any]], deadline: Deadline) -> bool:
+    def json_patch(self, name: str, operations: list[dict[str, Any]], deadline: Deadline) -> bool:
         """Apply a JSON patch to the Job. False if one of its tests failed (422), or the Job is gone."""
         response = self._send_until_answered("PATCH", self._path(BATCH, "jobs", name), deadline, operations, JSON_PATCH)
         if response.status == 422:
@@ -180,7 +180,7 @@ class KubernetesNamespace:
     def _path(self, group: str, kind: str, *names: str) -> str:
         return collection(group, self.name, kind, *names)
 
-    def _settle(self, name: str, deadline: Deadline, unsettled: Unsettled) -> JobObject | None:
+    def _read_after_create(self, name: str, deadline: Deadline, unsettled: Unsettled) -> JobObject | None:
         """Read the Job after a create with an unknown result. Raises Unavailable if that fails."""
         try:
             return self.job(name, deadline)

@@ -267,13 +267,16 @@ class PodObject(_CamelCase, frozen=True):
         return next((each for each in self.statuses if each.name == name), None)
 
 
-class PageMetadata(NullIsAbsent, frozen=True):
+class PageMetadata(NullIsAbsent, frozen=True, rename="camel"):
     """A list's metadata. `next_page` is the token for the next page, empty on the last.
+
+    `resource_version` is the version from which a watch goes on.
 
     The items of a list may be null, but not absent: an answer without them is no list.
     """
 
     next_page: Nullable[str] = msgspec.field(name="continue", default="")
+    resource_version: Nullable[str] = ""
 
 
 def true_condition(conditions: tuple[Condition, ...], kind: str) -> Condition | None:

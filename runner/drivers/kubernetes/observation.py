@@ -26,17 +26,19 @@ from runner.drivers.kubernetes.manifest import (
 )
 from runner.drivers.kubernetes.objects import Condition, ContainerStatus, JobObject, PodObject, true_condition
 from runner.drivers.kubernetes.pods.own_containers import ContainerEnd, OwnContainers
-from runner.drivers.kubernetes.pods.versions import latest_pod
-from runner.drivers.kubernetes.reasons import IMAGE_REASONS, START_ERRORS, is_out_of_memory, may_pass, node_may_recover
+from runner.drivers.kubernetes.reasons import (
+    IMAGE_REASONS,
+    POD_FAILED,
+    START_ERRORS,
+    is_out_of_memory,
+    may_pass,
+    node_may_recover,
+)
 from runner.jobs import Report
 from runner.observation import Observation, Phase
 
-__all__ = ["latest_pod", "observation"]
-
 _DEADLINE = "DeadlineExceeded"
 _BACKOFF_LIMIT = "BackoffLimitExceeded"
-_POD_FAILED = frozenset({_BACKOFF_LIMIT, "PodFailurePolicy"})
-"""Reasons of a Job that failed with its pod, a deleted one included."""
 _JOB_CONTROLLER = "kubernetes.io/job-controller"
 _NOT_YET = frozenset({"PodInitializing", "ContainerCreating"})
 """Reasons of a container that waits for others, or is being started."""
@@ -243,7 +245,7 @@ def _disruption(job: JobObject, own: OwnContainers) -> str:
     if own.placeholder:
         return "its node lost its container"
     if own.pod is None:
-        return "its pod was deleted" if job.ended.reason in _POD_FAILED else ""
+        return "its pod was deleted" if job.ended.reason in POD_FAILED else ""
     return "its pod was deleted" if own.pod.deleted_at else ""
 
 

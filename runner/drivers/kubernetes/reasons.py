@@ -30,6 +30,9 @@ CONFIGURATION_REASONS = frozenset(
 )
 """Reasons of a waiting container (kubelet, packages kuberuntime and container)."""
 
+POD_FAILED = frozenset({"BackoffLimitExceeded", "PodFailurePolicy"})
+"""Reasons of a Job that failed with its pod: the pod had ended or was deleted."""
+
 EVICTED = "Evicted"
 POD_DEADLINE = "DeadlineExceeded"
 """The reason of a pod that ran longer than its own activeDeadlineSeconds, which a policy may set."""

@@ -18,6 +18,7 @@ import msgspec
 from runner.drivers.driver import Source, View
 from runner.drivers.kubernetes.api import ApiServerClient, ApiServerResponse, collection, raise_for_status
 from runner.drivers.kubernetes.manifest import REPORTED, SET_ASIDE, pod_selector
+from runner.drivers.kubernetes.namespace import JobPage, PodPage
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 from runner.drivers.kubernetes.store import NamespaceStore
 from runner.drivers.nullable import Nullable, NullIsAbsent
@@ -60,7 +61,7 @@ def namespace_sources(api: ApiServerClient, store: NamespaceStore, clock: Clock)
         namespace=namespace,
         path=collection("apis/batch/v1", namespace, "jobs"),
         selector=f"manager=runner,!{REPORTED},!{SET_ASIDE}",
-        read_page=msgspec.json.Decoder(_JobList).decode,
+        read_page=msgspec.json.Decoder(JobPage).decode,
         read=msgspec.json.Decoder(JobObject).decode,
         relevant=store.relevant_jobs,
         replace=store.replace_jobs,
@@ -75,7 +76,7 @@ def namespace_sources(api: ApiServerClient, store: NamespaceStore, clock: Clock)
         namespace=namespace,
         path=collection("api/v1", namespace, "pods"),
         selector=pod_selector(),
-        read_page=msgspec.json.Decoder(_PodList).decode,
+        read_page=msgspec.json.Decoder(PodPage).decode,
         read=msgspec.json.Decoder(PodObject).decode,
         relevant=store.relevant_pods,
         replace=store.replace_pods,
@@ -184,7 +185,7 @@ class ListAndWatch:
             if event.type == "ERROR":
                 self._fail(_STATUS.decode(event.object))
             if event.type == "BOOKMARK":
-                self._bookmark(_MARK.decode(event.object).metadata.resource_version)
+                self._bookmark(_BOOKMARK.decode(event.object).metadata.resource_version)
                 return
             changed = self._kind.read(event.object)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -218,27 +219,12 @@ class ListAndWatch:
         raise Unavailable(f"{self.name}: {response.message}; check the address in the kubeconfig")
 
 
-class _ListMetadata(NullIsAbsent, frozen=True, rename="camel"):
-    resource_version: Nullable[str] = ""
-    next_page: Nullable[str] = msgspec.field(name="continue", default="")
-
-
-class _JobList(NullIsAbsent, frozen=True):
-    items: tuple[JobObject, ...] | None
-    metadata: Nullable[_ListMetadata] = _ListMetadata()
-
-
-class _PodList(NullIsAbsent, frozen=True):
-    items: tuple[PodObject, ...] | None
-    metadata: Nullable[_ListMetadata] = _ListMetadata()
-
-
 class _WatchEvent(msgspec.Struct, frozen=True):
     type: str
     object: msgspec.Raw
 
 
-class _Mark(msgspec.Struct, frozen=True):
+class _Bookmark(msgspec.Struct, frozen=True):
     """The object of a bookmark has a version and nothing else."""
 
     metadata: Metadata
@@ -253,5 +239,5 @@ class _WatchStatus(NullIsAbsent, frozen=True):
 
 
 _EVENT = msgspec.json.Decoder(_WatchEvent)
-_MARK = msgspec.json.Decoder(_Mark)
+_BOOKMARK = msgspec.json.Decoder(_Bookmark)
 _STATUS = msgspec.json.Decoder(_WatchStatus)

@@ -23,6 +23,7 @@ from runner.drivers.driver import View
 from runner.drivers.kubernetes.objects import JobObject, PodObject
 from runner.drivers.kubernetes.observation import identified, observation
 from runner.drivers.kubernetes.pods.versions import deleted, later, order_made
+from runner.drivers.kubernetes.reasons import POD_FAILED
 from runner.observation import Observation
 from runner.runtime.clock import Clock
 
@@ -31,9 +32,6 @@ EARLY_PODS, DROPPED_NAMES = 1000, 10_000
 
 CAUSE_SECONDS = 120.0
 """How long a failed job is held back for the cause, at the most: versions may not be comparable after all."""
-
-_POD_FAILED = frozenset({"BackoffLimitExceeded", "PodFailurePolicy"})
-"""The reasons of a Job that failed with its pod: by then the pod had ended or was deleted."""
 
 _POD_ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -136,7 +134,7 @@ class NamespaceStore:
                 self._pods.pop(name, None)
                 self._adopt(job)
             self._jobs_version = max(self._jobs_version, _version(job))
-            self._mark(name)
+            self._note_change(name)
             self._release(name)
 
     def remove_job(self, job: JobObject) -> None:
@@ -156,7 +154,7 @@ class NamespaceStore:
         """A pod was added or has changed."""
         with self._lock:
             if self._put_or_hold(pod):
-                self._mark(pod.job)
+                self._note_change(pod.job)
             self._pods_version = max(self._pods_version, _version(pod))
             self._release(pod.job)
 
@@ -235,13 +233,13 @@ class NamespaceStore:
     def _observation(self, job: JobObject) -> Observation:
         return observation(job, self._pods.get(job.metadata.name), self.driver, self._clock_ahead())
 
-    def _mark(self, name: str) -> None:
+    def _note_change(self, name: str) -> None:
         self._changed.setdefault(name, self._clock.monotonic())
 
     def _replace(self) -> None:
         self._replacing = True
         for name in self._jobs:
-            self._mark(name)
+            self._note_change(name)
         self._release()
 
     def _release(self, latest: str = "") -> None:
@@ -273,7 +271,7 @@ class NamespaceStore:
     def _lacks_cause(self, name: str) -> bool:
         """Whether the Job failed because of its pod, and neither the watch of pods nor a stored outcome says why."""
         job = self._jobs.get(name)
-        if job is None or job.ended_as or (ended := job.ended) is None or ended.reason not in _POD_FAILED:
+        if job is None or job.ended_as or (ended := job.ended) is None or ended.reason not in POD_FAILED:
             return False
         pod = self._pods.get(name)
         if pod is not None and (pod.status.phase in _POD_ENDED or pod.metadata.deletion_timestamp is not None):

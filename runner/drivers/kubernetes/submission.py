@@ -11,7 +11,7 @@ from functools import partial
 from random import Random
 
 from runner.config.types import Config
-from runner.drivers.claiming import Elsewhere, Taking, claimed, is_in
+from runner.drivers.claiming import OtherPlaces, Taking, claimed, is_in
 from runner.drivers.claims import NEW, Claim, Standing, answer, rerouted
 from runner.drivers.kubernetes.claims import NamespacePlace, standing_of
 from runner.drivers.kubernetes.manifest import COMPLETE, SECRET, job_manifest, namespace_of, secret_manifest
@@ -105,17 +105,17 @@ class JobSubmission:
             return None
         return self._complete(standing_of(known, self.place.name), deadline)
 
-    def claim(self, elsewhere: Elsewhere, deadline: Deadline) -> State:
+    def claim(self, others: OtherPlaces, deadline: Deadline) -> State:
         """Create the job where pools lead to several places."""
-        standing, taking = claimed(self._job, self, elsewhere, deadline)
+        standing, taking = claimed(self._job, self, others, deadline)
         if isinstance(taking, JobSubmission) and is_in(standing, taking.place):
             return taking._complete(standing, deadline)
-        return elsewhere.answer(standing, self._job, deadline)
+        return others.answer(standing, self._job, deadline)
 
     def complete(self, deadline: Deadline) -> State:
         """Create the missing Secret of a Job that has the name. Raises Unavailable if none has it any more."""
         standing = self.place.standing(self._job.name, deadline)
-        if standing is None or not standing.settled:
+        if standing is None or not standing.holds_name:
             raise Unavailable(f"{self._job.name} is being created in another place; repeat the request", retry_after=1)
         return self._complete(standing, deadline)
 
@@ -127,8 +127,8 @@ class JobSubmission:
         """See Taking.admit. The Secret follows."""
         return self.place.move(mine, claim, deadline)
 
-    def elsewhere(self, standing: Standing) -> Taking | None:
-        """See Taking.elsewhere. A namespace that no pool names any more cannot be completed from here."""
+    def in_place_of(self, standing: Standing) -> Taking | None:
+        """See Taking.in_place_of. A namespace that no pool names any more cannot be completed from here."""
         if standing.driver != self.place.driver or not standing.pool:
             return None
         job = rerouted(self._job, standing)

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from runner.config.drivers import LocalImage
-from runner.drivers.claiming import Elsewhere, MadeAtOnce, Place, settled_elsewhere
+from runner.drivers.claiming import MadeAtOnce, OtherPlaces, Place, held_elsewhere
 from runner.drivers.driver import Driver, Due, Retention, Source
 from runner.drivers.list_source import ListSource
 from runner.drivers.local import files, locks, programs, record
@@ -242,10 +242,10 @@ class LocalDriver(MadeAtOnce):
             if not alone or self._records.read(job.name):
                 return None
             try:
-                elsewhere = Elsewhere.of([], self._engines)
-                found = settled_elsewhere(self._place, job.name, elsewhere, deadline) if self._engines else None
+                others = OtherPlaces.of([], self._engines)
+                found = held_elsewhere(self._place, job.name, others, deadline) if self._engines else None
                 if found:
-                    return elsewhere.answer(found, job, deadline)
+                    return others.answer(found, job, deadline)
                 return "created" if self._write(job) else None
             finally:
                 files.unlink(making)

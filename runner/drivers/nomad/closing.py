@@ -79,8 +79,8 @@ def end(
     if not decided and not namespace.write(seen.name, items, variable.index, deadline):
         return None
     _stop(namespace, namespace.job(seen.name, deadline), deadline)
-    kept = variable.ended.outcome if variable.ended else None
-    return (variable.cancelled is None and (kept is None or kept.reason == outcome.reason),)
+    stored = variable.ended.outcome if variable.ended else None
+    return (variable.cancelled is None and (stored is None or stored.reason == outcome.reason),)
 
 
 def mark(

@@ -10,8 +10,9 @@ Each operation starts with one check-and-set, which decides its outcome. The non
 was observed of one is never recorded for another of that name. A repeat of the operation, or `reconcile`,
 completes the rest. So a crash between two steps leaves one of two states:
 
-- a Variable without a job: a repeated submit registers the job; without a repeat the job is reported as deleted, after
-  which the name is free;
+- a Variable without a job: a repeated submit registers the job. Without a repeat, the outcome `deleted` is stored and
+  reported, and the name stays taken: a later repeat is answered `exists`. (A job that was seen and then removed is
+  reported as deleted too; after that its name is free.)
 - a closed Variable and a live job: the job cannot start, and `reconcile` stops it.
 
 Nomad never removes Variables. So the end of a job that Nomad has garbage-collected can still be reported.
@@ -30,7 +31,7 @@ import msgspec
 
 from runner.config.types import Config
 from runner.drivers import claiming
-from runner.drivers.claiming import Elsewhere, Place
+from runner.drivers.claiming import OtherPlaces, Place
 from runner.drivers.claims import ASSUMED, NEW, YIELDED
 from runner.drivers.driver import Driver, Due, Retention, Source, each_of
 from runner.drivers.http.client import Unsettled
@@ -79,7 +80,7 @@ class NomadDriver:
         names = dict.fromkeys(namespace_of(config, pool) for pool in pools or [config.default_pool])
         self._namespaces = [Namespace(self._agent, name) for name in names]
         self._engines: Sequence[Driver] = ()
-        self._cache = Cache(left_seconds=max(ABANDONED_SECONDS, config.limits.queue_seconds))
+        self._cache = Cache(submit_seconds=max(ABANDONED_SECONDS, config.limits.queue_seconds))
 
     def __repr__(self) -> str:
         return f"NomadDriver({self._agent!r}, {self._namespaces!r})"
@@ -91,7 +92,7 @@ class NomadDriver:
     def submitter(self, jobs: Sequence[JobSpec], deadline: Deadline, _at_once: AtOnce) -> Submit:
         """See Driver.submitter. One submit reads all that it needs of its job."""
         name, namespace = jobs[0].name, Namespace(self._agent, namespace_of(self._config, jobs[0].pool))
-        (known,) = self._settled(lambda: (namespace.variable(name, deadline),), deadline, f"reading {name}")
+        (known,) = self._repeated(lambda: (namespace.variable(name, deadline),), deadline, f"reading {name}")
         return partial(self._submit, read_first=known is not None)
 
     def _submit(self, job: JobSpec, deadline: Deadline, *, read_first: bool) -> State:
@@ -101,15 +102,15 @@ class NomadDriver:
             self._config, self._resolve_secrets, namespace, job, deadline, nonce, read_first=read_first
         )
         if len(self._namespaces) == 1 and not self._engines:
-            return self._settled(attempt.step, deadline, f"creating {job.name}")
-        elsewhere = Elsewhere.of(self.places(), self._engines)
-        return self._settled(lambda: attempt.claim_step(elsewhere), deadline, f"creating {job.name}")
+            return self._repeated(attempt.step, deadline, f"creating {job.name}")
+        others = OtherPlaces.of(self.places(), self._engines)
+        return self._repeated(lambda: attempt.claim_step(others), deadline, f"creating {job.name}")
 
     def complete(self, job: JobSpec, deadline: Deadline) -> State | None:
         """See Driver.complete."""
         namespace, nonce = Namespace(self._agent, namespace_of(self._config, job.pool)), self._random.randbytes(8).hex()
         attempt = Submission(self._config, self._resolve_secrets, namespace, job, deadline, nonce)
-        return self._settled(attempt.complete, deadline, f"creating {job.name}")
+        return self._repeated(attempt.complete, deadline, f"creating {job.name}")
 
     def places(self) -> Sequence[Place]:
         """See Driver.places."""
@@ -169,13 +170,13 @@ class NomadDriver:
         return each_of(self._namespaces, lambda namespace: self._reconciler(namespace).due(expired))
 
     def _reconciler(self, namespace: Namespace) -> NamespaceReconciler:
-        elsewhere = Elsewhere.of(self.places(), self._engines)
-        return NamespaceReconciler(namespace, self._cache, self._clock, elsewhere, settles=bool(self._engines))
+        others = OtherPlaces.of(self.places(), self._engines)
+        return NamespaceReconciler(namespace, self._cache, self._clock, others, settles=bool(self._engines))
 
     def end(self, seen: Observation, outcome: Outcome) -> bool:
         """See Driver.end. Each try reads the job: since the last one it may have ended, or its submit have gone on."""
         deadline = Deadline.after(READ_SECONDS, self._clock)
-        (done,) = self._settled(lambda: self._end(seen, outcome, deadline), deadline, f"ending {seen.name}")
+        (done,) = self._repeated(lambda: self._end(seen, outcome, deadline), deadline, f"ending {seen.name}")
         return done
 
     def _end(self, seen: Observation, outcome: Outcome, deadline: Deadline) -> tuple[bool] | None:
@@ -183,24 +184,24 @@ class NomadDriver:
         reading = NamespaceReader(self.name, namespace, self._cache, deadline).one(seen.name)
         if (found := reading.seen) is None or contradicts(found, seen, outcome):
             return (False,)
-        if found.unsettled and self._has_yielded(namespace, seen, deadline):
+        if found.unsettled and self._yields_before_end(namespace, seen, deadline):
             return (False,)
         return closing.end(namespace, seen, outcome, deadline, reading.variable_index)
 
-    def _has_yielded(self, namespace: Namespace, seen: Observation, deadline: Deadline) -> bool:
-        """Whether a claim that is assumed, or has no job, has yielded to a job in another place.
+    def _yields_before_end(self, namespace: Namespace, seen: Observation, deadline: Deadline) -> bool:
+        """Settle a claim that is assumed, or has no job, before it is ended. Returns whether it has yielded.
 
         Raises Unavailable if that cannot be known yet of a claim without a job: a repeat of its request may have made
         the job where nobody answers now.
         """
-        place, elsewhere = VariablePlace(namespace), Elsewhere.of(self.places(), self._engines)
+        place, others = VariablePlace(namespace), OtherPlaces.of(self.places(), self._engines)
         mine = place.standing(seen.name, deadline)
         if mine is None or mine.identity != seen.identity or mine.over or not mine.claim:
             return False
         jobless = mine.claim == NEW or mine.abandoned or mine.unfinished
         if not jobless and mine.claim != ASSUMED:
             return False
-        claim = claiming.resolve(mine, place, elsewhere, deadline)
+        claim = claiming.settle_before_end(mine, place, others, deadline)
         if jobless and claim == ASSUMED:
             raise Unavailable(f"{seen.name} has no job, and another place that may have it does not answer")
         return claim == YIELDED
@@ -228,7 +229,7 @@ class NomadDriver:
         def step() -> tuple[bool] | None:
             return closing.mark(namespace, seen, outcome, deadline, refusal)
 
-        (done,) = self._settled(step, deadline, f"marking {seen.name} as reported")
+        (done,) = self._repeated(step, deadline, f"marking {seen.name} as reported")
         return done
 
     def _mark_tombstone(self, namespace: Namespace, seen: Observation, outcome: Outcome, deadline: Deadline) -> None:
@@ -244,7 +245,7 @@ class NomadDriver:
         def step() -> tuple[bool] | None:
             return closing.resend(namespace, seen, self.find(seen), deadline)
 
-        (done,) = self._settled(step, deadline, f"taking the mark from {seen.name}")
+        (done,) = self._repeated(step, deadline, f"taking the mark from {seen.name}")
         return done
 
     def election(self) -> VariableLeaderStore:
@@ -278,10 +279,10 @@ class NomadDriver:
         def step() -> tuple[State | None] | None:
             return closing.cancel(namespace, cancellation, deadline, tombstone=tombstone, nonce=nonce)
 
-        (state,) = self._settled(step, deadline, f"cancelling {cancellation.name}")
+        (state,) = self._repeated(step, deadline, f"cancelling {cancellation.name}")
         return state
 
-    def _settled(self, step: Callable[[], _Found | None], deadline: Deadline, action: str) -> _Found:
+    def _repeated(self, step: Callable[[], _Found | None], deadline: Deadline, action: str) -> _Found:
         """Repeat the step while it returns None (another write came first) or raises Unsettled. Returns its result."""
         unsettled: Unsettled | None = None
         for _ in attempts(deadline, Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._random.random)):

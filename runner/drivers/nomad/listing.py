@@ -43,11 +43,12 @@ _LONGEST_LINE, _MOST = 1000, 8 << 20
 class Cache:
     """Details that were read, with the modify indexes for which they are valid. Any thread may use it.
 
-    After `left_seconds`, a Variable without a job is no submit in progress: the job was removed or never registered.
+    After `submit_seconds`, a Variable without a job is no longer a submit in progress: its job was removed, or never
+    registered.
     """
 
-    def __init__(self, left_seconds: float) -> None:
-        self.left_seconds = left_seconds
+    def __init__(self, submit_seconds: float) -> None:
+        self.submit_seconds = submit_seconds
         self.ends: dict[tuple[str, str, bool], tuple[int, int, Observation]] = {}
         self.jobs: set[tuple[str, str, str]] = set()
         self._variables: dict[tuple[str, str], tuple[int, JobVariable | None]] = {}
@@ -170,7 +171,7 @@ class NamespaceReader:
         if variable is None:
             return None
         seen_before = (self._namespace.name, name, variable.nonce) in self._cache.jobs
-        if variable.awaits_submit and not seen_before and variable.age <= self._cache.left_seconds:
+        if variable.awaits_submit and not seen_before and variable.age <= self._cache.submit_seconds:
             return being_submitted(name, variable, self._driver, self._namespace.name)
         return without_job(name, variable, self._driver, self._namespace.name, never_seen=not seen_before)
 
@@ -221,7 +222,7 @@ class NamespaceReader:
         if variable is None or (variable.reported and self._pending_only):
             return
         seen_before = (self._namespace.name, stub.name, variable.nonce) in self._cache.jobs
-        if not variable.awaits_submit or seen_before or self._now - variable.modified > self._cache.left_seconds:
+        if not variable.awaits_submit or seen_before or self._now - variable.modified > self._cache.submit_seconds:
             yield without_job(stub.name, variable, self._driver, self._namespace.name, never_seen=not seen_before)
 
 

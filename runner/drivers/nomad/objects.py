@@ -22,7 +22,6 @@ class Counts(_PascalCase, frozen=True):
     """How many allocations of a group are in each state."""
 
     running: Nullable[int] = 0
-    starting: Nullable[int] = 0
     lost: Nullable[int] = 0
     unknown: Nullable[int] = 0
 
@@ -162,7 +161,6 @@ class Metric(_PascalCase, frozen=True):
     """Why the scheduler placed an allocation on no node."""
 
     nodes_evaluated: Nullable[int] = 0
-    nodes_filtered: Nullable[int] = 0
     node_pool: Nullable[str] = ""
     nodes_in_pool: int | None = None
     nodes_available: dict[str, int] | None = None

@@ -27,12 +27,11 @@ _TASKS_FAILED = "Failed tasks"
 
 
 class Evidence(msgspec.Struct, frozen=True):
-    """Everything that the observation of one job is made from. `log_tail` is from the container that failed."""
+    """Everything that the observation of one job is made from."""
 
     job: JobStub
     variable: JobVariable | None
     allocations: list[Allocation] = []
-    log_tail: str = ""
 
     @property
     def last(self) -> Allocation | None:
@@ -82,7 +81,6 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         init_exit=run.init.exit,
         main_exit=run.main.exit,
         message=_message(evidence, run),
-        log_tail=evidence.log_tail,
     )
 
 

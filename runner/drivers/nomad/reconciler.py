@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from runner.drivers import claiming
-from runner.drivers.claiming import Elsewhere
+from runner.drivers.claiming import OtherPlaces
 from runner.drivers.claims import ASSUMED, NEW
 from runner.drivers.driver import SET_ASIDE_SECONDS, Due, Retention, each_of
 from runner.drivers.nomad.closing import restored
@@ -27,11 +27,9 @@ from runner.runtime.clock import Clock, Deadline
 class NamespaceReconciler:
     """One pass over one namespace. `settles`: whether pools lead to other engines, so that a claim may be assumed."""
 
-    def __init__(
-        self, namespace: Namespace, cache: Cache, clock: Clock, elsewhere: Elsewhere, *, settles: bool
-    ) -> None:
+    def __init__(self, namespace: Namespace, cache: Cache, clock: Clock, others: OtherPlaces, *, settles: bool) -> None:
         self._namespace = namespace
-        self._elsewhere = elsewhere
+        self._other_places = others
         self._cache = cache
         self._settles = settles
         self._deadline = Deadline.after(LIST_SECONDS, clock)
@@ -47,7 +45,7 @@ class NamespaceReconciler:
         removed = sum(self._remove(each, listed.now, expired) for each in without_job) if expired else 0
         # A job that cannot be ended (its Variable is another program's, say) does not stop the others from being ended.
         list(each_of(live, lambda pair: self._enforce(*pair, jobs.now)))
-        list(each_of(without_job, lambda stub: self._give_up(stub, listed.now)))
+        list(each_of(without_job, lambda stub: self._yield_abandoned(stub, listed.now)))
         if self._settles:
             self._settle_all()
         return removed
@@ -88,13 +86,13 @@ class NamespaceReconciler:
         """The Variable, if it has changed since the job was submitted."""
         return self._cache.variable(self._namespace, stub, self._deadline) if stub and stub.changed else None
 
-    def _give_up(self, stub: VariableStub, now: float) -> Iterable[str]:
+    def _yield_abandoned(self, stub: VariableStub, now: float) -> Iterable[str]:
         """Let a claim yield that nobody has completed, if another place has the name. Returns its name, or none."""
         if (variable := self._abandoned(stub, now)) is None:
             return []
         mine = standing_of(stub.name, variable, self._namespace.name)
         place = VariablePlace(self._namespace)
-        yielded = mine is not None and claiming.give_up(mine, place, self._elsewhere, self._deadline)
+        yielded = mine is not None and claiming.yield_if_taken(mine, place, self._other_places, self._deadline)
         return [stub.name] if yielded else []
 
     def _abandoned(self, stub: VariableStub, now: float) -> JobVariable | None:
@@ -115,7 +113,7 @@ class NamespaceReconciler:
         mine = place.standing(stub.name, self._deadline) if variable and variable.claim == ASSUMED else None
         if mine is None or mine.claim != ASSUMED:
             return []
-        claiming.settle(mine, place, self._elsewhere, self._deadline)
+        claiming.settle(mine, place, self._other_places, self._deadline)
         return [stub.name]
 
     def _enforce(self, job: JobStub, stub: VariableStub | None, now: float) -> Iterable[str]:

@@ -154,16 +154,16 @@ class JobSource:
     def follow(self, view: View) -> None:
         """See Source.follow."""
         if self._refused_until is None or self._clock.monotonic() >= self._refused_until:
-            refusal = "" if self._accepted else self._refusal()
-            if not refusal:
+            refused_because = "" if self._accepted else self._stream_refusal()
+            if not refused_because:
                 self._stream(view)
                 return
             if self._refused_until is None:
-                log.warning("%s: %s; jobs are listed every %g s instead", self.name, refusal, self._interval)
+                log.warning("%s: %s; jobs are listed every %g s instead", self.name, refused_because, self._interval)
             self._refused_until, self.pause = self._clock.monotonic() + REFUSED_SECONDS, self._interval
         self._pending.list_all(view)
 
-    def _refusal(self) -> str:
+    def _stream_refusal(self) -> str:
         """Why Nomad refuses the stream; empty if it does not. Raises what any request raises if it cannot be asked."""
         silent = f"the event stream is refused: no line within {OPEN_SECONDS:g} s; grant read-job as in deploy/nomad"
 

@@ -10,7 +10,7 @@ from typing import cast
 import msgspec
 
 from runner.config.types import Config
-from runner.drivers.claiming import Elsewhere, Taking, claimed, is_in
+from runner.drivers.claiming import OtherPlaces, Taking, claimed, is_in
 from runner.drivers.claims import ADMITTED, ASSUMED, NEW, YIELDED, Claim, Standing, rerouted
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
@@ -34,7 +34,7 @@ from runner.runtime.clock import Deadline
 _DRIVER = "nomad"
 
 ABANDONED_SECONDS = 60.0
-"""The age of a claim without a job whose request is no longer alive."""
+"""A claim without a job that is older than this is abandoned: its request is no longer alive."""
 
 FRESH_SECONDS = 1.0
 """The age of a Variable, in seconds, until which the submit that wrote it may still be registering the job."""
@@ -89,7 +89,7 @@ class VariablePlace:
 
 
 def standing_of(name: str, variable: JobVariable, place: str) -> Standing | None:
-    """The name of a Variable; None if it is free, unless that claim has just yielded."""
+    """The standing of a Variable's name in its namespace; None if it is free, unless its claim has just yielded."""
     if variable.free and variable.claim != YIELDED:
         return None
     decided = variable.cancelled or variable.ended or variable.reported
@@ -136,11 +136,11 @@ class Submission:
         self._variable_was_missing = False
         self.place = VariablePlace(namespace)
 
-    def claim_step(self, elsewhere: Elsewhere) -> State | None:
+    def claim_step(self, others: OtherPlaces) -> State | None:
         """Like `step`, where pools lead to several places."""
-        standing, taking = claimed(self._job, self, elsewhere, self._deadline)
+        standing, taking = claimed(self._job, self, others, self._deadline)
         if not isinstance(taking, Submission) or not is_in(standing, taking.place):
-            return elsewhere.answer(standing, self._job, self._deadline)
+            return others.answer(standing, self._job, self._deadline)
         taking._first_step = False
         state = taking.step()
         return "exists" if state == "created" and standing.identity != self._request else state
@@ -148,7 +148,7 @@ class Submission:
     def complete(self) -> State | None:
         """Register the job of a Variable that has the name, like `step`. Raises Unavailable if none has it any more."""
         standing = self.place.standing(self._job.name, self._deadline)
-        if standing is None or not standing.settled:
+        if standing is None or not standing.holds_name:
             raise Unavailable(f"{self._job.name} is being created in another place; repeat the request", retry_after=1)
         self._first_step = False
         return "exists" if (state := self.step()) == "created" else state
@@ -176,8 +176,8 @@ class Submission:
             self._nonce = mine.identity
         return admitted
 
-    def elsewhere(self, standing: Standing) -> Taking | None:
-        """See Taking.elsewhere."""
+    def in_place_of(self, standing: Standing) -> Taking | None:
+        """See Taking.in_place_of."""
         if standing.driver != self.place.driver or not standing.pool:
             return None
         job = rerouted(self._job, standing)

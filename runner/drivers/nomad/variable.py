@@ -131,7 +131,7 @@ def variable_path(name: str) -> str:
     return f"{PREFIX}{name}"
 
 
-def open_items(job: JobSpec, secrets: Mapping[str, str], nonce: str = "", claim: str = "") -> dict[str, str]:
+def open_items(job: JobSpec, secrets: Mapping[str, str], nonce: str = "") -> dict[str, str]:
     """The items of a job that may run. `nonce` identifies the submit that writes them."""
     ours = {
         OPEN: "yes",
@@ -139,7 +139,6 @@ def open_items(job: JobSpec, secrets: Mapping[str, str], nonce: str = "", claim:
         FINGERPRINT: job.fingerprint,
         POOL: job.pool,
         REPORT: encode(job.report),
-        **({CLAIM: claim} if claim else {}),
     }
     return {**ours, **secrets}
 

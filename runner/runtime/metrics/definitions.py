@@ -93,7 +93,8 @@ PUBLISH = Definition(
 LAST_SUCCESS = Definition(
     "orchestrator_tracker_last_success_timestamp_seconds",
     "gauge",
-    "When the leading tracker last heard from the driver's cluster, in seconds since the epoch.",
+    "When the leading tracker last heard from the driver's cluster, in seconds since the epoch; if one of its sources"
+    " is stale, when that one was last read.",
     ("driver",),
     "max",
 )

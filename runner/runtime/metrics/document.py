@@ -44,7 +44,7 @@ LABELS = {
     ),
     "driver": "`kubernetes`, `nomad`, `local`, `memory` or `printer`",
     "pool": "a pool of the configuration; `other` for a job of a pool that is no longer in it",
-    "phase": "`waiting`, `running`, `succeeded`, `failed` or `cancelled`",
+    "phase": "the state that `jobs list` shows: `waiting`, `running`, `succeeded`, `failed` or `cancelled`",
     "reason": "a reason of [outcomes.md](outcomes.md); of a wait also `held` and `starting`; `none` while a job runs",
     "status": "the HTTP status of atlas's answer; `none` without an answer",
     "verb": ", ".join(f"`{verb}`" for verb in VERBS),

@@ -17,15 +17,16 @@ from runner.runtime.clock import Clock
 from runner.runtime.tasks import Signal
 
 MOST = 10_000
+"""So many ids are kept of one driver."""
+
 MOST_STORED = 500
 """So many ids are stored: 18 KB. A Variable of Nomad may have 64 KiB."""
 
-FEW = 4
+NOT_WORTH_A_WRITE = 4
 """So many ids are not worth a write. Their jobs are mostly marked before it would be answered."""
 
 KEPT_SECONDS = 900.0
-"""After so long, an id is dropped whose job was never marked: somebody else did, or it is gone."""
-
+"""An id whose job was not marked by this process is dropped after so long: another one has marked it, or it is gone."""
 
 MARKED_SECONDS = 30.0
 """For so long after the mark of its job, an id stays in the record."""
@@ -39,7 +40,7 @@ class AcceptedResults:
 
     def __init__(self, due: Signal, clock: Clock) -> None:
         self.due = due
-        """Set once more than a FEW are not stored yet."""
+        """Set once more than NOT_WORTH_A_WRITE are not stored yet."""
         self.changed: Callable[[], None] = lambda: None
         """Called when some were stored."""
         self.stores = False
@@ -78,7 +79,7 @@ class AcceptedResults:
             self._add(result_id)
             if self.stores:
                 self._unstored[result_id] = None
-            due = len(self._unstored) > FEW
+            due = len(self._unstored) > NOT_WORTH_A_WRITE
         if due:
             self.due.set()
 

@@ -49,8 +49,8 @@ RELEASE_SECONDS = 1.5
 """For the release, which is tried again meanwhile."""
 
 
-class _Holding:
-    """From one acquisition to its end."""
+class _HeldLease:
+    """One leadership, from its acquisition to its loss."""
 
     def __init__(self, version: str, renewed: float) -> None:
         self.version: str | None = version
@@ -79,7 +79,7 @@ class ElectedLeadership:
         self._clock = clock
         self._random = random
         self._tasks = tasks
-        self._lease: _Holding | None = None
+        self._lease: _HeldLease | None = None
         self._written = False  # a write of our name was sent, so the record may have it
         self._seen: str | None = None  # the version last read; "" if there was no record
         self._free_at = 0.0
@@ -110,15 +110,15 @@ class ElectedLeadership:
         deadline = Deadline.after(RELEASE_SECONDS, self._clock)
         while self._written and deadline.left > 0:
             try:
-                self._written = not self._let_go(deadline)
+                self._written = not self._empty_record(deadline)
             except OrchestratorError as error:
                 log.warning("the leadership in %s was not released: %s", self._store.where, error.detail)
             if self._written:
                 self._clock.sleep(RELEASE_SECONDS / 6)
         self._written = False
 
-    def _let_go(self, deadline: Deadline) -> bool:
-        """Empty the record. Returns false if it was written in between."""
+    def _empty_record(self, deadline: Deadline) -> bool:
+        """Take this process's name out of the record. Returns false if it was written in between."""
         record = self._store.read(deadline)
         if record is None or record.holder != self._holder:
             return True
@@ -127,14 +127,14 @@ class ElectedLeadership:
     def _contend(self) -> bool:
         """Read the record, and take it if it is free. Returns whether this process leads now."""
         try:
-            record = self._store.read(self._answer())
+            record = self._store.read(self._answer_deadline())
             if not self._is_free(record):
                 self._report_leader(record)
                 return False
             started = self._clock.monotonic()
             self._written = True
             known = record or LeaderRecord("", "")
-            version = self._store.write(self._holder, known.version, self._answer(), known.accepted)
+            version = self._store.write(self._holder, known.version, self._answer_deadline(), known.accepted)
         except OrchestratorError as error:
             self._report("?", f"{self._store.where} has not answered: {error.detail}; this process waits until it does")
             return False
@@ -144,7 +144,7 @@ class ElectedLeadership:
         if version is None:
             return False
         self._accepted.inherit(known.accepted)
-        self._lead(_Holding(version, started))
+        self._lead(_HeldLease(version, started))
         return True
 
     def _is_free(self, record: LeaderRecord | None) -> bool:
@@ -158,13 +158,13 @@ class ElectedLeadership:
             self._free_at = now if at_once else now + LEASE_SECONDS
         return now >= self._free_at
 
-    def _lead(self, lease: _Holding) -> None:
+    def _lead(self, lease: _HeldLease) -> None:
         self._lease = lease
         self._reported = None
         log.info("this process leads by %s as %s", self._store.where, self._holder)
         self._tasks.start(f"leadership {self._store.where}", partial(self._keep, lease))
 
-    def _keep(self, lease: _Holding) -> None:
+    def _keep(self, lease: _HeldLease) -> None:
         """Renew until the lease is over. A task of its own, so that a busy tracker keeps its leadership."""
         pause = RENEW_SECONDS
         while True:
@@ -176,7 +176,7 @@ class ElectedLeadership:
             pause = RENEW_SECONDS if renewed else 0.0
             self._clock.sleep(STORE_SECONDS if renewed else RETRY_SECONDS)
 
-    def _renewed(self, lease: _Holding) -> bool:
+    def _renewed(self, lease: _HeldLease) -> bool:
         """Renew. Returns false if it is to be tried again soon."""
         try:
             self._renew(lease)
@@ -188,38 +188,38 @@ class ElectedLeadership:
             return False
         return True
 
-    def _renew(self, lease: _Holding) -> None:
+    def _renew(self, lease: _HeldLease) -> None:
         version, lease.version = lease.version, None
         if version is None:
-            record = self._store.read(self._answer())
+            record = self._store.read(self._answer_deadline())
             if record is None or record.holder != self._holder:
                 self._lose(lease, f"{record.holder if record and record.holder else 'nobody'} holds it")
                 return
             version = record.version
         started = self._clock.monotonic()
         accepted = self._accepted.to_store()
-        written = self._store.write(self._holder, version, self._answer(), accepted)
+        written = self._store.write(self._holder, version, self._answer_deadline(), accepted)
         if written is None:
             self._lose(lease, "another process has written the record")
         else:
             lease.version, lease.renewed = written, started
             self._accepted.stored(accepted)
 
-    def _valid(self, lease: _Holding) -> bool:
+    def _valid(self, lease: _HeldLease) -> bool:
         if not lease.over and self._clock.monotonic() >= lease.renewed + LEASE_SECONDS - MARGIN_SECONDS:
             self._lose(lease, f"it was not renewed for {LEASE_SECONDS - MARGIN_SECONDS:.0f} s")
         return not lease.over
 
-    def _end(self, lease: _Holding) -> None:
+    def _end(self, lease: _HeldLease) -> None:
         lease.over = True
         self._accepted.due.set()
 
-    def _lose(self, lease: _Holding, reason: str) -> None:
+    def _lose(self, lease: _HeldLease, reason: str) -> None:
         if not lease.over:
             self._end(lease)
             log.error("the leadership in %s is lost: %s; this process stops publishing", self._store.where, reason)
 
-    def _answer(self) -> Deadline:
+    def _answer_deadline(self) -> Deadline:
         return Deadline.after(ANSWER_SECONDS, self._clock)
 
     def _report_leader(self, record: LeaderRecord | None) -> None:

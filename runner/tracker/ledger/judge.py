@@ -23,9 +23,11 @@ Cause = Literal["", "held", "image", "registry", "configuration", "incomplete", 
 UNEXPLAINED_SECONDS = 10.0
 """How long a job may wait without a reason until the cluster's events are read."""
 
-AGAIN_SECONDS = 30.0
+REREAD_SECONDS = 30.0
 """Between two readings of the events of one job."""
 
+RECENT_SECONDS = 10.0
+"""Events that were read less long ago are not read again before the job is ended."""
 
 _HELD = "held by {} for longer than limits.admissionSeconds"
 

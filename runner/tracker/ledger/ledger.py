@@ -24,7 +24,7 @@ from runner.runtime.backoff import Backoff
 from runner.runtime.clock import Clock
 from runner.tracker.ledger.agenda import Agenda
 from runner.tracker.ledger.finished import FinishedJobs
-from runner.tracker.ledger.judge import UNEXPLAINED_SECONDS, Passed, judge
+from runner.tracker.ledger.judge import RECENT_SECONDS, Passed, judge
 from runner.tracker.ledger.planning import POOR, as_it_ended, explain_in, remaining, replaced
 from runner.tracker.ledger.record import Key, Record, Step, Taken, first_record, key_of
 
@@ -64,15 +64,15 @@ class Ledger:
 
     def replace(self, place: str, listed: Iterable[Observation]) -> None:
         """See View.replace. A job that is missing in the listing is looked up by name before anything follows."""
-        self._take_in(partial(self._replace, place, listed))
+        self._apply(partial(self._replace, place, listed))
 
     def update(self, seen: Observation) -> None:
         """See View.update."""
-        self._take_in(partial(self._note, seen))
+        self._apply(partial(self._note, seen))
 
     def left(self, seen: Observation) -> None:
         """See View.left."""
-        self._take_in(partial(self._note_left, seen))
+        self._apply(partial(self._note_left, seen))
 
     def alive(self) -> None:
         """See View.alive."""
@@ -136,7 +136,7 @@ class Ledger:
             record.tries = record.refusals = 0
             record.backoff.reset()
             record.due = self._clock.monotonic()
-            self._go_on(record)
+            self._after_step(record)
 
     def postpone(self, record: Record, at_least: float = 0.0) -> float:
         """The step has failed and is tried again later. Gives the seconds until then."""
@@ -145,32 +145,32 @@ class Ledger:
             record.tries += 1
             pause = max(record.backoff.next(), at_least)
             record.due = self._clock.monotonic() + pause
-            self._go_on(record)
+            self._after_step(record)
             return pause
 
     def give_back(self, record: Record) -> None:
         """The step was not tried. It stays due."""
         with self._lock:
             record.busy = False
-            self._go_on(record)
+            self._after_step(record)
 
     def add_log(self, record: Record, tail: str) -> None:
         """Add the last lines of its log to the evidence."""
         with self._lock:
             record.add_log(tail)
 
-    def give_up(self, record: Record) -> None:
-        """Atlas refuses the result for good: the job is set aside."""
+    def set_aside(self, record: Record) -> None:
+        """Atlas refuses the result for good: the job is set aside. One that is gone is forgotten."""
         with self._lock:
             record.busy = False
             self._plan(record, [] if record.gone else ["set_aside"])
 
-    def find_again(self, record: Record, *, undecided: bool = False, refused: bool = False) -> None:
-        """The job is no longer what the record says. It is looked up by name, and judged again if `undecided`."""
+    def find_again(self, record: Record, *, undecided: bool = False, not_ended: bool = False) -> None:
+        """It is no longer as the record says: it is read by name, and judged again if `undecided`."""
         with self._lock:
             record.busy = False
             record.outcome = None if undecided else record.outcome
-            if refused:  # what it was to be ended for is over, and a run that nobody saw may have followed
+            if not_ended:  # by its driver: what it was to be ended for is over; a run that nobody saw may have followed
                 record.waits_from = self._clock.monotonic()
             pause = record.backoff.next() if record.tries or record.rereads else 0.0  # nothing may spin
             record.tries, record.rereads = record.tries + 1, record.rereads + 1
@@ -184,7 +184,7 @@ class Ledger:
                     record.due = self._clock.monotonic()
                     self._agenda.put(record)
 
-    def _take_in(self, change: Callable[[], None]) -> None:
+    def _apply(self, change: Callable[[], None]) -> None:
         with self._lock:
             if self.closed:
                 return
@@ -234,7 +234,7 @@ class Ledger:
         else:
             self._decide(record)
 
-    def _go_on(self, record: Record) -> None:
+    def _after_step(self, record: Record) -> None:
         """After a step: heed what was seen meanwhile, and enter the next step, or forget the record."""
         if record.outcome is not None and not record.steps:
             self._forget(record)
@@ -270,7 +270,7 @@ class Ledger:
         verdict = judge(record.waiting(now, wall), now - record.cause_since, wall, self._limits)
         unexplained = explain_in(record, now)
         if isinstance(verdict, Passed):
-            recently = record.explained_at is not None and now - record.explained_at < UNEXPLAINED_SECONDS
+            recently = record.explained_at is not None and now - record.explained_at < RECENT_SECONDS
             if unexplained is not None and not recently:
                 self._plan(record, ["explain"])
             else:

@@ -6,7 +6,7 @@ import msgspec
 
 from runner.observation import Observation
 from runner.outcomes import is_unexplained
-from runner.tracker.ledger.judge import AGAIN_SECONDS, UNEXPLAINED_SECONDS
+from runner.tracker.ledger.judge import REREAD_SECONDS, UNEXPLAINED_SECONDS
 from runner.tracker.ledger.record import Record, Step, key_of
 from runner.tracker.results import result_ids
 
@@ -21,7 +21,7 @@ def remaining(record: Record, *, end: bool = False) -> list[Step]:
     """The steps that remain for a job whose outcome is decided. With `end`, it has passed a limit and must be ended."""
     assert record.outcome is not None
     seen, gone = record.seen, record.gone
-    unsent = not record.sent.issuperset(result_ids(seen, record.outcome))
+    unsent = not record.accepted.issuperset(result_ids(seen, record.outcome))
     unsettled = unsent and seen.unsettled and not seen.cancelled  # its end must be stored first, or it yields
     with_log = record.outcome.code not in _WITHOUT_LOG and seen.phase == "failed" and not seen.log_tail
     wanted: list[tuple[Step, bool]] = [
@@ -43,7 +43,7 @@ def explain_in(record: Record, now: float) -> float | None:
         return None
     if record.explained_at is None:
         return max(0.0, record.first_seen + UNEXPLAINED_SECONDS - now)
-    return max(0.0, record.explained_at + AGAIN_SECONDS - now)
+    return max(0.0, record.explained_at + REREAD_SECONDS - now)
 
 
 def as_it_ended(record: Record) -> Observation:
@@ -59,6 +59,9 @@ def as_it_ended(record: Record) -> Observation:
 
 
 def replaced(record: Record, seen: Observation) -> bool:
-    """Whether only its name was left, and what was seen has it now: a job of the same request, or a cancellation."""
-    only_a_name = (record.seen.phase == "gone" or record.seen.incomplete) and not record.seen.cancelled
-    return only_a_name and seen.fingerprint in ("", record.seen.fingerprint) and key_of(seen) != record.key
+    """Whether the record's job is gone or was never completed, and another one was seen under its name.
+
+    That is a job of the same request, or a tombstone, which has no fingerprint.
+    """
+    gone_or_incomplete = (record.seen.phase == "gone" or record.seen.incomplete) and not record.seen.cancelled
+    return gone_or_incomplete and seen.fingerprint in ("", record.seen.fingerprint) and key_of(seen) != record.key

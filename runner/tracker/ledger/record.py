@@ -47,12 +47,12 @@ class Record(msgspec.Struct, eq=False):
     gone: bool = False
     """It is not on the cluster any more, so it cannot be marked."""
     forgotten: bool = False
-    sent: set[str] = msgspec.field(default_factory=set)
+    accepted: set[str] = msgspec.field(default_factory=set)
     """The ids of the results that atlas has accepted."""
     cause: Cause = ""
     cause_since: float = 0.0
     since: dict[Cause, float] = {}
-    """Since when, by cause. An image's error that is definite now and may pass then keeps both."""
+    """When the wait for each cause began. While an image's error alternates, it has both `image` and `registry`."""
     explained_at: float | None = None
     by_event: bool = False
     """Only an event says that it cannot be started as it is. That may pass without any change of the job or its pod."""
@@ -60,7 +60,7 @@ class Record(msgspec.Struct, eq=False):
     started_at: float | None = None
     """When its first container was seen running; None if it was not seen waiting before."""
     waits_from: float | None = None
-    """Before this moment it did not wait for a node: it ran, a queue held it, or its driver refused to end it."""
+    """Before this moment it did not wait for a node: it ran, a queue held it, or its driver did not end it."""
     tries: int = 0
     rereads: int = 0
     """How often a step found that the job is no longer as it was seen."""
@@ -95,7 +95,7 @@ class Record(msgspec.Struct, eq=False):
             self.outcome = None
             self.steps.clear()
         if is_resent:  # its mark was taken away: all is sent again
-            self.sent.clear()
+            self.accepted.clear()
         self.set_cause(now)
 
     def _is_refuted(self, last: Observation) -> bool:

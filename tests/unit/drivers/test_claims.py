@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 import pytest
 
-from runner.drivers.claiming import Elsewhere, settled_elsewhere
+from runner.drivers.claiming import OtherPlaces, held_elsewhere
 from runner.drivers.claims import (
     ADMITTED,
     ASSUMED,
@@ -15,7 +15,7 @@ from runner.drivers.claims import (
     YIELDED,
     Admit,
     Claim,
-    MarkFirst,
+    OtherYieldsFirst,
     Standing,
     YieldTo,
     answer,
@@ -59,23 +59,23 @@ TABLE = [
 @pytest.mark.parametrize(("claim", "others", "verb", "place"), TABLE)
 def test_the_table(claim: Claim, others: Iterable[tuple[str, Claim]], verb: str, place: str) -> None:
     decision = (decide if claim == NEW else settlement)(MINE[claim], [at(*each) for each in others])
-    kind = {"admit": Admit, "yield": YieldTo, "mark": MarkFirst}[verb]
+    kind = {"admit": Admit, "yield": YieldTo, "mark": OtherYieldsFirst}[verb]
     assert isinstance(decision, kind)
-    assert (decision.other.place if isinstance(decision, YieldTo | MarkFirst) else "") == place
+    assert (decision.other.place if isinstance(decision, YieldTo | OtherYieldsFirst) else "") == place
 
 
 @pytest.mark.parametrize("claim", ["", NEW, ASSUMED, ADMITTED, YIELDED])
 def test_what_was_cancelled_or_has_ended_holds_the_name_whatever_its_claim(claim: Claim) -> None:
     over = at(GREATER, claim, over=True)
     assert decide(MINE[NEW], [over]) == YieldTo(over)
-    assert (over.settled, over.yielded) == (True, False)
+    assert (over.holds_name, over.yielded) == (True, False)
 
 
 def test_of_two_new_claims_exactly_one_yields_to_the_other() -> None:
     """Also if their identities are equal, in two places."""
     for other in (at("a", NEW), at("z", NEW), at("z", NEW, identity="m")):
         both = {type(decide(MINE[NEW], [other])), type(decide(other, [MINE[NEW]]))}
-        assert both == {YieldTo, MarkFirst}
+        assert both == {YieldTo, OtherYieldsFirst}
 
 
 LIVE: dict[str, bool] = {}
@@ -86,13 +86,13 @@ OVER, PUBLISHED = {"over": True}, {"over": True, "published": True}
     ("mine", "other", "where", "kind"),
     [
         (LIVE, OVER, GREATER, YieldTo),
-        (OVER, LIVE, LESSER, MarkFirst),
+        (OVER, LIVE, LESSER, OtherYieldsFirst),
         (OVER, OVER, LESSER, YieldTo),
-        (OVER, OVER, GREATER, MarkFirst),
+        (OVER, OVER, GREATER, OtherYieldsFirst),
         (LIVE, PUBLISHED, GREATER, YieldTo),
         (OVER, PUBLISHED, GREATER, YieldTo),
-        (PUBLISHED, LIVE, LESSER, MarkFirst),
-        (PUBLISHED, OVER, LESSER, MarkFirst),
+        (PUBLISHED, LIVE, LESSER, OtherYieldsFirst),
+        (PUBLISHED, OVER, LESSER, OtherYieldsFirst),
         (PUBLISHED, PUBLISHED, LESSER, Admit),
     ],
 )
@@ -105,7 +105,7 @@ def test_of_two_assumed_jobs_the_one_that_has_ended_stays(
 def test_an_admitted_job_yields_only_to_a_published_end() -> None:
     admitted = at(LESSER, ADMITTED)
     assert settlement(at("m", ASSUMED, **OVER), [admitted]) == YieldTo(admitted)
-    assert settlement(at("m", ASSUMED, **PUBLISHED), [admitted]) == MarkFirst(admitted)
+    assert settlement(at("m", ASSUMED, **PUBLISHED), [admitted]) == OtherYieldsFirst(admitted)
 
 
 def test_the_answer_of_a_settled_name() -> None:
@@ -148,18 +148,18 @@ class TestElsewhere:
     def test_other_engines_share_one_second_and_those_that_fail_are_not_asked_again(self) -> None:
         clock = ManualClock()
         here, silent, other = Shelf("local", None), Shelf("nomad", Unavailable("down")), Shelf("kubernetes", None)
-        elsewhere = Elsewhere([], [[silent], [other]])
+        others = OtherPlaces([], [[silent], [other]])
         deadline = Deadline.after(30, clock)
         for _ in range(2):
-            assert elsewhere.standings("n", here, deadline) == []
+            assert others.standings("n", here, deadline) == []
         assert silent.asked == [0.5]
         assert other.asked == [0.5, 0.5]
-        assert elsewhere.silent == {"nomad"}
+        assert others.silent == {"nomad"}
 
     def test_a_place_of_the_own_engine_must_answer(self) -> None:
         down = Shelf("kubernetes", Unavailable("down"))
         with pytest.raises(Unavailable):
-            Elsewhere([down], []).standings("n", Shelf("local", None), Deadline.after(30, ManualClock()))
+            OtherPlaces([down], []).standings("n", Shelf("local", None), Deadline.after(30, ManualClock()))
 
 
 class TestSettledElsewhere:
@@ -168,7 +168,7 @@ class TestSettledElsewhere:
     def outcome(self, *found: Standing | None) -> tuple[Standing | None, Shelf]:
         there = Shelf("nomad", *found)
         deadline = Deadline.after(30, ManualClock())
-        return settled_elsewhere(Shelf("local", None), "n", Elsewhere([], [[there]]), deadline), there
+        return held_elsewhere(Shelf("local", None), "n", OtherPlaces([], [[there]]), deadline), there
 
     def test_a_free_name(self) -> None:
         assert self.outcome(None)[0] is None

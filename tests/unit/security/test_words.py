@@ -6,7 +6,7 @@ import pytest
 
 from runner.security import credentials, logins, names, next_lines
 from runner.security.masking import mask
-from runner.security.words import has, has_in_any_case
+from runner.security.words import has_any, has_in_any_case
 from tests.security.test_masking import NAMED, SECRET, STAYS, TOKENS, URLS
 
 MORE = [
@@ -26,15 +26,15 @@ def test_a_search_that_is_left_out_would_find_nothing(
     texts = [case(place.replace("{}", text)) for place in ("{}", f"see {SECRET} or ſ: {{}}", "one\n{}\ntwo", '"{}"')]
     masked = [mask(each) for each in texts]
     for module in (credentials, logins, next_lines):
-        monkeypatch.setattr(module, "has", lambda *_: True)
+        monkeypatch.setattr(module, "has_any", lambda *_: True)
     for module in (credentials, names):
         monkeypatch.setattr(module, "has_in_any_case", lambda *_: True)
     assert masked == [mask(each) for each in texts]
 
 
 def test_words_are_searched_as_they_are_written() -> None:
-    assert has("a token", ("secret", "token"))
-    assert not has("a TOKEN", ("secret", "token"))
+    assert has_any("a token", ("secret", "token"))
+    assert not has_any("a TOKEN", ("secret", "token"))
 
 
 def test_case_is_ignored_as_a_pattern_ignores_it() -> None:

@@ -6,7 +6,14 @@ import threading
 
 import pytest
 
-from runner.tracker.leadership.accepted import FEW, KEPT_SECONDS, MARKED_SECONDS, MOST, MOST_STORED, AcceptedResults
+from runner.tracker.leadership.accepted import (
+    KEPT_SECONDS,
+    MARKED_SECONDS,
+    MOST,
+    MOST_STORED,
+    NOT_WORTH_A_WRITE,
+    AcceptedResults,
+)
 from tests.harness.clock import ManualClock
 
 
@@ -51,14 +58,14 @@ def test_what_has_no_mark_comes_before_what_has_one(accepted: AcceptedResults) -
 
 
 def test_they_are_due_once_more_than_a_few_are_not_stored(accepted: AcceptedResults) -> None:
-    _add(accepted, FEW)
+    _add(accepted, NOT_WORTH_A_WRITE)
     assert not accepted.due.is_set()
     accepted.add("one more")
     assert accepted.due.is_set()
 
 
 def test_marked_and_stored_ones_do_not_count(accepted: AcceptedResults) -> None:
-    _add(accepted, FEW)
+    _add(accepted, NOT_WORTH_A_WRITE)
     accepted.marked(["0"])
     accepted.add("another")
     assert not accepted.due.is_set()
@@ -76,7 +83,7 @@ def test_the_newest_are_stored(accepted: AcceptedResults) -> None:
 
 
 def test_inherited_ones_are_known_and_stored_but_not_due(accepted: AcceptedResults) -> None:
-    accepted.inherit(["one", "two"] * FEW)
+    accepted.inherit(["one", "two"] * NOT_WORTH_A_WRITE)
     assert "one" in accepted
     assert not accepted.due.is_set()
     assert sorted(accepted.to_store()) == ["one", "two"]
@@ -130,6 +137,6 @@ def test_what_is_accepted_during_a_write_is_not_stored_by_it(accepted: AcceptedR
 
 def test_without_a_record_none_waits_to_be_stored(clock: ManualClock) -> None:
     accepted = AcceptedResults(threading.Event(), clock)
-    _add(accepted, 10 * FEW)
+    _add(accepted, 10 * NOT_WORTH_A_WRITE)
     assert accepted.unstored == 0
     assert not accepted.due.is_set()

@@ -19,7 +19,7 @@ from runner.drivers.http.client import Unsettled
 from runner.errors import Rejected, Unavailable
 from runner.runtime.clock import Deadline, SystemClock
 from runner.runtime.tasks import Threads
-from runner.tracker.leadership.accepted import FEW, MARKED_SECONDS, AcceptedResults
+from runner.tracker.leadership.accepted import MARKED_SECONDS, NOT_WORTH_A_WRITE, AcceptedResults
 from runner.tracker.leadership.election import (
     LEASE_SECONDS,
     MARGIN_SECONDS,
@@ -319,7 +319,7 @@ def test_a_deleted_record_is_taken_only_after_its_leader_has_stopped() -> None:
 class TestAcceptedResults:
     """Their ids are stored in the record, so that the next leader knows them."""
 
-    IDS = tuple(f"result-{number}" for number in range(FEW + 1))
+    IDS = tuple(f"result-{number}" for number in range(NOT_WORTH_A_WRITE + 1))
 
     def accept(self, leader: Contender) -> None:
         for each in self.IDS:
@@ -338,13 +338,13 @@ class TestAcceptedResults:
         stage = Stage(2)
         leader = stage.await_leader()
         writes = stage.record.writes
-        for each in self.IDS[:FEW]:
+        for each in self.IDS[:NOT_WORTH_A_WRITE]:
             leader.accepted.add(each)
         stage.run(RENEW_SECONDS / 2)
         assert stage.record.writes == writes
         stage.run(RENEW_SECONDS)
         assert stage.record.now is not None
-        assert set(stage.record.now.accepted) == set(self.IDS[:FEW])
+        assert set(stage.record.now.accepted) == set(self.IDS[:NOT_WORTH_A_WRITE])
 
     def test_a_stream_of_them_costs_few_writes(self) -> None:
         stage = Stage(2)

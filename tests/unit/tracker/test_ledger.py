@@ -104,19 +104,19 @@ def is_ended(ledger: Ledger) -> bool:
     return ledger.take("end") is not None
 
 
-@pytest.mark.parametrize("refused", [False, True])
-def test_a_job_that_could_not_be_ended_gets_more_time_only_if_its_driver_refused(refused: bool) -> None:
+@pytest.mark.parametrize("not_ended", [False, True])
+def test_an_end_that_fails_gives_no_more_time_and_one_that_its_driver_did_not_carry_out_does(not_ended: bool) -> None:
     """Then it has gone on, and may wait for another pod after a run that nobody saw. A request that failed (429, say)
     gives nobody more time."""
     clock = ManualClock()
     ledger, end, waits = overdue(clock)
-    ledger.find_again(end.record, undecided=True, refused=refused)
+    ledger.find_again(end.record, undecided=True, not_ended=not_ended)
     found = ledger.take("find")
     assert found is not None
     ledger.found(found.record, waits)
-    assert is_ended(ledger) is not refused
+    assert is_ended(ledger) is not not_ended
     clock.advance(LimitsSection().queue_seconds + 1)
-    assert is_ended(ledger) is refused
+    assert is_ended(ledger) is not_ended
 
 
 def test_a_job_is_judged_at_its_time_whatever_was_tried_before() -> None:

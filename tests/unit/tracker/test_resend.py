@@ -139,11 +139,11 @@ def test_only_what_follows_makes_a_job_unfinished(cancelled: bool, resent: int, 
 def test_a_record_that_is_sent_again_has_sent_nothing() -> None:
     known = record(FAILED)
     known.outcome = classify(FAILED)
-    known.sent.add("id")
+    known.accepted.add("id")
     known.observe(FAILED, 1.0)
-    assert (known.outcome, known.sent) == (classify(FAILED), {"id"})
+    assert (known.outcome, known.accepted) == (classify(FAILED), {"id"})
     known.observe(changed(FAILED, resent=1), 2.0)
-    assert (known.outcome, known.sent) == (None, set())
+    assert (known.outcome, known.accepted) == (None, set())
 
 
 @pytest.mark.parametrize("rule", RULES[3:], ids=lambda rule: rule.reason)
@@ -225,8 +225,8 @@ def test_it_is_seen_where_the_evidence_of_the_end_is_gone() -> None:
     bare = changed(FAILED, main_exit=None, container="", cancelled=True)
     reported = record(bare)
     reported.outcome = classify(bare)
-    reported.sent = {"id"}
+    reported.accepted = {"id"}
     reported.observe(changed(bare, resent=1, published="cancelled"), 1.0)
     assert (reported.seen.resent, reported.seen.published) == (1, "cancelled")
     assert reported.outcome is None
-    assert not reported.sent
+    assert not reported.accepted

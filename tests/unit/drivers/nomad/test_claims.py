@@ -161,7 +161,7 @@ def test_an_abandoned_claim_yields_once_another_place_has_the_name(
 
 def seen_gone(driver: NomadDriver, agent: Agent) -> Observation:
     """A name whose request has died, as it is seen after so long that its submit counts as dead."""
-    agent.clock.advance(driver._cache.left_seconds + 1)
+    agent.clock.advance(driver._cache.submit_seconds + 1)
     (seen,) = driver.list()
     assert (seen.phase, seen.unsettled) == ("gone", True)
     return seen

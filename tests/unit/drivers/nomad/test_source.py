@@ -85,7 +85,7 @@ def stream(agent: FakeAgent, source: JobSource, view: RecordingView, *steps: Ste
 
     if not source._accepted:
         agent.lines = iter([line()])
-        assert source._refusal() == ""
+        assert source._stream_refusal() == ""
         source._accepted = True
     agent.lines = sent()
     source.follow(view)
