@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from runner.drivers.nomad.allocations.task_ends import task_end
 from runner.drivers.nomad.objects import Allocation, TaskState
 from runner.drivers.nomad.observation import Evidence, observation, without_job
-from runner.drivers.nomad.task_ends import task_end
 from runner.drivers.nomad.variable import Ended, JobVariable, with_cancellation, with_end, with_outcome
 from runner.observation import Observation, Outcome
 from runner.outcomes import classify
@@ -91,6 +91,14 @@ class TestTasksThatSomebodyAdded:
             seen = judged(last, status="running")
             assert (code(seen), seen.lingers) == (expected, True)
             assert not judged(last, status="running", stop=True).lingers
+
+    def test_nor_does_the_run_that_replaced_it_while_its_node_was_lost(self) -> None:
+        """The node has come back, and says how the run had ended. The other one could publish something else."""
+        first = allocation("failed", CLONED, [STARTED, terminated(3)])
+        for status, lingers in (("running", True), ("complete", False)):
+            second = msgspec.convert({"ID": "y", "ClientStatus": status}, Allocation)
+            seen = observation(Evidence(stub("running", running=1), VARIABLE, [first, second]), "nomad")
+            assert (code(seen), seen.lingers) == (5107, lingers)
 
     def test_one_that_ends_first_is_not_the_init_container(self) -> None:
         last = injected("failed", [STARTED, terminated(128)], [], state="dead", events=[terminated(0)])
@@ -294,3 +302,10 @@ class TestTheVariable:
 
 def test_an_end_without_tasks_has_the_time_of_its_variable() -> None:
     assert without_job("a", VARIABLE, "nomad").ended == SUBMITTED
+
+
+def test_a_run_goes_on_between_its_two_tasks() -> None:
+    """Nomad calls its allocation pending then, and counts the job as starting."""
+    last = allocation("pending", CLONED, [])
+    assert judged(last, status="pending").phase == "running"
+    assert judged(allocation("pending", [], []), status="pending").phase == "waiting"

@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from runner.drivers.nomad.allocations.task_ends import task_end
+from runner.drivers.nomad.allocations.waiting import shortage
 from runner.drivers.nomad.objects import Allocation, Evaluation, TaskState
-from runner.drivers.nomad.observation import Evidence, observation, shortage, without_job
-from runner.drivers.nomad.task_ends import task_end
+from runner.drivers.nomad.observation import Evidence, observation, without_job
 from runner.drivers.nomad.variable import Ended
 from tests.outcomes.test_nomad import KILLING, STARTED, code, injected, judged
-from tests.unit.drivers.nomad.test_observation import CLONED, VARIABLE, allocation, event, stub, terminated
+from tests.unit.drivers.nomad.test_observation import CLONED, PULL, VARIABLE, allocation, event, stub, terminated
 
 OOM = "Failed to start container 4f1d: OCI runtime create failed: container init was OOM-killed (limit too low?)"
 SIBLING = event("Sibling Task Failed", 'Task\'s sibling "proxy" failed')
@@ -71,8 +72,28 @@ ENDS: list[tuple[str, int | None, Allocation]] = [
         allocation(
             "failed",
             CLONED,
-            [event("Driver Failure", "Failed to create container: Error response from daemon: No such image: x")],
+            [event("Driver Failure", "failed to create container: Error response from daemon: No such image: x:1")],
         ),
+    ),
+    (
+        "the image disappears, as an older client says it",
+        5101,
+        allocation("failed", CLONED, [event("Driver Failure", "failed to create container: no such image")]),
+    ),
+    (
+        "the image cannot be pulled after Nomad's driver has started again",
+        5101,
+        allocation(
+            "failed", [event("Driver Failure", f"failed to start task after driver exited unexpectedly: {PULL}")], []
+        ),
+    ),
+    *(
+        (f"the node itself fails: {text[:40]}", 5199, allocation("failed", [event("Driver Failure", text)], []))
+        for text in (
+            "failed to fetch docker daemon info: error during connect: Get http://docker/info: EOF",
+            "rpc error: code = Unknown desc = failed to launch docker logger plugin: exit status 1",
+            "failed to initialize driver after it exited unexpectedly: no such driver",
+        )
     ),
     ("an artifact cannot be downloaded", 5108, allocation("failed", [event("Failed Artifact Download", "404")], [])),
     (

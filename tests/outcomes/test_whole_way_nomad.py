@@ -9,8 +9,9 @@ import pytest
 
 from runner.cli.explaining import lines
 from runner.config.types import LimitsSection
+from runner.drivers.nomad.allocations.waiting import refusal, shortage
 from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub
-from runner.drivers.nomad.observation import Evidence, observation, refusal, shortage
+from runner.drivers.nomad.observation import Evidence, observation
 from runner.drivers.nomad.variable import Ended
 from runner.observation import Observation
 from runner.outcomes import classify, contradicts

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 
 from runner.drivers.logs.following import Find, LogLines, chosen
 from runner.drivers.logs.offset import LogOffset
+from runner.drivers.nomad.allocations.task_ends import own_tasks
 from runner.drivers.nomad.listing import LIST_SECONDS, LOG_SECONDS, container_log
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import Allocation, TaskState
-from runner.drivers.nomad.observation import own_tasks
 from runner.errors import Rejected, Unavailable
 from runner.observation import Observation
 from runner.outcomes import classify

@@ -38,11 +38,11 @@ from runner.drivers.http.client import Unsettled
 from runner.drivers.logs.following import Received, follow
 from runner.drivers.logs.nomad import NomadLogSource, last_log
 from runner.drivers.nomad import closing
+from runner.drivers.nomad.allocations.waiting import refusal, shortage
 from runner.drivers.nomad.api import NomadClient
 from runner.drivers.nomad.leader_variable import VariableLeaderStore
 from runner.drivers.nomad.listing import LIST_SECONDS, READ_SECONDS, Cache, NamespaceReader
 from runner.drivers.nomad.namespace import Namespace
-from runner.drivers.nomad.observation import refusal, shortage
 from runner.drivers.nomad.reconciler import NamespaceReconciler
 from runner.drivers.nomad.source import JobSource, PendingJobs
 from runner.drivers.nomad.specification import namespace_of

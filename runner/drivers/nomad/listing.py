@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from runner.drivers.nomad.allocations.waiting import begun
 from runner.drivers.nomad.namespace import FOREIGN, Listing, Namespace
 from runner.drivers.nomad.objects import Allocation, JobStub
 from runner.drivers.nomad.observation import Evidence, being_submitted, log_task, observation, without_job
@@ -51,12 +52,14 @@ class Cache:
         self.submit_seconds = submit_seconds
         self.ends: dict[tuple[str, str, bool], tuple[int, int, Observation]] = {}
         self.jobs: set[tuple[str, str, str]] = set()
+        self.begun: set[tuple[str, str, str]] = set()
+        """Of the jobs, by namespace, name and nonce: those that have begun (see `observation.begun`)."""
         self._variables: dict[tuple[str, str], tuple[int, JobVariable | None]] = {}
 
     def variable(self, namespace: Namespace, stub: VariableStub, deadline: Deadline) -> JobVariable | None:
         """The Variable's content, read once after each change; None if it is not the Orchestrator's."""
         known = self._variables.get((namespace.name, stub.name))
-        if known is None or known[0] < stub.modify_index:
+        if known is None or known[0] != stub.modify_index:  # a restored snapshot goes back
             return self.read(namespace, stub.name, stub.modify_index, deadline)
         return known[1]
 
@@ -80,6 +83,7 @@ class Cache:
             if ended[0] == namespace and ended[1] not in names:
                 self.ends.pop(ended, None)
         self.jobs = {key for key in list(self.jobs) if key[0] != namespace or key[1] in names}
+        self.begun = {key for key in list(self.begun) if key[0] != namespace or key[1] in names}
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -194,7 +198,9 @@ class NamespaceReader:
 
     def _observed(self, evidence: Evidence) -> Observation:
         seen = observation(evidence, self._driver, self._namespace.name)
-        run = evidence.run
+        run, job = evidence.run, evidence.job
+        if begun(job, evidence.allocations):
+            self._cache.begun.add((self._namespace.name, job.id, job.nonce))
         if self._pending_only or seen.ended is None or run.allocation is None or not evidence.job.ended:
             return seen
         if seen.container and (run.main.exit or run.init.exit):

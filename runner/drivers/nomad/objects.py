@@ -110,6 +110,11 @@ class TaskState(_PascalCase, frozen=True):
         starts = [number for number, event in enumerate(events) if event.type == "Started"]
         return events[starts[-1] :] if starts else events
 
+    @property
+    def started(self) -> bool:
+        """Whether it runs or has run. Nomad keeps the last ten events of a task, so its start may be forgotten."""
+        return self.state == "running" or any(each.type in ("Started", "Terminated") for each in self.events or [])
+
     def last(self, kind: str) -> TaskEvent | None:
         """The latest event of that type."""
         return next((event for event in reversed(self.events or []) if event.type == kind), None)

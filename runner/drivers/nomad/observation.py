@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from runner.drivers.claims import ASSUMED
-from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, TaskState
-from runner.drivers.nomad.specification import INIT, MAIN
-from runner.drivers.nomad.task_ends import Run, task_end
+from runner.drivers.nomad.allocations.task_ends import Run, run_in
+from runner.drivers.nomad.allocations.waiting import delay, own_started, refusal
+from runner.drivers.nomad.objects import Allocation, JobStub
+from runner.drivers.nomad.specification import MAIN
 from runner.drivers.nomad.variable import POOL, REPORT, Ended, JobVariable, decode, published
 from runner.jobs import Report
 from runner.observation import Observation, Phase
 
-_QUOTA = "the quota of the namespace is exhausted"
 _NOT_TAKEN = "Unable to add allocation"
 """The beginning of the description of an allocation that its client could not take (client/client.go)."""
 
@@ -41,7 +41,7 @@ class Evidence(msgspec.Struct, frozen=True):
     @property
     def run(self) -> Run:
         """The run in the first allocation in which it ended by itself, else in the latest one."""
-        runs = [_run_in(each, self.job.meta or {}) for each in self.allocations]
+        runs = [run_in(each, self.job.meta or {}) for each in self.allocations]
         return next((run for run in runs if run.over), runs[-1] if runs else Run())
 
 
@@ -64,7 +64,7 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         report=decode(meta.get(REPORT), Report),
         fingerprint=job.fingerprint,
         **_reports(variable),
-        lingers=run.over and not job.stop and _others_run(run),
+        lingers=run.over and not job.stop and (_others_run(run) or _is_run_again(evidence)),
         timed_out=verdict.timed_out,
         out_of_memory=end.out_of_memory,
         disrupted=not run.over and (_disrupted(job, evidence.last) or any(each.lost for each in run.ends)),
@@ -74,9 +74,9 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         image_error=end.image_error,
         registry_error=end.registry_error,
         **refusal(verdict.unschedulable),
-        scheduled=evidence.last is not None and not evidence.last.ended,
+        scheduled=evidence.last is not None and not (evidence.last.ended and phase == "waiting"),
         begun=run.unhindered,
-        delay=_delay(run) if phase == "waiting" else "",
+        delay=delay(run) if phase == "waiting" else "",
         configuration_error=end.configuration_error,
         init_exit=run.init.exit,
         main_exit=run.main.exit,
@@ -140,55 +140,6 @@ def _phase_without_job(variable: JobVariable) -> Phase:
     return "failed" if variable.cancelled or variable.ended else "gone"
 
 
-def overdue(job: JobStub, now: float) -> Ended | None:
-    """Why the driver must end the job now, as far as its stub says; None if it must not. Nomad has no such limits."""
-    allowed = job.deadlines
-    if allowed is None or job.ended:
-        return None
-    age = now - job.created
-    if age > allowed.total:
-        return Ended(timed_out=True)
-    if age > allowed.queue and _waits(job):
-        return Ended(unschedulable="no node has taken the job")
-    return None
-
-
-def overstayed(job: JobStub, allocations: Sequence[Allocation]) -> Ended | None:
-    """Why a job that nodes took, and that has waited for too long, must be ended; None if a task of it has started."""
-    if any(each.client_status not in ("", "pending") for each in allocations):
-        return None
-    allowed = job.deadlines
-    why = _delay(_run_in(allocations[-1], job.meta or {}))
-    said = f"no container of it started within {allowed.queue if allowed else 0} s"
-    return Ended(unschedulable=f"{said}: {why}" if why else said)
-
-
-def shortage(evaluations: Sequence[Evaluation]) -> str:
-    """Why the scheduler found no node, as a sentence; empty if the evaluations give no reason."""
-    metrics = [metric for each in evaluations for metric in (each.failed_tg_allocs or {}).values() if metric]
-    if not metrics:
-        failed = [each.status_description for each in evaluations if each.status == "failed"]
-        return f"the scheduler failed: {failed[-1]}" if failed else ""
-    last = metrics[-1]
-    facts = [
-        f"{last.nodes_evaluated} nodes evaluated",
-        *([f"none in node pool {last.node_pool}"] if last.nodes_in_pool == 0 else []),
-        *(f"none in datacenter {name}" for name, count in (last.nodes_available or {}).items() if not count),
-        *(f"class {name} filtered {count}" for name, count in (last.class_filtered or {}).items()),
-        *(f"constraint {name} filtered {count}" for name, count in (last.constraint_filtered or {}).items()),
-        *(f"class {name} exhausted on {count}" for name, count in (last.class_exhausted or {}).items()),
-        *(f"{name} exhausted on {count}" for name, count in (last.dimension_exhausted or {}).items()),
-        *(f"quota: {name}" for name in last.quota_exhausted or ()),
-    ]
-    return f"{_QUOTA if last.quota_exhausted else 'no node takes it'}: " + ", ".join(facts)
-
-
-def refusal(reason: str) -> dict[str, Any]:
-    """Why the job gets no allocation, as fields of an Observation: a quota refuses it, or no node has the capacity."""
-    by_quota = reason.startswith(_QUOTA)
-    return {"not_admitted": reason if by_quota else "", "unschedulable": "" if by_quota else reason}
-
-
 def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:
     """The task whose log to read: the main one if it has started, else the first that has."""
     main = meta.get(MAIN, "")
@@ -196,28 +147,15 @@ def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:
     return main if main in started or not started else started[0]
 
 
-def own_tasks(meta: Mapping[str, str], states: Mapping[str, TaskState]) -> list[str]:
-    """The names of the job's own tasks, in the order in which they run."""
-    return [name for name in (_init_task(meta, states), meta.get(MAIN, "")) if name]
-
-
-def _init_task(meta: Mapping[str, str], states: Mapping[str, TaskState]) -> str:
-    """The name of the init task. Release 0.1 did not write it."""
-    return meta[INIT] if INIT in meta else next((name for name in states if name != meta.get(MAIN, "")), "")
-
-
-def _run_in(allocation: Allocation, meta: Mapping[str, str]) -> Run:
-    states = allocation.task_states or {}
-    init, main = _init_task(meta, states), meta.get(MAIN, "")
-    return Run(allocation, init, main, task_end(states.get(init)), task_end(states.get(main)))
-
-
 def _others_run(run: Run) -> bool:
     """Whether a task runs that is not the job's own."""
-    states = run.allocation.task_states if run.allocation else None
-    return any(
-        state.state == "running" for name, state in (states or {}).items() if name not in (run.init_name, run.main_name)
-    )
+    others = [state for name, state in run.tasks.items() if name not in (run.init_name, run.main_name)]
+    return any(state.state == "running" for state in others)
+
+
+def _is_run_again(evidence: Evidence) -> bool:
+    """Whether another allocation replaces the one in which the run ended: its node was lost, and has come back."""
+    return any(not each.ended for each in evidence.allocations if each is not evidence.run.allocation)
 
 
 def _phase(evidence: Evidence, run: Run) -> Phase:
@@ -225,24 +163,13 @@ def _phase(evidence: Evidence, run: Run) -> Phase:
     if run.over:
         return "succeeded" if run.main.exit == 0 else "failed"
     if not job.ended or (last and not last.ended and last.client_status != "unknown"):
-        return "running" if job.running or (last and last.client_status == "running") else "waiting"
+        between = last and last.client_status == "pending" and own_started(last, job.meta or {})
+        return "running" if job.running or between or (last and last.client_status == "running") else "waiting"
     if variable and (variable.cancelled or variable.ended):
         return "failed"
     if last and last.client_status == "complete" and run.main.exit == 0:
         return "succeeded"
     return "gone" if job.stop else "failed"
-
-
-def _waits(job: JobStub) -> bool:
-    """Whether no task has started yet. After the loss of its node, a job waits within its total deadline."""
-    counts = job.job_summary.summary.values() if job.job_summary else ()
-    return not any(each.running or each.lost or each.unknown for each in counts)
-
-
-def _delay(run: Run) -> str:
-    """What its node does before it can start a task."""
-    pending = [(name, state.events[-1]) for name, state in _tasks(run) if state.state == "pending" and state.events]
-    return next((f"{name}: {event.display_message or event.type}" for name, event in pending), "")
 
 
 def _disrupted(job: JobStub, last: Allocation | None) -> bool:
@@ -261,19 +188,15 @@ def _message(evidence: Evidence, run: Run) -> str:
     by_itself = last is not None and last.client_status == "complete" and run.over
     texts = [last.client_description, last.desired_description] if last and not by_itself else []
     texts += [evidence.job.status_description]
-    for name, state in _tasks(run):
+    for name, state in run.tasks.items():
         if state.failed:
             events = [event for event in state.events or [] if event.type not in _ROUTINE]
             texts += [f"{name}: {event.display_message}" for event in events[-3:]]
     return "\n".join(dict.fromkeys(text for text in texts if text and text != _TASKS_FAILED))
 
 
-def _tasks(run: Run) -> Iterable[tuple[str, TaskState]]:
-    return ((run.allocation.task_states if run.allocation else None) or {}).items()
-
-
 def _ended_at(evidence: Evidence, run: Run) -> float:
-    times = [event.time for _, state in _tasks(run) for event in state.events or []]
+    times = [event.time for _, state in run.tasks.items() for event in state.events or []]
     last = evidence.last.modify_time if evidence.last else 0
     closed = evidence.variable.modified if evidence.variable and not evidence.variable.open else 0.0
     return max([*times, 0]) / 1e9 or last / 1e9 or closed or evidence.job.created

@@ -14,11 +14,11 @@ from runner.drivers import claiming
 from runner.drivers.claiming import OtherPlaces
 from runner.drivers.claims import ASSUMED, NEW
 from runner.drivers.driver import SET_ASIDE_SECONDS, Due, Retention, each_of
+from runner.drivers.nomad.allocations.waiting import begun, overdue, overstayed, shortage, timed_out
 from runner.drivers.nomad.closing import restored
 from runner.drivers.nomad.listing import LIST_SECONDS, Cache, stubs_by_name
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import JobStub
-from runner.drivers.nomad.observation import overdue, overstayed, shortage
 from runner.drivers.nomad.submission import ABANDONED_SECONDS, VariablePlace, standing_of
 from runner.drivers.nomad.variable import Ended, JobVariable, VariableStub, closed_items
 from runner.runtime.clock import Clock, Deadline
@@ -131,13 +131,11 @@ class NamespaceReconciler:
 
     def _close_overdue(self, job: JobStub, now: float) -> JobVariable | None:
         """Close the Variable of an overdue job and return it. None if the job is not overdue, or another write won."""
-        if overdue(job, now) is None:
+        if (ended := self._overdue(job, now)) is None:
             return None
         variable = self._namespace.variable(job.id, self._deadline)
         if variable is not None and not variable.open:
             return variable
-        if (ended := self._overdue(job, now)) is None:
-            return None
         if (variable := variable or restored(self._namespace, job, self._deadline)) is None:
             return None
         closed = msgspec.structs.replace(variable, ended=ended, open=False)
@@ -145,11 +143,16 @@ class NamespaceReconciler:
         return closed if written else None
 
     def _overdue(self, job: JobStub, now: float) -> Ended | None:
-        """As `overdue`. Of a job that waits, what keeps it waiting is read; its stub may lag behind its start."""
-        ended = overdue(job, now)
+        """As `overdue`. A stub does not show whether a task of the job has started: that is read, once for each job."""
+        ended, key = overdue(job, now), (self._namespace.name, job.id, job.nonce)
         if ended is None or not ended.unschedulable:
             return ended
+        if key in self._cache.begun:
+            return timed_out(job, now)
         if allocations := self._namespace.allocations(job.id, self._deadline):
+            if begun(job, allocations):
+                self._cache.begun.add(key)
+                return timed_out(job, now)
             return overstayed(job, allocations)
         reason = shortage(self._namespace.evaluations(job.id, self._deadline))
         return Ended(unschedulable=reason or ended.unschedulable)

@@ -16,10 +16,10 @@ import msgspec
 
 from runner.drivers.driver import View
 from runner.drivers.http.client import Unsettled
+from runner.drivers.nomad.allocations.waiting import refusal, shortage
 from runner.drivers.nomad.listing import LIST_SECONDS, READ_SECONDS, Cache, NamespaceReader, Reading
 from runner.drivers.nomad.namespace import Namespace
 from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, StreamEvent, StreamLine
-from runner.drivers.nomad.observation import refusal, shortage
 from runner.drivers.nomad.variable import VariableStub
 from runner.errors import Rejected, Timeout
 from runner.observation import Observation
@@ -122,7 +122,9 @@ class PendingJobs:
     def _explained(self, seen: Observation) -> Observation:
         """The observation with the reason of its wait, which only an event has shown."""
         last = self._shown.get(seen.name)
-        if last is None or seen.phase != "waiting" or last.identity != seen.identity or _refused(seen):
+        if last is None or seen.phase != "waiting" or last.identity != seen.identity:
+            return seen
+        if seen.scheduled or _refused(seen):  # on a node, what kept it from one is over
             return seen
         return msgspec.structs.replace(seen, **refusal(_refused(last)))
 
@@ -262,7 +264,8 @@ class _StreamSession:
     def _evaluated(self, evaluation: Evaluation) -> None:
         """Show why the scheduler found no node for a waiting job."""
         seen, reason = self._pending.get(evaluation.job_id), shortage([evaluation])
-        if seen is not None and seen.phase == "waiting" and reason not in ("", _refused(seen)):
+        waits = seen is not None and seen.phase == "waiting" and not seen.scheduled
+        if seen is not None and waits and reason not in ("", _refused(seen)):
             self._pending.show(self._view, seen.name, msgspec.structs.replace(seen, **refusal(reason)))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
-from tests.simulation.fates import Fate
+from tests.simulation.fates import QUEUE_SECONDS, Fate
 from tests.simulation.history import History
 from tests.simulation.nomad.state import Key, NomadState, Object
 
@@ -133,8 +134,13 @@ class AllocationMachine:
             self._record("happened", "clone fails")
             self._finish("failed")
             return
-        self._put()
-        self._step(0.05, "renders its main task", self._run_main)
+        self._put(ClientStatus="pending")  # as a client says of tasks of which one has ended and one has not started
+        self._step(self._pull_seconds(), "renders its main task", self._run_main)
+
+    def _pull_seconds(self) -> float:
+        """How long the image of the main task is pulled: mostly it is there, sometimes longer than a job may wait."""
+        random = Random(f"pull {self._fate.clone} {self._fate.run}")  # of its own, so that no other draw moves
+        return random.random() * 1.5 * QUEUE_SECONDS if random.random() < 0.2 else 0.05
 
     def _run_main(self) -> None:
         main = self._tasks[-1]

@@ -12,8 +12,9 @@ import pytest
 from runner.drivers.kubernetes.events import EventPage
 from runner.drivers.kubernetes.namespace import JobPage, PodPage
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
+from runner.drivers.nomad.allocations.waiting import shortage
 from runner.drivers.nomad.objects import Allocation, Evaluation, JobStub, StreamLine
-from runner.drivers.nomad.observation import Evidence, observation, shortage
+from runner.drivers.nomad.observation import Evidence, observation
 from runner.drivers.nomad.variable import VariableStub
 from runner.outcomes import classify
 from tests.unit.drivers.kubernetes.objects import DONE, FAILED, exited, job_document, observed, pod_document

@@ -253,6 +253,7 @@ class TestCancelAfterTheEnd:
 
     def test_of_a_job_that_passed_a_limit_it_names_the_limit(self, driver: NomadDriver, agent: FakeAgent) -> None:
         wanted = submitted(driver)
+        agent.allocate(wanted.name, "running", marvin=("running", False, [event("Started")]))
         agent.clock.advance(10_000)
         driver.reconcile()
         assert decode(agent.items(wanted.name)["orchestrator_ended"], Ended) == Ended(timed_out=True)

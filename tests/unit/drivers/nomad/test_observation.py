@@ -8,13 +8,12 @@ import msgspec
 import pytest
 
 from runner.config.types import Config
+from runner.drivers.nomad.allocations.waiting import overdue, shortage
 from runner.drivers.nomad.objects import Allocation, Counts, Evaluation, JobStub, Summary
 from runner.drivers.nomad.observation import (
     Evidence,
     log_task,
     observation,
-    overdue,
-    shortage,
     without_job,
 )
 from runner.drivers.nomad.specification import specification
@@ -138,20 +137,23 @@ def test_of_several_allocations_the_latest_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age", "running", "starting", "expected"),
+    ("age", "lost", "expected"),
     [
-        (60, 0, 0, None),
-        (61, 0, 0, "unschedulable"),
-        (61, 1, 0, None),
-        (60, 0, 1, None),
-        (61, 0, 1, "unschedulable"),
-        (180, 1, 0, None),
-        (181, 1, 0, "timed_out"),
-        (181, 0, 0, "timed_out"),
+        (60, 0, None),
+        (61, 0, "unschedulable"),
+        (61, 1, None),
+        (180, 1, None),
+        (181, 1, "timed_out"),
+        (181, 0, "unschedulable"),
     ],
 )
-def test_a_job_is_overdue_by_its_own_deadlines(age: int, running: int, starting: int, expected: str | None) -> None:
-    ended = overdue(stub("running", running=running, starting=starting), SUBMITTED + age)
+@pytest.mark.parametrize("running", [0, 1])
+def test_a_job_is_overdue_by_its_own_deadlines(age: int, lost: int, expected: str | None, running: int) -> None:
+    """Whether what runs is the job's own, a stub does not show."""
+    shown = stub("running", running=running)
+    if lost:
+        shown = msgspec.structs.replace(shown, job_summary=Summary({"job": Counts(lost=1)}))
+    ended = overdue(shown, SUBMITTED + age)
     text = None if ended is None else "timed_out" if ended.timed_out else "unschedulable"
     assert text == expected
 

@@ -277,6 +277,37 @@ def test_an_evaluation_that_found_no_node_explains_the_wait(
     assert "memory exhausted" in view.jobs["default", wanted.name].unschedulable
 
 
+@pytest.mark.parametrize("status", ["pending", "failed"])
+def test_why_no_node_took_a_job_explains_nothing_once_one_has_it(
+    driver: NomadDriver, agent: FakeAgent, source: JobSource, view: RecordingView, status: str
+) -> None:
+    wanted = submitted(driver)
+    evaluation = {"JobID": wanted.name, "FailedTGAllocs": {"job": {"NodesEvaluated": 2}}}
+    shortage = line({"Topic": "Evaluation", "Payload": {"Evaluation": evaluation}})
+    stream(agent, source, view, shortage)
+    assert view.jobs["default", wanted.name].unschedulable
+    coat = ("dead", True, [event("Driver Failure", "Cannot connect to the Docker daemon", fails_task="true")])
+    tasks = {"coat": coat} if status == "failed" else {}
+    agent.allocate(wanted.name, status, dead=status == "failed", **tasks)
+    stream(agent, source, view, shortage)
+    seen = view.jobs["default", wanted.name]
+    assert (seen.scheduled, seen.unschedulable) == (True, "")
+
+
+def test_a_variable_of_a_restored_snapshot_is_read_although_its_index_is_lower(
+    driver: NomadDriver, agent: FakeAgent
+) -> None:
+    wanted = submitted(driver)
+    agent.index += 1000
+    cancel(driver, wanted.name)
+    assert [each.cancelled for each in driver.list()] == [True]
+    stored = agent.variables["default", PREFIX + wanted.name]
+    stored.update(
+        ModifyIndex=stored["CreateIndex"] + 1, Items={**stored["Items"], "orchestrator_reported": "cancelled"}
+    )
+    assert [each.reported for each in driver.list()] == [True]
+
+
 def test_a_quota_that_delays_a_job_is_the_reason_that_ends_it_too(
     driver: NomadDriver, agent: FakeAgent, source: JobSource, view: RecordingView
 ) -> None:

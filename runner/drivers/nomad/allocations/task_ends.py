@@ -8,23 +8,27 @@ like the path of a program or the name of an image, are no reasons.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
 from runner.drivers.nomad.objects import Allocation, TaskEvent, TaskState
+from runner.drivers.nomad.specification import INIT, MAIN
 
 _RPC = r"(?:rpc error: code = \w+ desc = )*"
 _DAEMON = r"(?:Error response from daemon: )?"
 _OF_IMAGE = re.compile(
-    _RPC + r"(?:Failed to pull `|Failed to find docker auth for repo |unable to create local docker image \""
+    rf"(?:failed to start task after driver exited unexpectedly: )?{_RPC}"
+    r"(?:Failed to pull `|Failed to find docker auth for repo |unable to create local docker image \""
     rf"|{_DAEMON}pull access denied for |{_DAEMON}manifest (?:for \S+ not found|unknown)"
     r"|(?:failed to start task, )?(?:unable to|could not) pull image|failed to create image: |Error in pulling image "
-    rf"|{_DAEMON}invalid reference format|(?:Failed to create container: )?{_DAEMON}No such image: )"
+    rf"|{_DAEMON}invalid reference format|(?:[Ff]ailed to create container: )?{_DAEMON}[Nn]o such image(?::|$))"
 )
 # The node's own failures: not the fault of the job, and no proof that the node was lost.
 _OF_NODE = re.compile(
     r"Cannot connect to the Docker daemon|code = Unavailable|plugin (?:is|has) (?:shut|shutting) ?down"
-    r"|connection is shut|^logmon: "
+    r"|connection is shut|^logmon: |^failed to fetch docker daemon info: |error during connect"
+    rf"|^{_RPC}failed to launch docker logger |^failed to initialize driver after "
 )
 _QUOTED = re.compile(r"\"[^\"]*\"|`[^`]*`")
 _REGISTRY = re.compile(
@@ -84,6 +88,11 @@ class Run(msgspec.Struct, frozen=True):
     main: TaskEnd = TaskEnd()
 
     @property
+    def tasks(self) -> dict[str, TaskState]:
+        """All tasks of the allocation by name, with those that are not the job's."""
+        return (self.allocation.task_states if self.allocation else None) or {}
+
+    @property
     def over(self) -> bool:
         """Whether it has ended by itself. Nothing that happens later changes how it ended."""
         return self.main.over or (self.init.over and self.init.exit != 0)
@@ -110,6 +119,23 @@ class Run(msgspec.Struct, frozen=True):
             if end.failed:
                 return name, end
         return "", TaskEnd()
+
+
+def run_in(allocation: Allocation, meta: Mapping[str, str]) -> Run:
+    """The run in one allocation of a job with this Meta."""
+    states = allocation.task_states or {}
+    init, main = _init_task(meta, states), meta.get(MAIN, "")
+    return Run(allocation, init, main, task_end(states.get(init)), task_end(states.get(main)))
+
+
+def own_tasks(meta: Mapping[str, str], states: Mapping[str, TaskState]) -> list[str]:
+    """The names of the job's own tasks, in the order in which they run."""
+    return [name for name in (_init_task(meta, states), meta.get(MAIN, "")) if name]
+
+
+def _init_task(meta: Mapping[str, str], states: Mapping[str, TaskState]) -> str:
+    """The name of the init task. Release 0.1 did not write it."""
+    return meta[INIT] if INIT in meta else next((name for name in states if name != meta.get(MAIN, "")), "")
 
 
 def task_end(state: TaskState | None) -> TaskEnd:
