@@ -147,12 +147,14 @@ def _supervise(
 
     located = configuration.locate(path, os.environ).resolve()
     _prepare_metrics(config)
+    tolerated = set(host.missing(config, os.environ))
 
     def reread() -> Sequence[Child]:
         changed = configuration.load(located, os.environ)
         if changed.sidecar.socket != config.sidecar.socket:
             raise Malformed("another sidecar.socket needs a restart of runner and functions")
-        if wrong := "; ".join([*complaints(changed), *host.missing(changed, os.environ)]):
+        missing = set(host.missing(changed, os.environ)) - tolerated  # a start does not look for these files either
+        if wrong := "; ".join([*complaints(changed), *sorted(missing)]):
             raise Malformed(wrong)
         if not trial.succeeds(lambda: _try(changed), TRIAL_SECONDS):
             raise Malformed("no process could be built with it; the error is logged above")

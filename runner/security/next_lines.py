@@ -171,7 +171,7 @@ def kept(before: str, line: str) -> str:
     """What must precede the line after `line`, so that a value in it is found. `before` is that of `line` itself."""
     if line.rstrip("\r").endswith("\\"):
         return f"{before}{line}\n"[-MAX_KEPT:]
-    if opening(line) or names_a_pair(line):
-        return f"{line[-MAX_KEPT:]}\n"
-    opened = opening(before.rstrip("\n").rpartition("\n")[2]) if before else None
-    return before if opened and value(opened, line)[1] else ""
+    begin = before.partition("\n")[0]
+    opened = opening(begin) if begin else None
+    goes_on = f"{begin}\n" if opened and value(opened, line)[1] else ""
+    return f"{goes_on}{line[-MAX_KEPT:]}\n" if opening(line) or names_a_pair(line) else goes_on

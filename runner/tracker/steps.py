@@ -216,14 +216,15 @@ class Steps:
     def _inform_breaker(self, record: Record, error: NotAccepted) -> None:
         """A refusal for good shows that atlas answers, so it closes the breaker.
 
-        401 and 403 may concern all results, after a rotation of keys: each counts as a failure at the first attempt of
-        a result. Later ones do not count while the breaker is closed: a few results that atlas never authorizes would
+        401 and 403 may concern all results, after a rotation of keys: the first one of a result counts as a failure.
+        Those that follow it do not count while the breaker is closed: a few results that atlas never authorizes would
         hold up all others.
         """
+        again, record.unauthorized = record.unauthorized, error.status in _UNAUTHORIZED
         if error.permanent:
             if self._breaker.succeeded():
                 self._ledger.release("publish")
-        elif not (error.status in _UNAUTHORIZED and record.tries and self._breaker.open_since is None):
+        elif not (again and record.unauthorized and self._breaker.open_since is None):
             self._breaker.failed(record.seen.name, error.retry_after)
 
     def _failed(self, step: Step, record: Record, error: OrchestratorError) -> None:

@@ -239,18 +239,16 @@ class Term:
         while not self._closed.is_set():
             began = self._clock.monotonic()
             clean = began - cleaned >= CLEANUP_SECONDS
-            pause = self._settings.interval
             try:
                 self._driver.reconcile(expired if clean else None)
-                took = self._clock.monotonic() - began
-                pause = max(pause, min(took / RECONCILE_SHARE, LONGEST_RECONCILE_PAUSE))
             except OrchestratorError as error:
                 log.warning("not all jobs of %s can be reconciled at the moment: %s", self._driver.name, error.detail)
             except Exception:
                 log.exception("not all jobs of %s can be reconciled: internal error", self._driver.name)
             if clean:
                 cleaned = self._clock.monotonic()
-            self._closed.wait(pause)
+            took = self._clock.monotonic() - began
+            self._closed.wait(max(self._settings.interval, min(took / RECONCILE_SHARE, LONGEST_RECONCILE_PAUSE)))
 
     def _backoff(self) -> Backoff:
         return Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._shared.random.random)

@@ -7,12 +7,13 @@ import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests.faults.conftest import TRACKER, Up, leads
-from tests.harness.processes import eventually, free_port
+from tests.faults.conftest import TRACKER, Up, leads, start_up
+from tests.harness.processes import Processes, eventually, free_port
 
 POOL, HTTP, GRPC = "runner serve --no-tracker", "functions.bundle:app", "functions.grpc"
 NOT_REREAD = "the configuration was not reread"
@@ -79,6 +80,23 @@ INVALID: dict[str, Callable[[Up], None]] = {
     ),
     "no file": lambda up: up.config.unlink(),
 }
+
+
+def test_what_was_missing_at_the_start_does_not_keep_a_change_from_being_reread(
+    processes: Processes,
+    tmp_path: Path,
+    write_config: Callable[..., Path],
+    token: Callable[..., str],
+    sample: Callable[[str], dict[str, Any]],
+) -> None:
+    """A start does not look for the program of each image. Keys must be changed without a restart there too."""
+    local = {"directory": str(tmp_path / "jobs"), "images": {"other": {"command": ["/nowhere/program"]}}}
+    up = start_up(processes, tmp_path, write_config, token(), sample("analysis"), driver="local", local=local)
+    children = up.process.children()
+    change(up, limits={"queueSeconds": 7})
+    up.process.signal(signal.SIGHUP)
+    eventually(lambda: set(up.process.children()) != set(children), "the file is reread")
+    assert NOT_REREAD not in up.process.said()
 
 
 def test_an_invalid_file_is_reported_and_touches_no_process(tracked_up: Up) -> None:

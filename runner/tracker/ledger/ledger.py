@@ -254,16 +254,14 @@ class Ledger:
         elif record.outcome is not None:
             if not record.steps:
                 self._plan(record, remaining(record))
-        elif record.step != "find":
+        else:
             seen = as_it_ended(record)
             outcome = classify(seen)
-            if outcome is None:
-                self._judge(record)
-            elif outcome.reason in POOR and not confirmed:
-                self._plan(record, ["find"])
-            else:
+            if outcome is not None and (confirmed or outcome.reason not in POOR):
                 record.seen = seen
                 self._end_as(record, outcome)
+            elif record.step != "find":  # else it is about to be read, and decided upon then
+                self._plan(record, ["find"]) if outcome else self._judge(record)
 
     def _judge(self, record: Record) -> None:
         now, wall = self._clock.monotonic(), self._clock.wall()

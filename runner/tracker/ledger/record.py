@@ -66,6 +66,8 @@ class Record(msgspec.Struct, eq=False):
     """How often a step found that the job is no longer as it was seen."""
     refusals: int = 0
     """How often atlas has refused its result for good."""
+    unauthorized: bool = False
+    """Its last attempt was answered by 401 or 403."""
     answer: str = ""
     """What atlas answered last, if it did not accept the result."""
 

@@ -119,6 +119,26 @@ def test_an_end_that_fails_gives_no_more_time_and_one_that_its_driver_did_not_ca
     assert is_ended(ledger) is not_ended
 
 
+def test_an_end_that_is_seen_while_another_step_is_due_to_be_repeated_is_told_at_once() -> None:
+    """Its driver could not end it at the limit, and a node took it meanwhile."""
+    clock = ManualClock()
+    ledger, end, waits = overdue(clock)
+    for _ in range(5):
+        ledger.find_again(end.record, undecided=True)
+        clock.advance(60)
+        found = ledger.take("find")
+        assert found is not None
+        ledger.found(found.record, waits)
+        assert is_ended(ledger)
+    ledger.find_again(end.record, undecided=True)
+    for uncertain in (waits, RUNS):
+        ledger.update(uncertain)
+        assert end.record.step == "find", "it is about to be read anyway"
+        assert ledger.next_due(["find"]), "and not at once: nothing may spin"
+    ledger.update(msgspec.structs.replace(RUNS, phase="failed", main_exit=3))
+    assert (end.record.step, ledger.next_due(["evidence"])) == ("evidence", 0.0)
+
+
 def test_a_job_is_judged_at_its_time_whatever_was_tried_before() -> None:
     """Those that were tried wait behind the others where steps are taken. A judgement is due at a time."""
     clock = ManualClock()
