@@ -244,6 +244,13 @@ def test_a_node_that_is_slow_may_recover(reason: str, message: str) -> None:
 
 
 IMAGES = [
+    (
+        "ErrImagePull",
+        "initializing source docker://r.example/coat:512: reading manifest 512 in r.example/coat: manifest unknown",
+        False,
+    ),
+    ("ImagePullBackOff", 'Back-off pulling image "x": SignatureValidationFailed: Source image rejected: none', False),
+    ("ErrImagePull", "Source image rejected: A signature was required, but no signature exists", False),
     ("ErrImagePull", "Error response from daemon: manifest for timeout:1 not found: manifest unknown", False),
     ("ErrImagePull", "image timeout:1 not found", False),
     ("ErrImagePull", "pull access denied for timeout, repository does not exist", False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -369,6 +370,86 @@ ENDS: list[tuple[str, int | None, Any, Any, dict[str, Any]]] = [
         {"phase": "waiting", "init_exit": 0},
     ),
     (
+        "nor does an end for lack of memory end it while its node is short of memory: the pod is replaced",
+        None,
+        job(),
+        pod(
+            init={"coat": DONE},
+            main={"marvin": exited(137, "OOMKilled", at=clock(4))},
+            reason="Evicted",
+            message="The node was low on resource: memory. ",
+            conditions=(condition("DisruptionTarget", "TerminationByKubelet", "low on memory", at=clock(4)),),
+        ),
+        {"phase": "waiting", "init_exit": 0},
+    ),
+    (
+        "nor a code of its own in the second of the disruption, by a clock that is a little behind",
+        None,
+        job(),
+        pod(
+            init={"coat": DONE},
+            main={"marvin": exited(2, at=clock(3, 59))},
+            conditions=(DISRUPTION,),
+            deleted=clock(4, 30),
+        ),
+        {"phase": "waiting", "init_exit": 0},
+    ),
+    (
+        "marvin failed long before its pod is drained, which its Job would run again",
+        5107,
+        job(),
+        pod(
+            init={"coat": DONE},
+            main={"marvin": exited(3, at=clock(2)), "proxy": exited(143, at=clock(4))},
+            conditions=(DISRUPTION,),
+            deleted=clock(4, 30),
+        ),
+        {**FAILED_3, "lingers": True},
+    ),
+    (
+        "marvin succeeds in a drained pod whose injected container does not, so that its Job would run it again",
+        0,
+        job(),
+        pod(
+            init={"coat": DONE},
+            main={"marvin": exited(0, at=clock(4)), "proxy": exited(143, at=clock(4))},
+            conditions=(DISRUPTION,),
+            deleted=clock(4, 30),
+        ),
+        {"phase": "succeeded", "lingers": True, "init_exit": 0, "main_exit": 0},
+    ),
+    (
+        "marvin succeeds in a drained pod, which succeeds",
+        0,
+        job(),
+        pod(
+            init={"coat": DONE},
+            main={"marvin": exited(0, at=clock(4))},
+            phase="Succeeded",
+            conditions=(DISRUPTION,),
+            deleted=clock(4, 30),
+        ),
+        {"phase": "succeeded", "init_exit": 0, "main_exit": 0},
+    ),
+    *(
+        (
+            f"marvin failed long before its kubelet ended the pod: {reason}",
+            5107,
+            job(FAILED),
+            pod(
+                init={"coat": DONE},
+                main={"marvin": exited(3, at=clock(5)), "proxy": exited(143, at=clock(40))},
+                reason=reason,
+                message=message,
+            ),
+            {**FAILED_3, **more},
+        )
+        for reason, message, more in (
+            ("DeadlineExceeded", "Pod was active on the node longer than the specified deadline", {}),
+            ("Evicted", DISK, {}),
+        )
+    ),
+    (
         "a rejected pod may be replaced, so its Job decides",
         None,
         job(),
@@ -395,7 +476,7 @@ def test_the_facts_of(code: int | None, known: Any, seen: Any, wanted: dict[str,
 
 def version(state: dict[str, Any], deletion: str = "", grace: int = 30) -> PodObject:
     """A version of the pod in which marvin has this state. `deletion`: its deletionTimestamp."""
-    phase = "Running" if "running" in state else "Failed"
+    phase = "Failed" if "terminated" in state else "Running" if "running" in state else "Pending"
     return pod(init={"coat": DONE}, main={"marvin": state}, phase=phase, deleted=deletion, grace=grace)
 
 
@@ -478,6 +559,18 @@ def test_the_versions_of_a_deleted_pod(code: int, end: Any, versions: tuple[PodO
 def test_a_pod_that_an_old_list_lacked_goes_on() -> None:
     last = later(deleted(version(CREATING)), version(CREATING))
     assert observed(job(), last).phase == "running"
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_pod_that_was_lost_is_as_none(removed: bool) -> None:
+    """Its image, say, keeps nothing from starting any more, and the same is seen once the pod is removed."""
+    pulls = waits("ImagePullBackOff", MISSING)
+    drained = pod(
+        init={"coat": pulls}, main={"marvin": CREATING}, phase="Pending", conditions=(DISRUPTION,), deleted=clock(4, 30)
+    )
+    seen = observed(job(), deleted(drained) if removed else drained)
+    assert (seen.phase, seen.instance, seen.image_error, seen.scheduled) == ("waiting", "", "", False)
+    assert seen.queued_since == datetime.fromisoformat(clock(4)).timestamp()
 
 
 NO_HOST = PULL + 'failed to do request: Head "https://r/v2/x": dial tcp: lookup r.example on 10.0.0.10:53: no such host'

@@ -38,6 +38,9 @@ from tests.unit.drivers.kubernetes.objects import (
 
 LIMITS = LimitsSection()
 ASSIGNED = condition("PodScheduled")
+TAINTED = condition(
+    "DisruptionTarget", "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", clock(4)
+)
 FULL = ("Unschedulable", "0/3 nodes are available: 3 Insufficient cpu.")
 NETWORK = (
     "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox"
@@ -57,6 +60,7 @@ NO_DRIVER = (
     'MountVolume.MountDevice failed for volume "pvc-1" : kubernetes.io/csi: attacher.MountDevice failed to create'
     " newCsiDriverClient: driver name csi.example not found in the list of registered CSI drivers"
 )
+CRUN = "OOM: the memory limit could be too low: read from the init process"
 TOO_LITTLE = "set memory limit 4194304 too low; should be at least 12582912 bytes"
 
 
@@ -213,6 +217,14 @@ WAITING: list[Situation] = [
         f"CreateContainerError: coat: {TOO_LITTLE}",
     ),
     (
+        "the memory limit is too small for crun",
+        5104,
+        job_document(),
+        starting(coat=waits("CreateContainerError", f"container create failed: {CRUN}")),
+        (),
+        f"CreateContainerError: coat: container create failed: {CRUN}",
+    ),
+    (
         "the memory limit is too small for runc, each time anew",
         5104,
         job_document(),
@@ -294,6 +306,46 @@ WAITING: list[Situation] = [
         (),
         "Starting: its Job is managed by kueue.x-k8s.io/multikueue",
     ),
+    *(
+        (
+            f"{what}, and a quota refuses the next one",
+            5111,
+            job_document(),
+            lost,
+            (
+                happened("FailedCreate", "Error creating: exceeded quota", 6),
+                happened("SuccessfulCreate", "Created pod: x"),
+            ),
+            "Not admitted: exceeded quota",
+        )
+        for what, lost in (
+            (
+                "a pod was drained while marvin ran, and is gone",
+                pod_document(
+                    init={"coat": DONE},
+                    main={"marvin": exited(143)},
+                    conditions=(ASSIGNED, TAINTED),
+                    deleted=clock(5),
+                ),
+            ),
+            (
+                "a pod was evicted while marvin ran, and stays",
+                pod_document(
+                    init={"coat": DONE},
+                    main={"marvin": exited(137)},
+                    reason="Evicted",
+                    message="The node was low on resource: memory.",
+                    conditions=(ASSIGNED, TAINTED),
+                ),
+            ),
+            (
+                "a pod was evicted before it ran",
+                pod_document(
+                    init={"coat": CREATING}, main={"marvin": CREATING}, reason="Evicted", conditions=(ASSIGNED, TAINTED)
+                ),
+            ),
+        )
+    ),
     (
         "an autoscaler adds nodes",
         5102,
@@ -324,7 +376,8 @@ def read(job: dict[str, Any], pod: dict[str, Any] | None, events: Any = ()) -> O
         "kubernetes",
     )
     known = msgspec.convert(list(events), list[EventObject])
-    return msgspec.structs.replace(seen, **(refusal(known) if pod is None else wait(seen, known)))
+    lost = pod is None or msgspec.convert(pod, PodObject).over
+    return msgspec.structs.replace(seen, **(refusal(known) if lost else wait(seen, known)))
 
 
 def ended(seen: Observation) -> Outcome:
@@ -425,9 +478,6 @@ KILLED = exited(137)
 TASK = "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
 DENIED = (
     TASK + 'unable to start container process: error during container init: exec: "/toolbox/marvin": permission denied'
-)
-TAINTED = condition(
-    "DisruptionTarget", "DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint", clock(4)
 )
 PREEMPTED = condition("DisruptionTarget", "PreemptionByScheduler", "default-scheduler: preempting", clock(4))
 EVICTED_NODE = (

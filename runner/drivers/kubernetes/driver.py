@@ -145,11 +145,11 @@ class KubernetesDriver:
         return None if job is None else self._observed(namespace, job, deadline)
 
     def explain(self, seen: Observation) -> Observation:
-        """See Driver.explain. Once there is a pod, an earlier refusal to make one is history."""
+        """See Driver.explain. Once there is a pod, an earlier refusal to make one is history; a lost one is none."""
         namespace, deadline = self._namespace(seen.place), self._soon()
         job = JobObject(metadata=Metadata(name=seen.name, uid=seen.identity))  # as far as its pods need it
         pod = self._pod_of(namespace, job, deadline)
-        if pod is None:
+        if pod is None or pod.over:
             facts = events.refusal(namespace.events(seen.identity, deadline))
         else:
             facts = events.wait(seen, namespace.events(pod.metadata.uid, deadline))

@@ -258,6 +258,13 @@ class PodObject(_CamelCase, frozen=True):
         return self.metadata.deletion_timestamp is not None and self.metadata.deletion_grace_period_seconds <= 1
 
     @property
+    def over(self) -> bool:
+        """Whether nothing runs in it any more, or ever will."""
+        stops = self.metadata.deletion_timestamp is not None
+        runs = any(each.state.running is not None for each in self.statuses)
+        return self.status.phase in ("Succeeded", "Failed") or (stops and not runs)
+
+    @property
     def statuses(self) -> tuple[ContainerStatus, ...]:
         """The statuses of all its containers, injected ones included."""
         return (*self.status.init_container_statuses, *self.status.container_statuses)

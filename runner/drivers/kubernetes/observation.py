@@ -73,9 +73,9 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         published=_published(job),
         ended_as=job.ended_as,
         resent=job.resent,
-        instance=pod.metadata.name if pod else "",
+        instance=pod.metadata.name if pod and not own.lost_at else "",
         unsettled=job.claim == ASSUMED,
-        lingers=end is not None and own.others_run and _is_let_run(job, own),
+        lingers=end is not None and (own.others_run or own.is_replaced) and _is_let_run(job, own),
         **_wait(job, own, phase, clock_ahead),
         **{**_refusal(job, own), **_failure(job, own, phase)},
     )
@@ -119,8 +119,8 @@ def _phase(job: JobObject, own: OwnContainers) -> Phase:
 
 def _is_let_run(job: JobObject, own: OwnContainers) -> bool:
     """Whether nobody ends the pod yet."""
-    ending = job.ended or job.ended_as or job.cancelled or (own.pod and own.pod.deleted_at)
-    return not ending
+    is_deleted = own.pod is not None and own.pod.deleted_at is not None and not own.is_replaced
+    return not (job.ended or job.ended_as or job.cancelled or is_deleted)
 
 
 def _made(of: JobObject | PodObject | None) -> float:
@@ -136,7 +136,13 @@ def _ended(job: JobObject, end: ContainerEnd | None) -> float | None:
 
 
 def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) -> dict[str, Any]:
-    """Since when it waits for its first container, who holds it, and why no node takes it."""
+    """Since when it waits for its first container, who holds it, and why no node takes it.
+
+    A pod that was lost is as none: the Job waits for another one.
+    """
+    if phase == "waiting" and own.lost_at and not job.spec.suspend:
+        since = max(_queued_since(job), own.lost_at.timestamp())
+        return {"queued_since": since - clock_ahead, "delay": _delay(job, own)}
     condition = next((each for each in own.status.conditions if each.type == "PodScheduled"), Condition(type=""))
     pending, gated = condition.status == "False", condition.reason == "SchedulingGated"
     scheduled = condition.status == "True" or bool(own.pod and own.pod.statuses)
@@ -198,7 +204,7 @@ def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:
         return {"configuration_error": own.refused}
     if end and end.state.reason in START_ERRORS and not end.out_of_memory:
         return {"configuration_error": f"{end.container}: {end.state.reason}: {end.state.message}"}
-    if (status := own.waiting) is None or (waiting := status.state.waiting) is None:
+    if own.lost_at or (status := own.waiting) is None or (waiting := status.state.waiting) is None:
         return {}
     said = f"{status.name}: {waiting.reason}: {waiting.message}"
     if waiting.reason in IMAGE_REASONS:
@@ -221,7 +227,7 @@ def _failure(job: JobObject, own: OwnContainers, phase: Phase) -> dict[str, Any]
         **exits,
         "timed_out": _is_timed_out(job, own),
         "disrupted": bool(_disruption(job, own)),
-        "disk_exhausted": own.disk_exhausted,
+        "disk_exhausted": "" if own.end else own.disk_exhausted,
         "out_of_memory": own.end is not None and own.end.out_of_memory,
         "container": own.end.container if own.end else own.last_started,
         "signal": own.end.signal if own.end else 0,
@@ -288,11 +294,3 @@ def _report(encoded: str | None) -> Report | None:
         return msgspec.json.decode(encoded, type=Report)
     except msgspec.MsgspecError:  # the annotation was edited
         return None
-
-
-def log_container(job: JobObject | None, pod: PodObject) -> str:
-    """The container whose log to read: the main one if it has started, else the init one. Injected ones have others."""
-    own = OwnContainers(job, pod) if job else None
-    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
-    names = [own.last_started or next((each.name for each in own.statuses), "")] if own else []
-    return next(filter(None, (*names, *(each.name for each in statuses))), "")

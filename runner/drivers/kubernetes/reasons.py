@@ -57,9 +57,9 @@ _CONTAINER_DISK_LIMIT = re.compile(r"Container (\S+) exceeded its local ephemera
 """Beginnings of the kubelet's message (kubelet, eviction/helpers.go). If the node is full, it begins otherwise."""
 
 _NO_MEMORY = re.compile(
-    r"OOM-killed|memory limit \S+ too low|unable to set memory limit|[Mm]inimum memory limit allowed"
+    r"OOM-killed|memory limit (?:\S+ ){1,2}too low|unable to set memory limit|[Mm]inimum memory limit allowed"
 )
-"""In the message of runc, CRI-O or Docker if the limit is too small even to start a program."""
+"""In the message of runc, crun, CRI-O or Docker if the limit is too small even to start a program."""
 
 IMAGE_REASONS = frozenset(
     {
@@ -76,8 +76,9 @@ IMAGE_REASONS = frozenset(
 
 _DEFINITE_REASONS = frozenset({"InvalidImageName", "ErrImageNeverPull", "SignatureValidationFailed"})
 
-_NAMES = re.compile(r'"[^"]*"|\S*/\S*|\S+:[^\s:]\S*|\bfor \S+|\bkey:? \S+')
-"""Quoted texts, words with a slash or with a colon inside, what follows `for` or `key`: names of images, URLs, keys."""
+_NAMES = re.compile(r'"[^"]*"|\S*/\S*|\S+:[^\s:]\S*|\bfor \S+|\bkey:? \S+|\bmanifest \S+ in\b')
+"""Quoted texts, words with a slash or with a colon inside, what follows `for` or `key`: names of images, URLs, keys.
+CRI-O writes the tag alone: `reading manifest 512 in r.example/coat: manifest unknown`."""
 
 _NETWORK = (
     r"tim(?:ed?|ing)[- ]?out|deadline ?exceeded|too ?many ?requests|connection re(?:fused|set)|no such host"
@@ -93,7 +94,7 @@ _DEFINITE = re.compile(
     r"|no matching manifest|no image found in|did not resolve to an alias|unsupported (?:manifest )?media ?type"
     r"|no basic auth credentials|repository name must|\bname invalid\b|no longer supported|rejected by policy"
     r"|cannot be used on this platform|does not match the specified platform|mismatched image rootfs"
-    r"|\bx509\b|\bcertificate\b|HTTP response to HTTPS client",
+    r"|SignatureValidationFailed|Source image rejected|\bx509\b|\bcertificate\b|HTTP response to HTTPS client",
     re.IGNORECASE,
 )
 _NODE_MAY_RECOVER = re.compile(

@@ -15,7 +15,8 @@ from runner.drivers.http.client import Unsettled
 from runner.drivers.kubernetes.api import raise_for_status
 from runner.drivers.kubernetes.namespace import KubernetesNamespace
 from runner.drivers.kubernetes.objects import ContainerStatus, PodObject
-from runner.drivers.kubernetes.observation import log_container, observation
+from runner.drivers.kubernetes.observation import observation
+from runner.drivers.kubernetes.pods.own_containers import log_container
 from runner.drivers.kubernetes.pods.versions import latest_of, latest_pod
 from runner.drivers.logs.following import LogLines, chosen
 from runner.errors import Rejected, Timeout, Unavailable

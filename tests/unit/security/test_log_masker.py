@@ -103,7 +103,7 @@ def test_two_keys_one_after_the_other() -> None:
 
 
 @pytest.mark.parametrize("within", ["name: token", "password:", "- name: DB_PASSWORD"])
-def test_a_line_of_a_block_that_looks_like_a_name_does_not_end_the_block(within: str) -> None:
+def test_a_name_within_a_block_does_not_end_the_block(within: str) -> None:
     text = f"secret: |\n  {within}\n  hunter\n  hunter\nafter: it\n"
     assert masked(text) == mask(text)
     assert "hunter" not in masked(text)

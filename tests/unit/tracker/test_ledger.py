@@ -119,7 +119,7 @@ def test_an_end_that_fails_gives_no_more_time_and_one_that_its_driver_did_not_ca
     assert is_ended(ledger) is not_ended
 
 
-def test_an_end_that_is_seen_while_another_step_is_due_to_be_repeated_is_told_at_once() -> None:
+def test_an_end_that_is_seen_while_another_step_waits_to_be_repeated_is_published_at_once() -> None:
     """Its driver could not end it at the limit, and a node took it meanwhile."""
     clock = ManualClock()
     ledger, end, waits = overdue(clock)

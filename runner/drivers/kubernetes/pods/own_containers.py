@@ -26,6 +26,7 @@ from runner.drivers.kubernetes.objects import (
     Terminated,
     true_condition,
 )
+from runner.drivers.kubernetes.pods.versions import UNKNOWN_TIME
 from runner.drivers.kubernetes.reasons import (
     CONFIGURATION_REASONS,
     EVICTED,
@@ -87,6 +88,7 @@ class OwnContainers:
         self.init = pod.container(job.init) if pod and job.init else None
         self.main = pod.container(job.main) if pod and job.main else None
         self._is_last = job.ended is not None and job.ended.reason == "BackoffLimitExceeded"
+        self._job_goes_on = job.ended is None
 
     def __repr__(self) -> str:
         return f"OwnContainers(init={self.init}, main={self.main})"
@@ -105,7 +107,7 @@ class OwnContainers:
     def goes_on(self) -> bool:
         """Whether one of them runs, or has run and the next one is about to start."""
         runs = any(each.state.running is not None for each in self.statuses)
-        stops = self.pod is not None and self.pod.deleted_at is not None
+        stops = self.pod is not None and (self.pod.deleted_at is not None or self.pod.over)
         return runs or (self.started and self.waiting is None and not stops)
 
     @property
@@ -184,6 +186,25 @@ class OwnContainers:
         return self._ended_by_node or self._disruption is not None
 
     @property
+    def is_replaced(self) -> bool:
+        """Whether the Job makes another pod once this one has failed: a disruption counts for no failure of the Job."""
+        return self._job_goes_on and self._disruption is not None and self.status.phase != "Succeeded"
+
+    @property
+    def lost_at(self) -> datetime | None:
+        """When the pod was lost, if that ended no run: the Job makes another one, or is refused one. Else None."""
+        if (
+            self.pod is None
+            or not (self._job_goes_on and self.pod.over)
+            or self.end
+            or self.status.phase == "Succeeded"
+        ):
+            return None
+        times = [each.state.terminated.finished_at for each in self.pod.statuses if each.state.terminated]
+        times += [self.pod.metadata.creation_timestamp, self._stopped_at(before_end=True)]
+        return max((each for each in times if each and each.year < UNKNOWN_TIME.year), default=None)
+
+    @property
     def waiting(self) -> ContainerStatus | None:
         """The awaited container that cannot start and so holds up the job, with the kubelet's reason.
 
@@ -214,6 +235,8 @@ class OwnContainers:
 
     def _was_stopped(self, end: ContainerEnd) -> bool:
         """Whether something stopped the container, so that its exit code is not of its own doing."""
+        if self.is_replaced and not self._ended_before_its_disruption(end):
+            return True
         if end.out_of_memory or end.state.reason in START_ERRORS:
             return False
         if self._ended_by_node or self.overdue:
@@ -227,12 +250,26 @@ class OwnContainers:
             return shown is True or finished >= stopped - self._uncertainty
         return shown is True and finished == stopped
 
+    def _ended_before_its_disruption(self, end: ContainerEnd) -> bool:
+        """Whether it ended before the cluster began to take the pod away, whatever the clocks."""
+        announced = self._disruption.last_transition_time if self._disruption else None
+        finished = end.state.finished_at
+        return announced is not None and finished is not None and finished < announced - _CLOCKS_APART
+
     def _ended_before_its_node_ended_it(self, end: ContainerEnd) -> bool:
-        """Whether it ended before its kubelet, by the same clock, announced that it ends the pod."""
+        """Whether it ended before its kubelet, by the same clock, announced that it ends the pod.
+
+        Its own limits, it does not announce. It stops all containers at once, and the last one ends within its grace
+        period.
+        """
         by, finished = self._disruption, end.state.finished_at
-        announced = by.last_transition_time if by and by.reason == _BY_KUBELET else None
-        if announced is None or finished is None:
+        if finished is None:
             return False
+        announced = by.last_transition_time if by and by.reason == _BY_KUBELET else None
+        if announced is None:
+            statuses = (*self.status.init_container_statuses, *self.status.container_statuses)
+            ends = [each.state.terminated.finished_at for each in statuses if each.state.terminated]
+            return by is None and finished < max(each for each in (*ends, finished) if each) - _REMOVAL
         return finished < (announced - _CLOCKS_APART if end.state.exit_code in _STOPPED else announced)
 
     def _stopped_at(self, *, before_end: bool) -> datetime | None:
@@ -250,3 +287,11 @@ class OwnContainers:
 def _is_refused(status: ContainerStatus) -> bool:
     waiting = status.state.waiting
     return waiting is not None and waiting.reason in IMAGE_REASONS | CONFIGURATION_REASONS
+
+
+def log_container(job: JobObject | None, pod: PodObject) -> str:
+    """The container whose log to read: the main one if it has started, else the init one. Injected ones have others."""
+    own = OwnContainers(job, pod) if job else None
+    statuses = (*pod.status.init_container_statuses, *pod.status.container_statuses)
+    names = [own.last_started or next((each.name for each in own.statuses), "")] if own else []
+    return next(filter(None, (*names, *(each.name for each in statuses))), "")

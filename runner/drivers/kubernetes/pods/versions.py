@@ -9,7 +9,7 @@ import msgspec
 
 from runner.drivers.kubernetes.objects import JobObject, Metadata, PodObject
 
-_UNKNOWN_TIME = datetime(9999, 12, 31, tzinfo=UTC)
+UNKNOWN_TIME = datetime(9999, 12, 31, tzinfo=UTC)
 """When a pod was deleted whose deletion was missed. Our own clock may be behind the times in the pod's status."""
 
 
@@ -24,7 +24,7 @@ def later(earlier: PodObject | None, pod: PodObject) -> PodObject:
 def _order(pod: PodObject) -> dict[str, bool]:
     """For each container: True if the pod is deleted and the container has not ended, False for the reverse."""
     gone = pod.metadata.deletion_timestamp
-    if gone == _UNKNOWN_TIME:
+    if gone == UNKNOWN_TIME:
         return {}
     ends = {each.name: each.state.terminated is not None for each in pod.statuses}
     return {name: not ended for name, ended in ends.items() if ended != (gone is not None)}
@@ -34,9 +34,7 @@ def deleted(pod: PodObject) -> PodObject:
     """The pod with a deletion timestamp: its own if it was deleted gracefully, else one after all that it showed."""
     if pod.metadata.deletion_timestamp is not None:
         return pod
-    return msgspec.structs.replace(
-        pod, metadata=msgspec.structs.replace(pod.metadata, deletion_timestamp=_UNKNOWN_TIME)
-    )
+    return msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, deletion_timestamp=UNKNOWN_TIME))
 
 
 def latest_pod(known: PodObject | None, other: PodObject) -> PodObject:
@@ -55,7 +53,7 @@ def order_made(pod: PodObject) -> tuple[float, bool]:
 def _first_deletion(earlier: PodObject, pod: PodObject) -> Metadata:
     """The pod's metadata, with the earlier one's deletion if that is known and the first."""
     first, last = earlier.deleted_at, pod.deleted_at
-    if first is None or earlier.metadata.deletion_timestamp == _UNKNOWN_TIME or (last is not None and last <= first):
+    if first is None or earlier.metadata.deletion_timestamp == UNKNOWN_TIME or (last is not None and last <= first):
         return pod.metadata
     return msgspec.structs.replace(
         pod.metadata,

@@ -488,6 +488,12 @@ class TestExplain:
         seen_ = self.explained(drive, Server(job_document(), pods=(self.pending,), events=events))
         assert seen_.not_admitted == ""
 
+    def test_after_a_pod_was_lost_the_refusal_of_the_next_one_is_the_reason(self, drive: Drive) -> None:
+        events = {"uid-1": [event("FailedCreate", "Error creating: quota", clock(6))]}
+        evicted = pod_document(init={"coat": DONE}, main={"marvin": exited(137)}, reason="Evicted")
+        seen_ = self.explained(drive, Server(job_document(), pods=(evicted,), events=events))
+        assert seen_.not_admitted == "quota"
+
     def test_the_secret_of_a_volume_is_named(self, drive: Drive) -> None:
         events = {"uid-of-analysis-1-x": [event("Scheduled", "on node"), event("FailedMount", MOUNT)]}
         seen_ = self.explained(drive, Server(job_document(), pods=(self.pending,), events=events))
