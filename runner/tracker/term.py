@@ -35,7 +35,8 @@ LOOP_SECONDS = 1.0
 
 RECONCILE_SHARE, LONGEST_RECONCILE_PAUSE = 0.1, 30.0
 """The share of the time for which a driver reconciles, and the longest pause that this may cost: a round of more than
-3 s takes a larger share. On Nomad, each round lists the retained jobs as well."""
+3 s takes a larger share. On Nomad, each round lists the retained jobs as well. One that fails is repeated after the
+usual pause: what is due has waited for the cluster to answer, and may decide which of two claims is reported."""
 
 CLEANUP_SECONDS = 60.0
 """Seconds between two removals of old jobs."""
@@ -239,16 +240,18 @@ class Term:
         while not self._closed.is_set():
             began = self._clock.monotonic()
             clean = began - cleaned >= CLEANUP_SECONDS
+            pause = self._settings.interval
             try:
                 self._driver.reconcile(expired if clean else None)
+                took = self._clock.monotonic() - began
+                pause = max(pause, min(took / RECONCILE_SHARE, LONGEST_RECONCILE_PAUSE))
             except OrchestratorError as error:
                 log.warning("not all jobs of %s can be reconciled at the moment: %s", self._driver.name, error.detail)
             except Exception:
                 log.exception("not all jobs of %s can be reconciled: internal error", self._driver.name)
             if clean:
                 cleaned = self._clock.monotonic()
-            took = self._clock.monotonic() - began
-            self._closed.wait(max(self._settings.interval, min(took / RECONCILE_SHARE, LONGEST_RECONCILE_PAUSE)))
+            self._closed.wait(pause)
 
     def _backoff(self) -> Backoff:
         return Backoff(FIRST_PAUSE, LONGEST_PAUSE, self._shared.random.random)
