@@ -28,6 +28,10 @@ LIST_SECONDS = 30.0
 READ_SECONDS = 10.0
 """The deadline for reading, ending or marking one job."""
 
+KILL_SECONDS = 300.0
+"""For so long after a stop, what still runs counts as ending. A client sends SIGKILL after 30 s, repeats that for some
+minutes, and then waits for the process, be it in vain: a docker that hangs, say, or a disk that does not answer."""
+
 LOG_SECONDS = 3.0
 """The seconds that the last lines of an ended program may take to reach its log (docker's go through a plugin)."""
 
@@ -159,7 +163,7 @@ class NamespaceReader:
             return Reading(self._by_variable(name, variable), variable_index=index)
         self._cache.jobs.add((self._namespace.name, name, job.nonce))
         allocations = self._namespace.allocations(name, self._deadline)
-        seen = self._observed(Evidence(job, variable, allocations))
+        seen = self._observed(Evidence(job, variable, allocations, self._kill_failed(job, variable)))
         return Reading(seen, job.modify_index, max((each.modify_index for each in allocations), default=0), index)
 
     def registered(self, job: JobStub) -> Reading:
@@ -191,10 +195,16 @@ class NamespaceReader:
             return
         ended = job.ended or job.stop
         allocations = self._namespace.allocations(job.id, self._deadline) if ended else self._running.get(job.id, [])
-        seen = self._observed(Evidence(job, variable, allocations))
+        seen = self._observed(Evidence(job, variable, allocations, self._kill_failed(job, variable)))
         if seen.ended is not None and job.ended:
             self._cache.ends[key] = (job.modify_index, index, seen)
         yield seen
+
+    def _kill_failed(self, job: JobStub, variable: JobVariable | None) -> bool:
+        """Whether its Variable was closed, and the job stopped, more than KILL_SECONDS ago."""
+        if variable is None or variable.open or not (job.ended and job.stop):
+            return False
+        return (variable.age if math.isinf(self._now) else self._now - variable.modified) > KILL_SECONDS
 
     def _observed(self, evidence: Evidence) -> Observation:
         seen = observation(evidence, self._driver, self._namespace.name)

@@ -32,6 +32,8 @@ class Evidence(msgspec.Struct, frozen=True):
     job: JobStub
     variable: JobVariable | None
     allocations: list[Allocation] = []
+    kill_failed: bool = False
+    """The job was stopped so long ago that its node cannot kill what still runs."""
 
     @property
     def last(self) -> Allocation | None:
@@ -162,7 +164,8 @@ def _phase(evidence: Evidence, run: Run) -> Phase:
     job, variable, last = evidence.job, evidence.variable, evidence.last
     if run.over:
         return "succeeded" if run.main.exit == 0 else "failed"
-    if not job.ended or (last and not last.ended and last.client_status != "unknown"):
+    is_ending = last and not last.ended and last.client_status != "unknown" and not evidence.kill_failed
+    if not job.ended or is_ending:
         between = last and last.client_status == "pending" and own_started(last, job.meta or {})
         return "running" if job.running or between or (last and last.client_status == "running") else "waiting"
     if variable and (variable.cancelled or variable.ended):

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 
 from runner.drivers.nomad.driver import NomadDriver
-from runner.drivers.nomad.listing import EVIDENCE_LINES
+from runner.drivers.nomad.listing import EVIDENCE_LINES, KILL_SECONDS
 from runner.drivers.nomad.source import REFUSED_SECONDS, RESYNC_SECONDS, JobSource
 from runner.drivers.nomad.variable import PREFIX
 from runner.drivers.nomad.variable_source import VariableSource
 from runner.errors import OrchestratorError, Timeout, Unavailable
 from runner.observation import Observation
+from runner.outcomes import classify
 from tests.unit.drivers.nomad.agent import OVER, SILENT, FakeAgent, line
 from tests.unit.drivers.nomad.test_guards import CANCELLED, FAILED, cancel, ended, find, submitted
 from tests.unit.drivers.nomad.test_observation import CLONED, event, terminated
@@ -292,6 +293,25 @@ def test_why_no_node_took_a_job_explains_nothing_once_one_has_it(
     stream(agent, source, view, shortage)
     seen = view.jobs["default", wanted.name]
     assert (seen.scheduled, seen.unschedulable) == (True, "")
+
+
+@pytest.mark.parametrize("by", ["cancel", "limit"])
+def test_a_job_that_its_node_cannot_kill_counts_as_ended_after_some_minutes(
+    driver: NomadDriver, agent: FakeAgent, by: str
+) -> None:
+    wanted = submitted(driver)
+    agent.allocate(wanted.name, "running", coat=("dead", False, CLONED), marvin=("running", False, [STARTED]))
+    if by == "limit":
+        agent.clock.advance(wanted.deadlines.total + 1)
+    _ = driver.reconcile() if by == "limit" else cancel(driver, wanted.name)
+    agent.jobs["default", wanted.name]["Status"] = "dead"
+    for seen in (*driver.list(), find(driver, wanted)):
+        assert (seen.phase, classify(seen)) == ("running", None)
+    agent.clock.advance(KILL_SECONDS + 1)
+    for seen in (*driver.list(), find(driver, wanted)):
+        outcome = classify(seen)
+        assert outcome is not None
+        assert outcome.code == (5105 if by == "limit" else 5000)
 
 
 def test_a_variable_of_a_restored_snapshot_is_read_although_its_index_is_lower(
