@@ -88,6 +88,9 @@ class Observation(msgspec.Struct, frozen=True, kw_only=True):
     configuration_error: str = ""
 
     timed_out: bool = False
+    ends_by: float = 0.0
+    """While its containers are stopped for its deadline: until when one of them may still show an end of its own, by
+    this host's clock."""
     out_of_memory: bool = False
     disrupted: bool = False
     disk_exhausted: str = ""

@@ -561,6 +561,32 @@ def test_a_pod_that_an_old_list_lacked_goes_on() -> None:
     assert observed(job(), last).phase == "running"
 
 
+@pytest.mark.parametrize(
+    ("state", "deletion", "until"),
+    [
+        (RUNNING, "", clock(40, 35)),
+        (RUNNING, clock(40, 32), clock(40, 37)),
+        (exited(143, at=clock(40)), clock(40, 30), None),
+    ],
+    ids=["its pod is about to be deleted", "its pod is being deleted", "it has ended"],
+)
+def test_a_job_that_is_stopped_for_its_deadline_may_still_end_by_itself(
+    state: dict[str, Any], deletion: str, until: str | None
+) -> None:
+    late = job(condition("FailureTarget", *LATE, at=clock(40)))
+    seen = observed(late, pod(init={"coat": DONE}, main={"marvin": state}, phase="Running", deleted=deletion))
+    assert (seen.timed_out, seen.ends_by) == (True, datetime.fromisoformat(until).timestamp() if until else 0.0)
+
+
+def test_an_added_init_container_that_never_ended_is_named() -> None:
+    """It comes after coat, so the job had begun."""
+    stuck = pod(
+        init={"coat": DONE, "vault": RUNNING}, main={"marvin": CREATING}, phase="Pending", deleted=clock(40, 30)
+    )
+    said = observed(job(condition("Failed", *LATE)), stuck).message
+    assert "marvin had not started: the init container vault, which is not the job's, had not ended" in said
+
+
 @pytest.mark.parametrize("removed", [False, True])
 def test_a_pod_that_was_lost_is_as_none(removed: bool) -> None:
     """Its image, say, keeps nothing from starting any more, and the same is seen once the pod is removed."""

@@ -5,8 +5,7 @@ The phase follows the job's own containers as soon as the pod shows their end. E
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -24,11 +23,13 @@ from runner.drivers.kubernetes.manifest import (
     SECRET,
     SET_ASIDE,
 )
-from runner.drivers.kubernetes.objects import Condition, ContainerStatus, JobObject, PodObject, true_condition
+from runner.drivers.kubernetes.objects import Condition, JobObject, PodObject, true_condition
 from runner.drivers.kubernetes.pods.own_containers import ContainerEnd, OwnContainers
+from runner.drivers.kubernetes.pods.texts import delay, disruption, message
+from runner.drivers.kubernetes.pods.versions import UNKNOWN_TIME
 from runner.drivers.kubernetes.reasons import (
+    DEADLINE,
     IMAGE_REASONS,
-    POD_FAILED,
     START_ERRORS,
     is_out_of_memory,
     may_pass,
@@ -37,11 +38,8 @@ from runner.drivers.kubernetes.reasons import (
 from runner.jobs import Report
 from runner.observation import Observation, Phase
 
-_DEADLINE = "DeadlineExceeded"
-_BACKOFF_LIMIT = "BackoffLimitExceeded"
-_JOB_CONTROLLER = "kubernetes.io/job-controller"
-_NOT_YET = frozenset({"PodInitializing", "ContainerCreating"})
-"""Reasons of a container that waits for others, or is being started."""
+_GRACE, _SHOWN = timedelta(seconds=30), timedelta(seconds=5)
+"""A pod's grace period, by default; and how long the kubelet may take to show the end of a container."""
 _SECRET_KINDS = ("secret", "secrets")
 """How a kubelet calls a Secret that it misses: it depends on whether it watches Secrets or asks for them."""
 
@@ -78,6 +76,7 @@ def observation(job: JobObject, pod: PodObject | None, driver: str, clock_ahead:
         lingers=end is not None and (own.others_run or own.is_replaced) and _is_let_run(job, own),
         **_wait(job, own, phase, clock_ahead),
         **{**_refusal(job, own), **_failure(job, own, phase)},
+        ends_by=_ends_by(job, own, clock_ahead),
     )
 
 
@@ -142,7 +141,7 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
     """
     if phase == "waiting" and own.lost_at and not job.spec.suspend:
         since = max(_queued_since(job), own.lost_at.timestamp())
-        return {"queued_since": since - clock_ahead, "delay": _delay(job, own)}
+        return {"queued_since": since - clock_ahead, "delay": delay(job, own)}
     condition = next((each for each in own.status.conditions if each.type == "PodScheduled"), Condition(type=""))
     pending, gated = condition.status == "False", condition.reason == "SchedulingGated"
     scheduled = condition.status == "True" or bool(own.pod and own.pod.statuses)
@@ -151,7 +150,7 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
         "unschedulable": condition.message if pending and not gated else "",
         "scheduled": scheduled,
         "begun": own.begun,
-        "delay": _delay(job, own) if delays else "",
+        "delay": delay(job, own) if delays else "",
     }
     if phase != "waiting" or (own.started and not job.spec.suspend) or _is_being_resumed(job):
         return facts
@@ -162,27 +161,8 @@ def _wait(job: JobObject, own: OwnContainers, phase: Phase, clock_ahead: float) 
     elif pending and gated:
         held = "its pod's schedulingGates"
     since, made = _queued_since(job), _made(own.pod)
-    delay = max(0.0, made - since)
-    return {**facts, "held": held, "queued_since": since + delay - clock_ahead, "pod_delay": delay}
-
-
-def _delay(job: JobObject, own: OwnContainers) -> str:
-    """What comes before its first container, as far as the Job and its pod show it."""
-    if own.pod is None:
-        managed = job.spec.managed_by not in ("", _JOB_CONTROLLER)
-        return f"its Job is managed by {job.spec.managed_by}" if managed else ""
-    if own.taken_away or own.pod.deleted_at:
-        disruption = true_condition(own.status.conditions, "DisruptionTarget")
-        why = disruption.message if disruption else own.status.message or own.status.reason
-        return f"its pod was taken from its node, and is to be replaced{f': {why}' if why else ''}"
-    for each in reversed(_earlier(own)):
-        if (waiting := each.state.waiting) and waiting.reason not in _NOT_YET:
-            return f"{each.name}, which is not the job's: {waiting.reason}: {waiting.message}"
-        if each.state.running is not None and not each.ready:
-            return f"the init container {each.name}, which is not the job's, runs"
-    known = [(each.name, each.state.waiting) for each in own.statuses if not own.waiting]
-    reasons = [f"{name}: {why.reason}: {why.message}" for name, why in known if why and why.reason not in _NOT_YET]
-    return next(iter(reasons), "")
+    later = max(0.0, made - since)
+    return {**facts, "held": held, "queued_since": since + later - clock_ahead, "pod_delay": later}
 
 
 def _is_being_resumed(job: JobObject) -> bool:
@@ -195,6 +175,17 @@ def _queued_since(job: JobObject) -> float:
     suspension = next((each for each in job.status.conditions if each.type == "Suspended"), None)
     changed = suspension.last_transition_time if suspension else None
     return max(_made(job), changed.timestamp() if changed else 0.0)
+
+
+def _ends_by(job: JobObject, own: OwnContainers, clock_ahead: float) -> float:
+    """See Observation.ends_by. The Job controller deletes the pod, with its grace period; the kubelet shows the end."""
+    if not _is_timed_out(job, own) or not any(each.state.running for each in own.statuses):
+        return 0.0
+    removed, at = own.pod and own.pod.metadata.deletion_timestamp, job.ended and job.ended.last_transition_time
+    if removed == UNKNOWN_TIME:
+        return 0.0
+    by = removed or (at and at + _GRACE)
+    return (by + _SHOWN).timestamp() - clock_ahead if by else 0.0
 
 
 def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:
@@ -210,7 +201,7 @@ def _refusal(job: JobObject, own: OwnContainers) -> dict[str, Any]:
     if waiting.reason in IMAGE_REASONS:
         return {"image_error": said, "registry_error": may_pass(waiting.reason, waiting.message)}
     if waiting.message in [f'{kind} "{job.metadata.annotations.get(SECRET)}" not found' for kind in _SECRET_KINDS]:
-        return {"incomplete": not _disruption(job, own)}  # it may have been completed after that, and have run
+        return {"incomplete": not disruption(job, own)}  # it may have been completed after that, and have run
     if is_out_of_memory(waiting.reason, waiting.message):
         return {"configuration_error": said, "out_of_memory": True, "container": status.name}
     return {"configuration_error": said, "registry_error": node_may_recover(waiting.message)}
@@ -226,65 +217,18 @@ def _failure(job: JobObject, own: OwnContainers, phase: Phase) -> dict[str, Any]
     return {
         **exits,
         "timed_out": _is_timed_out(job, own),
-        "disrupted": bool(_disruption(job, own)),
+        "disrupted": bool(disruption(job, own)),
         "disk_exhausted": "" if own.end else own.disk_exhausted,
         "out_of_memory": own.end is not None and own.end.out_of_memory,
         "container": own.end.container if own.end else own.last_started,
         "signal": own.end.signal if own.end else 0,
-        "message": _message(job, own),
+        "message": message(job, own),
     }
 
 
 def _is_timed_out(job: JobObject, own: OwnContainers) -> bool:
     """Whether its deadline ended it, or its pod's. What failed by itself had only left something running until then."""
-    return own.end is None and job.ended is not None and (job.ended.reason == _DEADLINE or own.overdue)
-
-
-def _disruption(job: JobObject, own: OwnContainers) -> str:
-    """How the cluster, or somebody, took the pod away; empty if that did not end the run."""
-    if own.end or own.others_end or own.disk_exhausted or own.overdue or own.refused or not job.ended:
-        return ""
-    if own.taken_away:
-        return "its node ended or rejected its pod"
-    if job.ended.reason == _DEADLINE or job.cancelled or job.ended_as:
-        return ""
-    if own.placeholder:
-        return "its node lost its container"
-    if own.pod is None:
-        return "its pod was deleted" if job.ended.reason in POD_FAILED else ""
-    return "its pod was deleted" if own.pod.deleted_at else ""
-
-
-def _message(job: JobObject, own: OwnContainers) -> str:
-    """What the cluster says about the end: evidence for a person, the cause first.
-
-    That the backoff limit is reached is said only where nothing else is known: a Job's first failure reaches it.
-    """
-    disruption = true_condition(own.status.conditions, "DisruptionTarget")
-    ends = [each.state.terminated for each in own.statuses if each.state.terminated]
-    said, reason = (job.ended.message, job.ended.reason) if job.ended else ("", "")
-    texts = [
-        _disruption(job, own),
-        _failure_of_others(own),
-        disruption.message if disruption else "",
-        f"{own.status.reason}: {own.status.message}" if own.status.reason else own.status.message,
-        *(end.message for end in ends),
-        said if reason != _BACKOFF_LIMIT else "",
-    ]
-    return "\n".join(dict.fromkeys(text for text in texts if text)) or ("" if own.end else said)
-
-
-def _earlier(own: OwnContainers) -> Sequence[ContainerStatus]:
-    """The injected init containers that start before the first own container, in their order."""
-    return list(itertools.takewhile(lambda each: each is not own.init, own.status.init_container_statuses))
-
-
-def _failure_of_others(own: OwnContainers) -> str:
-    """The failure of an injected init container, which kept the own ones from starting."""
-    if own.end or not (end := own.others_end):
-        return ""
-    said = f"{end.state.reason}, exit code {end.state.exit_code}{f': {end.state.message}' if end.state.message else ''}"
-    return f"the init container {end.container}, which is not the job's, ended: {said}"
+    return own.end is None and job.ended is not None and (job.ended.reason == DEADLINE or own.overdue)
 
 
 def _report(encoded: str | None) -> Report | None:

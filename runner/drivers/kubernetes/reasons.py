@@ -30,6 +30,9 @@ CONFIGURATION_REASONS = frozenset(
 )
 """Reasons of a waiting container (kubelet, packages kuberuntime and container)."""
 
+DEADLINE = "DeadlineExceeded"
+"""The reason of a Job that ran longer than its activeDeadlineSeconds."""
+
 POD_FAILED = frozenset({"BackoffLimitExceeded", "PodFailurePolicy"})
 """Reasons of a Job that failed with its pod: the pod had ended or was deleted."""
 

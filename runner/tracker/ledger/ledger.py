@@ -130,19 +130,17 @@ class Ledger:
     def did(self, record: Record, step: Step) -> None:
         """The step that was taken is done. After the last one, the record is forgotten."""
         with self._lock:
-            record.busy = False
+            record.busy, record.due = False, self._clock.monotonic()
             if record.step == step:
                 record.steps.popleft()
             record.tries = record.refusals = 0
             record.backoff.reset()
-            record.due = self._clock.monotonic()
             self._after_step(record)
 
     def postpone(self, record: Record, at_least: float = 0.0) -> float:
         """The step has failed and is tried again later. Gives the seconds until then."""
         with self._lock:
-            record.busy = False
-            record.tries += 1
+            record.busy, record.tries = False, record.tries + 1
             pause = max(record.backoff.next(), at_least)
             record.due = self._clock.monotonic() + pause
             self._after_step(record)
@@ -255,8 +253,7 @@ class Ledger:
             if not record.steps:
                 self._plan(record, remaining(record))
         else:
-            seen = as_it_ended(record)
-            outcome = classify(seen)
+            outcome = classify(seen := as_it_ended(record))
             if outcome is not None and (confirmed or outcome.reason not in POOR):
                 record.seen = seen
                 self._end_as(record, outcome)
@@ -267,23 +264,28 @@ class Ledger:
         now, wall = self._clock.monotonic(), self._clock.wall()
         verdict = judge(record.waiting(now, wall), now - record.cause_since, wall, self._limits)
         unexplained = explain_in(record, now)
-        if isinstance(verdict, Passed):
-            recently = record.explained_at is not None and now - record.explained_at < RECENT_SECONDS
-            if unexplained is not None and not recently:
-                self._plan(record, ["explain"])
-            else:
-                self._end_as(record, verdict.outcome, end=True)
-        elif unexplained == 0.0:
+        recently = record.explained_at is not None and now - record.explained_at < RECENT_SECONDS
+        if unexplained == 0.0 or (unexplained is not None and isinstance(verdict, Passed) and not recently):
             self._plan(record, ["explain"])
+        elif isinstance(verdict, Passed):
+            self._end_as(record, verdict.outcome, end=True)
         else:
-            times = [each for each in (verdict.seconds, unexplained) if each is not None]
-            record.steps.clear()
-            record.due = now + min(times) if times else None
-            self._agenda.put(record)
+            self._judge_in(
+                record, min((each for each in (verdict.seconds, unexplained) if each is not None), default=None)
+            )
+
+    def _judge_in(self, record: Record, seconds: float | None) -> None:
+        record.steps.clear()
+        record.due = None if seconds is None else self._clock.monotonic() + seconds
+        self._agenda.put(record)
 
     def _end_as(self, record: Record, outcome: Outcome, *, end: bool = False) -> None:
-        record.outcome, record.decided_at = outcome, self._clock.monotonic()
-        self._plan(record, remaining(record, end=end))
+        left = record.seen.ends_by - self._clock.wall() if outcome.reason == "timed_out" else 0.0
+        if left > 0:  # it is being stopped, and may yet end by itself
+            self._judge_in(record, left)
+        else:
+            record.outcome, record.decided_at = outcome, self._clock.monotonic()
+            self._plan(record, remaining(record, end=end))
 
     def _plan(self, record: Record, steps: list[Step], pause: float = 0.0) -> None:
         record.steps, record.due = deque(steps), self._clock.monotonic() + pause

@@ -139,6 +139,31 @@ def test_an_end_that_is_seen_while_another_step_waits_to_be_repeated_is_publishe
     assert (end.record.step, ledger.next_due(["evidence"])) == ("evidence", 0.0)
 
 
+@pytest.mark.parametrize("ends", ["by itself", "when it is stopped", "never", "as cancelled"])
+def test_a_job_that_is_stopped_for_its_deadline_is_decided_upon_once_it_has_ended(ends: str) -> None:
+    """It may have been about to succeed, and publishes that itself. On a dead node, it never ends."""
+    clock = ManualClock()
+    ledger = ledger_at(clock)
+    stopped = msgspec.structs.replace(RUNS, phase="failed", timed_out=True, ends_by=clock.wall() + 35)
+    ledger.update(stopped)
+    record = ledger.records()[0]
+    clock.advance(34)
+    ledger.judge_due()
+    assert (record.outcome, record.step) == (None, None)
+    if ends == "by itself":
+        ledger.update(msgspec.structs.replace(RUNS, phase="succeeded", main_exit=0))
+    elif ends == "when it is stopped":
+        ledger.update(msgspec.structs.replace(stopped, ends_by=0.0, main_exit=143))
+    elif ends == "as cancelled":
+        ledger.update(msgspec.structs.replace(stopped, cancelled=True))
+    else:
+        clock.advance(2)
+        ledger.judge_due()
+    assert record.outcome is not None
+    expected = {"by itself": "succeeded", "as cancelled": "cancelled"}
+    assert record.outcome.reason == expected.get(ends, "timed_out")
+
+
 def test_a_job_is_judged_at_its_time_whatever_was_tried_before() -> None:
     """Those that were tried wait behind the others where steps are taken. A judgement is due at a time."""
     clock = ManualClock()

@@ -17,6 +17,7 @@ from runner.drivers.kubernetes.credentials import plugin, read_access
 from runner.errors import Unavailable
 from runner.runtime.clock import SystemClock
 from tests.harness.deadlines import within
+from tests.harness.processes import eventually
 from tests.unit.drivers.kubernetes.kubeconfigs import CASES, PLUGIN, Case, Recorder, recorder, write
 
 
@@ -103,7 +104,7 @@ def test_a_plugin_that_hangs_is_killed_with_what_it_started_and_run_again(
     with pytest.raises(Unavailable, match="user u returned neither token nor certificate: it hung, and was killed"):
         ask(settings)
     child = int((tmp_path / "child").read_text())
-    assert "Z" in _state(child), "what the plugin has started is killed as well"
+    eventually(lambda: "Z" in _state(child), "what the plugin has started is killed as well")
     server.seen.clear()
     ask(settings)
     assert server.seen == [("authorization: Bearer from-plugin",)]
