@@ -147,8 +147,8 @@ MUTANTS: dict[str, Mutant] = {
         Mutant(
             "a queue limit is measured by the host's clock",
             f"{K8S}/observation.py",
-            "since + delay - clock_ahead",
-            "since + delay",
+            "since + later - clock_ahead",
+            "since + later",
             "kubernetes",
             range(300),
         ),
