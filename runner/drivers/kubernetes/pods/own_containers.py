@@ -193,15 +193,11 @@ class OwnContainers:
     @property
     def lost_at(self) -> datetime | None:
         """When the pod was lost, if that ended no run: the Job makes another one, or is refused one. Else None."""
-        if (
-            self.pod is None
-            or not (self._job_goes_on and self.pod.over)
-            or self.end
-            or self.status.phase == "Succeeded"
-        ):
+        if self.pod is None or not (self._job_goes_on and self.pod.over):
             return None
-        times = [each.state.terminated.finished_at for each in self.pod.statuses if each.state.terminated]
-        times += [self.pod.metadata.creation_timestamp, self._stopped_at(before_end=True)]
+        if self.end or self.status.phase == "Succeeded":
+            return None
+        times = [*self._ends, self.pod.metadata.creation_timestamp, self._stopped_at(before_end=True)]
         return max((each for each in times if each and each.year < UNKNOWN_TIME.year), default=None)
 
     @property
@@ -225,6 +221,12 @@ class OwnContainers:
     @property
     def _disruption(self) -> Condition | None:
         return true_condition(self.status.conditions, "DisruptionTarget")
+
+    @property
+    def _ends(self) -> list[datetime]:
+        """When the containers of the pod ended, those that somebody added included."""
+        ended = [each.state.terminated for each in (self.pod.statuses if self.pod else ()) if each.state.terminated]
+        return [end.finished_at for end in ended if end.finished_at]
 
     def _end(self, status: ContainerStatus | None) -> ContainerEnd | None:
         """Its end. One before a restart counts once the Job has ended for it: it allows no restart."""
@@ -267,9 +269,7 @@ class OwnContainers:
             return False
         announced = by.last_transition_time if by and by.reason == _BY_KUBELET else None
         if announced is None:
-            statuses = (*self.status.init_container_statuses, *self.status.container_statuses)
-            ends = [each.state.terminated.finished_at for each in statuses if each.state.terminated]
-            return by is None and finished < max(each for each in (*ends, finished) if each) - _REMOVAL
+            return by is None and finished < max(self._ends, default=finished) - _REMOVAL
         return finished < (announced - _CLOCKS_APART if end.state.exit_code in _STOPPED else announced)
 
     def _stopped_at(self, *, before_end: bool) -> datetime | None:

@@ -86,12 +86,7 @@ def _unended_other(own: OwnContainers) -> str:
     """The injected init container between the own ones that has not ended, so that the main one never started."""
     if own.init is None or own.main is None or own.main.started:
         return ""
-    later = itertools.dropwhile(lambda each: each is not own.init, own.status.init_container_statuses)
-    name = next(
-        (each.name for each in later if each is not own.init and not each.state.terminated and not each.ready), ""
-    )
-    return (
-        f"{own.main.name} had not started: the init container {name}, which is not the job's, had not ended"
-        if name
-        else ""
-    )
+    later = own.status.init_container_statuses[len(_earlier(own)) + 1 :]
+    name = next((each.name for each in later if not (each.state.terminated or each.ready)), "")
+    said = f"{own.main.name} had not started: the init container {name}, which is not the job's, had not ended"
+    return said if name else ""
