@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -66,6 +67,21 @@ def test_a_reference_to_a_missing_secret_is_misconfigured(driver: NomadDriver) -
     ended = outcome(driver, wanted.name)
     assert ended.reason == "misconfigured"
     assert "MISSING" in ended.err
+
+
+def test_between_its_two_tasks_a_job_is_not_ended_for_its_queue_deadline(nomad: Nomad, driver: NomadDriver) -> None:
+    """Nomad calls its allocation pending then. The second task waits for its Variable, which somebody has removed."""
+    wanted = job("shell", init="sleep 3", secrets={"A": Secret("a")}, env={"B": SecretRef(name="A")})
+    wanted = msgspec.structs.replace(wanted, deadlines=Deadlines(queue=2, clone=60, run=60))
+    driver.submit(wanted, within(10))
+    until(driver, wanted.name, lambda seen: seen.phase == "running")
+    nomad.delete(f"var/nomad/jobs/{wanted.name}")
+    seen = until(driver, wanted.name, lambda seen: seen.init_exit == 0 and seen.configuration_error)
+    assert seen.phase == "waiting"
+    until(driver, wanted.name, lambda seen: time.time() > seen.created + 6)
+    (allocation,) = nomad.get(f"job/{wanted.name}/allocations")
+    assert allocation["ClientStatus"] == "pending"
+    assert not nomad.get(f"job/{wanted.name}")["Stop"]
 
 
 @pytest.fixture(scope="session")

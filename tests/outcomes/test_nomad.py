@@ -309,3 +309,14 @@ def test_a_run_goes_on_between_its_two_tasks() -> None:
     last = allocation("pending", CLONED, [])
     assert judged(last, status="pending").phase == "running"
     assert judged(allocation("pending", [], []), status="pending").phase == "waiting"
+
+
+def test_it_waits_between_them_if_something_keeps_the_next_one_from_starting() -> None:
+    """Then `limits.imageSeconds` bounds the wait."""
+    states = {
+        "coat": {"State": "dead", "Events": CLONED},
+        "marvin": {"State": "pending", "Events": [event("Template", "Missing: nomad.var.block(nomad/jobs/a)")]},
+    }
+    last = msgspec.convert({"ID": "x", "ClientStatus": "pending", "TaskStates": states}, Allocation)
+    seen = judged(last, status="pending")
+    assert (seen.phase, seen.configuration_error) == ("waiting", "Missing: nomad.var.block(nomad/jobs/a)")

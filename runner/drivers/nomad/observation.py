@@ -166,7 +166,8 @@ def _phase(evidence: Evidence, run: Run) -> Phase:
         return "succeeded" if run.main.exit == 0 else "failed"
     is_ending = last and not last.ended and last.client_status != "unknown" and not evidence.kill_failed
     if not job.ended or is_ending:
-        between = last and last.client_status == "pending" and own_started(last, job.meta or {})
+        hindered = run.explains[1].failed
+        between = last and last.client_status == "pending" and own_started(last, job.meta or {}) and not hindered
         return "running" if job.running or between or (last and last.client_status == "running") else "waiting"
     if variable and (variable.cancelled or variable.ended):
         return "failed"
