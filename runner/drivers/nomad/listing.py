@@ -8,7 +8,7 @@ read once, those of reported jobs as well, since a list does not show which they
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -57,7 +57,7 @@ class Cache:
         self.ends: dict[tuple[str, str, bool], tuple[int, int, Observation]] = {}
         self.jobs: set[tuple[str, str, str]] = set()
         self.begun: set[tuple[str, str, str]] = set()
-        """Of the jobs, by namespace, name and nonce: those that have begun (see `observation.begun`)."""
+        """Of the jobs, by namespace, name and nonce: those that have begun. See `has_begun`."""
         self._variables: dict[tuple[str, str], tuple[int, JobVariable | None]] = {}
 
     def variable(self, namespace: Namespace, stub: VariableStub, deadline: Deadline) -> JobVariable | None:
@@ -77,6 +77,13 @@ class Cache:
             variable = None
         self._variables[(namespace.name, name)] = (variable.index if variable else index, variable)
         return variable
+
+    def has_begun(self, namespace: Namespace, job: JobStub, allocations: Sequence[Allocation] = ()) -> bool:
+        """Whether these allocations, or earlier ones, have shown that the job has begun (see allocations.waiting)."""
+        key = (namespace.name, job.id, job.nonce)
+        if begun(job, allocations):
+            self.begun.add(key)
+        return key in self.begun
 
     def keep(self, namespace: str, names: set[str]) -> None:
         """Remove every other name of the namespace from the cache."""
@@ -208,9 +215,8 @@ class NamespaceReader:
 
     def _observed(self, evidence: Evidence) -> Observation:
         seen = observation(evidence, self._driver, self._namespace.name)
-        run, job = evidence.run, evidence.job
-        if begun(job, evidence.allocations):
-            self._cache.begun.add((self._namespace.name, job.id, job.nonce))
+        run = evidence.run
+        self._cache.has_begun(self._namespace, evidence.job, evidence.allocations)
         if self._pending_only or seen.ended is None or run.allocation is None or not evidence.job.ended:
             return seen
         if seen.container and (run.main.exit or run.init.exit):

@@ -66,7 +66,7 @@ def observation(evidence: Evidence, driver: str, place: str = "") -> Observation
         report=decode(meta.get(REPORT), Report),
         fingerprint=job.fingerprint,
         **_reports(variable),
-        lingers=run.over and not job.stop and (_others_run(run) or _is_run_again(evidence)),
+        lingers=run.over and not job.stop and (bool(run.running_other) or _is_run_again(evidence)),
         timed_out=verdict.timed_out,
         out_of_memory=end.out_of_memory,
         disrupted=not run.over and (_disrupted(job, evidence.last) or any(each.lost for each in run.ends)),
@@ -149,12 +149,6 @@ def log_task(meta: Mapping[str, str], allocation: Allocation) -> str:
     return main if main in started or not started else started[0]
 
 
-def _others_run(run: Run) -> bool:
-    """Whether a task runs that is not the job's own."""
-    others = [state for name, state in run.tasks.items() if name not in (run.init_name, run.main_name)]
-    return any(state.state == "running" for state in others)
-
-
 def _is_run_again(evidence: Evidence) -> bool:
     """Whether another allocation replaces the one in which the run ended: its node was lost, and has come back."""
     return any(not each.ended for each in evidence.allocations if each is not evidence.run.allocation)
@@ -200,7 +194,7 @@ def _message(evidence: Evidence, run: Run) -> str:
 
 
 def _ended_at(evidence: Evidence, run: Run) -> float:
-    times = [event.time for _, state in run.tasks.items() for event in state.events or []]
+    times = [event.time for state in run.tasks.values() for event in state.events or []]
     last = evidence.last.modify_time if evidence.last else 0
     closed = evidence.variable.modified if evidence.variable and not evidence.variable.open else 0.0
     return max([*times, 0]) / 1e9 or last / 1e9 or closed or evidence.job.created

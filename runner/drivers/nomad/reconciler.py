@@ -14,7 +14,7 @@ from runner.drivers import claiming
 from runner.drivers.claiming import OtherPlaces
 from runner.drivers.claims import ASSUMED, NEW
 from runner.drivers.driver import SET_ASIDE_SECONDS, Due, Retention, each_of
-from runner.drivers.nomad.allocations.waiting import begun, overdue, overstayed, shortage, timed_out
+from runner.drivers.nomad.allocations.waiting import overdue, overstayed, shortage, timed_out
 from runner.drivers.nomad.closing import restored
 from runner.drivers.nomad.listing import LIST_SECONDS, Cache, stubs_by_name
 from runner.drivers.nomad.namespace import Namespace
@@ -144,14 +144,13 @@ class NamespaceReconciler:
 
     def _overdue(self, job: JobStub, now: float) -> Ended | None:
         """As `overdue`. A stub does not show whether a task of the job has started: that is read, once for each job."""
-        ended, key = overdue(job, now), (self._namespace.name, job.id, job.nonce)
+        ended = overdue(job, now)
         if ended is None or not ended.unschedulable:
             return ended
-        if key in self._cache.begun:
+        if self._cache.has_begun(self._namespace, job):
             return timed_out(job, now)
         if allocations := self._namespace.allocations(job.id, self._deadline):
-            if begun(job, allocations):
-                self._cache.begun.add(key)
+            if self._cache.has_begun(self._namespace, job, allocations):
                 return timed_out(job, now)
             return overstayed(job, allocations)
         reason = shortage(self._namespace.evaluations(job.id, self._deadline))

@@ -93,6 +93,12 @@ class Run(msgspec.Struct, frozen=True):
         return (self.allocation.task_states if self.allocation else None) or {}
 
     @property
+    def running_other(self) -> str:
+        """The name of a task that runs and is not the job's own; empty if there is none."""
+        own = (self.init_name, self.main_name)
+        return next((name for name, state in self.tasks.items() if state.state == "running" and name not in own), "")
+
+    @property
     def over(self) -> bool:
         """Whether it has ended by itself. Nothing that happens later changes how it ended."""
         return self.main.over or (self.init.over and self.init.exit != 0)

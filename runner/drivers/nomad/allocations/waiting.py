@@ -91,9 +91,8 @@ def _was_lost(job: JobStub) -> bool:
 
 def delay(run: Run) -> str:
     """What its node does before it can start a task of the job."""
-    for name, state in run.tasks.items():
-        if state.state == "running" and name not in (run.init_name, run.main_name):
-            return f"the task {name}, which is not the job's, runs"
+    if run.running_other:
+        return f"the task {run.running_other}, which is not the job's, runs"
     pending = [
         (name, state.events[-1]) for name, state in run.tasks.items() if state.state == "pending" and state.events
     ]
